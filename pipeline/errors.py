@@ -1,0 +1,37 @@
+"""Every error that a person is meant to read, grouped by what that person should do next.
+
+An error says what happened to which thing (`message`) and one act or one command that helps (`hint`). The scripts
+print both and exit with the class's `exit_code`; anything that is not one of these is a fault of ours and shows a
+traceback. Secrets never enter a message.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """What happened, to which thing, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ActionNeeded(PipelineError):
+    """A person must act before a new run can succeed; nothing was lost."""
+
+    exit_code = 1
+
+
+class WrongUsage(PipelineError):
+    """The command's own arguments are wrong; nothing was done."""
+
+    exit_code = 2
+
+
+class TryLater(PipelineError):
+    """Nothing changed; the same command may well succeed later."""
+
+    exit_code = 75
