@@ -1,0 +1,169 @@
+"""Settings: where the lake, ksqlDB and MySQL are, and the feeds that `manage_feeds.py sync` creates.
+
+The only reader of the environment and of `.env`. Every setting below can be given as an environment variable of the
+same name in capitals (LAKE_ROOT, KSQLDB_URL, MYSQL_HOST ...); a secret also as NAME_FILE, the path of a file that
+holds it. Run as a script it prints the effective settings, secrets masked, and makes the lake's folders.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import ActionNeeded
+from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
+
+PROJECT_ROOT = Path(__file__).resolve().parent
+
+
+class SettingsInvalid(ActionNeeded):
+    """A setting has a value that cannot be used."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
+    expire_grace_hours: float = Field(168, ge=0, description="how long expired files stay on disk for open readers")
+    commit_rows: int = Field(500_000, ge=1, description="rows of a stream between two commits of one run")
+
+    ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
+    ksqldb_user: str = Field("", description="Basic authentication: user or API key")
+    ksqldb_password: SecretStr = Field(SecretStr(""), description="Basic authentication: password or API secret")
+    ksqldb_token: SecretStr = Field(SecretStr(""), description="bearer token, instead of user and password")
+    ksqldb_ca_file: str = Field("", description="PEM file with the CA that signed the server's certificate")
+    ksqldb_client_cert: str = Field("", description="PEM file with the client's certificate and key, for mutual TLS")
+    ksqldb_timeout_s: float = Field(30, gt=0, description="time for connecting and for each admin request")
+    ksqldb_retry_s: float = Field(90, ge=0, description="how long a restarting or busy server is waited for")
+    quiet_s: float = Field(3, gt=0, description="how long a stream's position must stand still to count as caught up")
+    stall_s: float = Field(120, gt=0, description="how long a read may show no progress at all")
+    snapshot_recheck_s: float = Field(5, ge=0, description="pause before a doubtful snapshot is read again")
+    snapshot_max_shrink: float = Field(0.2, ge=0, le=1, description="share of rows that a table may lose at once")
+
+    mysql_host: str = Field("localhost", description="MySQL or MariaDB server")
+    mysql_port: int = Field(3306, ge=1, le=65535)
+    mysql_socket: str = Field("", description="Unix socket, instead of host and port")
+    mysql_user: str = Field("root")
+    mysql_password: SecretStr = Field(SecretStr(""))
+    mysql_database: str = Field("data_warehouse")
+    mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
+    mysql_timeout_s: float = Field(30, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, data: Any) -> Any:
+        for name in ("ksqldb_password", "ksqldb_token", "mysql_password"):
+            path = os.environ.get(f"{name.upper()}_FILE")
+            if path and not data.get(name):
+                try:
+                    data[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+                except OSError as error:
+                    raise ValueError(f"{name.upper()}_FILE: {path}: {error.strerror}") from None
+        return data
+
+    @model_validator(mode="after")
+    def _one_way_to_authenticate(self) -> Self:
+        if self.ksqldb_user and self.ksqldb_token.get_secret_value():
+            raise ValueError("KSQLDB_USER and KSQLDB_TOKEN exclude each other: give one")
+        return self
+
+
+def load_settings() -> Settings:
+    """The effective settings: defaults, then `.env`, then the environment.
+
+    Raises SettingsInvalid naming each setting that cannot be used; values are not repeated, they may be secrets.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        rules = "; ".join(
+            " ".join(str(part).upper() for part in problem["loc"]) + ": " * bool(problem["loc"]) + problem["msg"]
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise SettingsInvalid(f"the settings cannot be used: {rules}", "correct the environment or .env") from None
+
+
+_USER_COLUMNS = {
+    "user_id": "user_id",
+    "user_name": "user_name",
+    "user_email": "user_email",
+    "user_country": "user_country",
+    "user_city": "user_city",
+}
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _stream(name: str, retention_days: int, description: str) -> Feed:
+    return Feed(name=name, type="stream", source=name, description=description, retention_days=retention_days)
+
+
+def _table(name: str, description: str, warehouse: WarehouseMapping) -> Feed:
+    return Feed(
+        name=name, type="table", source=name, description=description, retention_versions=7, warehouse=warehouse
+    )
+
+
+DEFAULT_FEEDS: tuple[Feed, ...] = (
+    _stream("transaction_stream", 365, "Raw transaction events, nested as they arrive"),
+    _stream("transaction_flattened", 365, "Transactions with the user's fields as columns"),
+    _stream("transaction_stream_anonymized", 730, "Transactions without personal data, amounts in EUR too"),
+    _stream("transaction_stream_blacklisted", 365, "Transactions from blacklisted cities"),
+    _table(
+        "user_transaction_summary",
+        "Totals per user and transaction type, in original currencies",
+        WarehouseMapping(
+            fact="fact_user_transaction_summary",
+            keys=("user_id", "transaction_type"),
+            columns=_same(
+                "user_id", "transaction_type", "total_amount", "transaction_count", "avg_amount", "min_amount",
+                "max_amount", "last_transaction_date",
+            ),
+            dimension=DimensionMapping(table="dim_users", key="user_id", columns=_USER_COLUMNS),
+        ),
+    ),
+    _table(
+        "user_transaction_summary_eur",
+        "Totals per user and transaction type, in EUR",
+        WarehouseMapping(
+            fact="fact_user_transaction_summary_eur",
+            keys=("user_id", "transaction_type"),
+            columns=_same(
+                "user_id", "transaction_type", "total_amount_eur", "transaction_count", "avg_amount_eur",
+                "exchange_rate",
+            ),
+            dimension=DimensionMapping(table="dim_users", key="user_id", columns=_USER_COLUMNS),
+        ),
+    ),
+    _table(
+        "payment_method_totals",
+        "Totals per payment method",
+        WarehouseMapping(
+            fact="fact_payment_method_totals",
+            keys=("payment_method_id",),
+            columns={"payment_method_id": "payment_method"}
+            | _same("total_amount", "transaction_count", "avg_amount"),
+            dimension=DimensionMapping(
+                table="dim_payment_methods", key="payment_method_id", columns={"payment_method_id": "payment_method"}
+            ),
+        ),
+    ),
+    _table(
+        "product_purchase_counts",
+        "Purchases per product",
+        WarehouseMapping(
+            fact="fact_product_purchase_counts",
+            keys=("product_id",),
+            columns=_same(
+                "product_id", "product_name", "product_category", "purchase_count", "total_revenue", "avg_price",
+                "unique_buyers",
+            ),
+        ),
+    ),
+)  # fmt: skip

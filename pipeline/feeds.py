@@ -1,0 +1,157 @@
+"""What a feed is: one ksqlDB stream or table, how the lake keeps it, and where the warehouse puts it.
+
+A feed is a value. It is kept as one JSON file (see `pipeline.lake.feed_store`), validated here; unknown keys are
+refused, so a spelling mistake in a hand-edited file is an error and never a silent default.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import ActionNeeded
+
+FEED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+MYSQL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+FeedType = Literal["stream", "table"]
+
+
+class FeedInvalid(ActionNeeded):
+    """A feed's definition breaks a rule; the feed is left as it was."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Any:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is not a valid {what} ({pattern.pattern})")
+        return value
+
+    return check
+
+
+class DimensionMapping(Strict):
+    """A dimension that the feed's rows feed: `columns` maps its columns to the lake's, `key` among them."""
+
+    table: str
+    key: str
+    columns: dict[str, str]
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        _check_mysql_names([self.table, *self.columns])
+        if self.key not in self.columns:
+            raise ValueError(f"dimension {self.table}: the key {self.key!r} is not among its columns")
+        return self
+
+
+class WarehouseMapping(Strict):
+    """Where a table feed goes in the star schema.
+
+    `columns` maps the fact's columns to the lake's; `keys` are the fact's columns that, with the snapshot, identify a
+    row (its grain).
+    """
+
+    fact: str
+    keys: Annotated[tuple[str, ...], Field(min_length=1)]
+    columns: dict[str, str]
+    dimension: DimensionMapping | None = None
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        _check_mysql_names([self.fact, *self.columns])
+        missing = [key for key in self.keys if key not in self.columns]
+        if missing:
+            raise ValueError(f"fact {self.fact}: the keys {missing} are not among its columns")
+        return self
+
+
+def _check_mysql_names(names: list[str]) -> None:
+    for name in names:
+        _matching(MYSQL_NAME, "MySQL name")(name)
+
+
+class Feed(Strict):
+    """One ksqlDB source as the lake keeps it.
+
+    `partitioning` is `date` (the UTC date of ROWTIME) or `date:COLUMN` (the UTC date of that TIMESTAMP or DATE column)
+    for streams, and `version` for tables.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    type: FeedType
+    source: str
+    description: str = ""
+    partitioning: str = ""
+    storage_mode: Literal["APPEND", "OVERWRITE", ""] = ""
+    retention_days: Annotated[int, Field(ge=1)] | None = None
+    retention_versions: Annotated[int, Field(ge=1)] | None = None
+    enabled: bool = True
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    warehouse: WarehouseMapping | None = None
+
+    _name = field_validator("name")(_matching(FEED_NAME, "feed name"))
+    _source = field_validator("source")(_matching(SOURCE_NAME, "ksqlDB source name"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_type(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("type") not in ("stream", "table"):
+            return data
+        stream = data["type"] == "stream"
+        defaults = {"partitioning": "date", "storage_mode": "APPEND"} if stream else _TABLE_DEFAULTS
+        return data | {key: value for key, value in defaults.items() if not data.get(key)}
+
+    @model_validator(mode="after")
+    def _fits_the_type(self) -> Self:
+        if self.type == "stream":
+            if not (self.partitioning == "date" or self.partitioning.startswith("date:")):
+                raise ValueError(f"a stream is partitioned by 'date' or 'date:COLUMN', not {self.partitioning!r}")
+            if self.storage_mode != "APPEND":
+                raise ValueError("a stream is kept as APPEND: its history is never overwritten")
+            if self.retention_versions is not None:
+                raise ValueError("a stream has no versions: use retention_days")
+            if self.warehouse is not None:
+                raise ValueError("only tables are loaded into the warehouse")
+        else:
+            if self.partitioning != "version":
+                raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
+            if self.storage_mode != "OVERWRITE":
+                raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before as the current one")
+        return self
+
+    @property
+    def partition_column(self) -> str:
+        """The lake column whose UTC date names a stream row's partition."""
+        return self.partitioning.partition(":")[2] or "rowtime"
+
+    @property
+    def kind_folder(self) -> str:
+        return "streams" if self.type == "stream" else "tables"
+
+
+_TABLE_DEFAULTS = {"partitioning": "version", "storage_mode": "OVERWRITE"}
+
+
+def parse_feed(data: Any, where: str) -> Feed:
+    """The feed that `data` (parsed JSON) describes; `where` names its origin in the error.
+
+    Raises FeedInvalid with every broken rule, one a line.
+    """
+    try:
+        return Feed.model_validate(data)
+    except ValidationError as error:
+        rules = "; ".join(
+            ".".join(str(part) for part in problem["loc"]) + ": " * bool(problem["loc"]) + problem["msg"]
+            for problem in error.errors(include_url=False, include_context=False)
+        )
+        raise FeedInvalid(f"{where} is not a valid feed: {rules}", "correct the named fields and run again") from None
