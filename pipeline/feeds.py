@@ -126,7 +126,7 @@ class Feed(Strict):
             if self.partitioning != "version":
                 raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
             if self.storage_mode != "OVERWRITE":
-                raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before as the current one")
+                raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before")
         return self
 
     @property
