@@ -25,7 +25,9 @@ class SettingsInvalid(ActionNeeded):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_file=PROJECT_ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
     expire_grace_hours: float = Field(168, ge=0, description="how long expired files stay on disk for open readers")
