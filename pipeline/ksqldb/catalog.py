@@ -1,0 +1,159 @@
+"""What the server has: streams and tables, their columns and roles, and the positions that REST can tell.
+
+Names that enter SQL are checked against the server's grammar and back-quoted here, and nowhere else. Facts of
+DESCRIBE seen on 7.2, 7.6 and 8.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ActionNeeded
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.framing import AnswerMalformed
+from pipeline.ksqldb.sqltypes import Column, described_type
+
+_SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SOURCE_TABLE = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?SOURCE\s+TABLE\b", re.IGNORECASE)
+
+
+class SourceUnknown(ActionNeeded):
+    """The server has no such stream or table, or more than one whose name differs only in case."""
+
+
+class SourceNotReadable(ActionNeeded):
+    """The source exists but cannot be read completely."""
+
+
+def quote(name: str) -> str:
+    """A column or source name as SQL takes it literally.
+
+    Raises SourceNotReadable for a back-quote in it: the server prints such names ambiguously.
+    """
+    if "`" in name or "\x00" in name or "${" in name:
+        raise SourceNotReadable(
+            f"the name {name!r} holds a character that cannot be quoted safely", "rename it in a derived stream"
+        )
+    return f"`{name}`"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream or table as DESCRIBE tells it. `window` is None, TUMBLING, HOPPING or SESSION."""
+
+    name: str
+    kind: str
+    columns: tuple[Column, ...]
+    window: str | None
+    topic: str
+    partitions: int
+    pullable: bool
+    readers: tuple[str, ...]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.role == "KEY")
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """A topic partition's first offset that still exists, its end, and how far a query has read it."""
+
+    start: int
+    end: int
+    consumed: int
+
+
+def list_sources(client: Client) -> dict[str, str]:
+    """Every stream and table of the server: name to `stream` or `table`."""
+    streams = _entity(client, "SHOW STREAMS;", "streams")["streams"]
+    tables = _entity(client, "SHOW TABLES;", "tables")["tables"]
+    return {entry["name"]: "stream" for entry in streams} | {entry["name"]: "table" for entry in tables}
+
+
+def find_source(client: Client, name: str) -> Source:
+    """The source of exactly that name, or the only one that equals it but for case.
+
+    Raises SourceUnknown naming near misses.
+    """
+    names = list_sources(client)
+    matches = [name] if name in names else [other for other in names if other.upper() == name.upper()]
+    if len(matches) != 1:
+        if matches:
+            what, hint = "is ambiguous: the server has " + " and ".join(sorted(matches)), "give the exact name"
+        else:
+            what = "does not exist on the server"
+            hint = "the server has: " + (", ".join(sorted(names)) or "no stream or table at all")
+        raise SourceUnknown(f"the ksqlDB source {name!r} {what}", hint)
+    return describe(client, matches[0])
+
+
+def describe(client: Client, name: str) -> Source:
+    """The source of exactly that name."""
+    told = _description(client, name, extended=False)
+    columns = tuple(
+        Column(str(entry["name"]), described_type(entry["schema"]), str(entry.get("type") or "VALUE"))
+        for entry in told["fields"]
+    )
+    kind = str(told["type"]).lower()
+    return Source(
+        name=str(told["name"]),
+        kind=kind,
+        columns=columns,
+        window=told.get("windowType") or None,
+        topic=str(told["topic"]),
+        partitions=int(told.get("partitions") or 0),
+        pullable=kind == "table"
+        and bool(told.get("writeQueries") or _SOURCE_TABLE.match(str(told.get("statement") or ""))),
+        readers=tuple(sink for query in told.get("readQueries") or () for sink in query.get("sinks") or ()),
+    )
+
+
+def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
+    """The present start and end of each partition of the source's topic, where REST can tell them.
+
+    It can when a persistent query reads the source: the query's sink tells the positions of what it reads.
+    """
+    for sink in source.readers:
+        offsets = _offsets_read_by(client, sink).get(source.topic)
+        if offsets is not None and len(offsets) == source.partitions:
+            return offsets
+    return None
+
+
+def lag(client: Client, source: Source) -> int | None:
+    """Records of its sources that a table's own query has not read yet; None when the server does not tell."""
+    offsets = [entry for topic in _offsets_read_by(client, source.name).values() for entry in topic.values()]
+    return sum(max(0, entry.end - max(entry.consumed, entry.start)) for entry in offsets) if offsets else None
+
+
+def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]:
+    summaries = _description(client, sink, extended=True).get("queryOffsetSummaries") or ()
+    return {
+        str(topic["kafkaTopic"]): {
+            int(entry["partition"]): Offsets(
+                int(entry["logStartOffset"]), int(entry["logEndOffset"]), int(entry["consumerOffset"])
+            )
+            for entry in topic["offsets"]
+        }
+        for summary in summaries
+        for topic in summary["topicSummaries"]
+    }
+
+
+def _description(client: Client, name: str, extended: bool) -> Mapping[str, Any]:
+    if not _SOURCE_NAME.fullmatch(name):
+        raise SourceUnknown(f"{name!r} is not a name that a ksqlDB source can have", "use letters, digits, _ and -")
+    statement = f"DESCRIBE {quote(name)}{' EXTENDED' if extended else ''};"
+    described: Mapping[str, Any] = _entity(client, statement, "sourceDescription")["sourceDescription"]
+    return described
+
+
+def _entity(client: Client, statement: str, kind: str) -> Mapping[str, Any]:
+    for entity in client.ksql(statement):
+        if entity.get("@type") == kind:
+            return entity
+    raise AnswerMalformed(f"the server's answer to {statement!r} holds no {kind}", "report this with its version")

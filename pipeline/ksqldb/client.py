@@ -1,0 +1,368 @@
+"""HTTP to one ksqlDB server: requests, authentication, TLS, typed errors, and retries of what is safe.
+
+The only module that speaks HTTP. Every request has a timeout, follows no redirect, and asks for its format with an
+explicit Accept (a missing one gets an answer without an end mark). An answer is used only when it is proved complete;
+see `framing`. A crash leaves at most one query running on the server, which ends it when the connection drops.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+
+from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, AnswerParser, Ending, Framing, Header, Rows
+
+OLDEST_PLATFORM = (7, 2)
+OLDEST_STANDALONE = (0, 26)
+_READ_BYTES = 64 * 1024
+_ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
+_T = TypeVar("_T")
+_PASSING_REFUSALS = (
+    "Cannot determine which host contains the required partitions",
+    "Unable to execute pull query",
+    "failed to find valid host",
+    "Exhausted standby hosts",
+    "concurrency limit for pull queries",
+    "bandwidth rate limit for pull queries",
+    "number of active, push queries to exceed the configured limit",
+)
+
+
+class ServerUnreachable(TryLater):
+    """No connection, or the connection broke before an answer."""
+
+
+class ServerNotReady(TryLater):
+    """The server answers, but refuses for now: starting, restarting, or at a limit."""
+
+
+class AuthenticationFailed(ActionNeeded):
+    """The server wants other credentials."""
+
+
+class StatementRefused(ActionNeeded):
+    """The server refuses the statement; repeating it will not help."""
+
+
+class ServerNotSupported(ActionNeeded):
+    """The server is older than what this client can read without loss, or is no ksqlDB server."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the server is and how to speak to it.
+
+    `ca_file` and `client_cert` are paths of PEM files. `timeout_s` bounds connecting and each admin request, `retry_s`
+    the waiting for a server that refuses for now, `stall_s` a read that brings no byte.
+    """
+
+    url: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    ca_file: str = ""
+    client_cert: str = ""
+    timeout_s: float = 30
+    retry_s: float = 90
+    stall_s: float = 120
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ActionNeeded(
+                "the ksqlDB address is not an http:// or https:// URL", "set KSQLDB_URL, e.g. http://localhost:8088"
+            )
+        if parts.username or parts.password:
+            raise ActionNeeded(
+                "the ksqlDB address holds a user or password, which would end up in logs",
+                "give them as KSQLDB_USER and KSQLDB_PASSWORD",
+            )
+
+
+class Client:
+    """A session with one server; a thread of its own needs a client of its own."""
+
+    def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.connection = connection
+        self._url = connection.url.rstrip("/")
+        self._sleep = sleep
+        self._reached = False
+        self._session = self._new_session()
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # no .netrc, no proxy of the shell between us and the proof of completeness
+        if self.connection.user:
+            pair = f"{self.connection.user}:{self.connection.password}"
+            session.headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        elif self.connection.token:
+            session.headers["Authorization"] = f"Bearer {self.connection.token}"
+        session.verify = self.connection.ca_file or True
+        session.cert = self.connection.client_cert or None
+        return session
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._session.close()
+
+    def server_version(self) -> str:
+        """The version from `/info`.
+
+        Raises ServerNotSupported for servers before 0.26 / Platform 7.2 and for what is no ksqlDB server.
+        """
+        answer = self._retrying(lambda: self._json(self._request("GET", "/info")))
+        info = answer.get("KsqlServerInfo") if isinstance(answer, dict) else None
+        if not isinstance(info, dict) or "version" not in info:
+            raise ServerNotSupported(
+                f"what answers at {self._url} is not a ksqlDB server", "check KSQLDB_URL (the REST listener, not Kafka)"
+            )
+        version = str(info["version"])
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        oldest = OLDEST_STANDALONE if version.startswith("0.") else OLDEST_PLATFORM
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < oldest:
+            raise ServerNotSupported(
+                f"the ksqlDB server at {self._url} has version {version}; "
+                "0.26 / Confluent Platform 7.2 is the oldest that can be read without loss",
+                "upgrade the server, or read from a newer one of the same cluster",
+            )
+        return version
+
+    def ksql(self, statement: str) -> list[dict[str, Any]]:
+        """The entities that an admin statement answers with."""
+        answer = self._retrying(lambda: self._json(self._request("POST", "/ksql", {"ksql": statement})))
+        if not isinstance(answer, list):
+            raise AnswerMalformed(f"the server answers {statement!r} with something other than entities", "report this")
+        return answer
+
+    def query(
+        self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None
+    ) -> contextlib.AbstractContextManager[Answer]:
+        """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
+
+        Only the start is retried: what was read of an answer is never mixed with a second one.
+        """
+        body = {"sql": sql, "properties": dict(properties or {})}
+        return self._retrying(lambda: self._start(body, framing, ending))
+
+    def _start(self, body: dict[str, Any], framing: Framing, ending: Ending) -> Answer:
+        response = self._request("POST", "/query-stream", body, framing.value, stream=True)
+        answer = Answer(self, response, AnswerParser(framing, ending), pull="EMIT CHANGES" not in body["sql"])
+        try:
+            answer.read_header()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def close_query(self, query_id: str) -> bool:
+        """Ends a query; False when this node does not know it (it is over, or another node runs it)."""
+        try:
+            self._request("POST", "/close-query", {"queryId": query_id})
+        except StatementRefused:
+            return False
+        return True
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        accept: str = _ADMIN_ACCEPT,
+        stream: bool = False,
+    ) -> requests.Response:
+        timeout_s = self.connection.timeout_s
+        try:
+            response = self._session.request(
+                method,
+                self._url + path,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={"Accept": accept, "Content-Type": "application/json"},
+                timeout=(timeout_s, self.connection.stall_s if stream else timeout_s),
+                allow_redirects=False,
+                stream=stream,
+            )
+            if response.status_code == 200:
+                self._reached = True
+                return response
+            text = response.text
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise self._unreachable(error) from error
+        raise self._refusal(response.status_code, text)
+
+    def _unreachable(self, error: Exception) -> PipelineError:
+        if isinstance(error, requests.exceptions.SSLError):
+            return ActionNeeded(
+                f"the TLS certificate of {self._url} is not trusted: {_reason(error)}",
+                "set KSQLDB_CA_FILE to the CA that signed it",
+            )
+        if isinstance(error, OSError) and getattr(error, "errno", None) is not None and "certificate" in str(error):
+            return ActionNeeded(f"a TLS file cannot be used: {error}", "check KSQLDB_CA_FILE and KSQLDB_CLIENT_CERT")
+        if isinstance(error, requests.exceptions.Timeout):
+            return ServerUnreachable(
+                f"ksqlDB at {self._url} does not answer within {self.connection.timeout_s:g} s",
+                "check that the server is up and not overloaded, then run the same command again",
+            )
+        return ServerUnreachable(
+            f"ksqlDB at {self._url} cannot be reached: {_reason(error)}",
+            "check KSQLDB_URL and that the server is up, then run the same command again",
+        )
+
+    def _refusal(self, status: int, text: str) -> PipelineError:
+        """The typed error for an answer other than 200, by status, error code and the few texts that mean 'wait'."""
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or "message" not in body:
+            return ServerNotSupported(
+                f"{self._url} answers with status {status} and no ksqlDB error",
+                "check KSQLDB_URL, and proxies between here and the server",
+            )
+        message = str(body["message"]).strip()
+        if status in (401, 403):
+            return AuthenticationFailed(
+                f"ksqlDB at {self._url} refuses these credentials (status {status}: {message})",
+                "check KSQLDB_USER and KSQLDB_PASSWORD (or KSQLDB_TOKEN) and the user's rights",
+            )
+        if status in (429, 503) or any(text in message for text in _PASSING_REFUSALS):
+            return ServerNotReady(
+                f"ksqlDB at {self._url} refuses for now (status {status}): {message}",
+                "run the same command again in a minute",
+            )
+        return StatementRefused(
+            f"ksqlDB refuses the request (status {status}, error {body.get('error_code')}): {message}",
+            "check the feed's source and the server's log",
+        )
+
+    def _json(self, response: requests.Response) -> Any:
+        try:
+            return response.json()
+        except ValueError:
+            raise ServerNotSupported(
+                f"what answers at {self._url} does not speak JSON, so it is no ksqlDB server", "check KSQLDB_URL"
+            ) from None
+
+    def _retrying(self, attempt: Callable[[], _T]) -> _T:
+        """Repeats a start that the server refuses for now, with growing random pauses, up to `retry_s` in all.
+
+        A server that was never reached is not waited for: that is a wrong address more often than a restart.
+        """
+
+        def passing(error: BaseException) -> bool:
+            return isinstance(error, ServerNotReady) or (isinstance(error, ServerUnreachable) and self._reached)
+
+        policy = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(passing),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            stop=tenacity.stop_after_delay(self.connection.retry_s),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return policy(attempt)
+
+
+class Answer(contextlib.AbstractContextManager["Answer"]):
+    """One query's answer while it is being read."""
+
+    def __init__(self, client: Client, response: requests.Response, parser: AnswerParser, pull: bool) -> None:
+        self._client, self._response, self._parser, self._pull = client, response, parser, pull
+        self._pieces = response.raw.stream(_READ_BYTES)
+        self._early: list[Rows] = []
+        self._done = False
+        self._hung_up = False
+        self.byte_count = 0
+
+    @property
+    def header(self) -> Header:
+        assert self._parser.header is not None
+        return self._parser.header
+
+    def read_header(self) -> None:
+        while self._parser.header is None:
+            piece = self._next_piece()
+            if piece is None:
+                self._early += self._finish()
+                return
+            self._early += self._parser.feed(piece)
+
+    def rows(self) -> Iterator[Rows]:
+        """The rows, as they come; ends only when the answer is proved complete.
+
+        After `hang_up` it ends quietly with the rows that came whole.
+        Raises AnswerIncomplete, AnswerMalformed or QueryFailed; then nothing of the answer may be used as complete.
+        """
+        yield from self._early
+        while not self._done:
+            piece = self._next_piece()
+            yield from self._finish() if piece is None else self._parser.feed(piece)
+
+    def _finish(self) -> Iterator[Rows]:
+        self._done = True
+        return self._parser.flush() if self._hung_up else self._parser.finish()
+
+    def _next_piece(self) -> bytes | None:
+        try:
+            piece = next(self._pieces, None)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if self._hung_up:
+                return None
+            raise AnswerIncomplete(
+                f"the connection broke after {self._parser.row_count} rows: {_reason(error)}",
+                "nothing was kept of the broken answer; run the same command again",
+            ) from error
+        self.byte_count += len(piece or b"")
+        return piece
+
+    def wait_as_long_as_watched(self) -> None:
+        """Lifts the limit on a read without a byte: a push over a large topic is silent while nothing matches.
+
+        The caller must watch the query from another thread and `hang_up` when it stalls.
+        """
+        connection = self._response.raw.connection
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(None)
+
+    def hang_up(self) -> None:
+        """Ends a read that another thread is waiting in; rows that did not come whole are left to the next run."""
+        self._hung_up = True
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._response.raw.shutdown()
+
+    def close(self) -> None:
+        """Drops the connection, and ends the query if it was not read to its end."""
+        if not self._done and not self._pull and self._parser.header and self._parser.header.query_id:
+            with contextlib.suppress(PipelineError):
+                self._client.close_query(self._parser.header.query_id)
+        self._response.close()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words: libraries wrap a refused connection four deep."""
+    seen: BaseException = error
+    while True:
+        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException) or inner is seen:
+            break
+        seen = inner
+    if isinstance(seen, socket.gaierror):
+        return "the host name cannot be resolved"
+    text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
+    return str(text).rstrip(".")

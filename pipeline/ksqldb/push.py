@@ -1,0 +1,230 @@
+"""A push query read to a proven or declared end: the stop rule, and the watch over a silent connection.
+
+A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
+when every partition's true end is reached (`exact`), when nothing has moved for a while and everything fetched is
+processed (`quiet`: the server cannot tell more), or at the time limit. What it cannot explain it ends as an error.
+Facts: one stream thread and a short commit interval make progress visible and steady (7.2, 7.6, 8.3); the listed
+`endOffset` is what was fetched, not the end of the topic; an empty partition stays at -1 for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.ksqldb.catalog import Offsets, Source
+from pipeline.ksqldb.client import Answer, Client, StatementRefused
+from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
+
+Outcome = Literal["exact", "quiet", "time limit"]
+Position = tuple[int, int]  # fetched, committed
+
+_EARLIEST = {"auto.offset.reset": "earliest"}
+_STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
+_POLL_S = 0.25
+_UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
+_EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
+
+
+class PushStalled(TryLater):
+    """The server stopped sending before it was at the end; the rows that came are kept."""
+
+
+class TopicChanged(ActionNeeded):
+    """The topic is not the one that the bookmark was taken from, or has lost rows that were not read."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds: how long still means quiet, how long without any progress means stalled, and when to stop (clock)."""
+
+    quiet_s: float = 3
+    stall_s: float = 120
+    deadline: float | None = None
+
+
+@dataclass
+class PushRead:
+    """A push while it is read. `outcome` is set when `rows` has ended."""
+
+    header: Header
+    answer: Answer
+    watch: _Watch
+    outcome: Outcome | None = None
+
+    def rows(self) -> Iterator[Rows]:
+        """The rows in the order they come, within a partition in the order of their offsets.
+
+        Raises PushStalled, TopicChanged or what reading an answer raises.
+        """
+        self.watch.start()
+        try:
+            yield from self.answer.rows()
+        finally:
+            self.watch.stop()
+            self.answer.close()
+        if self.watch.error is not None:
+            raise self.watch.error
+        self.outcome = self.watch.outcome or "quiet"
+
+
+def start_push(
+    client: Client,
+    source: Source,
+    sql: str,
+    limits: Limits,
+    ends: Mapping[int, Offsets] | None,
+    bookmark: Mapping[int, int],
+) -> PushRead:
+    """Starts a push from earliest. `ends` are the true ends taken before, `bookmark` the next offset a partition.
+
+    An administrator may forbid the properties that make progress steady; then the query runs without them and more
+    time is allowed.
+    """
+    quiet_s = limits.quiet_s
+    try:
+        answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST | _STEADY)
+    except StatementRefused as error:
+        if not any(name.removeprefix("ksql.streams.") in error.message for name in _STEADY):
+            raise
+        answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST)
+        quiet_s += _UNSTEADY_EXTRA_S
+    answer.wait_as_long_as_watched()
+    rule = _StopRule(source, quiet_s, ends, bookmark)
+    return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
+
+
+@dataclass
+class _StopRule:
+    """Decides from the positions seen over time whether the scan is at its end."""
+
+    source: Source
+    quiet_s: float
+    ends: Mapping[int, Offsets] | None
+    bookmark: Mapping[int, int]
+    _last: dict[int, Position] = field(default_factory=dict)
+    _still_since: float = 0.0
+
+    def judge(self, positions: dict[int, Position], now: float) -> Outcome | None:
+        """`exact`, `quiet`, or None to go on.
+
+        Raises TopicChanged when the scan ended before the bookmark.
+        """
+        if positions != self._last or not self._still_since:
+            self._last, self._still_since = positions, now
+        if self.ends is not None:
+            reached = (self._reached(p, offsets, positions.get(p)) for p, offsets in self.ends.items())
+            return "exact" if all(reached) else None
+        if set(positions) < set(range(self.source.partitions)) or not self._is_processed(positions):
+            return None
+        patience = self.quiet_s * (_EMPTY_FACTOR if (-1, -1) in positions.values() else 1)
+        if now - self._still_since < patience:
+            return None
+        for partition, (_, committed) in positions.items():
+            if 0 <= committed < self.bookmark.get(partition, 0):
+                raise topic_recreated(self.source, partition, committed, self.bookmark[partition])
+        return "quiet"
+
+    def _reached(self, partition: int, offsets: Offsets, position: Position | None) -> bool:
+        nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
+        return nothing_new or (position is not None and position[1] >= offsets.end)
+
+    @staticmethod
+    def _is_processed(positions: Mapping[int, Position]) -> bool:
+        return all(committed > fetched or (fetched, committed) == (-1, -1) for fetched, committed in positions.values())
+
+
+def topic_recreated(source: Source, partition: int, end: int, bookmark: int) -> TopicChanged:
+    return TopicChanged(
+        f"the topic {source.topic} was re-created or cut: partition {partition} ends at offset {end}, "
+        f"but rows up to offset {bookmark - 1} are in the lake",
+        "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the new topic",
+    )
+
+
+class _Watch(threading.Thread):
+    """Follows one push and ends it by the rule; never touches the rows."""
+
+    def __init__(self, client: Client, answer: Answer, source: Source, rule: _StopRule, limits: Limits) -> None:
+        super().__init__(name="push-watch", daemon=True)
+        self.outcome: Outcome | None = None
+        self.error: PipelineError | None = None
+        self._connection = client.connection
+        self._answer, self._source, self._rule, self._limits = answer, source, rule, limits
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """Returns when the thread has ended."""
+        self._over.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        seen: tuple[object, int] = (None, -1)
+        changed_at = time.monotonic()
+        with Client(self._connection) as client:
+            while not self._over.wait(_POLL_S):
+                now = time.monotonic()
+                positions = self._positions(client)
+                if (positions, self._answer.byte_count) != seen:
+                    seen, changed_at = (positions, self._answer.byte_count), now
+                try:
+                    self.outcome = self._rule.judge(positions, now) if positions is not None else None
+                except TopicChanged as error:
+                    self.error = error
+                if self._limits.deadline is not None and now >= self._limits.deadline and self.outcome is None:
+                    self.outcome = "time limit"
+                if self.outcome is not None or self.error is not None:
+                    return self._end(client)
+                if now - changed_at >= self._limits.stall_s:
+                    self.error = self._stalled(positions)
+                    return self._answer.hang_up()
+
+    def _end(self, client: Client) -> None:
+        """Closes the query; where its node is another one, or the answer does not end, drops the connection."""
+        try:
+            closed = client.close_query(self._answer.header.query_id or "")
+        except PipelineError:
+            closed = False
+        # Rows that are already queued still come; they are in the order of their offsets, so any end is a good end.
+        self._over.wait(self._limits.stall_s if closed else self._limits.quiet_s)
+        if not self._over.is_set():
+            self._answer.hang_up()
+
+    def _positions(self, client: Client) -> dict[int, Position] | None:
+        """By partition; None while the server does not list the query or does not answer."""
+        try:
+            entities = client.ksql("SHOW QUERIES EXTENDED;")
+        except TryLater:
+            return None
+        for entity in entities:
+            for query in entity.get("queryDescriptions") or ():
+                if query.get("id") == self._answer.header.query_id:
+                    return self._positions_of(query)
+        return None
+
+    def _positions_of(self, query: Mapping[str, Any]) -> dict[int, Position]:
+        return {
+            int(entry["topicPartitionEntity"]["partition"]): (int(entry["endOffset"]), int(entry["committedOffset"]))
+            for task in query.get("tasksMetadata") or ()
+            for entry in task.get("topicOffsets") or ()
+            if entry["topicPartitionEntity"]["topic"] == self._source.topic
+        }
+
+    def _stalled(self, positions: dict[int, Position] | None) -> PushStalled:
+        where = "the server no longer lists the query"
+        if positions is not None:
+            ends = {partition: offsets.end for partition, offsets in (self._rule.ends or {}).items()}
+            where = f"positions {_show(positions)}" + (f", ends {_show(ends)}" if ends else "")
+        return PushStalled(
+            f"reading {self._source.name} stalled: no progress for {self._limits.stall_s:g} s ({where})",
+            "the rows that came are kept; look at the server, then run the same command again",
+        )
+
+
+def _show(by_partition: Mapping[int, object]) -> str:
+    return ", ".join(f"{partition}: {value}" for partition, value in sorted(by_partition.items()))

@@ -1,0 +1,163 @@
+"""The complete rows of a table at one moment.
+
+A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a table pull
+is whole: a cluster that loses a node sends status 200 and a third of the rows missing. So `settle` reads a doubtful
+snapshot again and takes it only when it does not shrink between reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from pipeline.errors import ActionNeeded, TryLater
+from pipeline.ksqldb.catalog import Source, SourceNotReadable, quote, true_ends
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.framing import Ending, Framing
+from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
+from pipeline.ksqldb.push import Limits, PushStalled, start_push
+
+_BATCH_ROWS = 65_536
+_READS = 5
+
+
+class SnapshotUnsettled(TryLater):
+    """Reads of a table kept getting smaller; the last good snapshot stays the current one."""
+
+
+class SnapshotShrank(ActionNeeded):
+    """A table lost more rows at once than is believed without being told."""
+
+
+class TableRead:
+    """One read of a table. `batches` can be taken once; after it the read is proved complete."""
+
+    def __init__(self, reader: RowReader, batches: Iterator[pa.RecordBatch]) -> None:
+        self.columns: tuple[LakeColumn, ...] = reader.columns
+        self.schema: pa.Schema = reader.schema
+        self.batches = batches
+
+
+def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
+    """All rows of the table now.
+
+    Raises SourceNotReadable for session windows: the server answers a scan of them with nothing, or with an error.
+    """
+    if source.window == "SESSION":
+        raise SourceNotReadable(
+            f"the table {source.name} has session windows: a scan of it answers with no rows although it has some",
+            "derive a table with tumbling windows, or export the stream behind it",
+        )
+    projection = project(source, positions=False)
+    if source.pullable:
+        return _pull(client, source, projection)
+    return _fold(client, source, projection, limits)
+
+
+def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
+    sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
+    answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET)
+    reader = projection.reader(answer.header)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with answer:
+            for rows in answer.rows():
+                yield reader.batch(rows.values)
+
+    return TableRead(reader, batches())
+
+
+def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
+    """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory."""
+    ends = true_ends(client, source)
+    sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"
+    push = start_push(client, source, sql, limits, ends, {})
+    reader = projection.reader(push.header)
+    at, key_places = 0, []
+    for plan in projection.plans:
+        if plan.column.source.role == "KEY":
+            key_places.append(at)
+        at += len(plan.parts)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        newest: dict[str, tuple[Any, ...]] = {}
+        for rows in push.rows():
+            deletes = set(rows.tombstones)
+            for place, row in enumerate(rows.values):
+                key = repr([row[i] for i in key_places])
+                if place in deletes:
+                    newest.pop(key, None)
+                else:
+                    newest[key] = row
+        if push.outcome == "time limit":
+            raise PushStalled(f"the table {source.name} was not read to its end in the time given", "give it more time")
+        kept = list(newest.values())
+        for start in range(0, len(kept), _BATCH_ROWS):
+            yield reader.batch(kept[start : start + _BATCH_ROWS])
+
+    return TableRead(reader, batches())
+
+
+class Stored(Protocol):
+    """A read that was put somewhere: how many rows it has, and how to throw it away."""
+
+    @property
+    def row_count(self) -> int: ...
+    def discard(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=Stored)
+
+
+def settle(
+    read: Callable[[], _S],
+    table: str,
+    previous_rows: int | None,
+    recheck_s: float,
+    max_shrink: float,
+    sleep: Callable[[float], None],
+) -> _S:
+    """A snapshot that can be believed: `read` (which reads and stores all rows) once, or again while in doubt.
+
+    In doubt is the first snapshot of a table and one with fewer rows than the last; it is taken when a later read is
+    not smaller than the one before. `max_shrink` is the share of `previous_rows` that may be gone (1 takes any).
+    Raises SnapshotUnsettled or SnapshotShrank; every read but the one returned is discarded.
+    """
+    best = read()
+    if previous_rows is None or best.row_count < previous_rows:
+        for _ in range(_READS):
+            sleep(recheck_s)
+            again = _discarding(best, read)
+            best.discard()
+            settled = again.row_count >= best.row_count
+            best = again
+            if settled:
+                break
+        else:
+            rows = best.row_count
+            best.discard()
+            raise SnapshotUnsettled(
+                f"the table {table} had fewer rows at each of {_READS + 1} reads, {rows} at the last: the cluster may "
+                "be losing nodes",
+                "look at the ksqlDB cluster, then run the same command again",
+            )
+    if previous_rows is not None and best.row_count < previous_rows * (1 - max_shrink):
+        rows = best.row_count
+        best.discard()
+        raise SnapshotShrank(
+            f"the table {table} has {rows} rows, and had {previous_rows} in its last snapshot: more than "
+            f"{max_shrink:.0%} are gone, so this one is not published",
+            "if the rows were really deleted, run once with --allow-shrink",
+        )
+    return best
+
+
+def _discarding(stored: _S, read: Callable[[], _S]) -> _S:
+    """Reads again; when that fails, the first read must not stay behind."""
+    try:
+        return read()
+    except BaseException:
+        stored.discard()
+        raise
