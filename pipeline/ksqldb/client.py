@@ -151,7 +151,7 @@ class Client:
 
     def query(
         self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None
-    ) -> contextlib.AbstractContextManager[Answer]:
+    ) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one.

@@ -179,10 +179,12 @@ class _Watch(threading.Thread):
                 if self._limits.deadline is not None and now >= self._limits.deadline and self.outcome is None:
                     self.outcome = "time limit"
                 if self.outcome is not None or self.error is not None:
-                    return self._end(client)
+                    self._end(client)
+                    return
                 if now - changed_at >= self._limits.stall_s:
                     self.error = self._stalled(positions)
-                    return self._answer.hang_up()
+                    self._answer.hang_up()
+                    return
 
     def _end(self, client: Client) -> None:
         """Closes the query; where its node is another one, or the answer does not end, drops the connection."""
