@@ -149,9 +149,7 @@ class Client:
             raise AnswerMalformed(f"the server answers {statement!r} with something other than entities", "report this")
         return answer
 
-    def query(
-        self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None
-    ) -> Answer:
+    def query(self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one.

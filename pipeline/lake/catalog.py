@@ -1,0 +1,167 @@
+"""What people and engines read beside the data: `_metadata.json` of a feed and `views.sql` of the lake.
+
+Both are derived from the Delta logs after each commit and replaced whole. Losing them loses nothing; they are
+written anew by the next run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import disk_errors, write_file, write_json
+from pipeline.lake.table import DataFile, LakeTable
+
+KSQLDB_NAME = b"ksqldb.name"
+KSQLDB_TYPE = b"ksqldb.type"
+KSQLDB_ROLE = b"ksqldb.role"
+
+
+def describe_table(table: LakeTable) -> dict[str, Any]:
+    """Everything the log tells of a feed's table, as JSON values: sizes and counts are the committed ones."""
+    feed = table.feed
+    told: dict[str, Any] = {
+        "schema_version": 1,
+        "feed": feed.name,
+        "source": feed.source,
+        "type": feed.type,
+        "storage_mode": feed.storage_mode,
+        "partitioning": feed.partitioning,
+        "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
+        "exported": table.exists,
+        "totals": {"rows": 0, "bytes": 0, "files": 0},
+    }
+    if not table.exists:
+        return told
+    files, last = table.files, table.history()[0]
+    totals = {
+        "rows": sum(file.row_count for file in files),
+        "bytes": sum(file.size_bytes for file in files),
+        "files": len(files),
+    }
+    return told | {
+        "totals": totals,
+        "delta_version": table.delta_version,
+        "created_at": _rfc3339(table.created_at),
+        "last_commit_at": _rfc3339(dt.datetime.fromtimestamp(last["timestamp"] / 1000, dt.UTC)),
+        "columns": [_column(field) for field in table.schema],
+        "partitions": _partitions(files, feed.partition_column if feed.type == "stream" else None),
+        "current_version": table.current_version,
+        "topic": table.topic or None,
+        "bookmark": {str(partition): mark for partition, (mark, _) in table.bookmarks().items()} or None,
+    }
+
+
+def write_metadata(table: LakeTable) -> None:
+    with disk_errors(table.folder):
+        write_json(table.folder / "_metadata.json", describe_table(table))
+
+
+def write_views(root: Path) -> Path:
+    """Writes `views.sql` for all active feeds that have data; returns its path."""
+    path = root / "views.sql"
+    with disk_errors(root), filelock.FileLock(root / ".views.lock", timeout=60):
+        tables = [LakeTable(root, feed) for feed in FeedStore(root).list()]
+        statements = [statement for table in tables if table.exists for statement in _views(table)]
+        head = (
+            "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
+            "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
+        )
+        write_file(path, head + "\n".join(statements))
+    return path
+
+
+def _views(table: LakeTable) -> Iterable[str]:
+    name = table.feed.name
+    if table.feed.type == "stream":
+        yield _view(name, table, table.files)
+        return
+    current = table.current_version
+    yield _view(f"{name}_current", table, table.versions().get(current, []) if current is not None else [])
+    yield _view(f"{name}_history", table, table.files)
+
+
+def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
+    kind = "DATE" if table.partition_column == "date" else "INTEGER"
+    head = f'CREATE OR REPLACE VIEW "{name}" AS\n'
+    if not files:
+        columns = [*table.schema, pa.field(table.partition_column, pa.date32() if kind == "DATE" else pa.int32())]
+        nulls = ", ".join(f"NULL::{_duckdb_type(field.type)} AS {_quoted(field.name)}" for field in columns)
+        return f"{head}SELECT {nulls}\nWHERE false;\n"
+    paths = ",\n  ".join(_text(str(table.folder / file.path)) for file in sorted(files, key=lambda file: file.path))
+    options = f"hive_partitioning = true, hive_types = {{'{table.partition_column}': {kind}}}, union_by_name = true"
+    return f"{head}SELECT *\nFROM read_parquet([\n  {paths}\n], {options});\n"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _duckdb_type(type_: pa.DataType) -> str:
+    if pa.types.is_struct(type_):
+        inner = ", ".join(f"{_quoted(part.name)} {_duckdb_type(part.type)}" for part in type_)
+        return f"STRUCT({inner})"
+    if pa.types.is_list(type_):
+        return f"{_duckdb_type(type_.value_type)}[]"
+    if pa.types.is_map(type_):
+        return f"MAP({_duckdb_type(type_.key_type)}, {_duckdb_type(type_.item_type)})"
+    if pa.types.is_decimal(type_):
+        return f"DECIMAL({type_.precision}, {type_.scale})"
+    if pa.types.is_timestamp(type_):
+        return "TIMESTAMPTZ"
+    names = {
+        pa.bool_(): "BOOLEAN",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE",
+        pa.string(): "VARCHAR",
+        pa.binary(): "BLOB",
+        pa.date32(): "DATE",
+    }
+    return names[type_]
+
+
+def _column(field: pa.Field) -> dict[str, Any]:
+    told = field.metadata or {}
+    return {
+        "name": field.name,
+        "arrow_type": str(field.type),
+        "ksqldb_name": told.get(KSQLDB_NAME, b"").decode() or None,
+        "ksqldb_type": told.get(KSQLDB_TYPE, b"").decode() or None,
+        "role": told.get(KSQLDB_ROLE, b"").decode() or None,
+    }
+
+
+def _partitions(files: Sequence[DataFile], time_column: str | None) -> list[dict[str, Any]]:
+    """Rows, bytes and files a partition; for streams the range of ROWTIME too."""
+    grouped: dict[str | None, list[DataFile]] = {}
+    for file in files:
+        grouped.setdefault(file.partition, []).append(file)
+    told = []
+    for partition, members in sorted(grouped.items(), key=lambda item: (len(item[0] or ""), item[0] or "")):
+        entry: dict[str, Any] = {
+            "partition": partition,
+            "rows": sum(file.row_count for file in members),
+            "bytes": sum(file.size_bytes for file in members),
+            "files": len(members),
+            "added_at": _rfc3339(max(file.added_at for file in members)),
+        }
+        times = [file.bounds["rowtime"] for file in members if "rowtime" in file.bounds]
+        if time_column is not None and times:
+            entry["rowtime_ms"] = [min(low for low, _ in times), max(high for _, high in times)]
+        told.append(entry)
+    return told
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

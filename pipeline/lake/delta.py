@@ -1,0 +1,78 @@
+"""The Delta library in our words: its errors by what a person should do, its Arrow types as pyarrow makes them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from pipeline.errors import TryLater
+from pipeline.lake.storage import DiskFull, LakeNotWritable, disk_errors
+
+
+class CommitFailed(TryLater):
+    """The Delta log took no new entry; the lake is as it was before."""
+
+
+@contextlib.contextmanager
+def delta_errors(folder: Path) -> Iterator[None]:
+    """Names what the Delta library met below `folder`: it tells the operating system's error number as text only."""
+    try:
+        with disk_errors(folder):
+            try:
+                yield
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise DeltaError(str(error)) from error
+    except DeltaError as error:
+        text = str(error)
+        if "os error 28" in text:
+            raise DiskFull(f"the disk is full: {folder}", "free space, then run the same command again") from error
+        if re.search(r"os error (13|30|1)\b", text):
+            raise LakeNotWritable(
+                f"the lake cannot be written: {folder}", "make it writable for this user, or set LAKE_ROOT"
+            ) from error
+        raise CommitFailed(
+            f"the Delta log of {folder} could not be used: {text}",
+            "nothing was committed; run the same command again",
+        ) from error
+
+
+def commit_properties(
+    note: Mapping[str, Any], transactions: list[deltalake.Transaction] | None = None
+) -> deltalake.CommitProperties:
+    # No retries: under the feed's lock nobody else commits, so a conflict is a fault to be seen.
+    return deltalake.CommitProperties(
+        custom_metadata={"pipeline": dict(note)}, max_commit_retries=0, app_transactions=transactions
+    )
+
+
+def plain_schema(schema: deltalake.Schema) -> pa.Schema:
+    """A table's columns with pyarrow's own types, field metadata kept."""
+    return pa.schema(
+        [
+            pa.field(column.name, _plain(column.type), metadata=column.metadata)
+            for column in pa.schema(schema.to_arrow())
+        ]
+    )
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(type_):
+        return pa.struct([pa.field(part.name, _plain(part.type)) for part in type_])
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return pa.list_(pa.field("element", _plain(type_.value_type)))
+    if pa.types.is_map(type_):
+        return pa.map_(_plain(type_.key_type), _plain(type_.item_type))
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return pa.string()
+    if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return pa.binary()
+    return type_

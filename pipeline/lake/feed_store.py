@@ -1,0 +1,113 @@
+"""Feeds on disk: one JSON file each in `feeds/active`, moved to `feeds/archived` when its work is done.
+
+Every change replaces one file whole, so a crash leaves the feed as it was or as it was meant to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import WrongUsage
+from pipeline.feeds import Feed, FeedInvalid, parse_feed
+from pipeline.lake.storage import delete_file, disk_errors, make_folder, move_file, read_json, sync_folder, write_json
+
+
+class FeedUnknown(WrongUsage):
+    """There is no such feed."""
+
+
+class FeedExists(WrongUsage):
+    """A feed of that name is there already."""
+
+
+class FeedStore:
+    """The feeds of one lake."""
+
+    def __init__(self, root: Path) -> None:
+        self._active = root / "feeds" / "active"
+        self._archived = root / "feeds" / "archived"
+
+    def make_folders(self) -> None:
+        with disk_errors(self._active.parent):
+            make_folder(self._active)
+            make_folder(self._archived)
+
+    def list(self, archived: bool = False) -> tuple[Feed, ...]:
+        """All active (or archived) feeds by name.
+
+        Raises FeedInvalid for a file that is no valid feed: a broken feed is never skipped in silence.
+        """
+        folder = self._archived if archived else self._active
+        return tuple(self._read(path) for path in sorted(folder.glob("*.json")))
+
+    def get(self, name: str) -> Feed:
+        """The active feed of that name.
+
+        Raises FeedUnknown naming what there is.
+        """
+        path = self._active / f"{name}.json"
+        if not self._is_in(name, self._active):
+            hint = "python manage_feeds.py list"
+            if self._is_in(name, self._archived):
+                hint = f"it is archived: python manage_feeds.py restore {name}"
+            raise FeedUnknown(f"there is no feed {name!r}", hint)
+        return self._read(path)
+
+    def select(self, names: Sequence[str], type_: str | None = None) -> tuple[Feed, ...]:
+        """The feeds of those names, each of `type_` if given."""
+        feeds = tuple(self.get(name) for name in dict.fromkeys(names))
+        for feed in feeds:
+            if type_ is not None and feed.type != type_:
+                raise WrongUsage(f"the feed {feed.name} is a {feed.type}, not a {type_}", f"use --{feed.type}")
+        return feeds
+
+    def add(self, feed: Feed) -> None:
+        """Raises FeedExists when the name is taken, also by an archived feed, whose data is still there."""
+        for folder, where in ((self._active, "active"), (self._archived, "archived")):
+            if self._is_in(feed.name, folder):
+                raise FeedExists(
+                    f"there is already an {where} feed {feed.name!r}",
+                    "choose another name, or change it: manage_feeds.py update",
+                )
+        self.save(feed)
+
+    def save(self, feed: Feed) -> None:
+        with disk_errors(self._active):
+            write_json(self._active / f"{feed.name}.json", feed.model_dump(mode="json"))
+
+    def archive(self, name: str) -> None:
+        self.get(name)
+        self._move(name, self._active, self._archived)
+
+    def restore(self, name: str) -> None:
+        if not self._is_in(name, self._archived):
+            raise FeedUnknown(f"there is no archived feed {name!r}", "python manage_feeds.py list --archived")
+        self._move(name, self._archived, self._active)
+
+    def delete(self, name: str) -> None:
+        """Removes the feed's file, wherever it is; its data stays in the lake."""
+        folder = self._archived if self._is_in(name, self._archived) else self._active
+        if folder is self._active:
+            self.get(name)
+        with disk_errors(folder):
+            delete_file(folder / f"{name}.json")
+            sync_folder(folder)
+
+    def _move(self, name: str, source: Path, target: Path) -> None:
+        with disk_errors(target):
+            make_folder(target)
+            move_file(source / f"{name}.json", target / f"{name}.json")
+            sync_folder(target)
+            sync_folder(source)
+
+    def _is_in(self, name: str, folder: Path) -> bool:
+        # The names of the folder are asked, so that a name with slashes never leaves it.
+        return folder.is_dir() and f"{name}.json" in {path.name for path in folder.iterdir()}
+
+    def _read(self, path: Path) -> Feed:
+        with disk_errors(path):
+            feed = parse_feed(read_json(path), str(path))
+        if feed.name != path.stem:
+            raise FeedInvalid(f"{path} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
+        return feed

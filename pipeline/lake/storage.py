@@ -1,0 +1,166 @@
+"""Files below the lake's root: durable writes, typed errors for what a disk can do, and one writer a feed.
+
+The only module that syncs, renames or deletes. A file written here is either whole and on disk or not there; a
+crash leaves at most a `*.tmp` that the next write of the same file replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import filelock
+
+from pipeline.errors import ActionNeeded, TryLater
+
+
+class LakeNotWritable(ActionNeeded):
+    """The lake's folder cannot be written; nothing was committed."""
+
+
+class DiskFull(ActionNeeded):
+    """No space left; nothing was committed, and what was staged is removed by the next run."""
+
+
+class LakeDamaged(ActionNeeded):
+    """A file of the lake is missing or unreadable."""
+
+
+class FeedLocked(TryLater):
+    """Another run holds the feed."""
+
+
+def lake_folder(root: str) -> Path:
+    """The lake's root as a local folder: a path or a `file://` URL.
+
+    Raises LakeNotWritable for other URL schemes.
+    """
+    parts = urlsplit(root)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if "://" in root:
+        raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", "set LAKE_ROOT to a local folder")
+    return Path(root).expanduser().absolute()
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the operating system says about writing below `path` into one of this module's errors."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or str(path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"the disk is full: {where}", f"free space (see 'df -h {path}'), then run the same command again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise LakeNotWritable(
+                f"the lake cannot be written: {where}: {os.strerror(error.errno)}",
+                f"make {path} writable for this user, or set LAKE_ROOT to another folder",
+            ) from error
+        raise LakeDamaged(f"the lake cannot be used: {where}: {error.strerror or error}", f"look at {path}") from error
+
+
+def sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Makes renames into and out of the folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder and its parents, each durable in its own parent."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Moves a synced file to its place; durable when the target's folder is synced."""
+    source.rename(target)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Puts `text` in the place of the file, whole and on disk, in one step for readers."""
+    make_folder(path.parent)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    move_file(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    write_file(path, json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The parsed file.
+
+    Raises LakeDamaged when it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LakeDamaged(f"{path} is not valid JSON: {error}", "correct or remove that file") from None
+
+
+def delete_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def delete_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def checksum(path: Path) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the feed for this process; the kernel lets go when the process dies, however it dies.
+
+    `holder` is shown to whoever comes second. Raises FeedLocked.
+    """
+    note = folder / "_lock.json"
+    with disk_errors(folder):
+        make_folder(folder)
+        lock = filelock.FileLock(folder / "_lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            with contextlib.suppress(OSError, ValueError):
+                holder = json.loads(note.read_text(encoding="utf-8"))
+            told = ", ".join(f"{key} {value}" for key, value in holder.items())
+            raise FeedLocked(
+                f"the feed {feed} is held by another run ({told})", "wait for it to end, then run the command again"
+            ) from None
+    try:
+        with disk_errors(folder):
+            write_json(note, holder)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,191 @@
+"""Arrow batches into Parquet files of one staging folder, one set of files a partition, in bounded memory.
+
+Nothing here is visible to readers of the lake: staged files become data files when `table` moves and commits them.
+A crash leaves staged files, which the next run of the feed removes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import ActionNeeded
+from pipeline.lake.storage import checksum, delete_file, disk_errors, make_folder, sync_file
+
+ROW_GROUP_ROWS = 131_072
+_OPEN_FILES = 32
+
+Partition = str | None
+
+
+class PartitionColumnUnusable(ActionNeeded):
+    """The column that a feed is partitioned by is not there, or has no date in it."""
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A finished, synced Parquet file that no reader knows of. `stats` is Delta's JSON of counts and bounds."""
+
+    path: Path
+    partition: Partition
+    row_count: int
+    size_bytes: int
+    checksum: str
+    stats: str
+
+
+@dataclass
+class _Open:
+    path: Path
+    file: pa.OSFile
+    writer: pq.ParquetWriter
+    waiting: list[pa.RecordBatch]
+    waiting_rows: int = 0
+
+
+class StagedWriter:
+    """Writes batches of one schema. `date_column` names the column whose UTC date is the partition (streams);
+    without it everything goes to the one `partition` (a table's version).
+    """
+
+    def __init__(
+        self, folder: Path, schema: pa.Schema, date_column: str | None = None, partition: Partition = None
+    ) -> None:
+        self._folder, self._schema = folder, schema
+        self._date_column, self._partition = date_column, partition
+        self._open: OrderedDict[Partition, _Open] = OrderedDict()
+        self._staged: list[StagedFile] = []
+        self._file_count = 0
+        self.row_count = 0
+        if date_column is not None:
+            partition_dates(schema.empty_table().to_batches() or [_empty(schema)], date_column)
+        with disk_errors(folder):
+            make_folder(folder)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Raises DiskFull or LakeNotWritable; then `discard`."""
+        self.row_count += batch.num_rows
+        with disk_errors(self._folder):
+            if self._date_column is None:
+                self._append(self._partition, batch)
+                return
+            dates = partition_dates([batch], self._date_column)[0]
+            for date in pc.unique(dates):
+                mask = pc.is_null(dates) if not date.is_valid else pc.fill_null(pc.equal(dates, date), False)
+                self._append(date.as_py().isoformat() if date.is_valid else None, batch.filter(mask))
+
+    def finish(self) -> list[StagedFile]:
+        """Closes and syncs every file. A table's version without rows is a file without rows: it exists."""
+        with disk_errors(self._folder):
+            if self._date_column is None and not self._open and not self._staged:
+                self._append(self._partition, _empty(self._schema))
+            while self._open:
+                self._close(next(iter(self._open)))
+        return self._staged
+
+    def discard(self) -> None:
+        """Removes everything that was staged."""
+        for entry in self._open.values():
+            entry.file.close()
+            delete_file(entry.path)
+        self._open.clear()
+        for staged in self._staged:
+            delete_file(staged.path)
+        self._staged.clear()
+
+    def _append(self, partition: Partition, batch: pa.RecordBatch) -> None:
+        if partition not in self._open:
+            while len(self._open) >= _OPEN_FILES:
+                self._close(next(iter(self._open)))
+            path = self._folder / f"{self._file_count:05}.staged"
+            self._file_count += 1
+            file = pa.OSFile(str(path), "wb")
+            writer = pq.ParquetWriter(file, self._schema, compression="snappy", store_decimal_as_integer=True)
+            self._open[partition] = _Open(path, file, writer, [])
+        entry = self._open[partition]
+        self._open.move_to_end(partition)
+        entry.waiting.append(batch)
+        entry.waiting_rows += batch.num_rows
+        if entry.waiting_rows >= ROW_GROUP_ROWS:
+            self._write_waiting(entry)
+
+    def _write_waiting(self, entry: _Open) -> None:
+        if entry.waiting:
+            entry.writer.write_table(pa.Table.from_batches(entry.waiting, self._schema), row_group_size=ROW_GROUP_ROWS)
+            entry.waiting, entry.waiting_rows = [], 0
+
+    def _close(self, partition: Partition) -> None:
+        entry = self._open[partition]
+        self._write_waiting(entry)
+        entry.writer.close()
+        entry.file.close()
+        sync_file(entry.path)
+        del self._open[partition]
+        metadata = pq.read_metadata(entry.path)
+        self._staged.append(
+            StagedFile(
+                path=entry.path,
+                partition=partition,
+                row_count=metadata.num_rows,
+                size_bytes=entry.path.stat().st_size,
+                checksum=checksum(entry.path),
+                stats=_delta_stats(metadata, self._schema),
+            )
+        )
+
+
+def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array]:
+    """The UTC date of each row's partition: of `rowtime` (epoch ms) or of a TIMESTAMP or DATE column.
+
+    Raises PartitionColumnUnusable.
+    """
+    dates = []
+    for batch in batches:
+        if column not in batch.schema.names:
+            raise PartitionColumnUnusable(
+                f"the feed is partitioned by the column {column!r}, which its source does not have",
+                f"choose one of {', '.join(batch.schema.names)}: manage_feeds.py update NAME --partitioning date:...",
+            )
+        values = batch.column(column)
+        if column == "rowtime":
+            values = values.cast(pa.timestamp("ms"))
+        elif not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
+            raise PartitionColumnUnusable(
+                f"the feed is partitioned by the column {column!r}, which is neither TIMESTAMP nor DATE",
+                "choose a TIMESTAMP or DATE column: manage_feeds.py update NAME --partitioning date:COLUMN",
+            )
+        dates.append(values.cast(pa.date32(), safe=False))
+    return dates
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _delta_stats(metadata: pq.FileMetaData, schema: pa.Schema) -> str:
+    """Delta's statistics: the row count, and exact bounds of the integer columns (offsets and ROWTIME among them).
+
+    Parquet joins the names of nested columns with dots, so names with dots are left out.
+    """
+    bounded = {field.name for field in schema if pa.types.is_integer(field.type) and "." not in field.name}
+    bounds: dict[str, tuple[int, int]] = {}
+    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+        for chunk in (group.column(i) for i in range(group.num_columns)):
+            name, found = chunk.path_in_schema, chunk.statistics
+            if name in bounded and found is not None and found.has_min_max:
+                low, high = bounds.get(name, (found.min, found.max))
+                bounds[name] = (min(low, found.min), max(high, found.max))
+    return json.dumps(
+        {
+            "numRecords": metadata.num_rows,
+            "minValues": {name: low for name, (low, _) in bounds.items()},
+            "maxValues": {name: high for name, (_, high) in bounds.items()},
+            "nullCount": {},
+        }
+    )
