@@ -32,10 +32,10 @@ class Bookmark:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of what was already read: rows before the bookmark with ROWTIME in [start, end), epoch ms."""
+    """What was already read: rows before the bookmark, all or those with ROWTIME in [start, end), epoch ms."""
 
-    start_ms: int
-    end_ms: int
+    start_ms: int | None = None
+    end_ms: int | None = None
 
 
 @dataclass
@@ -114,6 +114,8 @@ class _Keeper:
 
     def predicate(self) -> str:
         if self._window is not None:
+            if self._window.start_ms is None:
+                return ""
             return f" WHERE ROWTIME >= {self._window.start_ms} AND ROWTIME < {self._window.end_ms}"
         if not self._bookmarks:
             return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +144,21 @@ def _file_problem(table: LakeTable, file: DataFile) -> str | None:
     except (OSError, pa.ArrowException) as error:
         return f"file cannot be read: {error}"
     return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
+
+
+def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
+    """The rows of a stream's committed files whose (topic partition, offset) none of the staged files has."""
+    if not files:
+        return
+    if not staged:
+        yield from table.read_batches(files)
+        return
+    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+        yield from connection.execute(
+            "SELECT old.* FROM read_parquet($old, union_by_name = true, hive_partitioning = false) AS old"
+            " ANTI JOIN read_parquet($new, hive_partitioning = false) AS new USING (rowpartition, rowoffset)",
+            {"old": [str(table.folder / file.path) for file in files], "new": [str(file.path) for file in staged]},
+        ).to_arrow_reader()
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:

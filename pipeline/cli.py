@@ -1,0 +1,138 @@
+"""What the five scripts share at the edge: one boundary for errors, one way to tell a story, signals, run names."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from pipeline.errors import PipelineError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+log = logging.getLogger("pipeline")
+
+
+class Terminated(BaseException):
+    """SIGTERM came; runs unwind as they do for Ctrl-C."""
+
+
+def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Shows an error that a person is meant to read as one sentence and a hint, and exits with its code.
+
+    Ctrl-C exits 130 and SIGTERM 143, after what was held has been let go. Anything else is a fault of ours and shows
+    its traceback.
+    """
+
+    @functools.wraps(command)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        previous = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return command(*args, **kwargs)
+        except PipelineError as error:
+            say_error(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what was committed stays, the next run goes on from there", err=True)
+            sys.exit(130)
+        except Terminated:
+            click.echo("terminated: what was committed stays, the next run goes on from there", err=True)
+            sys.exit(143)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    return guarded
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def say_error(error: PipelineError) -> None:
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    log.debug("error: %s", error.message)
+
+
+def tell(text: str) -> None:
+    """A line of progress: on stderr, so that stdout holds results only, and in the log."""
+    click.echo(text, err=True)
+    log.debug("%s", text)
+
+
+def write_log_to(folder: Path, script: str) -> None:
+    """Appends what `tell` and `say_error` say to `<folder>/<script>.log`, with the time and this process's id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / f"{script}.log", encoding="utf-8", delay=True)
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(process)d %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = lambda seconds: dt.datetime.fromtimestamp(seconds or 0, dt.UTC).timetuple()
+    handler.setFormatter(formatter)
+    for old in log.handlers[:]:
+        log.removeHandler(old)
+        old.close()
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+
+
+def show_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def new_run_id(now: dt.datetime) -> str:
+    """A name that no other run has, and that sorts by time."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def holder(script: str, now: dt.datetime) -> dict[str, str]:
+    """Who holds a lock, for whoever comes second."""
+    return {
+        "command": script,
+        "pid": str(os.getpid()),
+        "host": socket.gethostname(),
+        "since": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
+def size_text(size_bytes: int) -> str:
+    """`1.4 MB`: decimal units."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def as_table(rows: list[list[str]], head: list[str], right: set[int] = frozenset()) -> str:  # type: ignore[assignment] # an empty set
+    """Aligned text columns; those in `right` are aligned to the right. Fits 80 columns if its cells do."""
+    grid = [head, *rows]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in grid
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -1,0 +1,364 @@
+"""One feed from ksqlDB into the lake: a stream's new rows, one day of it, all of it, or a table's snapshot.
+
+Each function runs under the feed's lock, first removes what a killed run left behind, and commits rows and progress
+together. Killed at any point it leaves the last commit standing; the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.ksqldb.catalog import Source, SourceUnknown, find_source, lag
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.projection import LakeColumn
+from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
+from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.ksqldb.stream import Bookmark, StreamRead, Window, read_stream
+from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
+from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.upkeep import rows_not_in
+from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
+
+_DAY = dt.timedelta(days=1)
+
+
+class DayNotReplaceable(ActionNeeded):
+    """The source no longer has rows that the lake has, so replacing them would lose them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits."""
+
+    id: str
+    now: dt.datetime
+    limits: Limits
+    commit_rows: int
+    grace_hours: int
+    recheck_s: float
+    max_shrink: float
+    accept_gap: bool = False
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass
+class Exported:
+    """What one feed's export did. `outcome` is how a stream's read ended."""
+
+    rows: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    commits: int = 0
+    outcome: str = ""
+    version: int | None = None
+    lag: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, staged: list[StagedFile]) -> None:
+        self.rows += sum(file.row_count for file in staged)
+        self.files += len(staged)
+        self.size_bytes += sum(file.size_bytes for file in staged)
+        self.commits += 1
+
+
+def source_of(client: Client, table: LakeTable) -> Source:
+    """The feed's source on the server.
+
+    Raises SourceUnknown when the server has it as the other kind, TopicChanged when it reads another topic now.
+    """
+    feed = table.feed
+    source = find_source(client, feed.source)
+    if source.kind != feed.type:
+        raise SourceUnknown(
+            f"{source.name} is a {source.kind} on the server, but the feed {feed.name} is for a {feed.type}",
+            f"python manage_feeds.py delete {feed.name} --confirm, then add it with --type {source.kind}",
+        )
+    if table.exists and feed.type == "stream" and table.topic != source.topic:
+        raise TopicChanged(
+            f"{source.name} now reads the topic {source.topic}; the lake's rows are from {table.topic}",
+            f"python manage_feeds.py archive {feed.name}, then add a new feed for it",
+        )
+    return source
+
+
+def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
+    """Appends the rows after the bookmark, committing every `run.commit_rows` rows and at the end.
+
+    Raises PushStalled after committing what came; any other error leaves what was committed before it.
+    """
+    source = source_of(client, table)
+    marks = table.bookmarks()
+    done = Exported()
+    read = read_stream(client, source, _bookmarks(marks), run.limits, accept_gap=run.accept_gap)
+    schema = _prepare(table, read.schema, read.columns, source.topic)
+    batches, ended = read.batches, False
+    while not ended:
+        commit_id = f"{run.id}{done.commits:04x}"
+        writer = _writer(table, schema, commit_id)
+        new_marks: dict[int, tuple[int, int | None]] = {}
+        stalled: PushStalled | None = None
+        try:
+            ended = _fill(writer, batches, run.commit_rows, new_marks)
+        except PushStalled as error:
+            stalled, ended = error, True
+        except BaseException:
+            writer.discard()
+            raise
+        if writer.row_count:
+            staged = writer.finish()
+            note = _stream_note(run, read, staged, marks, new_marks)
+            change = Change(adds=staged, bookmarks=new_marks, partitions=source.partitions, note=note)
+            table.commit(commit_id, change, run.now)
+            marks |= new_marks
+            done.count(staged)
+        if stalled is not None:
+            raise stalled
+    done.outcome = read.outcome or ""
+    if read.replayed_rows:
+        done.notes.append(f"{read.replayed_rows} rows came again and were dropped")
+    done.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(read.gaps.items())]
+    return done
+
+
+def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Exported:
+    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
+
+    Raises DayNotReplaceable when the source has lost rows of that day.
+    """
+    source = source_of(client, table)
+    if not table.exists:
+        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
+    start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    window = Window()
+    if table.feed.partition_column == "rowtime":
+        window = Window(int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000))
+    read = read_stream(client, source, _bookmarks(table.bookmarks()), run.limits, window=window)
+    schema = _prepare(table, read.schema, read.columns, source.topic)
+    old = [file for file in table.files if file.partition == day.isoformat()]
+    writer = _writer(table, schema, run.id)
+    try:
+        for batch in read.batches:
+            dates = partition_dates([batch], table.feed.partition_column)[0]
+            writer.add(_fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False)), schema))
+        _refuse_part(read, table)
+        staged = writer.finish()
+        lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
+        if lost:
+            raise DayNotReplaceable(
+                f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
+                "nothing needs to be done: the lake has more than the source",
+            )
+    except BaseException:
+        writer.discard()
+        raise
+    done = Exported(outcome=read.outcome or "")
+    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
+    table.commit(run.id, Change(adds=staged, removes=old, note=note), run.now)
+    done.count(staged)
+    return done
+
+
+def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
+    """Reads the whole stream again and replaces, in one commit, every row that the source still has.
+
+    Rows that the source no longer has stay. Raises DayNotReplaceable when the read ends before the bookmark.
+    """
+    source = source_of(client, table)
+    read = read_stream(client, source, {}, run.limits)
+    schema = _prepare(table, read.schema, read.columns, source.topic)
+    old_marks, new_marks = table.bookmarks(), dict[int, tuple[int, int | None]]()
+    writer = _writer(table, schema, run.id)
+    kept = _writer(table, schema, f"{run.id}0001")
+    try:
+        _fill(writer, read.batches, None, new_marks)
+        _refuse_part(read, table)
+        behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
+        if behind:
+            raise DayNotReplaceable(
+                f"reading {source.name} again ended before the bookmark in partitions {behind}; nothing was replaced",
+                "run the same command again",
+            )
+        staged = writer.finish()
+        for batch in rows_not_in(table, table.files, staged):
+            kept.add(_fit(batch, schema))
+        staged = [*staged, *kept.finish()]
+    except BaseException:
+        writer.discard()
+        kept.discard()
+        raise
+    done = Exported(outcome=read.outcome or "")
+    note = {"kind": "full", "run": run.id, "rows": writer.row_count, "kept_rows": kept.row_count}
+    change = Change(staged, table.files, old_marks | new_marks, source.partitions, note=note)
+    table.commit(run.id, change, run.now)
+    done.count(staged)
+    if kept.row_count:
+        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
+    return done
+
+
+def export_table(client: Client, table: LakeTable, run: Run, version: int | None = None) -> Exported:
+    """Publishes a complete snapshot as the next version, or as `version` (the current one is then replaced).
+
+    Raises SnapshotUnsettled or SnapshotShrank; the last good snapshot then stays the current one.
+    """
+    source = source_of(client, table)
+    versions, current = table.versions(), table.current_version
+    number = _version_number(table, version)
+    behind = lag(client, source) if source.pullable else None
+    reads = 0
+
+    def read_and_stage() -> _Staged:
+        nonlocal reads
+        reads += 1
+        read = read_table(client, source, run.limits)
+        writer = StagedWriter(table.staging_folder(f"{run.id}{reads:04x}"), read.schema, partition=str(number))
+        try:
+            for batch in read.batches:
+                writer.add(batch)
+            return _Staged(writer, writer.finish(), read.schema, read.columns)
+        except BaseException:
+            writer.discard()
+            raise
+
+    previous = sum(file.row_count for file in versions[current]) if current in versions else None
+    snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
+    _prepare(table, snapshot.schema, snapshot.columns, topic="")
+    done = Exported(version=number, lag=behind)
+    note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
+    replaced = versions.get(number, [])
+    change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
+    table.commit(run.id, change, run.now)
+    done.count(snapshot.files)
+    if reads > 1:
+        done.notes.append(f"read {reads} times before it was believed")
+    return done
+
+
+@dataclass
+class _Staged:
+    """A table read that is staged; see `settle`."""
+
+    writer: StagedWriter
+    files: list[StagedFile]
+    schema: pa.Schema
+    columns: tuple[LakeColumn, ...]
+
+    @property
+    def row_count(self) -> int:
+        return self.writer.row_count
+
+    def discard(self) -> None:
+        self.writer.discard()
+
+
+def _version_number(table: LakeTable, wanted: int | None) -> int:
+    current, newest = table.current_version, max(table.versions(), default=0)
+    if wanted is None:
+        return max(current or 0, newest) + 1
+    if wanted < max(current or 0, newest, 1):
+        raise WrongUsage(
+            f"version {wanted} of {table.feed.name} is history: {newest} is the newest",
+            f"use --version {newest} to replace the newest, or a higher number",
+        )
+    return wanted
+
+
+def _bookmarks(marks: Mapping[int, tuple[int, int | None]]) -> dict[int, Bookmark]:
+    return {partition: Bookmark(*mark) for partition, mark in marks.items()}
+
+
+def _prepare(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str) -> pa.Schema:
+    """Makes the table, or lets it check the schema; returns the table's own."""
+    told = pa.schema(
+        [
+            schema.field(column.name).with_metadata(
+                {
+                    KSQLDB_NAME: column.source.name.encode(),
+                    KSQLDB_TYPE: str(column.source.type).encode(),
+                    KSQLDB_ROLE: column.source.role.encode(),
+                }
+            )
+            for column in columns
+        ]
+    )
+    if table.exists:
+        table.match_schema(told)
+    else:
+        table.create(told, topic)
+    return table.schema
+
+
+def _writer(table: LakeTable, schema: pa.Schema, name: str) -> StagedWriter:
+    folder: Path = table.staging_folder(name)
+    return StagedWriter(folder, schema.remove_metadata(), date_column=table.feed.partition_column)
+
+
+def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return batch.select(schema.names).cast(schema.remove_metadata()) if batch.schema.names != schema.names else batch
+
+
+def _fill(
+    writer: StagedWriter,
+    batches: Iterator[pa.RecordBatch],
+    limit: int | None,
+    marks: dict[int, tuple[int, int | None]],
+) -> bool:
+    """Writes batches until `limit` rows are there; returns whether the read has ended. Moves `marks` along."""
+    for batch in batches:
+        writer.add(batch)
+        _move_marks(marks, batch)
+        if limit is not None and writer.row_count >= limit:
+            return False
+    return True
+
+
+def _move_marks(marks: dict[int, tuple[int, int | None]], batch: pa.RecordBatch) -> None:
+    partitions = batch.column("rowpartition").to_numpy()
+    offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
+    for partition in set(partitions.tolist()):
+        # Within a partition rows come in the order of their offsets, so the last row has the highest.
+        last = int((partitions == partition).nonzero()[0][-1])
+        marks[partition] = (int(offsets[last]) + 1, int(rowtimes[last]))
+
+
+def _refuse_part(read: StreamRead, table: LakeTable) -> None:
+    if read.outcome == "time limit":
+        raise PushStalled(
+            f"{table.feed.name} was not read to its end in the time given; nothing was replaced",
+            "run it with a higher --max-runtime",
+        )
+
+
+def _stream_note(
+    run: Run,
+    read: StreamRead,
+    staged: list[StagedFile],
+    old: Mapping[int, tuple[int, int | None]],
+    new: Mapping[int, tuple[int, int | None]],
+) -> dict[str, Any]:
+    return {
+        "kind": "stream",
+        "run": run.id,
+        "rows": sum(file.row_count for file in staged),
+        "outcome": read.outcome or "in progress",
+        "from": {str(p): old.get(p, (0, None))[0] for p in sorted(new)},
+        "to": {str(p): mark for p, (mark, _) in sorted(new.items())},
+        "gaps": {str(p): list(gap) for p, gap in sorted(read.gaps.items())},
+    }
+
+
+def with_deadline(run: Run, seconds_left: float | None, clock: Callable[[], float] = time.monotonic) -> Run:
+    """The run with its reads limited to that many seconds from now."""
+    if seconds_left is None:
+        return run
+    return dataclasses.replace(run, limits=dataclasses.replace(run.limits, deadline=clock() + seconds_left))
