@@ -11,11 +11,15 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+import click
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline import cli
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
+from pipeline.ksqldb.client import Connection
+from pipeline.lake.storage import disk_errors, lake_folder, make_folder
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
@@ -30,7 +34,7 @@ class Settings(BaseSettings):
     )
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
-    expire_grace_hours: float = Field(168, ge=0, description="how long expired files stay on disk for open readers")
+    expire_grace_hours: int = Field(168, ge=0, description="how long expired files stay on disk for open readers")
     commit_rows: int = Field(500_000, ge=1, description="rows of a stream between two commits of one run")
 
     ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
@@ -47,13 +51,13 @@ class Settings(BaseSettings):
     snapshot_max_shrink: float = Field(0.2, ge=0, le=1, description="share of rows that a table may lose at once")
 
     mysql_host: str = Field("localhost", description="MySQL or MariaDB server")
-    mysql_port: int = Field(3306, ge=1, le=65535)
+    mysql_port: int = Field(3306, ge=1, le=65535, description="its TCP port")
     mysql_socket: str = Field("", description="Unix socket, instead of host and port")
-    mysql_user: str = Field("root")
-    mysql_password: SecretStr = Field(SecretStr(""))
-    mysql_database: str = Field("data_warehouse")
+    mysql_user: str = Field("root", description="account; docs/warehouse.md names the rights it needs")
+    mysql_password: SecretStr = Field(SecretStr(""), description="its password")
+    mysql_database: str = Field("data_warehouse", description="database of the star schema")
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
-    mysql_timeout_s: float = Field(30, gt=0)
+    mysql_timeout_s: float = Field(30, gt=0, description="time for connecting")
 
     @model_validator(mode="before")
     @classmethod
@@ -72,6 +76,19 @@ class Settings(BaseSettings):
         if self.ksqldb_user and self.ksqldb_token.get_secret_value():
             raise ValueError("KSQLDB_USER and KSQLDB_TOKEN exclude each other: give one")
         return self
+
+    def ksqldb_connection(self) -> Connection:
+        return Connection(
+            url=self.ksqldb_url,
+            user=self.ksqldb_user,
+            password=self.ksqldb_password.get_secret_value(),
+            token=self.ksqldb_token.get_secret_value(),
+            ca_file=self.ksqldb_ca_file,
+            client_cert=self.ksqldb_client_cert,
+            timeout_s=self.ksqldb_timeout_s,
+            retry_s=self.ksqldb_retry_s,
+            stall_s=self.stall_s,
+        )
 
 
 def load_settings() -> Settings:
@@ -169,3 +186,24 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
         ),
     ),
 )  # fmt: skip
+
+
+@click.command()
+@cli.boundary
+def main() -> None:
+    """Print the effective settings, secrets masked, and make the lake's folders."""
+    settings = load_settings()
+    width = max(map(len, Settings.model_fields))
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        shown = ("********" if value.get_secret_value() else "") if isinstance(value, SecretStr) else str(value)
+        click.echo(f"{name.upper():<{width}}  {shown:<28}  # {field.description}")
+    root = lake_folder(settings.lake_root)
+    with disk_errors(root):
+        for folder in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
+            make_folder(root / folder)
+    click.echo(f"\nThe lake's folders are in {root}; {len(DEFAULT_FEEDS)} default feeds: python manage_feeds.py sync")
+
+
+if __name__ == "__main__":
+    main()

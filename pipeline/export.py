@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ActionNeeded, WrongUsage
-from pipeline.ksqldb.catalog import Source, SourceUnknown, find_source, lag
+from pipeline.ksqldb.catalog import Source, SourceUnknown, find_source, lag, true_ends
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.projection import LakeColumn
+from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
-from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, Window, read_stream
 from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.table import Change, LakeTable
@@ -362,3 +362,25 @@ def with_deadline(run: Run, seconds_left: float | None, clock: Callable[[], floa
     if seconds_left is None:
         return run
     return dataclasses.replace(run, limits=dataclasses.replace(run.limits, deadline=clock() + seconds_left))
+
+
+def preview(client: Client, table: LakeTable) -> Exported:
+    """What an export would meet, without reading rows or changing anything.
+
+    Raises what the export would raise for a source that is unknown, unreadable, or no longer fits.
+    """
+    source = source_of(client, table)
+    reader = project(source, positions=table.feed.type == "stream").describe()
+    done = Exported()
+    if table.feed.type == "table":
+        refuse_unreadable(source)
+        done.version, done.lag = _version_number(table, None), lag(client, source) if source.pullable else None
+        done.notes.append("read by a pull query" if source.pullable else "read by a push query, folded by key")
+    else:
+        marks, ends = table.bookmarks(), true_ends(client, source)
+        if ends is not None:
+            due = sum(max(0, end.end - max(end.start, marks.get(p, (0, None))[0])) for p, end in ends.items())
+            done.notes.append(f"at most {due} offsets are due")
+        done.notes.append(f"bookmark {', '.join(f'{p}: {mark}' for p, (mark, _) in marks.items()) or 'none'}")
+    done.notes.append(f"{len(reader.columns)} columns")
+    return done

@@ -41,19 +41,21 @@ class TableRead:
 
 
 def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
-    """All rows of the table now.
+    """All rows of the table now. Raises what `refuse_unreadable` raises."""
+    refuse_unreadable(source)
+    projection = project(source, positions=False)
+    if source.pullable:
+        return _pull(client, source, projection)
+    return _fold(client, source, projection, limits)
 
-    Raises SourceNotReadable for session windows: the server answers a scan of them with nothing, or with an error.
-    """
+
+def refuse_unreadable(source: Source) -> None:
+    """Raises SourceNotReadable for session windows: the server answers a scan with nothing, or with an error."""
     if source.window == "SESSION":
         raise SourceNotReadable(
             f"the table {source.name} has session windows: a scan of it answers with no rows although it has some",
             "derive a table with tumbling windows, or export the stream behind it",
         )
-    projection = project(source, positions=False)
-    if source.pullable:
-        return _pull(client, source, projection)
-    return _fold(client, source, projection, limits)
 
 
 def _pull(client: Client, source: Source, projection: Projection) -> TableRead:

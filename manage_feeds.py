@@ -1,0 +1,233 @@
+#!/usr/bin/env python
+"""Manages feeds: which ksqlDB streams and tables the lake keeps, and how.
+
+A feed is one JSON file in `feeds/active` of the lake; archiving moves it to `feeds/archived`. Each command replaces
+one file whole, so a crash leaves every feed as it was or as it was meant to be. Data in the lake is never touched
+here, except by `delete --data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_lake_config import DEFAULT_FEEDS, load_settings
+from pipeline import cli
+from pipeline.errors import WrongUsage
+from pipeline.feeds import FEED_NAME, Feed, parse_feed
+from pipeline.ksqldb.catalog import list_sources
+from pipeline.ksqldb.client import Client
+from pipeline.lake.catalog import write_views
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
+
+
+def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
+    """Adds the feeds whose name no active or archived feed has; returns those added."""
+    taken = {feed.name for archived in (False, True) for feed in store.list(archived)}
+    added = [feed for feed in wanted if feed.name not in taken]
+    for feed in added:
+        store.add(feed)
+    return added
+
+
+def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
+    """A feed for each source of the server that no feed reads yet, and the sources that need a name from a person."""
+    read = {feed.source.upper() for feed in known}
+    found, unnamed = [], []
+    for source, kind in sorted(sources.items()):
+        if source.upper() in read:
+            continue
+        name = source.lower()
+        if FEED_NAME.fullmatch(name) and all(feed.name != name for feed in found):
+            found.append(Feed(name=name, type=kind, source=source, description="Found on the server"))  # type: ignore[arg-type] # checked by pydantic
+        else:
+            unnamed.append(source)
+    return found, unnamed
+
+
+def _store() -> FeedStore:
+    store = FeedStore(lake_folder(load_settings().lake_root))
+    store.make_folders()
+    return store
+
+
+def _root() -> Path:
+    return lake_folder(load_settings().lake_root)
+
+
+@click.group()
+def main() -> None:
+    """Manage the lake's feeds. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
+
+
+@main.command()
+@click.option("--discover", is_flag=True, help="Also add a feed for each stream and table of the server.")
+@cli.boundary
+def sync(discover: bool) -> None:
+    """Create the default feeds that are missing; never changes one that is there."""
+    store = _store()
+    added = create_missing(store, DEFAULT_FEEDS)
+    if discover:
+        with Client(load_settings().ksqldb_connection()) as client:
+            client.server_version()
+            sources = list_sources(client)
+        known = [feed for archived in (False, True) for feed in store.list(archived)]
+        found, unnamed = feeds_of(sources, known)
+        added += create_missing(store, found)
+        for source in unnamed:
+            click.echo(f"skipped {source}: add it by hand under a name of your own", err=True)
+    for feed in added:
+        click.echo(f"added {feed.type} {feed.name}")
+    click.echo(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(store.list()), 'active feed')}")
+
+
+@main.command("list")
+@click.option("--archived", is_flag=True, help="Show archived feeds instead.")
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
+@cli.boundary
+def list_feeds(archived: bool, json_output: bool) -> None:
+    """List feeds."""
+    feeds = _store().list(archived)
+    if json_output:
+        cli.show_json([feed.model_dump(mode="json") for feed in feeds])
+        return
+    if not feeds:
+        click.echo("no archived feeds" if archived else "no feeds yet: python manage_feeds.py sync")
+        return
+    rows = [[feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed), feed.source] for feed in feeds]
+    click.echo(cli.as_table(rows, ["feed", "type", "", "retention", "source"]))
+
+
+@main.command()
+@click.argument("name")
+@cli.boundary
+def show(name: str) -> None:
+    """Print one feed as JSON."""
+    cli.show_json(_store().get(name).model_dump(mode="json"))
+
+
+_CHANGEABLE = [
+    click.option("--description", help="What it holds, for people."),
+    click.option("--partitioning", metavar="RULE", help="Streams: date, or date:COLUMN. Tables: version."),
+    click.option(
+        "--storage-mode", type=click.Choice(["APPEND", "OVERWRITE"]), help="Streams APPEND, tables OVERWRITE."
+    ),
+    click.option("--retention-days", type=click.IntRange(1), help="Keep partitions (tables: versions) so many days."),
+    click.option("--retention-versions", type=click.IntRange(1), help="Tables: keep so many versions."),
+    click.option("--owner", help="Who answers for it."),
+    click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
+]
+
+
+def _changeable(command: Any) -> Any:
+    for option in reversed(_CHANGEABLE):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--name", required=True, help="Name of the feed; also its folder in the lake.")
+@click.option("--type", "type_", type=click.Choice(["stream", "table"]), required=True)
+@click.option("--source", required=True, help="The ksqlDB stream or table.")
+@_changeable
+@cli.boundary
+def add(name: str, type_: str, source: str, **fields: Any) -> None:
+    """Add a feed."""
+    given = {key: value for key, value in fields.items() if value}
+    feed = parse_feed({"name": name, "type": type_, "source": source} | given, "this feed")
+    _store().add(feed)
+    click.echo(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
+
+
+@main.command()
+@click.argument("name")
+@_changeable
+@cli.boundary
+def update(name: str, **fields: Any) -> None:
+    """Change a feed's description, partitioning, retention, owner or tags."""
+    store = _store()
+    given = {key: value for key, value in fields.items() if value}
+    if not given:
+        raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
+    feed = parse_feed(store.get(name).model_dump() | given, f"the feed {name}")
+    store.save(feed)
+    click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
+
+
+def _set_enabled(name: str, enabled: bool) -> None:
+    store = _store()
+    store.save(store.get(name).model_copy(update={"enabled": enabled}))
+    click.echo(f"{'enabled' if enabled else 'disabled'} {name}")
+
+
+@main.command()
+@click.argument("name")
+@cli.boundary
+def enable(name: str) -> None:
+    """Let --all export the feed again."""
+    _set_enabled(name, True)
+
+
+@main.command()
+@click.argument("name")
+@cli.boundary
+def disable(name: str) -> None:
+    """Keep the feed but do not export it."""
+    _set_enabled(name, False)
+
+
+@main.command()
+@click.argument("name")
+@cli.boundary
+def archive(name: str) -> None:
+    """Put the feed away; its data stays in the lake."""
+    _store().archive(name)
+    write_views(_root())
+    click.echo(f"archived {name}; its data stays (python manage_feeds.py restore {name})")
+
+
+@main.command()
+@click.argument("name")
+@cli.boundary
+def restore(name: str) -> None:
+    """Bring an archived feed back."""
+    _store().restore(name)
+    write_views(_root())
+    click.echo(f"restored {name}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--confirm", is_flag=True, help="Really delete it.")
+@click.option("--data", is_flag=True, help="Delete its data in the lake too. There is no way back.")
+@cli.boundary
+def delete(name: str, confirm: bool, data: bool) -> None:
+    """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
+    store, root = _store(), _root()
+    feeds = {feed.name: feed for archived in (True, False) for feed in store.list(archived)}
+    feed = feeds.get(name) or store.get(name)
+    folder = root / feed.kind_folder / feed.name
+    if not confirm:
+        what = f"the feed {name} and all its data in {folder}" if data else f"the feed {name} (its data stays)"
+        click.echo(f"would delete {what}; add --confirm to do it\nNothing was changed.")
+        return
+    if data:
+        with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
+            delete_folder(folder)
+    store.delete(name)
+    write_views(root)
+    click.echo(f"deleted {name}" + (" and its data" if data else f"; its data stays in {folder}"))
+
+
+def _retention(feed: Feed) -> str:
+    parts = [f"{feed.retention_days} days"] if feed.retention_days else []
+    parts += [f"{feed.retention_versions} versions"] if feed.retention_versions else []
+    return ", ".join(parts) or "for ever"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+#!/usr/bin/env python
+"""Tells what is in the lake, proves it, and keeps it in shape: report, history, verify, rollback, expire.
+
+Sizes and counts come from the Delta logs. Reading commands change nothing. `rollback` and `expire` are one commit a
+feed: killed before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait for the next run.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_lake_config import load_settings
+from pipeline import cli
+from pipeline.errors import WrongUsage
+from pipeline.feeds import Feed
+from pipeline.lake.catalog import describe_table, write_metadata, write_views
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
+from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import Finding, expire, expired_files, roll_back, verify
+
+_CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
+
+
+def describe_lake(root: Path, feeds: Sequence[Feed]) -> list[dict[str, Any]]:
+    """What the log of each feed tells, by name."""
+    return [describe_table(LakeTable(root, feed)) for feed in feeds]
+
+
+def flat(told: dict[str, Any]) -> dict[str, Any]:
+    """One feed's description as a row of the CSV."""
+    return {
+        "feed": told["feed"],
+        "type": told["type"],
+        "source": told["source"],
+        **told["totals"],
+        "partitions": len(told.get("partitions", ())),
+        "current_version": told.get("current_version"),
+        "last_commit_at": told.get("last_commit_at"),
+    }
+
+
+def report_lines(lake: Sequence[dict[str, Any]], root: Path) -> list[str]:
+    """The report for people: one block a feed, at most 80 columns unless a path is longer."""
+    lines = [f"Data lake {root}", ""]
+    for told in lake:
+        lines.append(f"{told['feed']}  ({told['type']}, source {told['source']})")
+        if not told["exported"]:
+            lines += ["  not exported yet", ""]
+            continue
+        totals = told["totals"]
+        size = cli.size_text(totals["bytes"])
+        lines.append(f"  {cli.plural(totals['rows'], 'row')} in {cli.plural(totals['files'], 'file')}, {size}")
+        lines.append(f"  last commit {told['last_commit_at']}, Delta version {told['delta_version']}")
+        if told["type"] == "stream":
+            lines.append(f"  bookmark  {_offsets(told['bookmark'])}")
+        else:
+            lines.append(f"  current version {told['current_version']}")
+        lines += _partition_lines(told["partitions"])
+        lines.append("")
+    return lines
+
+
+def _offsets(bookmark: dict[str, int] | None) -> str:
+    return ", ".join(f"partition {p}: {mark}" for p, mark in (bookmark or {}).items()) or "none"
+
+
+def _partition_lines(partitions: Sequence[dict[str, Any]], most: int = 8) -> list[str]:
+    shown = partitions[-most:]
+    rows = [[f"  {p['partition']}", f"{p['rows']:,}", cli.size_text(p["bytes"]), str(p["files"])] for p in shown]
+    lines = cli.as_table(rows, ["  partition", "rows", "size", "files"], right={1, 2, 3}).splitlines() if rows else []
+    if len(partitions) > most:
+        lines.append(f"  and {len(partitions) - most} older partitions")
+    return lines
+
+
+def history_rows(table: LakeTable) -> list[dict[str, Any]]:
+    """Each commit of a feed, newest first: Delta version, time, what it did and how many rows."""
+    rows = []
+    for entry in table.history():
+        note = dict(entry.get("pipeline") or {"kind": str(entry.get("operation", "")).lower()})
+        when = dt.datetime.fromtimestamp(entry["timestamp"] / 1000, dt.UTC)
+        rows.append({"delta_version": entry["version"], "at": f"{when:%Y-%m-%dT%H:%M:%SZ}", **note})
+    return rows
+
+
+def verify_feeds(root: Path, feeds: Sequence[Feed]) -> dict[str, list[Finding]]:
+    """What is wrong, by feed; every feed that was looked at is a key."""
+    return {feed.name: verify(LakeTable(root, feed)) for feed in feeds}
+
+
+def _lake() -> tuple[Path, FeedStore]:
+    root = lake_folder(load_settings().lake_root)
+    return root, FeedStore(root)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--stats", is_flag=True, help="One line a feed (the default).")
+@click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers to FILE.")
+@click.option("--json", "json_output", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
+@cli.boundary
+def main(ctx: click.Context, stats: bool, report: bool, csv_file: Path | None, json_output: bool) -> None:
+    """Tell what is in the lake. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
+    if ctx.invoked_subcommand is not None:
+        if stats or report or csv_file or json_output:
+            raise WrongUsage("--stats, --report, --csv and --json go without a command", "metadata_utils.py --help")
+        return
+    root, store = _lake()
+    lake = describe_lake(root, store.list())
+    if csv_file is not None:
+        with disk_errors(csv_file), csv_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, _CSV_COLUMNS)
+            writer.writeheader()
+            writer.writerows(flat(told) for told in lake)
+        click.echo(f"wrote {cli.plural(len(lake), 'feed')} to {csv_file}", err=True)
+    if json_output:
+        cli.show_json({"schema_version": 1, "root": str(root), "feeds": lake})
+    elif report:
+        click.echo("\n".join(report_lines(lake, root)))
+    elif stats or csv_file is None:
+        _show_stats(lake)
+
+
+def _show_stats(lake: Sequence[dict[str, Any]]) -> None:
+    if not lake:
+        click.echo("no feeds yet: python manage_feeds.py sync")
+        return
+    rows = [
+        [
+            told["feed"],
+            f"{told['totals']['rows']:,}",
+            cli.size_text(told["totals"]["bytes"]),
+            str(told["totals"]["files"]),
+            str(told.get("current_version") or ""),
+            (told.get("last_commit_at") or "never")[:16],
+        ]
+        for told in lake
+    ]
+    head = ["feed", "rows", "size", "files", "version", "last commit"]
+    click.echo(cli.as_table(rows, head, right={1, 2, 3, 4}))
+
+
+@main.command()
+@click.argument("feed")
+@click.option("--json", "json_output", is_flag=True)
+@cli.boundary
+def history(feed: str, json_output: bool) -> None:
+    """List the commits of a feed, newest first."""
+    root, store = _lake()
+    rows = history_rows(LakeTable(root, store.get(feed)))
+    if json_output:
+        cli.show_json(rows)
+        return
+    shown = [
+        [
+            str(row["delta_version"]),
+            row["at"],
+            str(row.get("kind", "")),
+            str(row.get("version") or ""),
+            f"{row['rows']:,}" if "rows" in row else "",
+            str(row.get("outcome") or ""),
+        ]
+        for row in rows
+    ]
+    click.echo(cli.as_table(shown, ["delta", "at", "what", "version", "rows", "end"], right={0, 3, 4}))
+
+
+@main.command("verify")
+@click.argument("feeds", nargs=-1)
+@click.option("--json", "json_output", is_flag=True)
+@cli.boundary
+def verify_command(feeds: tuple[str, ...], json_output: bool) -> None:
+    """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
+    root, store = _lake()
+    found = verify_feeds(root, store.select(feeds) if feeds else store.list())
+    findings = [finding for group in found.values() for finding in group]
+    if json_output:
+        cli.show_json(
+            {"schema_version": 1, "feeds": sorted(found), "findings": [vars(finding) for finding in findings]}
+        )
+    else:
+        for name, group in found.items():
+            click.echo(f"{name}: {'ok' if not group else cli.plural(len(group), 'problem')}")
+            for finding in group:
+                click.echo(f"  {finding.what}: {finding.detail}")
+    raise SystemExit(1 if findings else 0)
+
+
+@main.command()
+@click.argument("table")
+@click.option("--to-version", type=click.IntRange(1), required=True)
+@cli.boundary
+def rollback(table: str, to_version: int) -> None:
+    """Publish an old version of a table as the new, current one."""
+    root, store = _lake()
+    (feed,) = store.select([table], "table")
+    now = cli.utc_now()
+    with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py rollback", now)):
+        lake_table = LakeTable(root, feed)
+        new = roll_back(lake_table, to_version, cli.new_run_id(now), now)
+        write_metadata(lake_table)
+        write_views(root)
+    click.echo(f"{table}: version {to_version} is published again as version {new}")
+
+
+@main.command("expire")
+@click.argument("feeds", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would go.")
+@cli.boundary
+def expire_command(feeds: tuple[str, ...], dry_run: bool) -> None:
+    """Let go of partitions past their feed's retention, and of files past their grace period."""
+    settings = load_settings()
+    root, store = _lake()
+    now = cli.utc_now()
+    for feed in store.select(feeds) if feeds else store.list():
+        if dry_run:
+            table = LakeTable(root, feed)
+            gone = sorted({file.partition or "" for file in expired_files(table, now)})
+            click.echo(f"{feed.name}: would expire {', '.join(gone) or 'nothing'}")
+            continue
+        with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
+            table = LakeTable(root, feed)
+            gone = expire(table, cli.new_run_id(now), now)
+            deleted = table.remove_orphans(settings.expire_grace_hours)
+            if table.exists:
+                write_metadata(table)
+        click.echo(f"{feed.name}: expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted")
+    if dry_run:
+        click.echo("Nothing was changed.")
+    else:
+        write_views(root)
+
+
+if __name__ == "__main__":
+    main()
