@@ -1,0 +1,177 @@
+"""Answers to admin statements: SHOW, DESCRIBE and SHOW QUERIES EXTENDED, as entities of `/ksql`."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ksqldb_emulator.dataset import Query, Source
+from ksqldb_emulator.sql import Describe, Other, Refused, Select, Show, parse, split
+from ksqldb_emulator.state import LiveQuery, State
+
+_STATISTICS = (
+    "The statistics field is deprecated and will be removed in a future version of ksql. "
+    "Please update your client to the latest version and use statisticsMap instead.\n"
+)
+
+
+def run_statements(state: State, text: str) -> list[dict[str, Any]]:
+    """The entities of a request. It is checked as a whole first: one bad statement and none is carried out."""
+    statements = [(part, parse(part)) for part in split(text)]
+    for part, statement in statements:
+        if isinstance(statement, Select):
+            raise Refused(
+                "The following statement types should be issued to the websocket endpoint '/query':\n\t* PRINT\n"
+                "\t* SELECT",
+                40002,
+                part,
+            )
+        if isinstance(statement, Describe) and state.find(statement.name) is None:
+            raise Refused(f"Could not find STREAM/TABLE '{statement.name}' in the Metastore", statement=part)
+        if isinstance(statement, Other) or (isinstance(statement, Show) and _unknown(statement)):
+            raise Refused("This emulator does not carry out this statement", statement=part)
+    return [_entity(state, part, statement) | {"warnings": []} for part, statement in statements]
+
+
+def _unknown(statement: Show) -> bool:
+    return (statement.what, statement.extended) not in (
+        ("STREAMS", False),
+        ("TABLES", False),
+        ("QUERIES", True),
+        ("QUERIES", False),
+    )
+
+
+def _entity(state: State, text: str, statement: Any) -> dict[str, Any]:
+    if isinstance(statement, Describe):
+        source = state.find(statement.name)
+        assert source is not None
+        described = _description(state, source, statement.extended)
+        return {"@type": "sourceDescription", "statementText": text, "sourceDescription": described}
+    if statement.what == "QUERIES":
+        return _queries(state, text, statement.extended)
+    kind = statement.what[:-1]
+    listed = [
+        {
+            "type": kind,
+            "name": source.name,
+            "topic": source.topic,
+            "keyFormat": source.key_format,
+            "valueFormat": source.value_format,
+            "isWindowed": source.window_type is not None,
+        }
+        for source in state.sources
+        if source.kind == kind
+    ]
+    return {"@type": statement.what.lower(), "statementText": text, statement.what.lower(): listed}
+
+
+def _running(query: Query) -> dict[str, Any]:
+    return {
+        "queryString": query.text,
+        "sinks": list(query.sinks),
+        "sinkKafkaTopics": list(query.sink_topics),
+        "id": query.id,
+        "statusCount": {"RUNNING": 1},
+        "queryType": "PERSISTENT",
+        "state": "RUNNING",
+    }
+
+
+def _description(state: State, source: Source, extended: bool) -> dict[str, Any]:
+    fields = [
+        {"name": column.name, "schema": column.type.described()}
+        | ({} if column.role == "VALUE" else {"type": column.role})
+        for column in source.columns
+    ]
+    return {
+        "name": source.name,
+        "windowType": source.window_type,
+        "readQueries": [_running(query) for query in source.read_queries],
+        "writeQueries": [_running(source.write_query)] if source.write_query else [],
+        "fields": fields,
+        "type": source.kind,
+        "timestamp": source.timestamp,
+        "statistics": _STATISTICS if extended else "",
+        "errorStats": "",
+        "extended": extended,
+        "keyFormat": source.key_format,
+        "valueFormat": source.value_format,
+        "topic": source.topic,
+        "partitions": source.partitions,
+        "replication": 1,
+        "statement": source.statement,
+        "queryOffsetSummaries": _offset_summaries(state, source) if extended else [],
+        "sourceConstraints": [sink for query in source.read_queries for sink in query.sinks],
+        "clusterStatistics": [],
+        "clusterErrorStats": [],
+    }
+
+
+def _offset_summaries(state: State, source: Source) -> list[dict[str, Any]]:
+    query = source.write_query
+    if query is None:
+        return []
+    topics = [{"kafkaTopic": topic, "offsets": _offsets(state, topic, source.lag)} for topic in query.topics]
+    return [{"groupId": f"_confluent-ksql-{state.dataset.service_id}query_{query.id}", "topicSummaries": topics}]
+
+
+def _offsets(state: State, topic: str, lag: int) -> list[dict[str, Any]]:
+    told = []
+    for partition, (start, end) in sorted(state.topic_bounds(topic).items()):
+        consumed = max(start, end - lag)
+        told.append({"partition": partition, "logStartOffset": start, "logEndOffset": end, "consumerOffset": consumed})
+    return told
+
+
+def _queries(state: State, text: str, extended: bool) -> dict[str, Any]:
+    persistent = [source.write_query for source in state.sources if source.write_query]
+    live = list(state.live.values())
+    if not extended:
+        listed = [_running(query) for query in persistent]
+        listed += [_running(Query(query.id, query.text, (), ())) | {"queryType": "PUSH"} for query in live]
+        return {"@type": "queries", "statementText": text, "queries": listed}
+    told = [_query_description(query.id, query.text, list(query.sinks), "PERSISTENT", []) for query in persistent]
+    told += [_query_description(query.id, query.text, [], "PUSH", _tasks(query)) for query in live]
+    return {"@type": "query_descriptions", "statementText": text, "queryDescriptions": told}
+
+
+def _query_description(
+    query_id: str, text: str, sinks: list[str], query_type: str, tasks: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "id": query_id,
+        "statementText": text,
+        "windowType": None,
+        "fields": [],
+        "sources": [],
+        "sinks": sinks,
+        "topology": "",
+        "executionPlan": "",
+        "overriddenProperties": {},
+        "ksqlHostQueryStatus": {"127.0.0.1:8088": "RUNNING"},
+        "queryType": query_type,
+        "queryErrors": [],
+        "tasksMetadata": tasks,
+        "consumerGroupId": None,
+        "state": "RUNNING",
+    }
+
+
+def _tasks(query: LiveQuery) -> list[dict[str, Any]]:
+    tasks = [
+        {
+            "taskId": f"0_{partition}",
+            "topicOffsets": [
+                {
+                    "topicPartitionEntity": {"topic": query.source.topic, "partition": partition},
+                    "endOffset": fetched,
+                    "committedOffset": committed,
+                }
+            ],
+            "timeCurrentIdlingStarted": None,
+        }
+        for partition, (fetched, committed) in query.shown_positions().items()
+    ]
+    random.shuffle(tasks)
+    return tasks
