@@ -49,6 +49,7 @@ def recorded_dataset() -> Dataset:
         Record(0, 0, 0, {"S": "dup", "N": 2}, window=(1793502000000, 1793503800000))
     ]  # a scan answers with nothing; this row is what the query by key told
     sources["ALL_TYPES_TABLE"].records = _all_types_table(sources["ALL_TYPES"])
+    _fill_helper_topics(sources)
     info = json.loads(exchanges()["GET /info"]["response"]["body"])["KsqlServerInfo"]
     return Dataset(list(sources.values()), info["version"], info["kafkaClusterId"], info["ksqlServiceId"])
 
@@ -73,6 +74,22 @@ def _source(listed: dict[str, Any]) -> Source:
     bare.read_queries = tuple(_query(query) for query in told["readQueries"])
     bare.write_query = _query(told["writeQueries"][0], topics) if told["writeQueries"] else None
     return bare
+
+
+def _fill_helper_topics(sources: dict[str, Source]) -> None:
+    """Topics of which only the end offsets were recorded get that many unreadable records."""
+    for name in list(sources):
+        described = exchanges().get(f"DESCRIBE {name} EXTENDED")
+        told = json.loads(described["response"]["body"])[0]["sourceDescription"] if described else {}
+        for summary in told.get("queryOffsetSummaries", ()):
+            for topic in summary["topicSummaries"]:
+                for source in sources.values():
+                    if source.topic == topic["kafkaTopic"] and not source.columns and not source.records:
+                        source.records = [
+                            Record(entry["partition"], offset, 0, None)
+                            for entry in topic["offsets"]
+                            for offset in range(entry["logEndOffset"])
+                        ]
 
 
 def _query(told: dict[str, Any], topics: tuple[str, ...] = ()) -> Query:
@@ -108,6 +125,8 @@ def _record_of(source: Source, event: dict[str, Any]) -> Record:
     values = {
         column.name: from_json(raw.get(column.name), column.type) for column in source.columns if column.role != "KEY"
     }
+    if values.get("D") == 0:
+        values["D"] = 0.0  # the server reads -0.0 so
     return Record(*place, values=key | values)
 
 
