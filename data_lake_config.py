@@ -144,7 +144,9 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
                 "user_id", "transaction_type", "total_amount", "transaction_count", "avg_amount", "min_amount",
                 "max_amount", "last_transaction_date",
             ),
-            dimension=DimensionMapping(table="dim_users", key="user_id", columns=_USER_COLUMNS),
+            dimension=DimensionMapping(
+                table="dim_users", key="user_id", columns=_USER_COLUMNS, latest_by="last_transaction_date"
+            ),
         ),
     ),
     _table(

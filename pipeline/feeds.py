@@ -38,11 +38,16 @@ def _matching(pattern: re.Pattern[str], what: str) -> Any:
 
 
 class DimensionMapping(Strict):
-    """A dimension that the feed's rows feed: `columns` maps its columns to the lake's, `key` among them."""
+    """A dimension that the feed's rows feed: `columns` maps its columns to the lake's, `key` among them.
+
+    Where several rows tell of one member, the one with the greatest `latest_by` (a lake column) is believed; without
+    it the greatest value of each attribute.
+    """
 
     table: str
     key: str
     columns: dict[str, str]
+    latest_by: str | None = None
 
     @model_validator(mode="after")
     def _names(self) -> Self:

@@ -154,11 +154,12 @@ def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[St
         yield from table.read_batches(files)
         return
     with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
-        yield from connection.execute(
+        found: Iterator[pa.RecordBatch] = connection.execute(
             "SELECT old.* FROM read_parquet($old, union_by_name = true, hive_partitioning = false) AS old"
             " ANTI JOIN read_parquet($new, hive_partitioning = false) AS new USING (rowpartition, rowoffset)",
             {"old": [str(table.folder / file.path) for file in files], "new": [str(file.path) for file in staged]},
-        ).to_arrow_reader()
+        ).to_arrow_reader()  # type: ignore[assignment] # the library tells no type
+        yield from found
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:

@@ -1,0 +1,191 @@
+"""One connection to MySQL or MariaDB: session settings, typed errors, and one writer at a time.
+
+The only module that imports the driver. Every session is strict, in UTC and utf8mb4. The driver's pure-Python form is
+used: its C extension needs a newer OpenSSL than Debian 12 has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mysql.connector
+from mysql.connector import errorcode
+
+from pipeline.errors import ActionNeeded, PipelineError, TryLater
+
+_LOCK = "ksqldb-lake warehouse sync"
+_SESSION = (
+    "SET SESSION time_zone = '+00:00'",
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
+    "NO_ENGINE_SUBSTITUTION'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+)
+_INIT_HINT = "python sync_to_mysql.py --init-schema"
+
+
+class WarehouseUnreachable(TryLater):
+    """No connection, or it broke; what was not committed is gone, the old star is whole."""
+
+
+class WarehouseBusy(TryLater):
+    """Another sync holds the warehouse, or rows stayed locked for too long."""
+
+
+class WarehouseRefused(ActionNeeded):
+    """The server refuses: credentials, rights, schema, space."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the warehouse is. `ssl_ca` turns on TLS with verification of certificate and host name."""
+
+    host: str = "localhost"
+    port: int = 3306
+    socket: str = ""
+    user: str = "root"
+    password: str = field(default="", repr=False)
+    database: str = "data_warehouse"
+    ssl_ca: str = ""
+    timeout_s: float = 30
+
+    @property
+    def place(self) -> str:
+        return self.socket or f"{self.host}:{self.port}"
+
+
+class Connection:
+    """An open session; every method raises this module's errors. Autocommit is off."""
+
+    def __init__(self, server: Server, with_database: bool = True) -> None:
+        self.server = server
+        where: dict[str, Any] = {"unix_socket": server.socket} if server.socket else {}
+        if not server.socket:
+            where = {"host": server.host, "port": server.port}
+        if server.ssl_ca:
+            where |= {"ssl_ca": server.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
+        if with_database:
+            where["database"] = server.database
+        with _errors(server):
+            self._raw = mysql.connector.connect(
+                user=server.user,
+                password=server.password,
+                charset="utf8mb4",
+                collation="utf8mb4_bin",
+                connection_timeout=max(1, int(server.timeout_s)),
+                autocommit=False,
+                use_pure=True,
+                **where,
+            )
+        for statement in _SESSION:
+            self.run(statement)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(mysql.connector.Error, OSError):
+            self._raw.close()
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Runs one statement; returns the number of rows that it changed."""
+        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+            cursor.execute(sql, tuple(values))
+            return int(cursor.rowcount)
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+            cursor.execute(sql, tuple(values))
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Adds rows by one multi-row INSERT."""
+        if not rows:
+            return
+        names = ", ".join(quote(column) for column in columns)
+        one = "(" + ", ".join(["%s"] * len(columns)) + ")"
+        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+            cursor.execute(
+                f"INSERT INTO {quote(table)} ({names}) VALUES {', '.join([one] * len(rows))}",
+                tuple(value for row in rows for value in row),
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commits at the end of the block, or nothing at all."""
+        with _errors(self.server):
+            self._raw.rollback()
+            self._raw.start_transaction()
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(mysql.connector.Error, OSError):
+                self._raw.rollback()
+            raise
+        with _errors(self.server):
+            self._raw.commit()
+
+    @contextlib.contextmanager
+    def hold_warehouse(self) -> Iterator[None]:
+        """Holds the warehouse's lock; the server frees it when the session ends, however it ends.
+
+        Raises WarehouseBusy naming the session that holds it.
+        """
+        name = f"{_LOCK} {self.server.database}"[:64]
+        if self.rows("SELECT GET_LOCK(%s, 0)", (name,))[0][0] != 1:
+            other = self.rows("SELECT IS_USED_LOCK(%s)", (name,))[0][0]
+            raise WarehouseBusy(
+                f"another sync holds the warehouse {self.server.database} (connection {other} of the server)",
+                "wait for it to end, then run the same command again",
+            )
+        try:
+            yield
+        finally:
+            with contextlib.suppress(PipelineError):
+                self.rows("SELECT RELEASE_LOCK(%s)", (name,))
+
+
+def quote(name: str) -> str:
+    """An identifier of our own declarations, quoted."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+@contextlib.contextmanager
+def _errors(server: Server) -> Iterator[None]:
+    try:
+        yield
+    except mysql.connector.Error as error:
+        raise _named(error, server) from error
+    except OSError as error:
+        raise WarehouseUnreachable(
+            f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
+        ) from error
+
+
+def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
+    number, text = error.errno, (error.msg or str(error)).rstrip(".")
+    if number in (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031, -1):
+        return WarehouseUnreachable(
+            f"MySQL at {server.place} cannot be reached or broke off: {text}",
+            "check that it is up, and MYSQL_HOST and MYSQL_PORT; nothing was changed, run the same command again",
+        )
+    if number in (errorcode.ER_ACCESS_DENIED_ERROR, 1698, 1251):
+        return WarehouseRefused(
+            f"MySQL at {server.place} refuses the user {server.user!r} or its password",
+            "check MYSQL_USER and MYSQL_PASSWORD",
+        )
+    if number in (1044, 1142, 1143, 1227, 1370, 1410):
+        return WarehouseRefused(
+            f"the MySQL user {server.user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
+        )
+    if number == errorcode.ER_BAD_DB_ERROR:
+        return WarehouseRefused(f"MySQL at {server.place} has no database {server.database!r}", _INIT_HINT)
+    if number in (1146, 1054, 1356):
+        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _INIT_HINT)
+    if number in (1205, 1213, 3572):
+        return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
+    if number in (1021, 1114, 1041):
+        return WarehouseRefused(f"MySQL at {server.place} has no space left: {text}", "free space on the server")
+    return WarehouseRefused(f"MySQL at {server.place} refuses (error {number}): {text}", "nothing was changed")

@@ -1,0 +1,283 @@
+"""Whole-star loads: all tables of a sync in one transaction, with their ledger rows.
+
+Rows go into session-private staging tables first, outside the transaction; then set-based statements fill dimensions,
+facts, ledger, rejects and the pointer of the current_* views, and one COMMIT makes the new star visible. Killed at
+any point before it, client or server, the old star stays as it was and the staging tables are gone with the session.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from pipeline.feeds import WarehouseMapping
+from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.rows import ContentHash, Reject, StagedColumn, convert_batch
+from pipeline.warehouse.schema import TargetColumn, check_mapping, target_columns
+
+INSERT_ROWS = 1000
+"""Rows of one INSERT: under 16 MiB, the smallest usual max_allowed_packet, for rows of up to 16 kB."""
+
+
+@dataclass(frozen=True)
+class TableSnapshot:
+    """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again."""
+
+    feed: str
+    mapping: WarehouseMapping
+    schema: pa.Schema
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+    row_count: int
+    lake_version: int | None
+    taken_at: dt.datetime
+
+
+@dataclass
+class LoadedFact:
+    """What became of one table of a sync."""
+
+    feed: str
+    fact: str
+    rows: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    new_members: list[str] = field(default_factory=list)
+    content_hash: str = ""
+    lake_version: int | None = None
+
+
+@dataclass
+class Loaded:
+    """What a sync did. `version` is None when nothing was loaded; `unchanged` says that it was there already."""
+
+    facts: list[LoadedFact]
+    version: int | None = None
+    unchanged: bool = False
+
+
+def load_star(
+    connection: Connection, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, dry_run: bool = False
+) -> Loaded:
+    """Loads the snapshots as one new snapshot of the warehouse, or finds that they are there already.
+
+    Raises MappingDoesNotFit before anything is written, and the connection's errors.
+    """
+    plans = [_Plan(connection, snapshot) for snapshot in snapshots]
+    with connection.hold_warehouse():
+        known = _known_lake_versions(connection, plans)
+        if source == "lake" and known is not None:
+            return Loaded([LoadedFact(p.snapshot.feed, p.fact, p.snapshot.row_count) for p in plans], known, True)
+        facts = [_stage(connection, plan) for plan in plans]
+        taken_at = max(snapshot.taken_at for snapshot in snapshots)
+        if source == "ksqldb" and (same := _same_content(connection, facts, taken_at)) is not None:
+            return Loaded(facts, same, True)
+        if dry_run:
+            return Loaded(facts)
+        with connection.transaction():
+            version = _new_snapshot(connection, source, taken_at, now)
+            # Attributes that are told with a time are put in last, so that they win over those told without.
+            for plan, fact in sorted(zip(plans, facts, strict=True), key=lambda pair: pair[0].has_time):
+                _fill_dimension(connection, plan, fact)
+                _fill_fact(connection, plan, fact, version, taken_at)
+                _write_ledger(connection, fact, version)
+        return Loaded(facts, version)
+
+
+class _Plan:
+    """Where one snapshot goes: staging columns, and the target columns that they are checked against."""
+
+    def __init__(self, connection: Connection, snapshot: TableSnapshot) -> None:
+        mapping = snapshot.mapping
+        self.snapshot, self.mapping, self.fact = snapshot, mapping, mapping.fact
+        self.staging = f"stg_{mapping.fact}"[:64]
+        fact_columns = target_columns(connection, mapping.fact)
+        targets: dict[str, Mapping[str, TargetColumn]] = {mapping.fact: fact_columns}
+        dimension = mapping.dimension
+        if dimension is not None:
+            targets[dimension.table] = target_columns(connection, dimension.table)
+        check_mapping(snapshot.feed, mapping, snapshot.schema.names, targets)
+        self.columns = [
+            StagedColumn(name, source, fact_columns[name], name in mapping.keys)
+            for name, source in mapping.columns.items()
+        ]
+        self.attributes: dict[str, str] = {}  # dimension column -> staging column
+        if dimension is not None:
+            there = targets[dimension.table]
+            for name, source in dimension.columns.items():
+                staged = f"dim_{name}"
+                self.columns.append(StagedColumn(staged, source, there[name], name == dimension.key))
+                self.attributes[name] = staged
+            if dimension.latest_by is not None:
+                told = [column for column in self.columns if column.source == dimension.latest_by]
+                self.latest_by = told[0].name if told else None
+            else:
+                self.latest_by = None
+
+    @property
+    def has_time(self) -> bool:
+        return self.mapping.dimension is not None and self.latest_by is not None
+
+
+def _stage(connection: Connection, plan: _Plan) -> LoadedFact:
+    """Streams the snapshot into its staging table; rows that do not fit become rejects."""
+    declared = ",\n  ".join(f"{quote(column.name)} {_declare(column.target)}" for column in plan.columns)
+    connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(plan.staging)}")
+    connection.run(
+        f"CREATE TEMPORARY TABLE {quote(plan.staging)} (\n  staging_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,\n"
+        f"  {declared}\n) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
+    )
+    fact = LoadedFact(plan.snapshot.feed, plan.fact, lake_version=plan.snapshot.lake_version)
+    digest = ContentHash()
+    names = [column.name for column in plan.columns]
+    waiting = []
+    for batch in plan.snapshot.batches():
+        for row in convert_batch(batch, plan.columns, plan.mapping):
+            if isinstance(row, Reject):
+                fact.rejects.append(row)
+                digest.add((row.row_json,))
+                continue
+            digest.add(row)
+            waiting.append(row)
+            if len(waiting) == INSERT_ROWS:
+                connection.insert(plan.staging, names, waiting)
+                fact.rows += len(waiting)
+                waiting.clear()
+    connection.insert(plan.staging, names, waiting)
+    fact.rows += len(waiting)
+    _reject_doubles(connection, plan, fact)
+    fact.content_hash = digest.hexdigest()
+    return fact
+
+
+def _declare(target: TargetColumn) -> str:
+    collate = " COLLATE utf8mb4_bin" if target.data_type in ("char", "varchar") or "text" in target.data_type else ""
+    return f"{target.column_type}{collate} NULL"
+
+
+def _reject_doubles(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
+    """Of rows that the fact's unique key cannot tell apart, the first stays; the others are rejects."""
+    keys = ", ".join(quote(key) for key in plan.mapping.keys)
+    doubles = connection.rows(
+        f"SELECT staging_id, {keys} FROM (SELECT staging_id, {keys}, ROW_NUMBER() OVER (PARTITION BY {keys}"
+        f" ORDER BY staging_id) AS place FROM {quote(plan.staging)}) AS numbered WHERE place > 1"
+    )
+    for staging_id, *key in doubles:
+        text = str(dict(zip(plan.mapping.keys, key, strict=True)))
+        fact.rejects.append(Reject(text, plan.mapping.keys[0], "the key is there twice for MySQL", text))
+        connection.run(f"DELETE FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
+        fact.rows -= 1
+
+
+def _known_lake_versions(connection: Connection, plans: Sequence[_Plan]) -> int | None:
+    """The snapshot that holds exactly these lake versions of these facts."""
+    found: set[int] | None = None
+    for plan in plans:
+        rows = connection.rows(
+            "SELECT snapshot_version FROM etl_snapshot_facts WHERE fact_table = %s AND feed = %s AND lake_version = %s",
+            (plan.fact, plan.snapshot.feed, plan.snapshot.lake_version),
+        )
+        versions = {int(version) for (version,) in rows}
+        found = versions if found is None else found & versions
+    return max(found) if found else None
+
+
+def _same_content(connection: Connection, facts: Sequence[LoadedFact], taken_at: dt.datetime) -> int | None:
+    """The current snapshot, when it was taken on the same day and holds the same rows."""
+    versions = set()
+    for fact in facts:
+        rows = connection.rows(
+            "SELECT l.snapshot_version FROM etl_current AS c"
+            " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+            " WHERE c.fact_table = %s AND l.content_hash = %s AND s.snapshot_date = %s",
+            (fact.fact, fact.content_hash, taken_at.date()),
+        )
+        versions.add(int(rows[0][0]) if rows else None)
+    return versions.pop() if len(versions) == 1 else None
+
+
+def _new_snapshot(connection: Connection, source: str, taken_at: dt.datetime, now: dt.datetime) -> int:
+    ((newest,),) = connection.rows("SELECT COALESCE(MAX(snapshot_version), 0) FROM etl_snapshots")
+    version = int(newest) + 1
+    connection.insert(
+        "etl_snapshots",
+        ("snapshot_version", "snapshot_date", "taken_at", "loaded_at", "source", "status"),
+        [(version, taken_at.date(), _utc(taken_at), _utc(now), source, "complete")],
+    )
+    return version
+
+
+def _fill_dimension(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
+    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells."""
+    dimension = plan.mapping.dimension
+    if dimension is None:
+        return
+    table, key, staged_key = quote(dimension.table), quote(dimension.key), quote(plan.attributes[dimension.key])
+    new = connection.rows(
+        f"SELECT DISTINCT s.{staged_key} FROM {quote(plan.staging)} AS s"
+        f" LEFT JOIN {table} AS d ON d.{key} = s.{staged_key} WHERE d.{key} IS NULL ORDER BY 1"
+    )
+    fact.new_members = [str(member) for (member,) in new]
+    others = [name for name in dimension.columns if name != dimension.key]
+    names = ", ".join(quote(name) for name in (dimension.key, *others))
+    staging = quote(plan.staging)
+    if plan.latest_by is not None:
+        inner = ", ".join(f"{quote(plan.attributes[name])} AS {quote(name)}" for name in (dimension.key, *others))
+        numbered = (
+            f"SELECT {inner}, ROW_NUMBER() OVER (PARTITION BY {staged_key} ORDER BY {quote(plan.latest_by)} DESC,"
+            f" staging_id) AS place FROM {staging}"
+        )
+        picked = f"SELECT {names} FROM ({numbered}) AS numbered WHERE place = 1"
+    else:
+        greatest = [f"MAX({quote(plan.attributes[name])}) AS {quote(name)}" for name in others]
+        listed = ", ".join([f"{staged_key} AS {key}", *greatest])
+        picked = f"SELECT {listed} FROM {staging} GROUP BY {staged_key}"
+    updates = ", ".join(
+        f"{table}.{quote(name)} = COALESCE(told.{quote(name)}, {table}.{quote(name)})" for name in others
+    )
+    connection.run(
+        f"INSERT INTO {table} ({names})\nSELECT {', '.join(f'told.{quote(name)}' for name in (dimension.key, *others))}"
+        f" FROM ({picked}) AS told\nON DUPLICATE KEY UPDATE {updates or f'{table}.{key} = {table}.{key}'}"
+    )
+
+
+def _fill_fact(connection: Connection, plan: _Plan, fact: LoadedFact, version: int, taken_at: dt.datetime) -> None:
+    names = ", ".join(quote(name) for name in plan.mapping.columns)
+    keys = ", ".join(quote(key) for key in plan.mapping.keys)
+    connection.run(
+        f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
+        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} ORDER BY {keys}",
+        (version, taken_at.date()),
+    )
+    connection.insert(
+        "etl_rejects",
+        ("snapshot_version", "fact_table", "row_key", "column_name", "reason", "row_json"),
+        [(version, plan.fact, r.row_key, r.column, r.reason[:500], r.row_json) for r in fact.rejects],
+    )
+
+
+def _write_ledger(connection: Connection, fact: LoadedFact, version: int) -> None:
+    connection.insert(
+        "etl_snapshot_facts",
+        ("snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"),
+        [(version, fact.fact, fact.feed, fact.lake_version, fact.rows, len(fact.rejects), fact.content_hash)],
+    )
+    connection.run("DELETE FROM etl_current WHERE fact_table = %s", (fact.fact,))
+    connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact.fact, version)])
+
+
+def _utc(moment: dt.datetime) -> dt.datetime:
+    """As MySQL takes it: UTC without a zone, in milliseconds."""
+    plain = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return plain.replace(microsecond=plain.microsecond // 1000 * 1000)
+
+
+def previous_row_counts(connection: Connection) -> dict[str, int]:
+    """Rows (with rejects) of each feed in the snapshot that its current_* view shows."""
+    rows = connection.rows(
+        "SELECT l.feed, l.row_count + l.rejected_count FROM etl_current AS c"
+        " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
+    )
+    return {str(feed): int(count) for feed, count in rows}

@@ -1,0 +1,116 @@
+"""The warehouse's schema: the files in `sql/` applied in order, and the columns that are really there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ActionNeeded
+from pipeline.feeds import MYSQL_NAME, WarehouseMapping
+from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote
+
+DEFAULT_DATABASE = "data_warehouse"
+_SCHEMA_FILE = re.compile(r"0[123]_.*\.sql")
+_NAMES_DATABASE = re.compile(r"(CREATE DATABASE IF NOT EXISTS|USE) data_warehouse\b")
+_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+
+
+class MappingDoesNotFit(ActionNeeded):
+    """A feed's warehouse mapping names a column that its source or its target does not have."""
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column of the warehouse, as information_schema tells it; sizes are 0 where the type has none."""
+
+    name: str
+    data_type: str
+    column_type: str
+    nullable: bool
+    length: int
+    precision: int
+    scale: int
+
+
+def init_schema(server: Server, folder: Path) -> list[str]:
+    """Applies the schema files in order; returns their names. Changes nothing that is there already."""
+    if not MYSQL_NAME.fullmatch(server.database):
+        raise WarehouseRefused(f"{server.database!r} is not a name for a database", "use letters, digits and _")
+    applied = []
+    with Connection(server, with_database=False) as connection:
+        for path in sorted(folder.glob("*.sql")):
+            if not _SCHEMA_FILE.fullmatch(path.name):
+                continue
+            for statement in statements(path.read_text(encoding="utf-8"), server.database):
+                connection.run(statement)
+            applied.append(path.name)
+        connection.run("COMMIT")
+    return applied
+
+
+def statements(text: str, database: str = DEFAULT_DATABASE) -> Iterator[str]:
+    """The statements of a file of ours, for `database` in place of the default one. No string in them holds `;`."""
+    named = _NAMES_DATABASE.sub(lambda match: f"{match[1]} {quote(database)}", _COMMENT.sub("", text))
+    for part in named.split(";"):
+        if part.strip():
+            yield part.strip()
+
+
+def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:
+    """The columns of a table.
+
+    Raises WarehouseRefused when the table is not there.
+    """
+    rows = connection.rows(
+        "SELECT column_name, data_type, column_type, is_nullable, character_maximum_length, character_octet_length,"
+        " numeric_precision, numeric_scale, datetime_precision"
+        " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
+        (connection.server.database, table),
+    )
+    if not rows:
+        raise WarehouseRefused(
+            f"the warehouse {connection.server.database} has no table {table}", "python sync_to_mysql.py --init-schema"
+        )
+    found = {}
+    for name, data_type, column_type, nullable, chars, octets, precision, scale, fraction in rows:
+        kind = _text(data_type).lower()
+        length = octets if kind.endswith(("blob", "binary", "text")) else chars
+        found[_text(name)] = TargetColumn(
+            name=_text(name),
+            data_type=kind,
+            column_type=_text(column_type).lower(),
+            nullable=_text(nullable) == "YES",
+            length=int(length or 0),
+            precision=int(precision or 0),
+            scale=int((fraction if kind in ("datetime", "time", "timestamp") else scale) or 0),
+        )
+    return found
+
+
+def check_mapping(feed: str, mapping: WarehouseMapping, source: list[str], targets: Mapping[str, object]) -> None:
+    """Raises MappingDoesNotFit unless every mapped column is in the source and in its target table.
+
+    `targets` are the target columns by table name.
+    """
+    problems = []
+    dimension = mapping.dimension
+    parts = [(mapping.fact, mapping.columns)] + ([(dimension.table, dimension.columns)] if dimension else [])
+    for table, columns in parts:
+        there = targets[table]
+        assert isinstance(there, Mapping)
+        problems += [f"{table} has no column {target}" for target in columns if target not in there]
+        problems += [f"the source has no column {column}" for column in columns.values() if column not in source]
+    if dimension and dimension.latest_by and dimension.latest_by not in source:
+        problems.append(f"the source has no column {dimension.latest_by}")
+    if problems:
+        raise MappingDoesNotFit(
+            f"the warehouse mapping of {feed} does not fit: {'; '.join(dict.fromkeys(problems))}",
+            f"correct 'warehouse' in the feed's file (python manage_feeds.py show {feed})",
+        )
+
+
+def _text(value: object) -> str:
+    """MySQL tells names of information_schema as bytes in some versions."""
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)

@@ -1,0 +1,142 @@
+"""Table snapshots for the warehouse, from ksqlDB directly or from versions that the lake has kept.
+
+Both end in the same value, so everything after this step is one code path. A read from ksqlDB is believed by the
+same rule as the lake's, and kept in a temporary folder until it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import WrongUsage
+from pipeline.feeds import Feed, WarehouseMapping
+from pipeline.ksqldb.catalog import find_source
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.push import Limits
+from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import VersionUnknown
+from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.warehouse.load import TableSnapshot
+
+
+@dataclass(frozen=True)
+class Belief:
+    """When a read from ksqlDB is believed; see `settle`."""
+
+    limits: Limits
+    recheck_s: float
+    max_shrink: float
+    sleep: Callable[[float], None] = time.sleep
+
+
+def mapping_of(feed: Feed) -> WarehouseMapping:
+    """Raises WrongUsage for a feed that has no place in the warehouse."""
+    if feed.warehouse is None:
+        raise WrongUsage(
+            f"the feed {feed.name} has no 'warehouse' mapping, so there is no table for it",
+            "docs/warehouse.md shows how to add one",
+        )
+    return feed.warehouse
+
+
+def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> list[TableSnapshot]:
+    """The current version of each table, or `version` of each.
+
+    Raises VersionUnknown naming what is retained.
+    """
+    return [_lake_snapshot(LakeTable(root, feed), version) for feed in feeds]
+
+
+def _lake_snapshot(table: LakeTable, version: int | None) -> TableSnapshot:
+    versions = table.versions()
+    wanted = version if version is not None else table.current_version
+    if wanted is None or wanted not in versions:
+        retained = ", ".join(map(str, versions)) or "none"
+        raise VersionUnknown(
+            f"the lake has no version {wanted or ''} of {table.feed.name}".replace("  ", " "),
+            f"retained versions: {retained}; export one: python export_to_data_lake.py --table {table.feed.name}",
+        )
+    files = versions[wanted]
+    return TableSnapshot(
+        feed=table.feed.name,
+        mapping=mapping_of(table.feed),
+        schema=table.schema,
+        batches=lambda: table.read_batches(files),
+        row_count=sum(file.row_count for file in files),
+        lake_version=wanted,
+        taken_at=max(file.added_at for file in files),
+    )
+
+
+@contextlib.contextmanager
+def ksqldb_snapshots(
+    client: Client, feeds: Sequence[Feed], belief: Belief, previous_rows: Mapping[str, int], now: dt.datetime
+) -> Iterator[list[TableSnapshot]]:
+    """Each table as ksqlDB has it now; `previous_rows` are the row counts of the last snapshot by feed."""
+    with tempfile.TemporaryDirectory(prefix="ksqldb-lake-") as folder:
+        yield [
+            _ksqldb_snapshot(client, feed, Path(folder) / feed.name, belief, previous_rows.get(feed.name), now)
+            for feed in feeds
+        ]
+
+
+def _ksqldb_snapshot(
+    client: Client, feed: Feed, folder: Path, belief: Belief, previous: int | None, now: dt.datetime
+) -> TableSnapshot:
+    source = find_source(client, feed.source)
+    reads = 0
+
+    def read() -> _Spooled:
+        nonlocal reads
+        reads += 1
+        table_read = read_table(client, source, belief.limits)
+        writer = StagedWriter(folder / str(reads), table_read.schema, partition="0")
+        try:
+            for batch in table_read.batches:
+                writer.add(batch)
+            return _Spooled(writer, writer.finish(), table_read.schema)
+        except BaseException:
+            writer.discard()
+            raise
+
+    spooled = settle(read, source.name, previous, belief.recheck_s, belief.max_shrink, belief.sleep)
+    return TableSnapshot(
+        feed=feed.name,
+        mapping=mapping_of(feed),
+        schema=spooled.schema,
+        batches=spooled.batches,
+        row_count=spooled.row_count,
+        lake_version=None,
+        taken_at=now,
+    )
+
+
+@dataclass(frozen=True)
+class _Spooled:
+    """A table read that waits in temporary files."""
+
+    writer: StagedWriter
+    files: list[StagedFile]
+    schema: pa.Schema
+
+    @property
+    def row_count(self) -> int:
+        return self.writer.row_count
+
+    def discard(self) -> None:
+        self.writer.discard()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for file in self.files:
+            with pq.ParquetFile(file.path) as parquet:
+                yield from parquet.iter_batches()

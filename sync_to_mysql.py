@@ -1,0 +1,198 @@
+#!/usr/bin/env python
+"""Loads table snapshots into the MySQL star schema: all tables of a sync in one transaction.
+
+What happens, in this order: check settings, feeds and schema; read the snapshots, from ksqlDB or from the lake; stage
+them in tables of this session; fill dimensions, facts, ledger and rejects in one transaction. Killed at any point
+before its COMMIT, the warehouse shows the old star, whole; the next run loads the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_lake_config import PROJECT_ROOT, Settings, load_settings
+from pipeline import cli
+from pipeline.errors import WrongUsage
+from pipeline.feeds import Feed
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.push import Limits
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import lake_folder
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.load import Loaded, TableSnapshot, load_star, previous_row_counts
+from pipeline.warehouse.schema import init_schema
+from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_snapshots, mapping_of
+
+
+def sync(
+    server: Server, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, dry_run: bool = False
+) -> Loaded:
+    """Loads the snapshots as one star."""
+    with Connection(server) as connection:
+        return load_star(connection, snapshots, source, now, dry_run)
+
+
+def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
+    """The named table feeds, or every enabled one that has a place in the warehouse."""
+    if names:
+        feeds = list(store.select(names, "table"))
+    else:
+        feeds = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
+    if not feeds:
+        raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
+    for feed in feeds:
+        mapping_of(feed)
+    return feeds
+
+
+@contextlib.contextmanager
+def open_snapshots(
+    settings: Settings, server: Server, feeds: Sequence[Feed], source: str, version: int | None, now: dt.datetime
+) -> Iterator[list[TableSnapshot]]:
+    """The feeds' snapshots, ready to be loaded; kept until the block ends."""
+    if source == "lake":
+        yield lake_snapshots(lake_folder(settings.lake_root), feeds, version)
+        return
+    with Connection(server) as connection:
+        previous = previous_row_counts(connection)
+    belief = Belief(
+        Limits(settings.quiet_s, settings.stall_s), settings.snapshot_recheck_s, settings.snapshot_max_shrink
+    )
+    with Client(settings.ksqldb_connection()) as client:
+        cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
+        with ksqldb_snapshots(client, feeds, belief, previous, now) as snapshots:
+            yield snapshots
+
+
+def as_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
+    """The stable form of `--json`."""
+    return {
+        "schema_version": 1,
+        "dry_run": dry_run,
+        "snapshot_version": loaded.version,
+        "unchanged": loaded.unchanged,
+        "facts": [
+            {
+                "feed": fact.feed,
+                "fact": fact.fact,
+                "rows": fact.rows,
+                "rejected": len(fact.rejects),
+                "new_dimension_members": fact.new_members,
+                "lake_version": fact.lake_version,
+            }
+            for fact in loaded.facts
+        ],
+    }
+
+
+def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
+    """What happened, for people."""
+    lines = []
+    for fact in loaded.facts:
+        line = f"{fact.fact}: {cli.plural(fact.rows, 'row')}"
+        if fact.lake_version is not None:
+            line += f" from lake version {fact.lake_version}"
+        if fact.new_members:
+            shown = ", ".join(fact.new_members[:5]) + (", ..." if len(fact.new_members) > 5 else "")
+            line += f"; new in its dimension: {len(fact.new_members)} ({shown})"
+        lines.append(line)
+        lines += [f"  rejected {r.row_key}: {r.column} {r.reason}" for r in fact.rejects[:5]]
+        if len(fact.rejects) > 5:
+            lines.append(f"  and {len(fact.rejects) - 5} more rejects")
+    if dry_run:
+        lines.append("Nothing was changed.")
+    elif loaded.unchanged:
+        lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
+    else:
+        lines.append(f"Loaded as snapshot {loaded.version}.")
+    if not loaded.unchanged and any(fact.rejects for fact in loaded.facts):
+        lines.append("Some rows did not fit; they are kept in etl_rejects with the reason.")
+    return lines
+
+
+def _server(settings: Settings, given: dict[str, Any]) -> Server:
+    def pick(name: str) -> Any:
+        return given[name] if given.get(name) is not None else getattr(settings, f"mysql_{name}")
+
+    if given.get("password") is not None:
+        click.echo("warning: others can see a password on the command line; use MYSQL_PASSWORD_FILE", err=True)
+    password = given["password"] if given.get("password") is not None else settings.mysql_password.get_secret_value()
+    return Server(
+        host=pick("host"),
+        port=pick("port"),
+        socket=pick("socket"),
+        user=pick("user"),
+        password=password,
+        database=pick("database"),
+        ssl_ca=settings.mysql_ssl_ca,
+        timeout_s=settings.mysql_timeout_s,
+    )
+
+
+@click.command()
+@click.option("--mysql-host", "host", help="Default: MYSQL_HOST; the same for the other options.")
+@click.option("--mysql-port", "port", type=click.IntRange(1, 65535))
+@click.option("--mysql-socket", "socket", help="Unix socket, instead of host and port.")
+@click.option("--mysql-user", "user")
+@click.option(
+    "--mysql-password",
+    "password",
+    prompt=True,
+    prompt_required=False,
+    hide_input=True,
+    default=None,
+    help="Without a value it is asked for. Better: MYSQL_PASSWORD or MYSQL_PASSWORD_FILE.",
+)
+@click.option("--database", help="Database of the star schema.")
+@click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
+@click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
+@click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
+@click.option("--init-schema", is_flag=True, help="Create database, tables and views that are missing first.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything; load nothing.")
+@click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+@cli.boundary
+def main(
+    tables: tuple[str, ...],
+    source: str,
+    lake_version: int | None,
+    init_schema: bool,
+    dry_run: bool,
+    json_output: bool,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Load table snapshots into the MySQL star schema.
+
+    Exit codes: 0 done, 1 a person must act (also when rows were rejected), 2 wrong usage, 75 try again later.
+    """
+    if lake_version is not None and source != "lake":
+        raise WrongUsage("--lake-version goes with --source lake", "add --source lake")
+    settings, now = load_settings(), cli.utc_now()
+    root, server = lake_folder(settings.lake_root), _server(settings, given)
+    if not dry_run:
+        cli.write_log_to(root / "logs", "sync_to_mysql")
+    if init_schema and not dry_run:
+        cli.tell(f"schema of {server.database}: {', '.join(apply_schema(server))}")
+    feeds = choose_feeds(FeedStore(root), tables)
+    with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:
+        loaded = sync(server, snapshots, source, now, dry_run)
+    if json_output:
+        cli.show_json(as_json(loaded, dry_run))
+    else:
+        click.echo("\n".join(report_lines(loaded, dry_run)))
+    rejected = not loaded.unchanged and any(fact.rejects for fact in loaded.facts)
+    raise SystemExit(1 if rejected else 0)
+
+
+def apply_schema(server: Server, folder: Path = PROJECT_ROOT / "sql") -> list[str]:
+    """Applies the files in `sql/`; returns their names."""
+    return init_schema(server, folder)
+
+
+if __name__ == "__main__":
+    main()

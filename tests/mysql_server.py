@@ -1,0 +1,120 @@
+"""A private MariaDB or MySQL server: own data folder, loopback, a free port, stopped by its process id.
+
+Never the system's service. With root rights and neither server on the machine, Debian's `mariadb-server` is
+installed, without starting it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_READY_S = 60
+
+
+class ServerMissing(RuntimeError):
+    """There is no server program on this machine, and it cannot be installed."""
+
+
+@dataclass
+class PrivateServer:
+    """A running server. `root` has no password; it listens on loopback and a socket only."""
+
+    command: list[str]
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    host: str = "127.0.0.1"
+    user: str = "root"
+    password: str = ""
+
+    @property
+    def socket(self) -> str:
+        return str(self.folder / "sql.sock")
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _READY_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1) as probe:
+            return bool(probe.recv(1))
+        return False
+
+    def stop(self, by: int = signal.SIGTERM) -> None:
+        """Ends the server; SIGKILL is the power cut."""
+        if self.process is not None:
+            self.process.send_signal(by)
+            self.process.wait(timeout=60)
+            self.process = None
+
+
+def install_mariadb() -> None:
+    """Puts Debian's mariadb-server on the machine if it has none; raises ServerMissing where that cannot be done."""
+    if shutil.which("mariadbd"):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ServerMissing("no MariaDB here: install Debian's package mariadb-server, or run this as root")
+    quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
+    with _services_stay_down():
+        subprocess.run(["apt-get", "update", "-q"], check=True, **quiet)  # type: ignore[call-overload] # same options
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "mariadb-server"]
+        subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload] # same options
+
+
+@contextlib.contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """Keeps the package from starting the system's service while it is installed."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_mariadb(folder: Path) -> Iterator[PrivateServer]:
+    """A new, empty MariaDB in `folder` until the block ends."""
+    install_mariadb()
+    data = folder / "data"
+    as_root = ["--user=root"] if os.geteuid() == 0 else []
+    subprocess.run(
+        ["mariadb-install-db", "--no-defaults", *as_root, f"--datadir={data}",
+         "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    port = free_port()
+    command = [
+        "mariadbd", "--no-defaults", *as_root, f"--datadir={data}", f"--port={port}", f"--socket={folder / 'sql.sock'}",
+        "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=16M",
+    ]  # fmt: skip
+    server = PrivateServer(command, folder, port)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
