@@ -20,6 +20,7 @@ from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.storage import disk_errors, lake_folder, make_folder
+from pipeline.warehouse.connection import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
@@ -88,6 +89,18 @@ class Settings(BaseSettings):
             timeout_s=self.ksqldb_timeout_s,
             retry_s=self.ksqldb_retry_s,
             stall_s=self.stall_s,
+        )
+
+    def mysql_server(self) -> Server:
+        return Server(
+            host=self.mysql_host,
+            port=self.mysql_port,
+            socket=self.mysql_socket,
+            user=self.mysql_user,
+            password=self.mysql_password.get_secret_value(),
+            database=self.mysql_database,
+            ssl_ca=self.mysql_ssl_ca,
+            timeout_s=self.mysql_timeout_s,
         )
 
 

@@ -9,6 +9,7 @@ before its COMMIT, the warehouse shows the old star, whole; the next run loads t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -117,22 +118,10 @@ def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
 
 
 def _server(settings: Settings, given: dict[str, Any]) -> Server:
-    def pick(name: str) -> Any:
-        return given[name] if given.get(name) is not None else getattr(settings, f"mysql_{name}")
-
-    if given.get("password") is not None:
+    if given["password"] is not None:
         click.echo("warning: others can see a password on the command line; use MYSQL_PASSWORD_FILE", err=True)
-    password = given["password"] if given.get("password") is not None else settings.mysql_password.get_secret_value()
-    return Server(
-        host=pick("host"),
-        port=pick("port"),
-        socket=pick("socket"),
-        user=pick("user"),
-        password=password,
-        database=pick("database"),
-        ssl_ca=settings.mysql_ssl_ca,
-        timeout_s=settings.mysql_timeout_s,
-    )
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(settings.mysql_server(), **wanted)
 
 
 @click.command()

@@ -114,3 +114,42 @@ def check_mapping(feed: str, mapping: WarehouseMapping, source: list[str], targe
 def _text(value: object) -> str:
     """MySQL tells names of information_schema as bytes in some versions."""
     return value.decode() if isinstance(value, bytes | bytearray) else str(value)
+
+
+OLDEST_MYSQL = (8, 0)
+OLDEST_MARIADB = (10, 6)
+NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server says of itself: product and version, what this account lacks, and LOAD DATA LOCAL."""
+
+    product: str
+    version: str
+    is_old: bool
+    missing_rights: tuple[str, ...]
+    local_infile: bool
+
+
+def server_facts(connection: Connection) -> ServerFacts:
+    """Reads version, rights on the warehouse's database, and local_infile; changes nothing."""
+    ((version, local_infile),) = connection.rows("SELECT VERSION(), @@local_infile")
+    text = _text(version)
+    maria = "mariadb" in text.lower()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+    grants = [_text(row[0]).upper() for row in connection.rows("SHOW GRANTS FOR CURRENT_USER()")]
+    database = connection.server.database.upper()
+    on_us = [grant for grant in grants if " ON *.* " in grant or f"`{database}`" in grant.replace("\\_", "_")]
+    missing = tuple(
+        right
+        for right in NEEDED_RIGHTS
+        if not any("ALL PRIVILEGES" in grant or re.search(rf"\b{right}\b", grant) for grant in on_us)
+    )
+    return ServerFacts(
+        product="MariaDB" if maria else "MySQL",
+        version=text,
+        is_old=numbers < (OLDEST_MARIADB if maria else OLDEST_MYSQL),
+        missing_rights=missing,
+        local_infile=bool(int(local_infile)),
+    )

@@ -1,0 +1,204 @@
+#!/usr/bin/env python
+"""Is this machine ready for the main job? One line a check, and a hint where something is missing.
+
+Changes nothing: no file, no row. The exit code says whether export and sync would run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from data_lake_config import PROJECT_ROOT, Settings, load_settings
+from pipeline import cli
+from pipeline.errors import PipelineError
+from pipeline.export import preview
+from pipeline.feeds import Feed
+from pipeline.ksqldb.catalog import find_source
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.projection import lake_name
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import lake_folder
+from pipeline.lake.table import LakeTable
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.schema import server_facts, target_columns
+
+__test__ = False  # a command, whatever its name makes test runners think
+
+OLDEST_PYTHON = (3, 11)
+FREE_BYTES = 1_000_000_000
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9_-]+)>=([0-9.]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: `state` is ok, warning (the job runs all the same) or failed."""
+
+    name: str
+    state: str
+    detail: str
+    hint: str = ""
+
+
+def ok(name: str, detail: str) -> Check:
+    return Check(name, "ok", detail)
+
+
+def run_checks(settings: Settings, with_mysql: bool) -> Iterator[Check]:
+    """Every check, in the order in which a person would mend what they find."""
+    yield check_python()
+    yield from check_packages((PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    root = lake_folder(settings.lake_root)
+    yield check_lake_root(root)
+    yield check_disk(root)
+    yield from check_ksqldb(settings, root)
+    if with_mysql:
+        yield from check_mysql(settings, root)
+
+
+def check_python() -> Check:
+    have, want = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST_PYTHON))
+    if sys.version_info < OLDEST_PYTHON:
+        return Check("python", "failed", f"{have} is too old", f"use Python {want} or newer")
+    return ok("python", have)
+
+
+def check_packages(requirements: str) -> Iterator[Check]:
+    """One line for all packages when they fit, else one for each that does not."""
+    wrong = []
+    for name, least in _REQUIREMENT.findall(requirements):
+        try:
+            have = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(Check(f"package {name}", "failed", "is not installed", "pip install -r requirements.txt"))
+            continue
+        if _numbers(have) < _numbers(least):
+            wrong.append(
+                Check(f"package {name}", "failed", f"{have} is older than {least}", "pip install -r requirements.txt")
+            )
+    yield from wrong or [ok("packages", f"all {len(_REQUIREMENT.findall(requirements))} are there")]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def check_lake_root(root: Path) -> Check:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Check("lake", "failed", f"{there} cannot be written", "set LAKE_ROOT to a folder of this user's")
+    return ok("lake", f"{root}" + ("" if there == root else " (will be made)"))
+
+
+def check_disk(root: Path) -> Check:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < FREE_BYTES:
+        return Check("disk", "warning", f"only {cli.size_text(free)} are free", f"free space on the disk of {there}")
+    return ok("disk", f"{cli.size_text(free)} free")
+
+
+def check_ksqldb(settings: Settings, root: Path) -> Iterator[Check]:
+    """The server, then each enabled feed's source."""
+    try:
+        with Client(settings.ksqldb_connection()) as client:
+            yield ok("ksqldb", f"{client.server_version()} at {settings.ksqldb_url}")
+            feeds = [feed for feed in FeedStore(root).list() if feed.enabled]
+            if not feeds:
+                yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
+            for feed in feeds:
+                yield _guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, root, feed))  # type: ignore[misc] # bound at once
+    except PipelineError as error:
+        yield Check("ksqldb", "failed", error.message, error.hint)
+
+
+def _check_feed(client: Client, root: Path, feed: Feed) -> Check:
+    """The source exists, can be read, and has the columns that the warehouse mapping names."""
+    preview(client, LakeTable(root, feed))
+    source = find_source(client, feed.source)
+    there = {lake_name(column.name) for column in source.columns}
+    mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()
+    if feed.warehouse and feed.warehouse.dimension:
+        mapped |= set(feed.warehouse.dimension.columns.values())
+    if missing := sorted(mapped - there):
+        return Check(
+            f"feed {feed.name}",
+            "failed",
+            f"{source.name} lacks {', '.join(missing)}",
+            f"correct 'warehouse' in the feed (manage_feeds.py show {feed.name}), or the source",
+        )
+    return ok(f"feed {feed.name}", f"{feed.type} {source.name}, {len(source.columns)} columns")
+
+
+def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
+    """The server, the account's rights, the schema, and the bulk path."""
+    server = settings.mysql_server()
+    try:
+        with Connection(server, with_database=False) as connection:
+            facts = server_facts(connection)
+    except PipelineError as error:
+        yield Check("mysql", "failed", error.message, error.hint)
+        return
+    where = f"{facts.product} {facts.version} at {server.place}"
+    if facts.is_old:
+        yield Check("mysql", "failed", f"{where} is too old", "use MySQL 8.0 or MariaDB 10.6, or newer")
+    else:
+        yield ok("mysql", where)
+    if facts.missing_rights:
+        lacking = ", ".join(facts.missing_rights)
+        grant = f"GRANT {lacking} ON {server.database}.* TO {server.user}"
+        yield Check("mysql rights", "failed", f"{server.user} lacks {lacking}", grant)
+    else:
+        yield ok("mysql rights", f"{server.user} may load {server.database}")
+    yield _guarded("mysql schema", lambda: _check_schema(server, root), failed="warning")
+    infile = "on" if facts.local_infile else "off: rows go in by INSERT"
+    yield ok("mysql local_infile", infile)
+
+
+def _check_schema(server: Server, root: Path) -> Check:
+    with Connection(server) as connection:
+        mappings = [feed.warehouse for feed in FeedStore(root).list() if feed.warehouse]
+        tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
+        for table in sorted(tables):
+            target_columns(connection, table)
+    return ok("mysql schema", f"{server.database} with {len(tables)} tables of the mappings")
+
+
+def _guarded(name: str, check: Callable[[], Check], failed: str = "failed") -> Check:
+    try:
+        return check()
+    except PipelineError as error:
+        return Check(name, failed, error.message, error.hint)
+
+
+@click.command()
+@click.option("--no-mysql", is_flag=True, help="Leave out the warehouse.")
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
+@cli.boundary
+def main(no_mysql: bool, json_output: bool) -> None:
+    """Check whether the main job would run here. Exit codes: 0 yes (warnings allowed), 1 no."""
+    checks = []
+    for check in run_checks(load_settings(), not no_mysql):
+        checks.append(check)
+        if not json_output:
+            click.echo(f"{check.state:<8} {check.name}: {check.detail}")
+            if check.hint:
+                click.echo(f"         hint: {check.hint}")
+    failed = [check for check in checks if check.state == "failed"]
+    if json_output:
+        cli.show_json({"schema_version": 1, "ready": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        click.echo("ready" if not failed else f"not ready: {cli.plural(len(failed), 'check')} failed")
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
