@@ -37,13 +37,14 @@ def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
 def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
     """A feed for each source of the server that no feed reads yet, and the sources that need a name from a person."""
     read = {feed.source.upper() for feed in known}
-    found, unnamed = [], []
+    found: list[Feed] = []
+    unnamed = []
     for source, kind in sorted(sources.items()):
         if source.upper() in read:
             continue
         name = source.lower()
         if FEED_NAME.fullmatch(name) and all(feed.name != name for feed in found):
-            found.append(Feed(name=name, type=kind, source=source, description="Found on the server"))  # type: ignore[arg-type] # checked by pydantic
+            found.append(parse_feed({"name": name, "type": kind, "source": source}, f"the feed for {source}"))
         else:
             unnamed.append(source)
     return found, unnamed

@@ -23,7 +23,7 @@ from demo.dataset import build_demo
 from demo.private_mysql import PrivateServer, ServerMissing, free_port, running_mariadb
 
 ROOT = Path(__file__).resolve().parent.parent
-_SECONDS_OF_ARRIVALS = 20
+_SECONDS_OF_ARRIVALS = 60
 
 
 @click.command()
@@ -44,7 +44,7 @@ def main(folder: Path, transactions: int) -> None:
             "LAKE_ROOT": str(lake),
             "KSQLDB_URL": f"http://127.0.0.1:{port}",
             "SNAPSHOT_RECHECK_S": "1",
-            "QUIET_S": "2",
+            "QUIET_S": "1",
         }
         warehouse = servers.enter_context(_warehouse())
         if warehouse is not None:

@@ -1,8 +1,8 @@
 """A push query read to a proven or declared end: the stop rule, and the watch over a silent connection.
 
 A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
-when every partition's true end is reached (`exact`), when nothing has moved for a while and everything fetched is
-processed (`quiet`: the server cannot tell more), or at the time limit. What it cannot explain it ends as an error.
+when every partition's true end is reached (`exact`), when next to nothing has come for a while and everything fetched
+is processed (`quiet`: the server cannot tell more), or at the time limit. What it cannot explain it ends as an error.
 Facts: one stream thread and a short commit interval make progress visible and steady (7.2, 7.6, 8.3); the listed
 `endOffset` is what was fetched, not the end of the topic; an empty partition stays at -1 for ever.
 """
@@ -27,6 +27,7 @@ _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.25
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
+_POLL_RECORDS = 1000  # max.poll.records of the server's consumer
 _EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
 
 
@@ -94,40 +95,52 @@ def start_push(
         answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST)
         quiet_s += _UNSTEADY_EXTRA_S
     answer.wait_as_long_as_watched()
-    rule = _StopRule(source, quiet_s, ends, bookmark)
+    rule = StopRule(source, quiet_s, ends, bookmark)
     return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
 
 
 @dataclass
-class _StopRule:
-    """Decides from the positions seen over time whether the scan is at its end."""
+class StopRule:
+    """Decides from the positions seen over time whether the scan is at its end.
+
+    Where the true ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one
+    full poll and has processed it: a scan that is behind fetches full polls, several a second, so what comes more
+    slowly is what arrives just now. Without this a stream that is written to all the time would never be at its end.
+    """
 
     source: Source
     quiet_s: float
     ends: Mapping[int, Offsets] | None
     bookmark: Mapping[int, int]
-    _last: dict[int, Position] = field(default_factory=dict)
-    _still_since: float = 0.0
+    _calm: dict[int, Position] = field(default_factory=dict)
+    _calm_since: float = 0.0
 
     def judge(self, positions: dict[int, Position], now: float) -> Outcome | None:
         """`exact`, `quiet`, or None to go on.
 
         Raises TopicChanged when the scan ended before the bookmark.
         """
-        if positions != self._last or not self._still_since:
-            self._last, self._still_since = positions, now
         if self.ends is not None:
             reached = (self._reached(p, offsets, positions.get(p)) for p, offsets in self.ends.items())
             return "exact" if all(reached) else None
-        if set(positions) < set(range(self.source.partitions)) or not self._is_processed(positions):
-            return None
+        if not self._is_calm(positions):
+            self._calm, self._calm_since = positions, now
         patience = self.quiet_s * (_EMPTY_FACTOR if (-1, -1) in positions.values() else 1)
-        if now - self._still_since < patience:
+        all_there = set(positions) >= set(range(self.source.partitions))
+        if not all_there or now - self._calm_since < patience or not self._is_processed(positions):
             return None
         for partition, (_, committed) in positions.items():
             if 0 <= committed < self.bookmark.get(partition, 0):
                 raise topic_recreated(self.source, partition, committed, self.bookmark[partition])
         return "quiet"
+
+    def _is_calm(self, positions: Mapping[int, Position]) -> bool:
+        """Whether less than one full poll was fetched, or waits to be processed, since it was calm."""
+        if set(positions) != set(self._calm):
+            return False
+        steps = [positions[partition][0] - before[0] for partition, before in self._calm.items()]
+        waiting = sum(max(0, fetched + 1 - committed) for fetched, committed in positions.values() if fetched >= 0)
+        return min(steps, default=0) >= 0 and sum(steps) < _POLL_RECORDS and waiting < _POLL_RECORDS
 
     def _reached(self, partition: int, offsets: Offsets, position: Position | None) -> bool:
         nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
@@ -149,7 +162,7 @@ def topic_recreated(source: Source, partition: int, end: int, bookmark: int) -> 
 class _Watch(threading.Thread):
     """Follows one push and ends it by the rule; never touches the rows."""
 
-    def __init__(self, client: Client, answer: Answer, source: Source, rule: _StopRule, limits: Limits) -> None:
+    def __init__(self, client: Client, answer: Answer, source: Source, rule: StopRule, limits: Limits) -> None:
         super().__init__(name="push-watch", daemon=True)
         self.outcome: Outcome | None = None
         self.error: PipelineError | None = None

@@ -114,9 +114,9 @@ class Connection:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commits at the end of the block, or nothing at all."""
+        """Commits at the end of the block, or nothing of it at all."""
         with _errors(self.server):
-            self._raw.rollback()
+            self._raw.commit()  # what was staged in tables of this session is a transaction of its own
             self._raw.start_transaction()
         try:
             yield

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from pipeline.errors import TryLater
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.rows import ContentHash, Reject, StagedColumn, convert_batch
@@ -20,6 +21,10 @@ from pipeline.warehouse.schema import TargetColumn, check_mapping, target_column
 
 INSERT_ROWS = 1000
 """Rows of one INSERT: under 16 MiB, the smallest usual max_allowed_packet, for rows of up to 16 kB."""
+
+
+class StagedRowsLost(TryLater):
+    """The server did not keep the rows that were staged."""
 
 
 @dataclass(frozen=True)
@@ -246,11 +251,15 @@ def _fill_dimension(connection: Connection, plan: _Plan, fact: LoadedFact) -> No
 def _fill_fact(connection: Connection, plan: _Plan, fact: LoadedFact, version: int, taken_at: dt.datetime) -> None:
     names = ", ".join(quote(name) for name in plan.mapping.columns)
     keys = ", ".join(quote(key) for key in plan.mapping.keys)
-    connection.run(
+    inserted = connection.run(
         f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
         f"SELECT %s, %s, {names} FROM {quote(plan.staging)} ORDER BY {keys}",
         (version, taken_at.date()),
     )
+    if inserted != fact.rows:
+        raise StagedRowsLost(
+            f"{inserted} of {fact.rows} staged rows reached {plan.fact}; nothing was loaded", "run the command again"
+        )
     connection.insert(
         "etl_rejects",
         ("snapshot_version", "fact_table", "row_key", "column_name", "reason", "row_json"),

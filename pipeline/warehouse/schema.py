@@ -14,6 +14,7 @@ from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, 
 DEFAULT_DATABASE = "data_warehouse"
 _SCHEMA_FILE = re.compile(r"0[123]_.*\.sql")
 _NAMES_DATABASE = re.compile(r"(CREATE DATABASE IF NOT EXISTS|USE) data_warehouse\b")
+_STATEMENT = re.compile(r"((?:[^;']|'(?:[^']|'')*')*)(?:;|$)")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
 
@@ -51,11 +52,11 @@ def init_schema(server: Server, folder: Path) -> list[str]:
 
 
 def statements(text: str, database: str = DEFAULT_DATABASE) -> Iterator[str]:
-    """The statements of a file of ours, for `database` in place of the default one. No string in them holds `;`."""
+    """The statements of a file of ours, for `database` in place of the default one."""
     named = _NAMES_DATABASE.sub(lambda match: f"{match[1]} {quote(database)}", _COMMENT.sub("", text))
-    for part in named.split(";"):
-        if part.strip():
-            yield part.strip()
+    for match in _STATEMENT.finditer(named):
+        if match[1].strip():
+            yield match[1].strip()
 
 
 def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:
