@@ -1,0 +1,38 @@
+# Each target makes what it needs: a virtual environment in .venv, with the versions of requirements.lock.
+# `make demo` and `make test` start private database servers of their own, never the system's.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check lint clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
+
+demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
+	$(BIN)/python -m demo
+
+test: $(READY)  ## Run all tests, those with servers too
+	$(BIN)/python -m pytest
+
+check: lint  ## Lint, types, and the tests without database servers (under a minute)
+	$(BIN)/python -m pytest -m "not mysql and not readme" -q
+
+lint: $(READY)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## Remove the virtual environment and everything that was built
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): requirements.txt requirements-dev.txt requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); \
+	  else echo "Python's venv module is missing: install Debian's package python3-venv"; exit 1; fi; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
+	@touch $@
