@@ -114,11 +114,11 @@ def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, ho
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when all went well, 75 when all that failed may be tried again as it is, else 1."""
-    errors = [result.error for result in results if result.error is not None]
-    if not errors:
+    """0 when all went well; what the failures have in common, or 1: a person must act."""
+    codes = {result.error.exit_code for result in results if result.error is not None}
+    if not codes:
         return 0
-    return 75 if all(isinstance(error, TryLater) for error in errors) else 1
+    return codes.pop() if len(codes) == 1 else 1
 
 
 def as_json(results: Sequence[Result], wish: Wish) -> dict[str, Any]:

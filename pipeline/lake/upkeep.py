@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import WrongUsage
@@ -147,19 +148,26 @@ def _file_problem(table: LakeTable, file: DataFile) -> str | None:
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
-    """The rows of a stream's committed files whose (topic partition, offset) none of the staged files has."""
-    if not files:
-        return
-    if not staged:
-        yield from table.read_batches(files)
-        return
-    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
-        found: Iterator[pa.RecordBatch] = connection.execute(
-            "SELECT old.* FROM read_parquet($old, union_by_name = true, hive_partitioning = false) AS old"
-            " ANTI JOIN read_parquet($new, hive_partitioning = false) AS new USING (rowpartition, rowoffset)",
-            {"old": [str(table.folder / file.path) for file in files], "new": [str(file.path) for file in staged]},
-        ).to_arrow_reader()  # type: ignore[assignment] # the library tells no type
-        yield from found
+    """The rows of a stream's committed files whose (topic partition, offset) none of the staged files has.
+
+    Holds the keys of the staged rows in memory, 8 bytes each.
+    """
+    places = [pq.read_table(file.path, columns=["rowpartition", "rowoffset"]) for file in staged]
+    known = pa.concat_arrays([_keys(batch) for place in places for batch in place.to_batches()] or [_NO_KEYS])
+    for batch in table.read_batches(files):
+        rest = batch.filter(pc.invert(pc.is_in(_keys(batch), value_set=known)))
+        if rest.num_rows:
+            yield rest
+
+
+_NO_KEYS = pa.array([], pa.int64())
+_OFFSETS = 2**44  # more records than a topic partition will ever have
+
+
+def _keys(batch: pa.RecordBatch) -> pa.Array:
+    """One number for each (topic partition, offset)."""
+    partitions = pc.multiply(batch.column("rowpartition").cast(pa.int64()), _OFFSETS)
+    return pc.add_checked(partitions, batch.column("rowoffset"))
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:

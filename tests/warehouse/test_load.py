@@ -1,0 +1,370 @@
+"""Whole-star loads: exact rows, one transaction, rejects, and the ledger that says so."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
+from pipeline.errors import PipelineError
+from pipeline.feeds import Feed, WarehouseMapping
+from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused, WarehouseUnreachable
+from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
+from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts, statements
+
+pytestmark = pytest.mark.mysql
+
+NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
+FEEDS = {feed.name: feed for feed in DEFAULT_FEEDS}
+METHODS = pa.schema(
+    [
+        ("payment_method", pa.string()),
+        ("total_amount", pa.decimal128(18, 2)),
+        ("transaction_count", pa.int64()),
+        ("avg_amount", pa.decimal128(18, 4)),
+    ]
+)
+USERS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("transaction_type", pa.string()),
+        ("user_name", pa.string()),
+        ("user_email", pa.string()),
+        ("user_country", pa.string()),
+        ("user_city", pa.string()),
+        ("total_amount", pa.decimal128(18, 2)),
+        ("transaction_count", pa.int64()),
+        ("avg_amount", pa.decimal128(18, 4)),
+        ("min_amount", pa.decimal128(12, 2)),
+        ("max_amount", pa.decimal128(12, 2)),
+        ("last_transaction_date", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def snapshot(
+    feed: str, schema: pa.Schema, rows: list[dict[str, Any]], version: int | None = None, days: int = 0
+) -> TableSnapshot:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+    mapping = FEEDS[feed].warehouse
+    assert mapping is not None
+    return TableSnapshot(feed, mapping, schema, batches, len(rows), version, NOW + dt.timedelta(days=days))
+
+
+def method(name: str | None, count: int | None = 1, total: str | None = "1.00") -> dict[str, Any]:
+    amount = None if total is None else Decimal(total)
+    return {"payment_method": name, "total_amount": amount, "transaction_count": count, "avg_amount": None}
+
+
+def user(user_id: str, kind: str = "purchase", **fields: Any) -> dict[str, Any]:
+    return {"user_id": user_id, "transaction_type": kind, "user_name": "Ada", "transaction_count": 1} | fields
+
+
+def methods(*rows: dict[str, Any], version: int | None = None, days: int = 0) -> TableSnapshot:
+    return snapshot("payment_method_totals", METHODS, list(rows), version, days)
+
+
+def load(server: Server, *snapshots: TableSnapshot, source: str = "ksqldb", dry_run: bool = False) -> Loaded:
+    with Connection(server) as connection:
+        return load_star(connection, snapshots, source, NOW, dry_run)
+
+
+def rows_of(server: Server, sql: str) -> list[tuple[Any, ...]]:
+    with Connection(server) as connection:
+        return connection.rows(sql)
+
+
+def test_schema_files_can_be_run_twice_and_keep_the_data(warehouse: Server) -> None:
+    load(warehouse, methods(method("card")))
+
+    init_schema(warehouse, PROJECT_ROOT / "sql")
+
+    assert rows_of(warehouse, "SELECT payment_method_id FROM current_payment_method_totals") == [("card",)]
+    assert rows_of(warehouse, "SELECT count(*) FROM dim_payment_methods") == [(7,)]
+
+
+def test_rows_arrive_value_by_value(warehouse: Server) -> None:
+    rows = [
+        user(
+            "u1", user_email="a@example.com", user_country="FR", user_city="São Paulo",
+            total_amount=Decimal("-1234567890123456.78"), transaction_count=2**63 - 1, avg_amount=Decimal("0.0001"),
+            min_amount=Decimal("-0.01"), max_amount=None,
+            last_transaction_date=dt.datetime(2026, 11, 20, 1, 2, 3, 456000, tzinfo=dt.UTC),
+        ),
+        user("山田 🚀", "refund", last_transaction_date=dt.datetime(1582, 10, 14, 23, 59, 59, 999000, tzinfo=dt.UTC)),
+    ]  # fmt: skip
+
+    load(warehouse, snapshot("user_transaction_summary", USERS, rows))
+
+    columns = "user_id, transaction_type, total_amount, transaction_count, avg_amount, min_amount, max_amount, "
+    found = rows_of(warehouse, f"SELECT {columns} last_transaction_date FROM current_user_transaction_summary")
+    names = ["user_id", "transaction_type", "total_amount", "transaction_count", "avg_amount", "min_amount",
+             "max_amount", "last_transaction_date"]  # fmt: skip
+    wanted = [tuple(_naive(row.get(name)) for name in names) for row in rows]
+    assert Counter(found) == Counter(wanted)
+
+
+def _naive(value: Any) -> Any:
+    return value.replace(tzinfo=None) if isinstance(value, dt.datetime) else value
+
+
+def test_same_lake_version_again_changes_nothing(warehouse: Server) -> None:
+    first = load(warehouse, methods(method("card"), version=3), source="lake")
+    second = load(warehouse, methods(method("card"), version=3), source="lake")
+
+    assert (first.version, first.unchanged) == (1, False)
+    assert (second.version, second.unchanged) == (1, True)
+    assert rows_of(warehouse, "SELECT count(*) FROM fact_payment_method_totals") == [(1,)]
+
+
+def test_same_rows_from_ksqldb_on_the_same_day_change_nothing(warehouse: Server) -> None:
+    load(warehouse, methods(method("card"), method("cash")))
+
+    same = load(warehouse, methods(method("cash"), method("card")))
+    next_day = load(warehouse, methods(method("cash"), method("card"), days=1))
+
+    assert same.unchanged
+    assert next_day.version == 2
+
+
+def test_current_views_follow_the_newest_snapshot(warehouse: Server) -> None:
+    load(warehouse, methods(method("card", 1), method("cash", 1), version=1), source="lake")
+    load(warehouse, methods(method("card", 5), version=2), source="lake")
+
+    current = "SELECT payment_method_id, transaction_count, snapshot_version FROM current_payment_method_totals"
+    assert rows_of(warehouse, current) == [("card", 5, 2)]
+    assert rows_of(warehouse, "SELECT count(*) FROM fact_payment_method_totals") == [(3,)]
+
+
+def test_ledger_tells_each_snapshot(warehouse: Server) -> None:
+    load(warehouse, methods(method("card"), method(None), version=4), source="lake")
+
+    facts = "SELECT fact_table, feed, lake_version, row_count, rejected_count FROM etl_snapshot_facts"
+    assert rows_of(warehouse, facts) == [("fact_payment_method_totals", "payment_method_totals", 4, 1, 1)]
+    told = rows_of(warehouse, "SELECT source, status, snapshot_date, taken_at FROM etl_snapshots")
+    assert told == [("lake", "complete", NOW.date(), NOW.replace(tzinfo=None))]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "reason"),
+    [
+        (method(None), "payment_method_id", "is NULL"),
+        (method("x" * 101), "payment_method_id", "has 101 characters"),
+        (method("card "), "payment_method_id", "ends with a space"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_kept_with_the_reason(
+    warehouse: Server, row: dict[str, Any], column: str, reason: str
+) -> None:
+    loaded = load(warehouse, methods(row, method("card")))
+
+    assert loaded.facts[0].rows == 1
+    ((where, why, text),) = rows_of(warehouse, "SELECT column_name, reason, row_json FROM etl_rejects")
+    assert where == column
+    assert reason in why
+    assert '"total_amount": 1.00' in text
+
+
+def test_values_out_of_range_are_rejected_and_never_cut(warehouse: Server) -> None:
+    wide = pa.schema([*METHODS.remove(1), ("total_amount", pa.decimal128(38, 10))])
+    rows = [
+        method("too wide") | {"total_amount": Decimal("12345678901234567.00")},
+        method("too fine") | {"total_amount": Decimal("0.001")},
+        method("fits") | {"total_amount": Decimal("9999999999999999.99")},
+    ]
+
+    loaded = load(warehouse, snapshot("payment_method_totals", wide, rows))
+
+    assert [reject.reason.split(" ")[1:4] for reject in loaded.facts[0].rejects] == [
+        ["is", "out", "of"],
+        ["would", "be", "rounded"],
+    ]
+    assert rows_of(warehouse, "SELECT total_amount FROM fact_payment_method_totals") == [
+        (Decimal("9999999999999999.99"),)
+    ]
+
+
+def test_dates_before_the_year_1000_are_rejected(warehouse: Server) -> None:
+    early = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+    loaded = load(warehouse, snapshot("user_transaction_summary", USERS, [user("u", last_transaction_date=early)]))
+
+    assert "before the year 1000" in loaded.facts[0].rejects[0].reason
+
+
+def test_keys_are_compared_byte_by_byte(warehouse: Server) -> None:
+    load(warehouse, methods(method("Card"), method("card"), method("cárd"), method("CARD")))
+
+    assert rows_of(warehouse, "SELECT count(*) FROM current_payment_method_totals") == [(4,)]
+
+
+def test_unknown_payment_methods_are_added_and_told(warehouse: Server) -> None:
+    loaded = load(warehouse, methods(method("card"), method("crypto")))
+
+    assert loaded.facts[0].new_members == ["crypto"]
+    known = "SELECT payment_method_id, is_known FROM dim_payment_methods WHERE payment_method_id IN ('card', 'crypto')"
+    assert rows_of(warehouse, known) == [("card", 1), ("crypto", 0)]
+
+
+def test_attributes_that_a_snapshot_lacks_stay_as_they_were(warehouse: Server) -> None:
+    early, late = (dt.datetime(2026, 11, day, tzinfo=dt.UTC) for day in (1, 2))
+    both = [
+        user("u", "refund", user_name="New", user_city=None, last_transaction_date=late),
+        user("u", "purchase", user_name="Old", user_city="Lyon", last_transaction_date=early),
+    ]
+    load(warehouse, snapshot("user_transaction_summary", USERS, both[1:]))
+
+    load(warehouse, snapshot("user_transaction_summary", USERS, both, days=1))
+
+    assert rows_of(warehouse, "SELECT user_name, user_city FROM dim_users") == [("New", "Lyon")]
+
+
+def test_a_user_that_only_the_eur_table_knows_is_added(warehouse: Server) -> None:
+    schema = pa.schema(
+        [*list(USERS)[:6], ("total_amount_eur", pa.decimal128(18, 2)), ("transaction_count", pa.int64()),
+         ("avg_amount_eur", pa.decimal128(18, 4)), ("exchange_rate", pa.decimal128(18, 8))]
+    )  # fmt: skip
+    eur = snapshot("user_transaction_summary_eur", schema, [user("only eur", exchange_rate=Decimal("0.91234567"))])
+
+    load(warehouse, snapshot("user_transaction_summary", USERS, [user("both")]), eur)
+
+    assert rows_of(warehouse, "SELECT user_id FROM dim_users ORDER BY 1") == [("both",), ("only eur",)]
+    assert rows_of(warehouse, "SELECT exchange_rate FROM current_user_transaction_summary_eur") == [
+        (Decimal("0.91234567"),)
+    ]
+
+
+def test_deleting_a_user_or_a_snapshot_takes_its_facts_along(warehouse: Server) -> None:
+    load(warehouse, snapshot("user_transaction_summary", USERS, [user("a"), user("b")], 1), source="lake")
+    load(warehouse, snapshot("user_transaction_summary", USERS, [user("a"), user("b")], 2), source="lake")
+    with Connection(warehouse) as connection, connection.transaction():
+        connection.run("DELETE FROM dim_users WHERE user_id = 'a'")
+        connection.run("DELETE FROM etl_snapshots WHERE snapshot_version = 1")
+
+    assert rows_of(warehouse, "SELECT user_id, snapshot_version FROM fact_user_transaction_summary") == [("b", 2)]
+
+
+def test_a_dry_run_changes_nothing(warehouse: Server) -> None:
+    loaded = load(warehouse, methods(method("crypto"), method(None)), dry_run=True)
+
+    assert (loaded.facts[0].rows, len(loaded.facts[0].rejects), loaded.version) == (1, 1, None)
+    assert rows_of(warehouse, "SELECT count(*) FROM etl_snapshots") == [(0,)]
+
+
+def test_a_failing_load_leaves_the_old_star(warehouse: Server) -> None:
+    load(warehouse, methods(method("card"), version=1), source="lake")
+    with Connection(warehouse) as connection:
+        connection.run("ALTER TABLE etl_rejects RENAME TO etl_rejects_away")
+
+    with pytest.raises(WarehouseRefused, match="schema is not as expected"):
+        load(warehouse, methods(method("cash"), method(None), version=2), source="lake")
+
+    assert rows_of(warehouse, "SELECT payment_method_id FROM current_payment_method_totals") == [("card",)]
+    assert rows_of(warehouse, "SELECT count(*) FROM fact_payment_method_totals") == [(1,)]
+    assert rows_of(warehouse, "SELECT count(*) FROM etl_snapshots") == [(1,)]
+
+
+def test_a_mapping_that_does_not_fit_is_refused_before_anything_is_written(warehouse: Server) -> None:
+    wrong = WarehouseMapping(
+        fact="fact_payment_method_totals", keys=("payment_method_id",),
+        columns={"payment_method_id": "payment_method", "nope": "total_amount", "avg_amount": "missing"},
+    )  # fmt: skip
+    base = methods(method("card"))
+    snap = TableSnapshot(base.feed, wrong, base.schema, base.batches, 1, None, NOW)
+
+    with pytest.raises(MappingDoesNotFit, match=r"no column nope.*no column missing"):
+        load(warehouse, snap)
+
+
+def test_a_second_sync_is_told_who_holds_the_warehouse(warehouse: Server) -> None:
+    with (
+        Connection(warehouse) as first,
+        first.hold_warehouse(),
+        pytest.raises(WarehouseBusy, match="another sync holds the warehouse"),
+    ):
+        load(warehouse, methods(method("card")))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message", "code"),
+    [
+        ({"port": 1}, WarehouseUnreachable, "cannot be reached", 75),
+        ({"password": "wrong"}, WarehouseRefused, "refuses the user", 1),
+        ({"database": "nowhere"}, WarehouseRefused, "has no database 'nowhere'", 1),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_named_with_a_hint(
+    warehouse: Server, change: dict[str, Any], kind: type[PipelineError], message: str, code: int
+) -> None:
+    server = Server(**(vars(warehouse) | change))
+
+    with pytest.raises(kind, match=message) as raised:
+        load(server, methods(method("card")))
+
+    assert raised.value.exit_code == code
+    assert raised.value.hint
+    assert "wrong" not in str(raised.value)
+
+
+def test_rights_and_version_are_told(warehouse: Server) -> None:
+    with Connection(warehouse) as connection:
+        connection.run("CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'r3ader'")
+        connection.run(f"GRANT SELECT ON `{warehouse.database}`.* TO reader")
+        assert server_facts(connection).missing_rights == ()
+    reader = Server(**(vars(warehouse) | {"user": "reader", "password": "r3ader"}))
+
+    with Connection(reader) as connection:
+        facts = server_facts(connection)
+
+    assert facts.missing_rights == ("INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
+    assert (facts.product, facts.is_old) == ("MariaDB", False)
+
+
+def test_sample_queries_run_and_return_rows(warehouse: Server) -> None:
+    for version in (1, 2):
+        load(
+            warehouse,
+            methods(method("card", version), method("crypto", version), version=version),
+            snapshot("user_transaction_summary", USERS, [user("a"), user("b", total_amount=Decimal(5))], version),
+            _products(version),
+            _eur(version),
+            source="lake",
+        )
+
+    text = (PROJECT_ROOT / "sql" / "04_sample_queries.sql").read_text(encoding="utf-8")
+    queries = [sql for sql in statements(text, warehouse.database) if not sql.startswith("USE")]
+    assert len(queries) == 10
+    for sql in queries:
+        assert rows_of(warehouse, sql), sql
+
+
+def _products(version: int) -> TableSnapshot:
+    schema = pa.schema(
+        [("product_id", pa.string()), ("product_name", pa.string()), ("product_category", pa.string()),
+         ("purchase_count", pa.int32()), ("total_revenue", pa.decimal128(18, 2)), ("avg_price", pa.decimal128(18, 4)),
+         ("unique_buyers", pa.int64())]
+    )  # fmt: skip
+    return snapshot("product_purchase_counts", schema, [{"product_id": "p", "purchase_count": 3}], version)
+
+
+def _eur(version: int) -> TableSnapshot:
+    schema = pa.schema(
+        [*list(USERS)[:6], ("total_amount_eur", pa.decimal128(18, 2)), ("transaction_count", pa.int64()),
+         ("avg_amount_eur", pa.decimal128(18, 4)), ("exchange_rate", pa.decimal128(18, 8))]
+    )  # fmt: skip
+    return snapshot("user_transaction_summary_eur", schema, [user("a", user_country="FR")], version)
+
+
+def test_feeds_without_a_mapping_are_none_of_the_default_tables() -> None:
+    assert {feed.name for feed in DEFAULT_FEEDS if feed.warehouse} == {f.name for f in DEFAULT_FEEDS if _is_table(f)}
+
+
+def _is_table(feed: Feed) -> bool:
+    return feed.type == "table"
