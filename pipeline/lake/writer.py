@@ -6,8 +6,10 @@ A crash leaves staged files, which the next run of the feed removes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +71,9 @@ class StagedWriter:
             make_folder(folder)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Raises DiskFull or LakeNotWritable; then `discard`."""
+        """Raises DiskFull or LakeNotWritable; everything staged is removed then."""
         self.row_count += batch.num_rows
-        with disk_errors(self._folder):
+        with self._all_or_nothing():
             if self._date_column is None:
                 self._append(self._partition, batch)
                 return
@@ -82,7 +84,7 @@ class StagedWriter:
 
     def finish(self) -> list[StagedFile]:
         """Closes and syncs every file. A table's version without rows is a file without rows: it exists."""
-        with disk_errors(self._folder):
+        with self._all_or_nothing():
             if self._date_column is None and not self._open and not self._staged:
                 self._append(self._partition, _empty(self._schema))
             while self._open:
@@ -92,12 +94,25 @@ class StagedWriter:
     def discard(self) -> None:
         """Removes everything that was staged."""
         for entry in self._open.values():
-            entry.file.close()
+            with contextlib.suppress(OSError):
+                entry.writer.close()
+            entry.writer.is_open = False  # or it would try once more when it is collected, on a closed file
+            with contextlib.suppress(OSError):
+                entry.file.close()
             delete_file(entry.path)
         self._open.clear()
         for staged in self._staged:
             delete_file(staged.path)
         self._staged.clear()
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        try:
+            with disk_errors(self._folder):
+                yield
+        except BaseException:
+            self.discard()
+            raise
 
     def _append(self, partition: Partition, batch: pa.RecordBatch) -> None:
         if partition not in self._open:

@@ -1,0 +1,94 @@
+"""The order of the package: a module imports only from those before it, and only its room touches a library."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+ORDER = [
+    "pipeline.errors",
+    "pipeline.feeds",
+    "pipeline.cli",
+    "pipeline.ksqldb.sqltypes",
+    "pipeline.ksqldb.decode",
+    "pipeline.ksqldb.framing",
+    "pipeline.ksqldb.client",
+    "pipeline.ksqldb.catalog",
+    "pipeline.ksqldb.projection",
+    "pipeline.ksqldb.push",
+    "pipeline.ksqldb.stream",
+    "pipeline.ksqldb.snapshot",
+    "pipeline.lake.storage",
+    "pipeline.lake.feed_store",
+    "pipeline.lake.writer",
+    "pipeline.lake.delta",
+    "pipeline.lake.table",
+    "pipeline.lake.upkeep",
+    "pipeline.lake.catalog",
+    "pipeline.export",
+    "pipeline.warehouse.connection",
+    "pipeline.warehouse.schema",
+    "pipeline.warehouse.rows",
+    "pipeline.warehouse.load",
+    "pipeline.warehouse.sources",
+]
+ROOMS = {
+    "requests": {"pipeline.ksqldb.client"},
+    "urllib3": {"pipeline.ksqldb.client"},
+    "deltalake": {"pipeline.lake.delta", "pipeline.lake.table"},
+    "filelock": {"pipeline.lake.storage", "pipeline.lake.catalog"},
+    "mysql": {"pipeline.warehouse.connection"},
+    "click": {"pipeline.cli"},
+}
+
+
+def modules() -> dict[str, Path]:
+    paths = (path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_every_module_is_on_the_list() -> None:
+    assert set(modules()) == set(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_module_imports_only_from_those_before_it(name: str) -> None:
+    ours = {module for module in imports(modules()[name]) if module.startswith("pipeline.")}
+
+    assert ours <= set(ORDER[: ORDER.index(name)])
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_library_is_used_in_its_room_only(name: str) -> None:
+    for module in imports(modules()[name]):
+        rooms = ROOMS.get(module.split(".")[0])
+        assert rooms is None or name in rooms, f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_no_module_reads_the_environment_or_catches_everything(name: str) -> None:
+    text = modules()[name].read_text(encoding="utf-8")
+
+    assert "os.environ" not in text
+    assert "except Exception" not in text
+
+
+def test_nothing_that_runs_for_users_leans_on_the_emulator_or_the_demo() -> None:
+    scripts = [ROOT / f"{name}.py" for name in ("data_lake_config", "manage_feeds", "export_to_data_lake",
+               "metadata_utils", "sync_to_mysql", "test_setup")]  # fmt: skip
+    for path in [*modules().values(), *scripts]:
+        assert not {m for m in imports(path) if m.split(".")[0] in ("ksqldb_emulator", "demo", "tests")}, path
