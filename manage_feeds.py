@@ -111,6 +111,13 @@ def show(name: str) -> None:
     cli.show_json(_store().get(name).model_dump(mode="json"))
 
 
+@main.command()
+@cli.boundary
+def schema() -> None:
+    """Print the JSON Schema of a feed file, for editors."""
+    cli.show_json(Feed.model_json_schema())
+
+
 _CHANGEABLE = [
     click.option("--description", help="What it holds, for people."),
     click.option("--partitioning", metavar="RULE", help="Streams: date, or date:COLUMN. Tables: version."),
