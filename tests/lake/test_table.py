@@ -1,0 +1,363 @@
+"""The lake's table: one instant at which rows exist, and nothing left behind by what came before it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from pipeline.feeds import Feed, FeedInvalid, parse_feed
+from pipeline.lake.catalog import describe_table, write_metadata, write_views
+from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
+from pipeline.lake.storage import FeedLocked, LakeDamaged, LakeNotWritable, hold_feed, lake_folder
+from pipeline.lake.table import Change, LakeTable, SchemaChanged
+from pipeline.lake.upkeep import VersionUnknown, expire, roll_back, rows_not_in, verify
+from pipeline.lake.writer import StagedWriter
+from tests.support import ROOT
+
+NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
+DAY_MS = 86_400_000
+SCHEMA = pa.schema(
+    [("rowtime", pa.int64()), ("rowpartition", pa.int32()), ("rowoffset", pa.int64()), ("v", pa.string())]
+)
+TABLE = pa.schema([("k", pa.string()), ("amount", pa.decimal128(38, 10))])
+
+
+def stream_feed(**fields: Any) -> Feed:
+    return parse_feed({"name": "events", "type": "stream", "source": "EVENTS"} | fields, "events")
+
+
+def table_feed(**fields: Any) -> Feed:
+    return parse_feed({"name": "totals", "type": "table", "source": "TOTALS"} | fields, "totals")
+
+
+def commit_id(number: int) -> str:
+    return f"20261120T060000Z-{number:08x}"
+
+
+def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]]) -> None:
+    """Commits (rowtime, partition, offset, v) rows with their bookmarks."""
+    if not table.exists:
+        table.create(SCHEMA, "topic")
+    writer = StagedWriter(table.staging_folder(commit_id(number)), SCHEMA, date_column="rowtime")
+    names = SCHEMA.names
+    writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
+    marks = {partition: (offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
+    change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
+    table.commit(commit_id(number), change, NOW)
+
+
+def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0) -> None:
+    if not table.exists:
+        table.create(TABLE, "")
+    writer = StagedWriter(table.staging_folder(commit_id(version)), TABLE, partition=str(version))
+    if keys:
+        rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
+        writer.add(pa.RecordBatch.from_pylist(rows, schema=TABLE))
+    change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
+    table.commit(commit_id(version), change, NOW + dt.timedelta(days=days))
+
+
+def values(table: LakeTable) -> list[str]:
+    return sorted(row["v"] for batch in table.read_batches(table.files) for row in batch.to_pylist())
+
+
+def glob(table: LakeTable) -> list[Path]:
+    return sorted(table.folder.glob("*/*.parquet"))
+
+
+def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 5, "a"), (DAY_MS, 2, 9, "b"), (-1, 0, 6, "c")])
+
+    again = LakeTable(tmp_path, stream_feed())
+    assert values(again) == ["a", "b", "c"]
+    assert again.bookmarks() == {0: (7, -1), 2: (10, DAY_MS)}
+    assert [file.partition for file in sorted(again.files, key=lambda f: f.partition or "")] == [
+        "1969-12-31", "1970-01-01", "1970-01-02",
+    ]  # fmt: skip
+    assert verify(again) == []
+
+
+def test_bookmarks_survive_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    table._table.create_checkpoint()
+    for entry in (table.folder / "_delta_log").glob("*.json"):
+        if not entry.name.startswith(f"{table.delta_version:020}"):
+            entry.unlink()
+
+    again = LakeTable(tmp_path, stream_feed())
+    assert again.bookmarks() == {0: (1, 0)}
+    assert verify(again) == []
+
+
+def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    writer = StagedWriter(table.staging_folder("left"), SCHEMA, date_column="rowtime")
+    writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "staged"}], schema=SCHEMA))
+    (staged,) = writer.finish()
+    moved = table.folder / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
+    moved.write_bytes(staged.path.read_bytes())
+    theirs = table.folder / "date=1970-01-01" / "not-ours.parquet"
+    theirs.write_bytes(b"x")
+
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+    assert table.remove_orphans(grace_hours=1) == 1
+
+    assert not moved.exists()
+    assert not (table.folder / "_staging").exists()
+    assert theirs.exists()
+    assert values(table) == ["a"]
+
+
+def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed(retention_days=30))
+    today = int(NOW.timestamp() * 1000)
+    add_rows(table, 1, [(today - 31 * DAY_MS, 0, 0, "old"), (today - 30 * DAY_MS, 0, 1, "kept"), (today, 0, 2, "new")])
+
+    gone = expire(table, commit_id(2), NOW)
+
+    assert gone == ["2026-10-20"]
+    assert values(table) == ["kept", "new"]
+    assert len(glob(table)) == 3
+    assert table.remove_orphans(grace_hours=24 * 3650) == 0
+    assert table.remove_orphans(grace_hours=0) == 1
+    assert len(glob(table)) == 2
+    assert table.bookmarks() == {0: (3, today)}
+    assert expire(table, commit_id(3), NOW) == []
+
+
+def test_old_versions_expire_but_never_the_current_one(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed(retention_versions=2))
+    for version in range(1, 5):
+        add_version(table, version, ["k"] * version)
+
+    assert expire(table, commit_id(9), NOW) == ["1", "2"]
+    assert list(table.versions()) == [3, 4]
+    aged = LakeTable(tmp_path, table_feed(retention_days=1))
+    assert expire(aged, commit_id(10), NOW + dt.timedelta(days=9)) == ["3"]
+    assert aged.current_version == 4
+
+
+def test_rollback_publishes_old_rows_as_a_new_version(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed())
+    add_version(table, 1, ["a", "b"])
+    add_version(table, 2, ["a"])
+
+    assert roll_back(table, 1, commit_id(3), NOW) == 3
+
+    assert table.current_version == 3
+    assert {version: sum(f.row_count for f in files) for version, files in table.versions().items()} == {
+        1: 2,
+        2: 1,
+        3: 2,
+    }
+    assert verify(table) == []
+    with pytest.raises(VersionUnknown, match="no version 7"):
+        roll_back(table, 7, commit_id(4), NOW)
+
+
+def test_an_empty_snapshot_is_a_version(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed())
+    add_version(table, 1, ["a"])
+    add_version(table, 2, [])
+
+    assert table.current_version == 2
+    assert sum(file.row_count for file in table.versions()[2]) == 0
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "flipped"])
+def test_verify_finds_a_file_that_is_not_what_was_written(tmp_path: Path, harm: str) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 0, 1, "b")])
+    (path,) = glob(table)
+    data = bytearray(path.read_bytes())
+    if harm == "missing":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(data[:-1])
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    (finding,) = verify(LakeTable(tmp_path, stream_feed()))
+
+    assert {"missing": "missing", "cut": "size is", "flipped": "checksum differs"}[harm] in finding.what
+
+
+def test_verify_finds_rows_that_are_there_twice_or_ahead_of_the_bookmark(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 0, 1, "b")])
+    writer = StagedWriter(table.staging_folder("x"), SCHEMA, date_column="rowtime")
+    rows = [{"rowtime": 0, "rowpartition": 0, "rowoffset": offset, "v": "again"} for offset in (1, 7)]
+    writer.add(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
+    table.commit(commit_id(2), Change(adds=writer.finish()), NOW)
+
+    found = {finding.what: finding.detail for finding in verify(table)}
+
+    assert found == {
+        "row is there more than once": "partition 0 offset 1: 2",
+        "offset is not before the bookmark": "partition 0: 7, bookmark 2",
+    }
+
+
+def test_only_new_columns_are_taken_over(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+
+    table.match_schema(SCHEMA.append(pa.field("w", pa.decimal128(9, 2))))
+
+    assert table.schema.names == [*SCHEMA.names, "w"]
+    assert next(table.read_batches(table.files)).to_pylist()[0]["w"] is None
+    version = table.delta_version
+    for changed in (SCHEMA.remove(3), SCHEMA.set(3, pa.field("v", pa.int64()))):
+        with pytest.raises(SchemaChanged, match="no longer fit"):
+            table.match_schema(changed)
+    assert LakeTable(tmp_path, stream_feed()).delta_version == version
+
+
+def test_rows_not_in_tells_rows_by_their_place(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 1, 0, "b"), (0, 1, 1, "c")])
+    writer = StagedWriter(tmp_path / "new", SCHEMA, date_column="rowtime")
+    rows = [{"rowtime": 5, "rowpartition": 1, "rowoffset": offset, "v": "new"} for offset in (0, 8)]
+    writer.add(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
+
+    rest = [row["v"] for batch in rows_not_in(table, table.files, writer.finish()) for row in batch.to_pylist()]
+
+    assert rest == ["a", "c"]
+
+
+def test_many_partitions_are_written_with_few_open_files(tmp_path: Path) -> None:
+    writer = StagedWriter(tmp_path / "s", SCHEMA, date_column="rowtime")
+    for day in list(range(90)) * 2:
+        writer.add(pa.RecordBatch.from_pylist([{"rowtime": day * DAY_MS, "v": "x"}], schema=SCHEMA))
+
+    staged = writer.finish()
+
+    assert sum(file.row_count for file in staged) == 180
+    assert len({file.partition for file in staged}) == 90
+
+
+def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
+    root = tmp_path / "it's a lake"
+    store = FeedStore(root)
+    store.add(stream_feed())
+    store.add(table_feed())
+    events, totals = LakeTable(root, stream_feed()), LakeTable(root, table_feed())
+    events.create(SCHEMA, "topic")
+    add_version(totals, 1, ["a"])
+    add_version(totals, 2, ["a", "b"])
+
+    views = write_views(root).read_text(encoding="utf-8")
+    write_metadata(totals)
+
+    with duckdb.connect() as connection:
+        connection.execute(views)
+        assert connection.sql("SELECT count(*) FROM events").fetchall() == [(0,)]
+        assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
+        assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
+    told = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
+    assert told == describe_table(totals)
+    assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
+
+
+def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from pipeline.lake.storage import hold_feed\n"
+        f"with hold_feed(Path({str(tmp_path)!r}), 'events', {{'pid': '1'}}): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(FeedLocked, match=r"held by another run \(pid 1\)"), hold_feed(tmp_path, "events", {}):
+        pass
+
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            with hold_feed(tmp_path, "events", {"pid": "2"}):
+                break
+        except FeedLocked:
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "../x"},
+        {"name": "UPPER"},
+        {"source": "a; DROP STREAM b"},
+        {"source": "a`b"},
+        {"unknown": 1},
+        {"storage_mode": "OVERWRITE"},
+        {"partitioning": "version"},
+        {"retention_versions": 3},
+        {"retention_days": 0},
+        {"warehouse": {"fact": "f", "keys": ["k"], "columns": {"k": "k"}}},
+    ],
+)
+def test_a_feed_that_breaks_a_rule_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(FeedInvalid):
+        stream_feed(**wrong)
+
+
+def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    with pytest.raises(FeedExists):
+        store.add(stream_feed())
+    store.archive("events")
+    assert store.list() == ()
+    with pytest.raises(FeedExists, match="archived"):
+        store.add(stream_feed())
+    with pytest.raises(FeedUnknown) as raised:
+        store.get("events")
+    assert "restore events" in raised.value.hint
+    store.restore("events")
+    assert store.get("events") == stream_feed()
+    store.delete("events")
+    with pytest.raises(FeedUnknown):
+        store.delete("events")
+
+
+def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    (tmp_path / "feeds/active/events.json").rename(tmp_path / "feeds/active/other.json")
+
+    with pytest.raises(FeedInvalid, match="holds the feed 'events'"):
+        store.list()
+
+
+def test_a_damaged_log_or_file_is_named(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    for path in glob(table):
+        path.write_bytes(b"no parquet")
+
+    with pytest.raises(LakeDamaged, match="cannot be read"):
+        values(table)
+
+
+def test_a_root_that_is_not_on_a_disk_is_refused() -> None:
+    assert lake_folder("file:///srv/my%20lake") == Path("/srv/my lake")
+    with pytest.raises(LakeNotWritable, match="not on a local disk"):
+        lake_folder("s3://bucket/lake")
