@@ -17,8 +17,8 @@ demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 test: $(READY)  ## Run all tests, those with servers too
 	$(BIN)/python -m pytest
 
-check: lint  ## Lint, types, and the tests without database servers (under a minute)
-	$(BIN)/python -m pytest -m "not mysql and not readme" -q
+check: lint  ## Lint, types, and the tests without servers (under a minute)
+	$(BIN)/python -m pytest -m "not mysql and not server" -q
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

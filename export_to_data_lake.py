@@ -240,6 +240,7 @@ def main(
         recheck_s=settings.snapshot_recheck_s,
         max_shrink=1 if allow_shrink else settings.snapshot_max_shrink,
         accept_gap=accept_gap,
+        tell=cli.tell,
     )
     with Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")

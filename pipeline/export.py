@@ -38,7 +38,10 @@ class DayNotReplaceable(ActionNeeded):
 
 @dataclass(frozen=True)
 class Run:
-    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits."""
+    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits.
+
+    `tell` hears of each commit on the way of a long export.
+    """
 
     id: str
     now: dt.datetime
@@ -49,6 +52,7 @@ class Run:
     max_shrink: float
     accept_gap: bool = False
     sleep: Callable[[float], None] = time.sleep
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass
@@ -121,6 +125,8 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
             table.commit(commit_id, change, run.now)
             marks |= new_marks
             done.count(staged)
+            if not ended:
+                run.tell(f"{table.feed.name}: {done.rows:,} rows committed, going on")
         if stalled is not None:
             raise stalled
     done.outcome = read.outcome or ""

@@ -36,6 +36,13 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]
         pytest.skip(str(error))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start servers for whole scripts are left out of the quick run."""
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker("server")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skip is a failure: everything that a test needs can be installed there."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -40,7 +40,7 @@ ROOMS = {
     "requests": {"pipeline.ksqldb.client"},
     "urllib3": {"pipeline.ksqldb.client"},
     "deltalake": {"pipeline.lake.delta", "pipeline.lake.table"},
-    "filelock": {"pipeline.lake.storage", "pipeline.lake.catalog"},
+    "filelock": {"pipeline.lake.storage"},
     "mysql": {"pipeline.warehouse.connection"},
     "click": {"pipeline.cli"},
 }

@@ -198,7 +198,7 @@ class Client:
                 self._reached = True
                 return response
             text = response.text
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:
             raise self._unreachable(error) from error
         raise self._refusal(response.status_code, text)
 
@@ -208,7 +208,7 @@ class Client:
                 f"the TLS certificate of {self._url} is not trusted: {_reason(error)}",
                 "set KSQLDB_CA_FILE to the CA that signed it",
             )
-        if isinstance(error, OSError) and getattr(error, "errno", None) is not None and "certificate" in str(error):
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return ActionNeeded(f"a TLS file cannot be used: {error}", "check KSQLDB_CA_FILE and KSQLDB_CLIENT_CERT")
         if isinstance(error, requests.exceptions.Timeout):
             return ServerUnreachable(

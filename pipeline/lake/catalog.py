@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pyarrow as pa
 
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import disk_errors, write_file, write_json
+from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import DataFile, LakeTable
 
 KSQLDB_NAME = b"ksqldb.name"
@@ -66,7 +65,7 @@ def write_metadata(table: LakeTable) -> None:
 def write_views(root: Path) -> Path:
     """Writes `views.sql` for all active feeds that have data; returns its path."""
     path = root / "views.sql"
-    with disk_errors(root), filelock.FileLock(root / ".views.lock", timeout=60):
+    with disk_errors(root), short_lock(root / ".views.lock"):
         tables = [LakeTable(root, feed) for feed in FeedStore(root).list()]
         statements = [statement for table in tables if table.exists for statement in _views(table)]
         head = (

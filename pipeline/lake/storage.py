@@ -140,6 +140,16 @@ def checksum(path: Path) -> str:
 
 
 @contextlib.contextmanager
+def short_lock(path: Path, timeout_s: float = 60) -> Iterator[None]:
+    """Waits for a lock that is held for moments only. Raises FeedLocked."""
+    try:
+        with filelock.FileLock(path, timeout=timeout_s):
+            yield
+    except filelock.Timeout:
+        raise FeedLocked(f"{path} is held for over {timeout_s:g} s", "run the same command again") from None
+
+
+@contextlib.contextmanager
 def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[None]:
     """Holds the feed for this process; the kernel lets go when the process dies, however it dies.
 

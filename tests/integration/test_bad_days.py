@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from demo.definitions import build
 from demo.events import generate
@@ -122,6 +123,28 @@ def test_a_wrong_password_is_told_and_never_shown(lake: Path, emulator: Emulator
     expect(done, 1, "refuses these credentials", "KSQLDB_PASSWORD")
     assert "wr0ng-secret" not in done.stdout + done.stderr
     assert stream(lake, emulator, KSQLDB_USER="reader", KSQLDB_PASSWORD="right").returncode == 0
+
+
+def test_tls_is_verified_and_a_wrong_authority_is_named(lake_root: Path, tmp_path: Path) -> None:
+    right, wrong = trustme.CA(), trustme.CA()
+    files = {name: tmp_path / f"{name}.pem" for name in ("right", "wrong", "cert", "key")}
+    right.cert_pem.write_to_path(files["right"])
+    wrong.cert_pem.write_to_path(files["wrong"])
+    issued = right.issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(files["cert"])
+    issued.private_key_pem.write_to_path(files["key"])
+    dataset = build(generate(60, dt.date(2026, 11, 20)))
+    FeedStore(lake_root).add(feed_for(dataset.source(STREAM)))
+
+    with running(dataset, tls=(str(files["cert"]), str(files["key"]))) as server:
+        arguments = ("--stream", STREAM.lower())
+        for ca_file in ("", str(files["wrong"])):
+            done = run(lake_root, *arguments, url=server.url, KSQLDB_CA_FILE=ca_file)
+            expect(done, 1, "TLS certificate", "is not trusted", "KSQLDB_CA_FILE")
+        missing = run(lake_root, *arguments, url=server.url, KSQLDB_CA_FILE="/nowhere.pem")
+        expect(missing, 1, "a TLS file cannot be used")
+        assert run(lake_root, *arguments, url=server.url, KSQLDB_CA_FILE=str(files["right"])).returncode == 0
+    assert lake_rows(lake_root, feed_for(dataset.source(STREAM))) == expected_rows(dataset.source(STREAM))
 
 
 def test_a_source_that_the_server_does_not_have_names_what_there_is(lake: Path, emulator: Emulator) -> None:
