@@ -23,7 +23,7 @@ class Scripted:
 class ReplayServer:
     url: str = ""
     answers: list[Scripted] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
 
     def say(self, *answers: Scripted) -> None:
         self.answers[:] = answers
@@ -45,7 +45,7 @@ def replaying() -> Iterator[ReplayServer]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            script.paths.append(self.path)
+            script.authorizations.append(self.headers.get("Authorization"))
             closing = self.path == "/close-query"
             answer = Scripted(chunked=False) if closing else script.take()
             self.send_response(answer.status)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.ksqldb.client import Client, Connection, ServerNotReady, StatementRefused
+from pipeline.ksqldb.client import Client, Connection, ServerNotReady, ServerNotSupported, StatementRefused
 from pipeline.ksqldb.decode import to_array
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
 from pipeline.ksqldb.sqltypes import parse_schema
@@ -221,3 +221,49 @@ def test_a_server_that_keeps_refusing_is_given_up(server: ReplayServer) -> None:
 
     with pytest.raises(ServerNotReady, match="refuses for now"):
         read(server, Framing.PLAIN_ARRAY, Ending.BRACKET, Scripted(refused["status"], [refused["body"].encode()]))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "header"),
+    [
+        ({"user": "ré", "password": "pä:ss"}, "Basic " + base64.b64encode("ré:pä:ss".encode()).decode()),
+        ({"token": "abc.def"}, "Bearer abc.def"),
+        ({}, None),
+    ],
+)
+def test_credentials_are_sent_as_the_server_wants_them(
+    server: ReplayServer, credentials: dict[str, str], header: str | None
+) -> None:
+    server.say(Scripted(200, [exchanges()["GET /info"]["response"]["body"].encode()]))
+    connection = Connection(server.url, **credentials)
+
+    with Client(connection) as client:
+        assert client.server_version() == "7.6.13"
+
+    assert server.authorizations[-1] == header
+    for secret in ("pä:ss", "abc.def"):
+        assert secret not in repr(connection)
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"),
+    [("7.2.15", True), ("8.3.1", True), ("0.26.0", True), ("0.29.0", True), ("7.1.4", False), ("0.25.1", False),
+     ("6.2.0", False), ("strange", False)],
+)  # fmt: skip
+def test_versions_before_0_26_and_7_2_are_refused(server: ReplayServer, version: str, supported: bool) -> None:
+    server.say(Scripted(200, [json.dumps({"KsqlServerInfo": {"version": version}}).encode()]))
+
+    with Client(Connection(server.url)) as client:
+        if supported:
+            assert client.server_version() == version
+        else:
+            with pytest.raises(ServerNotSupported, match=version):
+                client.server_version()
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"[]", b'{"ok": true}'])
+def test_what_is_no_ksqldb_server_is_told(server: ReplayServer, body: bytes) -> None:
+    server.say(Scripted(200, [body]))
+
+    with Client(Connection(server.url)) as client, pytest.raises(ServerNotSupported):
+        client.server_version()
