@@ -1,0 +1,49 @@
+"""A small, seeded run of each figure; `make torture` runs them at size."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from torture.__main__ import as_table
+from torture.answers import cut_answers
+from torture.exports import many_at_once, random_kills
+from torture.figures import Figure
+from torture.loads import killed_loads
+from torture.victim import check_complete, scene
+
+EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
+    "F1": lambda folder: random_kills(folder, kills=6, seed=1),
+    "F3": lambda _: cut_answers(rows=60, every=29),
+    "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
+    "F6": lambda folder: killed_loads(folder, loads=6, seed=1),
+}
+
+
+@pytest.mark.mysql
+@pytest.mark.server
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_figure_holds(name: str, tmp_path: Path) -> None:
+    figure = EXPERIMENTS[name](tmp_path)
+
+    assert figure.holds, figure
+    assert figure.name == name
+
+
+def test_a_broken_promise_is_seen(tmp_path: Path) -> None:
+    figure = Figure("F1", "a lake that lacks a file")
+    with scene(tmp_path, rows=30) as stage:
+        assert stage.run("--stream", "events") == 0
+        source = stage.source_rows()
+        check_complete(stage, figure, source, "before")
+        assert not any(figure.wrong.values())
+        source[(9, 9, 9)] = 1
+
+        check_complete(stage, figure, source, "after")
+
+    assert figure.wrong == {"lost rows": 3, "duplicated rows": 0}
+    assert not figure.holds
+    assert "3 lost rows" in as_table([figure], False, 1, dt.date(2026, 11, 20))

@@ -1,0 +1,172 @@
+"""A scene to hurt: an emulated server, a lake, and exports in processes that can be killed at any moment.
+
+Exports are forked from a process that has everything imported, so a try costs what the export costs. Readers check
+the lake as each kind of reader does, against the rows of the emulated server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import deltalake
+import duckdb
+import pyarrow.parquet as pq
+
+from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
+from ksqldb_emulator.sqltypes import parse_type
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.feeds import Feed, parse_feed
+from pipeline.lake.feed_store import FeedStore
+from torture.figures import Figure
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["export_to_data_lake", "sync_to_mysql"])
+FAST = {
+    "QUIET_S": "0.5",
+    "STALL_S": "20",
+    "SNAPSHOT_RECHECK_S": "0",
+    "COMMIT_ROWS": "400",
+    "KSQLDB_RETRY_S": "5",
+    "EXPIRE_GRACE_HOURS": "0",
+}
+DAY_MS = 86_400_000
+KEYS = 50
+"""Keys of the table."""
+
+
+def make_dataset(rows: int, days: int = 4, keys: int = KEYS) -> Dataset:
+    """A stream over three partitions and several days that a query reads, and the table which that query writes."""
+    columns = (
+        Column("K", parse_type("STRING"), "KEY"),
+        Column("N", parse_type("BIGINT")),
+        Column("TEXT", parse_type("STRING")),
+    )
+    start_ms, step_ms = 1_790_000_000_000, days * DAY_MS // rows
+    records = [
+        Record(n % 3, n // 3, start_ms + n * step_ms, {"K": f"ké{n % keys}", "N": n, "TEXT": "x" * 400})
+        for n in range(rows)
+    ]
+    query = Query("CTAS_LATEST_1", "CREATE TABLE LATEST AS ...", ("LATEST",), ("latest",), ("events",))
+    stream = Source("EVENTS", "STREAM", columns, "events", 3, records, read_queries=(query,))
+    return Dataset([stream, Source("LATEST", "TABLE", columns, "latest", 1, list(records), write_query=query)])
+
+
+@dataclass
+class Scene:
+    """A lake and the server that it is filled from."""
+
+    root: Path
+    emulator: Emulator
+    stream: Feed
+    table: Feed
+
+    @property
+    def env(self) -> dict[str, str]:
+        return FAST | {"LAKE_ROOT": str(self.root), "KSQLDB_URL": self.emulator.url}
+
+    def start(self, *arguments: str, script: str = "export_to_data_lake") -> ForkServerProcess:
+        process = _CONTEXT.Process(target=_run_script, args=(script, list(arguments), self.env))
+        process.start()
+        return process
+
+    def run(self, *arguments: str, script: str = "export_to_data_lake") -> int:
+        """Runs a script to its end; returns its exit code."""
+        process = self.start(*arguments, script=script)
+        process.join()
+        return int(process.exitcode or 0)
+
+    def kill_after(self, seconds: float, *arguments: str) -> bool:
+        """Kills an export at that moment; returns whether it was still running."""
+        process = self.start(*arguments)
+        process.join(seconds)
+        running_still = process.exitcode is None
+        if running_still and process.pid is not None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        return running_still
+
+    def source_rows(self) -> Counter[tuple[int, int, int]]:
+        """(partition, offset, n) of every row of the stream."""
+        rows = (record for record in self.emulator.source("EVENTS").records if record.values is not None)
+        return Counter((record.partition, record.offset, record.values["N"]) for record in rows if record.values)
+
+
+def _run_script(script: str, arguments: Sequence[str], env: dict[str, str]) -> None:
+    os.environ.update(env)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    sys.argv = [script, *arguments]
+    module = __import__(script)
+    module.main.main(args=list(arguments), standalone_mode=True)
+
+
+@contextlib.contextmanager
+def scene(folder: Path, rows: int = 3000) -> Iterator[Scene]:
+    """An empty lake with a stream feed and a table feed."""
+    stream = parse_feed({"name": "events", "type": "stream", "source": "EVENTS"}, "events")
+    table = parse_feed({"name": "latest", "type": "table", "source": "LATEST", "retention_versions": 3}, "latest")
+    root = folder / "lake"
+    for feed in (stream, table):
+        FeedStore(root).add(feed)
+    with running(make_dataset(rows)) as emulator:
+        yield Scene(root, emulator, stream, table)
+
+
+def read_stream(root: Path, reader: str) -> Counter[tuple[int, int, int]]:
+    """(partition, offset, n) of the stream's rows as a reader sees them: `delta`, `views` or `glob`."""
+    folder = root / "streams" / "events"
+    if reader == "views":
+        views = root / "views.sql"
+        if not views.exists():
+            return Counter()
+        with duckdb.connect() as connection:
+            connection.execute(views.read_text(encoding="utf-8"))
+            exists = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'events'").fetchall()
+            sql = "SELECT rowpartition, rowoffset, n FROM events"
+            return Counter(connection.sql(sql).fetchall()) if exists else Counter()
+    if reader == "delta":
+        if not deltalake.DeltaTable.is_deltatable(str(folder)):
+            return Counter()
+        paths = [Path(uri) for uri in deltalake.DeltaTable(folder).file_uris()]
+    else:
+        paths = sorted(folder.glob("date=*/*.parquet"))
+    rows: Counter[tuple[int, int, int]] = Counter()
+    for path in paths:
+        batch = pq.read_table(path, columns=["rowpartition", "rowoffset", "n"]).to_pydict()
+        rows.update(zip(batch["rowpartition"], batch["rowoffset"], batch["n"], strict=True))
+    return rows
+
+
+def check_readers(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
+    """Counts what a reader of the commit must never see: rows twice, rows from nowhere, or nothing readable."""
+    for reader in ("delta", "views"):
+        try:
+            seen = read_stream(scene.root, reader)
+        except (OSError, duckdb.Error, deltalake.exceptions.DeltaError) as error:
+            figure.count("unreadable", f"{when}, {reader}: {error}")
+            continue
+        figure.count("duplicated rows", f"{when}, {reader}", sum(n - 1 for n in seen.values() if n > 1))
+        figure.count("rows from nowhere", f"{when}, {reader}", len(set(seen) - set(source)))
+
+
+def check_complete(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
+    """After a run that ended well every kind of reader sees every row once, a bare glob too."""
+    for reader in ("delta", "views", "glob"):
+        seen = read_stream(scene.root, reader)
+        figure.count("lost rows", f"{when}, {reader}", sum((source - seen).values()))
+        figure.count("duplicated rows", f"{when}, {reader}", sum((seen - source).values()))
+
+
+def stopwatch(started: float) -> float:
+    return round(time.monotonic() - started, 1)
