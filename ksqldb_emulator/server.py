@@ -98,7 +98,7 @@ class _Body:
         if self._fault.clean or transport is None:
             await self._response.write_eof()
         elif self._fault.reset:
-            await asyncio.sleep(0.02)  # let what was written leave before the reset overtakes it
+            await asyncio.sleep(0.002)  # let what was written leave before the reset overtakes it
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         else:

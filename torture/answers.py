@@ -30,7 +30,8 @@ _HARMLESS: tuple[dict[str, object], ...] = (
 
 def cut_answers(rows: int, every: int) -> Figure:
     """Cuts answers of `rows` rows at every `every`-th byte: by FIN, by RST and cleanly, chunked and not."""
-    figure = Figure("F3", f"an answer of {rows:,} rows cut at its bytes, in both framings", unit="cuts")
+    what = f"an answer of {rows:,} rows cut at its bytes, in both framings"
+    figure = Figure("F3", what, ("truncated answers taken", "good answers refused"), unit="cuts")
     started, taken = time.monotonic(), 0
     dataset = make_dataset(rows, keys=rows)
     with running(dataset) as emulator, Client(Connection(emulator.url, retry_s=0, stall_s=10)) as client:
@@ -49,7 +50,6 @@ def cut_answers(rows: int, every: int) -> Figure:
                 figure.tried += 1
                 if _is_taken(client, sql, framing, ending):
                     figure.count("truncated answers taken", f"{framing.name} {bad}")
-    figure.count("good answers refused", times=0)
     where = "at every byte" if every == 1 else f"at one byte in {every}"
     figure.told = f"{where}; {taken} good answers in odd pieces were all taken"
     figure.seconds = stopwatch(started)

@@ -16,7 +16,10 @@ _WAYS = (("--all",), ("--stream", "events"), ("--table", "latest"))
 
 def random_kills(folder: Path, kills: int, seed: int) -> Figure:
     """SIGKILL at uniformly random times; after each kill read, at the end compare with the source."""
-    figure = Figure("F1", "SIGKILL at random times during exports of a stream and a table", unit="kills")
+    what = "SIGKILL at random times during exports of a stream and a table"
+    figure = Figure(
+        "F1", what, ("lost rows", "duplicated rows", "unreadable", "runs that did not resume"), unit="kills"
+    )
     rng, started = random.Random(seed), time.monotonic()
     rounds, commits = 0, 0
     with scene(folder) as stage:
@@ -76,7 +79,8 @@ def _check_table(stage: Scene, figure: Figure, when: str) -> None:
 
 def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
     """Many processes export the same feeds; readers and expiry run beside them."""
-    figure = Figure("F5", "processes exporting the same feeds at once, readers and expiry beside them", unit="runs")
+    what = "processes exporting the same feeds at once, readers and expiry beside them"
+    figure = Figure("F5", what, ("errors", "unreadable", "lost rows", "histories that are not linear"), unit="runs")
     started = time.monotonic()
     with scene(folder, rows=1500) as stage:
         source = stage.source_rows()

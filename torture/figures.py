@@ -11,12 +11,16 @@ class Figure:
 
     name: str
     experiment: str
+    promises: tuple[str, ...] = ()
     tried: int = 0
     unit: str = "tries"
-    wrong: dict[str, int] = field(default_factory=dict)
+    wrong: dict[str, int] = field(init=False)
     told: str = ""
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.wrong = dict.fromkeys(self.promises, 0)
 
     def count(self, what: str, detail: str = "", times: int = 1) -> None:
         """Notes something wrong; the first few details are kept."""

@@ -53,7 +53,8 @@ _COUNTS = {"product_purchase_counts": "unique_buyers"}
 
 def killed_loads(folder: Path, loads: int, seed: int) -> Figure:
     """Loads of a star whose every row carries the load's number, so that a mixture shows."""
-    figure = Figure("F6", "warehouse loads, client or server killed at random", unit="loads")
+    what = "warehouse loads, client or server killed at random"
+    figure = Figure("F6", what, ("mixed or partial stars", "orphan facts", "loads that did not resume"), unit="loads")
     rng, started = random.Random(seed), time.monotonic()
     with running_mariadb(folder) as database:
         server = Server(host=database.host, port=database.port, user=database.user, timeout_s=5)
