@@ -17,7 +17,7 @@ import click
 from data_lake_config import DEFAULT_FEEDS, load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage
-from pipeline.feeds import FEED_NAME, Feed, parse_feed
+from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
 from pipeline.ksqldb.catalog import list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
@@ -137,6 +137,14 @@ def _changeable(command: Any) -> Any:
     return command
 
 
+def _checked(fields: dict[str, Any], where: str) -> Feed:
+    """The feed of these options; a rule that they break is wrong usage."""
+    try:
+        return parse_feed(fields, where)
+    except FeedInvalid as error:
+        raise WrongUsage(error.message, error.hint) from None
+
+
 @main.command()
 @click.option("--name", required=True, help="Name of the feed; also its folder in the lake.")
 @click.option("--type", "type_", type=click.Choice(["stream", "table"]), required=True)
@@ -146,7 +154,7 @@ def _changeable(command: Any) -> Any:
 def add(name: str, type_: str, source: str, **fields: Any) -> None:
     """Add a feed."""
     given = {key: value for key, value in fields.items() if value}
-    feed = parse_feed({"name": name, "type": type_, "source": source} | given, "this feed")
+    feed = _checked({"name": name, "type": type_, "source": source} | given, "the new feed")
     _store().add(feed)
     click.echo(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
 
@@ -161,7 +169,7 @@ def update(name: str, **fields: Any) -> None:
     given = {key: value for key, value in fields.items() if value}
     if not given:
         raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
-    feed = parse_feed(store.get(name).model_dump() | given, f"the feed {name}")
+    feed = _checked(store.get(name).model_dump() | given, f"the changed feed {name}")
     store.save(feed)
     click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
 

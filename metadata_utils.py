@@ -155,9 +155,13 @@ def _show_stats(lake: Sequence[dict[str, Any]]) -> None:
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
     root, store = _lake()
-    rows = history_rows(LakeTable(root, store.get(feed)))
+    table = LakeTable(root, store.get(feed))
+    rows = history_rows(table)
     if json_output:
         cli.show_json(rows)
+        return
+    if not table.exists:
+        click.echo(f"{feed} is not exported yet")
         return
     shown = [
         [
@@ -180,7 +184,9 @@ def history(feed: str, json_output: bool) -> None:
 def verify_command(feeds: tuple[str, ...], json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
     root, store = _lake()
-    found = verify_feeds(root, store.select(feeds) if feeds else store.list())
+    chosen = store.select(feeds) if feeds else store.list()
+    found = verify_feeds(root, chosen)
+    waiting = {feed.name for feed in chosen if not LakeTable(root, feed).exists}
     findings = [finding for group in found.values() for finding in group]
     if json_output:
         cli.show_json(
@@ -188,7 +194,8 @@ def verify_command(feeds: tuple[str, ...], json_output: bool) -> None:
         )
     else:
         for name, group in found.items():
-            click.echo(f"{name}: {'ok' if not group else cli.plural(len(group), 'problem')}")
+            state = cli.plural(len(group), "problem") if group else "not exported yet" if name in waiting else "ok"
+            click.echo(f"{name}: {state}")
             for finding in group:
                 click.echo(f"  {finding.what}: {finding.detail}")
     raise SystemExit(1 if findings else 0)

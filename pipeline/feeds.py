@@ -156,7 +156,9 @@ def parse_feed(data: Any, where: str) -> Feed:
         return Feed.model_validate(data)
     except ValidationError as error:
         rules = "; ".join(
-            ".".join(str(part) for part in problem["loc"]) + ": " * bool(problem["loc"]) + problem["msg"]
+            ".".join(str(part) for part in problem["loc"])
+            + ": " * bool(problem["loc"])
+            + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors(include_url=False, include_context=False)
         )
-        raise FeedInvalid(f"{where} is not a valid feed: {rules}", "correct the named fields and run again") from None
+        raise FeedInvalid(f"{where} breaks a rule: {rules}", "correct what is named and run again") from None

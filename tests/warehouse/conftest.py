@@ -34,6 +34,11 @@ def private_server(request: pytest.FixtureRequest) -> PrivateServer:
 
 
 @pytest.fixture
+def is_mariadb(private_server: PrivateServer) -> bool:
+    return "mariadbd" in private_server.command[0]
+
+
+@pytest.fixture
 def empty_server(private_server: PrivateServer) -> Server:
     """A server where the warehouse's database is not there yet."""
     return Server(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,75 +11,26 @@ import pyarrow as pa
 import pytest
 
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
-from demo.private_mysql import PrivateServer
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
+from pipeline.warehouse.load import TableSnapshot
 from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts, statements
+from tests.warehouse.samples import (
+    METHODS,
+    NOW,
+    USERS,
+    eur,
+    load,
+    method,
+    methods,
+    products,
+    rows_of,
+    snapshot,
+    user,
+)
 
 pytestmark = pytest.mark.mysql
-
-NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
-FEEDS = {feed.name: feed for feed in DEFAULT_FEEDS}
-METHODS = pa.schema(
-    [
-        ("payment_method", pa.string()),
-        ("total_amount", pa.decimal128(18, 2)),
-        ("transaction_count", pa.int64()),
-        ("avg_amount", pa.decimal128(18, 4)),
-    ]
-)
-USERS = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("transaction_type", pa.string()),
-        ("user_name", pa.string()),
-        ("user_email", pa.string()),
-        ("user_country", pa.string()),
-        ("user_city", pa.string()),
-        ("total_amount", pa.decimal128(18, 2)),
-        ("transaction_count", pa.int64()),
-        ("avg_amount", pa.decimal128(18, 4)),
-        ("min_amount", pa.decimal128(12, 2)),
-        ("max_amount", pa.decimal128(12, 2)),
-        ("last_transaction_date", pa.timestamp("us", tz="UTC")),
-    ]
-)
-
-
-def snapshot(
-    feed: str, schema: pa.Schema, rows: list[dict[str, Any]], version: int | None = None, days: int = 0
-) -> TableSnapshot:
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
-
-    mapping = FEEDS[feed].warehouse
-    assert mapping is not None
-    return TableSnapshot(feed, mapping, schema, batches, len(rows), version, NOW + dt.timedelta(days=days))
-
-
-def method(name: str | None, count: int | None = 1, total: str | None = "1.00") -> dict[str, Any]:
-    amount = None if total is None else Decimal(total)
-    return {"payment_method": name, "total_amount": amount, "transaction_count": count, "avg_amount": None}
-
-
-def user(user_id: str, kind: str = "purchase", **fields: Any) -> dict[str, Any]:
-    return {"user_id": user_id, "transaction_type": kind, "user_name": "Ada", "transaction_count": 1} | fields
-
-
-def methods(*rows: dict[str, Any], version: int | None = None, days: int = 0) -> TableSnapshot:
-    return snapshot("payment_method_totals", METHODS, list(rows), version, days)
-
-
-def load(server: Server, *snapshots: TableSnapshot, source: str = "ksqldb", dry_run: bool = False) -> Loaded:
-    with Connection(server) as connection:
-        return load_star(connection, snapshots, source, NOW, dry_run)
-
-
-def rows_of(server: Server, sql: str) -> list[tuple[Any, ...]]:
-    with Connection(server) as connection:
-        return connection.rows(sql)
 
 
 def test_schema_files_can_be_run_twice_and_keep_the_data(warehouse: Server) -> None:
@@ -314,7 +264,7 @@ def test_a_server_that_cannot_be_used_is_named_with_a_hint(
     assert "wrong" not in str(raised.value)
 
 
-def test_rights_and_version_are_told(warehouse: Server, private_server: PrivateServer) -> None:
+def test_rights_and_version_are_told(warehouse: Server, is_mariadb: bool) -> None:
     with Connection(warehouse) as connection:
         connection.run("CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'r3ader'")
         connection.run(f"GRANT SELECT ON `{warehouse.database}`.* TO reader")
@@ -325,8 +275,7 @@ def test_rights_and_version_are_told(warehouse: Server, private_server: PrivateS
         facts = server_facts(connection)
 
     assert facts.missing_rights == ("INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
-    product = "MariaDB" if "mariadbd" in private_server.command[0] else "MySQL"
-    assert (facts.product, facts.is_old) == (product, False)
+    assert (facts.product, facts.is_old) == ("MariaDB" if is_mariadb else "MySQL", False)
 
 
 def test_sample_queries_run_and_return_rows(warehouse: Server) -> None:
@@ -335,8 +284,8 @@ def test_sample_queries_run_and_return_rows(warehouse: Server) -> None:
             warehouse,
             methods(method("card", version), method("crypto", version), version=version),
             snapshot("user_transaction_summary", USERS, [user("a"), user("b", total_amount=Decimal(5))], version),
-            _products(version),
-            _eur(version),
+            products(version),
+            eur(version),
             source="lake",
         )
 
@@ -345,23 +294,6 @@ def test_sample_queries_run_and_return_rows(warehouse: Server) -> None:
     assert len(queries) == 10
     for sql in queries:
         assert rows_of(warehouse, sql), sql
-
-
-def _products(version: int) -> TableSnapshot:
-    schema = pa.schema(
-        [("product_id", pa.string()), ("product_name", pa.string()), ("product_category", pa.string()),
-         ("purchase_count", pa.int32()), ("total_revenue", pa.decimal128(18, 2)), ("avg_price", pa.decimal128(18, 4)),
-         ("unique_buyers", pa.int64())]
-    )  # fmt: skip
-    return snapshot("product_purchase_counts", schema, [{"product_id": "p", "purchase_count": 3}], version)
-
-
-def _eur(version: int) -> TableSnapshot:
-    schema = pa.schema(
-        [*list(USERS)[:6], ("total_amount_eur", pa.decimal128(18, 2)), ("transaction_count", pa.int64()),
-         ("avg_amount_eur", pa.decimal128(18, 4)), ("exchange_rate", pa.decimal128(18, 8))]
-    )  # fmt: skip
-    return snapshot("user_transaction_summary_eur", schema, [user("a", user_country="FR")], version)
 
 
 def test_feeds_without_a_mapping_are_none_of_the_default_tables() -> None:

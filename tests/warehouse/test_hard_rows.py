@@ -1,0 +1,163 @@
+"""Rows that are hard on a server: long digits, long texts, many rejects, JSON, locks held by others."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.feeds import WarehouseMapping
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.load import TableSnapshot
+from tests.warehouse.samples import NOW, USERS, eur, load, method, methods, rows_of, snapshot, user
+
+pytestmark = pytest.mark.mysql
+
+
+def own_fact(server: Server, column: str, kind: pa.DataType, values: list[Any]) -> TableSnapshot:
+    """A snapshot for a fact with the key `id` and one `column`, which is made first; ids count from 0."""
+    with Connection(server) as connection:
+        connection.run(
+            "CREATE TABLE fact_own (own_id BIGINT AUTO_INCREMENT PRIMARY KEY, snapshot_version INT NOT NULL,"
+            f" snapshot_date DATE NOT NULL, id INT NOT NULL, {column}, UNIQUE (snapshot_version, id))"
+            " DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
+        )
+    schema = pa.schema([("id", pa.int32()), ("value", kind)])
+    table = pa.table([list(range(len(values))), pa.array(values, kind)], schema=schema)
+    mapping = WarehouseMapping(fact="fact_own", keys=("id",), columns={"id": "id", "value": "value"})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from table.to_batches(max_chunksize=5000)
+
+    return TableSnapshot("own", mapping, schema, batches, len(values), None, NOW)
+
+
+def reasons(server: Server) -> list[str]:
+    return [str(reason) for (reason,) in rows_of(server, "SELECT reason FROM etl_rejects ORDER BY reject_id")]
+
+
+def test_decimals_of_38_digits_fit_or_are_rejected(warehouse: Server) -> None:
+    long = Decimal("1234567890123456789012345678.1234567890")
+    values = [long, Decimal("-9999999999999999999999999999.9900000000"), Decimal("0.0000000001")]
+
+    load(warehouse, own_fact(warehouse, "value DECIMAL(30, 2)", pa.decimal128(38, 10), values))
+
+    assert rows_of(warehouse, "SELECT id, value FROM fact_own") == [(1, Decimal("-9999999999999999999999999999.99"))]
+    assert [reason.split(" ", 1)[1] for reason in reasons(warehouse)] == ["would be rounded to 2 places"] * 2
+
+
+def test_nested_values_become_json_with_all_digits_or_are_rejected(warehouse: Server, is_mariadb: bool) -> None:
+    kind = pa.struct(
+        [("a", pa.decimal128(38, 10)), ("b", pa.list_(pa.int64())), ("c", pa.map_(pa.string(), pa.string()))]
+    )
+    short = {"a": Decimal("0.5"), "b": [2**63 - 1, None], "c": [("é", "x"), ("k", None)]}
+    long = {"a": Decimal("1234567890123456789012345678.1234567891"), "b": None, "c": None}
+
+    load(warehouse, own_fact(warehouse, "value JSON", kind, [short, None, long]))
+
+    listed = "SELECT id, JSON_EXTRACT(value, '$.b[0]'), JSON_EXTRACT(value, '$.c.\"é\"') FROM fact_own ORDER BY id"
+    (first, second, *third) = [tuple(_plain(v) for v in row) for row in rows_of(warehouse, listed)]
+    assert first == ("0", str(2**63 - 1), '"x"')
+    assert second == ("1", None, None)
+    if is_mariadb:  # keeps JSON as text
+        assert third
+        (text,) = rows_of(warehouse, "SELECT value FROM fact_own WHERE id = 2")[0]
+        assert '"a": 1234567890123456789012345678.1234567891' in text
+    else:  # keeps JSON's fractions as DOUBLE
+        assert reasons(warehouse) == [
+            "1234567890123456789012345678.1234567891 would be rounded in MySQL's JSON; a LONGTEXT column keeps it"
+        ]
+
+
+def _plain(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes | bytearray) else None if value is None else str(value)
+
+
+def test_text_for_a_json_column_is_kept_as_a_json_string(warehouse: Server) -> None:
+    load(warehouse, own_fact(warehouse, "value JSON", pa.string(), ['not "json"', "{}"]))
+
+    assert rows_of(warehouse, "SELECT JSON_UNQUOTE(JSON_EXTRACT(value, '$')) FROM fact_own ORDER BY id") == [
+        ('not "json"',),
+        ("{}",),
+    ]
+
+
+def test_long_rows_are_sent_in_packets_that_the_server_takes(warehouse: Server) -> None:
+    values = [f"{n}" + "é\\\n\t'\"%s" * 3000 for n in range(1500)]
+
+    loaded = load(warehouse, own_fact(warehouse, "value LONGTEXT", pa.string(), values))
+
+    assert loaded.facts[0].rows == 1500
+    found = {value for (value,) in rows_of(warehouse, "SELECT value FROM fact_own")}
+    assert found == set(values)
+
+
+def test_thousands_of_rejects_are_kept(warehouse: Server) -> None:
+    loaded = load(warehouse, own_fact(warehouse, "value VARCHAR(10)", pa.string(), ["x" * 4000] * 6000))
+
+    assert len(loaded.facts[0].rejects) == 6000
+    assert rows_of(warehouse, "SELECT COUNT(*), MIN(LENGTH(row_json)) > 4000 FROM etl_rejects") == [(6000, 1)]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "value", "found"),
+    [
+        ("value FLOAT", pa.float64(), 0.5, 0.5),
+        ("value DOUBLE", pa.float64(), -1.7976931348623157e308, -1.7976931348623157e308),
+        ("value BOOLEAN", pa.bool_(), True, 1),
+        ("value TINYTEXT", pa.string(), "é", "é"),
+        ("value VARBINARY(4)", pa.binary(), b"\x00\xff\\\n", b"\x00\xff\\\n"),
+        ("value TIME(3)", pa.string(), "23:59:59.999", dt.timedelta(hours=23, minutes=59, seconds=59, milliseconds=999)),
+        ("value DATE", pa.date32(), dt.date(1000, 1, 1), dt.date(1000, 1, 1)),
+        ("value TIMESTAMP(3) NULL", pa.timestamp("us", tz="UTC"), dt.datetime(2026, 3, 29, 1, 30, tzinfo=dt.UTC),
+         dt.datetime(2026, 3, 29, 1, 30)),
+    ],
+)  # fmt: skip
+def test_types_of_own_facts_arrive_value_by_value(
+    warehouse: Server, column: str, kind: pa.DataType, value: Any, found: Any
+) -> None:
+    load(warehouse, own_fact(warehouse, column, kind, [value, None]))
+
+    assert rows_of(warehouse, "SELECT value FROM fact_own ORDER BY id") == [(found,), (None,)]
+
+
+def test_a_float_that_would_lose_digits_is_rejected(warehouse: Server) -> None:
+    load(warehouse, own_fact(warehouse, "value FLOAT", pa.float64(), [0.1, float("nan")]))
+
+    assert reasons(warehouse) == ["0.1 would be rounded by FLOAT", "nan is not a number that MySQL can hold"]
+
+
+def test_of_rows_that_mysql_cannot_tell_apart_the_first_stays_and_the_others_are_kept_whole(warehouse: Server) -> None:
+    twice = [method("card", 1), method("card", 2), method("cash", 3)]
+
+    loaded = load(warehouse, methods(*twice))
+
+    assert loaded.facts[0].rows == 2
+    ((key, text),) = rows_of(warehouse, "SELECT row_key, row_json FROM etl_rejects")
+    assert key == '{"payment_method_id": "card"}'
+    assert '"transaction_count": 2' in text
+
+
+def test_a_lock_that_another_session_holds_for_a_while_is_waited_out(warehouse: Server) -> None:
+    load(warehouse, snapshot("user_transaction_summary", USERS, [user("a")]))
+    with Connection(warehouse) as other:
+        other.run("SELECT user_id FROM dim_users WHERE user_id = 'a' FOR UPDATE")
+        release = threading.Timer(2.5, lambda: other.run("ROLLBACK"))
+        release.start()
+        with Connection(warehouse) as connection:
+            connection.run("SET SESSION innodb_lock_wait_timeout = 1")
+            from pipeline.warehouse.load import load_star
+
+            again = load_star(
+                connection, [snapshot("user_transaction_summary", USERS, [user("a", user_city="Rome")])], "ksqldb", NOW
+            )
+        release.join()
+
+    assert again.version == 2
+    assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Rome",)]
