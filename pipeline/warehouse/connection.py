@@ -7,9 +7,11 @@ used: its C extension needs a newer OpenSSL than Debian 12 has.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import mysql.connector
 from mysql.connector import errorcode
@@ -17,6 +19,9 @@ from mysql.connector import errorcode
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
 
 _LOCK = "ksqldb-lake warehouse sync"
+_TRIES = 3
+_PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
+_T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
@@ -100,10 +105,25 @@ class Connection:
             cursor.execute(sql, tuple(values))
             return [tuple(row) for row in cursor.fetchall()]
 
+    @cached_property
+    def is_mariadb(self) -> bool:
+        return "mariadb" in text_of(self.rows("SELECT VERSION()")[0][0]).lower()
+
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Adds rows by one multi-row INSERT."""
-        if not rows:
-            return
+        """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""
+        waiting: list[Sequence[Any]] = []
+        size = 0
+        for row in rows:
+            row_size = sum(2 * len(value) if isinstance(value, str | bytes) else 32 for value in row)
+            if waiting and size + row_size > _PACKET_BYTES:
+                self._insert(table, columns, waiting)
+                waiting, size = [], 0
+            waiting.append(row)
+            size += row_size
+        if waiting:
+            self._insert(table, columns, waiting)
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         names = ", ".join(quote(column) for column in columns)
         one = "(" + ", ".join(["%s"] * len(columns)) + ")"
         with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
@@ -127,6 +147,17 @@ class Connection:
         with _errors(self.server):
             self._raw.commit()
 
+    def in_transaction(self, work: Callable[[], _T]) -> _T:
+        """Does `work` in one transaction, and again, up to three times, while others hold rows that it needs."""
+        for attempt in range(1, _TRIES):
+            try:
+                with self.transaction():
+                    return work()
+            except WarehouseBusy:
+                time.sleep(0.5 * attempt)
+        with self.transaction():
+            return work()
+
     @contextlib.contextmanager
     def hold_warehouse(self) -> Iterator[None]:
         """Holds the warehouse's lock; the server frees it when the session ends, however it ends.
@@ -135,16 +166,29 @@ class Connection:
         """
         name = f"{_LOCK} {self.server.database}"[:64]
         if self.rows("SELECT GET_LOCK(%s, 0)", (name,))[0][0] != 1:
-            other = self.rows("SELECT IS_USED_LOCK(%s)", (name,))[0][0]
             raise WarehouseBusy(
-                f"another sync holds the warehouse {self.server.database} (connection {other} of the server)",
+                f"another sync holds the warehouse {self.server.database} ({self._holder(name)})",
                 "wait for it to end, then run the same command again",
             )
         try:
+            self.run("COMMIT")  # so that what is read from here on is what the holder before us left
             yield
         finally:
             with contextlib.suppress(PipelineError):
                 self.rows("SELECT RELEASE_LOCK(%s)", (name,))
+
+    def _holder(self, lock: str) -> str:
+        """The session that holds a lock, as far as this account may see it."""
+        other = self.rows("SELECT IS_USED_LOCK(%s)", (lock,))[0][0]
+        listed = "SELECT user, host, time FROM information_schema.processlist WHERE id = %s"
+        for user, host, seconds in self.rows(listed, (other,)):
+            return f"connection {other}: {text_of(user)} from {text_of(host)}, {seconds} s in its current statement"
+        return f"connection {other} of the server"
+
+
+def text_of(value: object) -> str:
+    """Servers tell names and versions as bytes in some versions."""
+    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
 
 
 def quote(name: str) -> str:
@@ -166,7 +210,8 @@ def _errors(server: Server) -> Iterator[None]:
 
 def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
     number, text = error.errno, (error.msg or str(error)).rstrip(".")
-    if number in (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031, -1):
+    broken = number == -1 and not isinstance(error, mysql.connector.InternalError)
+    if broken or number in (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031):
         return WarehouseUnreachable(
             f"MySQL at {server.place} cannot be reached or broke off: {text}",
             "check that it is up, and MYSQL_HOST and MYSQL_PORT; nothing was changed, run the same command again",
@@ -186,6 +231,10 @@ def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
         return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _INIT_HINT)
     if number in (1205, 1213, 3572):
         return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
+    if number in (1153, 2020):
+        return WarehouseRefused(
+            f"a row is larger than MySQL at {server.place} takes: {text}", "raise max_allowed_packet on the server"
+        )
     if number in (1021, 1114, 1041):
         return WarehouseRefused(f"MySQL at {server.place} has no space left: {text}", "free space on the server")
     return WarehouseRefused(f"MySQL at {server.place} refuses (error {number}): {text}", "nothing was changed")

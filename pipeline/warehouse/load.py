@@ -16,11 +16,11 @@ import pyarrow as pa
 from pipeline.errors import TryLater
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.rows import ContentHash, Reject, StagedColumn, convert_batch
-from pipeline.warehouse.schema import TargetColumn, check_mapping, target_columns
+from pipeline.warehouse.rows import FILLABLE, ContentHash, Reject, StagedColumn, convert_batch, to_json
+from pipeline.warehouse.schema import MappingDoesNotFit, TargetColumn, check_mapping, target_columns
 
 INSERT_ROWS = 1000
-"""Rows of one INSERT: under 16 MiB, the smallest usual max_allowed_packet, for rows of up to 16 kB."""
+"""Rows that are converted before they are sent."""
 
 
 class StagedRowsLost(TryLater):
@@ -67,7 +67,8 @@ def load_star(
 ) -> Loaded:
     """Loads the snapshots as one new snapshot of the warehouse, or finds that they are there already.
 
-    Raises MappingDoesNotFit before anything is written, and the connection's errors.
+    Raises MappingDoesNotFit before anything is written, and the connection's errors. Where others hold rows that are
+    needed, the transaction is tried again a few times.
     """
     plans = [_Plan(connection, snapshot) for snapshot in snapshots]
     with connection.hold_warehouse():
@@ -80,14 +81,17 @@ def load_star(
             return Loaded(facts, same, True)
         if dry_run:
             return Loaded(facts)
-        with connection.transaction():
+
+        def publish() -> int:
             version = _new_snapshot(connection, source, taken_at, now)
             # Attributes that are told with a time are put in last, so that they win over those told without.
             for plan, fact in sorted(zip(plans, facts, strict=True), key=lambda pair: pair[0].has_time):
                 _fill_dimension(connection, plan, fact)
                 _fill_fact(connection, plan, fact, version, taken_at)
                 _write_ledger(connection, fact, version)
-        return Loaded(facts, version)
+            return version
+
+        return Loaded(facts, connection.in_transaction(publish))
 
 
 class _Plan:
@@ -119,6 +123,13 @@ class _Plan:
                 self.latest_by = told[0].name if told else None
             else:
                 self.latest_by = None
+        for column in self.columns:
+            if column.target.data_type not in FILLABLE:
+                raise MappingDoesNotFit(
+                    f"{mapping.fact}: the column {column.target.name} is of the type {column.target.column_type},"
+                    " which cannot be filled",
+                    f"declare it as one of {', '.join(sorted(FILLABLE))}",
+                )
 
     @property
     def has_time(self) -> bool:
@@ -164,13 +175,19 @@ def _declare(target: TargetColumn) -> str:
 def _reject_doubles(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
     """Of rows that the fact's unique key cannot tell apart, the first stays; the others are rejects."""
     keys = ", ".join(quote(key) for key in plan.mapping.keys)
+    names = [column.name for column in plan.columns]
+    listed = ", ".join(quote(name) for name in names)
     doubles = connection.rows(
-        f"SELECT staging_id, {keys} FROM (SELECT staging_id, {keys}, ROW_NUMBER() OVER (PARTITION BY {keys}"
+        f"SELECT staging_id, {listed} FROM (SELECT staging_id, {listed}, ROW_NUMBER() OVER (PARTITION BY {keys}"
         f" ORDER BY staging_id) AS place FROM {quote(plan.staging)}) AS numbered WHERE place > 1"
     )
-    for staging_id, *key in doubles:
-        text = str(dict(zip(plan.mapping.keys, key, strict=True)))
-        fact.rejects.append(Reject(text, plan.mapping.keys[0], "the key is there twice for MySQL", text))
+    for staging_id, *values in doubles:
+        row = dict(zip(names, values, strict=True))
+        whole = {column.source: row[column.name] for column in plan.columns}
+        key = {name: row[name] for name in plan.mapping.keys}
+        fact.rejects.append(
+            Reject(to_json(key), plan.mapping.keys[0], "the key is there twice for MySQL", to_json(whole))
+        )
         connection.run(f"DELETE FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
         fact.rows -= 1
 
@@ -263,7 +280,7 @@ def _fill_fact(connection: Connection, plan: _Plan, fact: LoadedFact, version: i
     connection.insert(
         "etl_rejects",
         ("snapshot_version", "fact_table", "row_key", "column_name", "reason", "row_json"),
-        [(version, plan.fact, r.row_key, r.column, r.reason[:500], r.row_json) for r in fact.rejects],
+        [(version, plan.fact, r.row_key[:1000], r.column, r.reason[:500], r.row_json) for r in fact.rejects],
     )
 
 

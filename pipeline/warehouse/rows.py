@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,6 +22,7 @@ from pipeline.warehouse.schema import TargetColumn
 
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _FIRST_YEAR = 1000  # MySQL's DATE and DATETIME begin there
+_TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # its TIMESTAMP lies between
 
 
 class Misfit(ValueError):
@@ -65,7 +67,8 @@ def convert_batch(
     batch: pa.RecordBatch, columns: Sequence[StagedColumn], mapping: WarehouseMapping
 ) -> Iterator[tuple[Any, ...] | Reject]:
     """Each row as values for the staging columns, or as a reject."""
-    values = {name: batch.column(name).to_pylist() for name in {column.source for column in columns}}
+    sources = {column.source for column in columns}
+    values = {name: batch.column(name).to_pylist(maps_as_pydicts="strict") for name in sources}
     for index in range(batch.num_rows):
         row = []
         for column in columns:
@@ -79,7 +82,7 @@ def convert_batch(
 
 
 def _reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, column: str, reason: str) -> Reject:
-    whole = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+    whole = {name: batch.column(name)[index].as_py(maps_as_pydicts="strict") for name in batch.schema.names}
     key = {name: whole.get(mapping.columns[name]) for name in mapping.keys}
     return Reject(to_json(key), column, reason, to_json(whole))
 
@@ -93,10 +96,7 @@ def _checked(value: Any, column: StagedColumn) -> Any:
     kind = target.data_type
     if kind in _INTEGERS:
         return _integer(value, target)
-    convert = _CONVERT.get(kind)
-    if convert is None:
-        raise Misfit(f"a {kind} column cannot be filled")
-    converted = convert(value, target)
+    converted = _CONVERT[kind](value, target)
     if column.is_key and isinstance(converted, str) and converted.endswith(" "):
         raise Misfit("ends with a space, which MySQL does not see when it compares keys")
     return converted
@@ -116,12 +116,15 @@ def _decimal(value: Any, target: TargetColumn) -> Decimal:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Misfit(f"{value} is not a number that DECIMAL can hold")
-        value = Decimal(repr(value))
+        value = repr(value)
+    elif not isinstance(value, Decimal | int):
+        raise Misfit("is not a number")
     number = Decimal(value)
     _, digits, exponent = number.as_tuple()
     assert isinstance(exponent, int)
     whole = len(digits) + exponent if any(digits) else 0
-    if -exponent > target.scale and number != round(number, target.scale):
+    too_fine = -exponent - target.scale
+    if too_fine > 0 and any(digits[-too_fine:]):
         raise Misfit(f"{number} would be rounded to {target.scale} places")
     if whole > target.precision - target.scale:
         raise Misfit(f"{number} is out of the range of {target.column_type}")
@@ -131,12 +134,23 @@ def _decimal(value: Any, target: TargetColumn) -> Decimal:
 def _double(value: Any, _: TargetColumn) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise Misfit(f"{value} is not a number that MySQL can hold")
-    if not isinstance(value, float | int):
+    if isinstance(value, bool) or not isinstance(value, float | int):
         raise Misfit("is not a number")
+    if float(value) != value:
+        raise Misfit(f"{value} would be rounded by DOUBLE")
     return float(value)
 
 
+def _float(value: Any, target: TargetColumn) -> float:
+    number = _double(value, target)
+    if abs(number) > 3.4e38 or struct.unpack("f", struct.pack("f", number))[0] != number:
+        raise Misfit(f"{value} would be rounded by FLOAT")
+    return number
+
+
 def _text(value: Any, target: TargetColumn) -> str:
+    if isinstance(value, bytes):
+        raise Misfit("is binary")
     text = to_json(value) if isinstance(value, list | dict | tuple) else str(value)
     size = len(text.encode()) if target.data_type.endswith("text") else len(text)
     if size > target.length:
@@ -170,28 +184,60 @@ def _datetime(value: Any, target: TargetColumn) -> dt.datetime:
     return value.astimezone(dt.UTC).replace(tzinfo=None)
 
 
-def _time(value: Any, _: TargetColumn) -> str:
+def _timestamp(value: Any, target: TargetColumn) -> dt.datetime:
+    moment = _datetime(value, target)
+    if not _TIMESTAMPS[0] < moment < _TIMESTAMPS[1]:
+        raise Misfit(f"{value} is outside of what TIMESTAMP holds; a DATETIME column keeps it")
+    return moment
+
+
+def _time(value: Any, target: TargetColumn) -> str:
+    if len(str(value).partition(".")[2].rstrip("0")) > target.scale:
+        raise Misfit(f"{value} would be rounded to {target.scale} places of a second")
     return str(value)
+
+
+def _json(value: Any, target: TargetColumn) -> str:
+    if target.column_type == "json":
+        for number in _decimals(value):
+            if Decimal(repr(float(number))) != number:
+                raise Misfit(f"{number:f} would be rounded in MySQL's JSON; a LONGTEXT column keeps it")
+    return to_json(value)
+
+
+def _decimals(value: Any) -> Iterator[Decimal]:
+    """The fractions anywhere inside a value; MySQL (8.0 to 9.7) keeps those of JSON as DOUBLE."""
+    if isinstance(value, Decimal):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _decimals(item)
 
 
 _CONVERT: dict[str, Callable[[Any, TargetColumn], Any]] = {
     "decimal": _decimal,
     "double": _double,
+    "float": _float,
     "char": _text,
     "varchar": _text,
+    "tinytext": _text,
     "text": _text,
     "mediumtext": _text,
     "longtext": _text,
-    "json": lambda value, _: to_json(value),
+    "json": _json,
     "binary": _bytes,
     "varbinary": _bytes,
+    "tinyblob": _bytes,
     "blob": _bytes,
     "mediumblob": _bytes,
     "longblob": _bytes,
     "date": _date,
     "datetime": _datetime,
+    "timestamp": _timestamp,
     "time": _time,
 }
+FILLABLE = {*_INTEGERS, *_CONVERT}
+"""The column types that a fact or a dimension can have."""
 
 
 def to_json(value: Any) -> str:
@@ -199,10 +245,8 @@ def to_json(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{to_json(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        if value and all(isinstance(item, tuple) for item in value):  # a map, as Arrow gives it
-            return to_json(dict(value))
         return "[" + ", ".join(to_json(item) for item in value) + "]"
     if isinstance(value, dt.datetime):
         return json.dumps(value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"))

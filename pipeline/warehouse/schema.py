@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import MYSQL_NAME, WarehouseMapping
-from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote
+from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote, text_of
 
 DEFAULT_DATABASE = "data_warehouse"
 _SCHEMA_FILE = re.compile(r"0[123]_.*\.sql")
@@ -24,7 +24,10 @@ class MappingDoesNotFit(ActionNeeded):
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """A column of the warehouse, as information_schema tells it; sizes are 0 where the type has none."""
+    """A column of the warehouse, as information_schema tells it; sizes are 0 where the type has none.
+
+    MariaDB's JSON is LONGTEXT with a check: its `data_type` is `json` here, its `column_type` stays `longtext`.
+    """
 
     name: str
     data_type: str
@@ -75,19 +78,33 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
             f"the warehouse {connection.server.database} has no table {table}", "python sync_to_mysql.py --init-schema"
         )
     found = {}
+    json_columns = _json_columns(connection, table)
     for name, data_type, column_type, nullable, chars, octets, precision, scale, fraction in rows:
-        kind = _text(data_type).lower()
+        kind = text_of(data_type).lower()
         length = octets if kind.endswith(("blob", "binary", "text")) else chars
-        found[_text(name)] = TargetColumn(
-            name=_text(name),
-            data_type=kind,
-            column_type=_text(column_type).lower(),
-            nullable=_text(nullable) == "YES",
+        found[text_of(name)] = TargetColumn(
+            name=text_of(name),
+            data_type="json" if text_of(name) in json_columns else kind,
+            column_type=text_of(column_type).lower(),
+            nullable=text_of(nullable) == "YES",
             length=int(length or 0),
             precision=int(precision or 0),
             scale=int((fraction if kind in ("datetime", "time", "timestamp") else scale) or 0),
         )
     return found
+
+
+def _json_columns(connection: Connection, table: str) -> set[str]:
+    """The columns that MariaDB checks to be JSON; MySQL has a type for them."""
+    if not connection.is_mariadb:
+        return set()
+    checks = connection.rows(
+        "SELECT check_clause FROM information_schema.check_constraints"
+        " WHERE constraint_schema = %s AND table_name = %s",
+        (connection.server.database, table),
+    )
+    found = (re.fullmatch(r"json_valid\(`(.+)`\)", text_of(clause), re.IGNORECASE) for (clause,) in checks)
+    return {match[1] for match in found if match}
 
 
 def check_mapping(feed: str, mapping: WarehouseMapping, source: list[str], targets: Mapping[str, object]) -> None:
@@ -112,11 +129,6 @@ def check_mapping(feed: str, mapping: WarehouseMapping, source: list[str], targe
         )
 
 
-def _text(value: object) -> str:
-    """MySQL tells names of information_schema as bytes in some versions."""
-    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
-
-
 OLDEST_MYSQL = (8, 0)
 OLDEST_MARIADB = (10, 6)
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
@@ -136,10 +148,9 @@ class ServerFacts:
 def server_facts(connection: Connection) -> ServerFacts:
     """Reads version, rights on the warehouse's database, and local_infile; changes nothing."""
     ((version, local_infile),) = connection.rows("SELECT VERSION(), @@local_infile")
-    text = _text(version)
-    maria = "mariadb" in text.lower()
+    text, maria = text_of(version), connection.is_mariadb
     numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
-    grants = [_text(row[0]).upper() for row in connection.rows("SHOW GRANTS FOR CURRENT_USER()")]
+    grants = [text_of(row[0]).upper() for row in connection.rows("SHOW GRANTS FOR CURRENT_USER()")]
     database = connection.server.database.upper()
     on_us = [grant for grant in grants if " ON *.* " in grant or f"`{database}`" in grant.replace("\\_", "_")]
     missing = tuple(
