@@ -25,7 +25,7 @@ lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-torture: $(READY)  ## Kill, cut and crowd it; TORTURE=full writes docs/reliability.md
+torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTURE=full: at size)
 	$(BIN)/python -m torture
 
 clean:  ## Remove the virtual environment and everything that was built

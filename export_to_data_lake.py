@@ -97,8 +97,7 @@ def export_feeds(
 def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, holder: dict[str, str]) -> None:
     feed = result.feed
     with hold_feed(root / feed.kind_folder / feed.name, feed.name, holder):
-        table = LakeTable(root, feed)
-        table.remove_orphans(run.grace_hours)
+        table = LakeTable.for_writing(root, feed, run.grace_hours)
         try:
             if feed.type == "table":
                 result.exported = export_table(client, table, run, wish.version)

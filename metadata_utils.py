@@ -207,11 +207,12 @@ def verify_command(feeds: tuple[str, ...], json_output: bool) -> None:
 @cli.boundary
 def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
+    settings = load_settings()
     root, store = _lake()
     (feed,) = store.select([table], "table")
     now = cli.utc_now()
     with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py rollback", now)):
-        lake_table = LakeTable(root, feed)
+        lake_table = LakeTable.for_writing(root, feed, settings.expire_grace_hours)
         new = roll_back(lake_table, to_version, cli.new_run_id(now), now)
         write_metadata(lake_table)
         write_views(root)
@@ -234,7 +235,7 @@ def expire_command(feeds: tuple[str, ...], dry_run: bool) -> None:
             click.echo(f"{feed.name}: would expire {', '.join(gone) or 'nothing'}")
             continue
         with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
-            table = LakeTable(root, feed)
+            table = LakeTable.for_writing(root, feed, settings.expire_grace_hours)
             gone = expire(table, cli.new_run_id(now), now)
             deleted = table.remove_orphans(settings.expire_grace_hours)
             if table.exists:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -95,6 +95,19 @@ class Scene:
         process.join()
         return running_still
 
+    def add_rows(self, count: int) -> None:
+        """Lets more events arrive, in the stream and in the table."""
+        for name in ("EVENTS", "LATEST"):
+            records = self.emulator.source(name).records
+            last, start = records[-1], len(records)
+            new = [
+                replace(
+                    last, partition=n % 3, offset=n // 3, values={**(last.values or {}), "K": f"ké{n % KEYS}", "N": n}
+                )
+                for n in range(start, start + count)
+            ]
+            self.emulator.append(name, new)
+
     def source_rows(self) -> Counter[tuple[int, int, int]]:
         """(partition, offset, n) of every row of the stream."""
         rows = (record for record in self.emulator.source("EVENTS").records if record.values is not None)
@@ -112,14 +125,14 @@ def _run_script(script: str, arguments: Sequence[str], env: dict[str, str]) -> N
 
 
 @contextlib.contextmanager
-def scene(folder: Path, rows: int = 3000) -> Iterator[Scene]:
+def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
     """An empty lake with a stream feed and a table feed."""
     stream = parse_feed({"name": "events", "type": "stream", "source": "EVENTS"}, "events")
     table = parse_feed({"name": "latest", "type": "table", "source": "LATEST", "retention_versions": 3}, "latest")
     root = folder / "lake"
     for feed in (stream, table):
         FeedStore(root).add(feed)
-    with running(make_dataset(rows)) as emulator:
+    with running(make_dataset(rows, days)) as emulator:
         yield Scene(root, emulator, stream, table)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
-from pipeline.lake.table import DataFile, LakeTable
+from pipeline.lake.table import VIEWS, DataFile, LakeTable
 
 KSQLDB_NAME = b"ksqldb.name"
 KSQLDB_TYPE = b"ksqldb.type"
@@ -64,7 +64,7 @@ def write_metadata(table: LakeTable) -> None:
 
 def write_views(root: Path) -> Path:
     """Writes `views.sql` for all active feeds that have data; returns its path."""
-    path = root / "views.sql"
+    path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
         tables = [LakeTable(root, feed) for feed in FeedStore(root).list()]
         statements = [statement for table in tables if table.exists for statement in _views(table)]

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import Feed
-from pipeline.lake.delta import commit_properties, delta_errors, plain_schema
+from pipeline.lake.delta import commit_properties, delta_errors, plain_schema, remove_torn_entry
 from pipeline.lake.storage import (
     LakeDamaged,
     delete_file,
@@ -36,6 +36,7 @@ from pipeline.lake.writer import Partition, StagedFile
 
 LOG = "_delta_log"
 STAGING = "_staging"
+VIEWS = "views.sql"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _OUR_FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
 _CURRENT = "current-version"
@@ -86,10 +87,24 @@ class LakeTable:
     def __init__(self, root: Path, feed: Feed) -> None:
         self.feed = feed
         self.folder = root / feed.kind_folder / feed.name
+        self._views = root / VIEWS
         self.partition_column = "date" if feed.type == "stream" else "version"
         self._delta: deltalake.DeltaTable | None = None
         self._files: tuple[DataFile, ...] | None = None
         self.refresh()
+
+    @classmethod
+    def for_writing(cls, root: Path, feed: Feed, grace_hours: int) -> LakeTable:
+        """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
+
+        Only under the feed's lock.
+        """
+        folder = root / feed.kind_folder / feed.name
+        with delta_errors(folder):
+            remove_torn_entry(folder / LOG)
+        table = cls(root, feed)
+        table.remove_orphans(grace_hours)
+        return table
 
     def refresh(self) -> None:
         self._files = None
@@ -232,14 +247,17 @@ class LakeTable:
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes files of ours that no commit names, and expired ones past their grace period; returns how many.
 
-        Only under the feed's lock: the files of a running commit are orphans until it is done.
+        Files that `views.sql` still names stay until it is rewritten: a run may have died between the two. Only under
+        the feed's lock: the files of a running commit are orphans until it is done.
         """
         with delta_errors(self.folder):
             delete_folder(self.folder / STAGING)
             if not self.exists:
                 return 0
             keep = {file.path for file in self.files} | self._waiting_files(grace_hours)
-            orphans = [path for path in self.files_on_disk() if path not in keep]
+            views = self._views.read_text(encoding="utf-8") if self._views.exists() else ""
+            orphans = [path for path in self.files_on_disk() if path not in keep and path not in views]
+            orphans += [f"{LOG}/{path.name}" for path in (self.folder / LOG).glob("*.json#*")]  # of the Delta library
             for path in orphans:
                 delete_file(self.folder / path)
             return len(orphans)

@@ -123,6 +123,33 @@ def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_pa
     assert values(table) == ["a"]
 
 
+@pytest.mark.parametrize("left", [0, 1, 0.3, 0.9])
+def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path, left: float) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    add_rows(table, 2, [(0, 0, 1, "torn")])
+    entry = table.folder / "_delta_log" / f"{table.delta_version:020}.json"
+    data = entry.read_bytes()
+    entry.write_bytes(data[: int(len(data) * left)] if left < 1 else data[:1])
+
+    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+
+    assert values(again) == ["a"]
+    assert again.bookmarks() == {0: (1, 0)}
+    assert len(glob(again)) == 1
+    assert verify(again) == []
+
+
+def test_a_whole_log_is_left_as_it_is(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    before = sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir())
+
+    LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+
+    assert sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir()) == before
+
+
 def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(tmp_path: Path) -> None:
     table = LakeTable(tmp_path, stream_feed(retention_days=30))
     today = int(NOW.timestamp() * 1000)
@@ -138,6 +165,20 @@ def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(t
     assert len(glob(table)) == 2
     assert table.bookmarks() == {0: (3, today)}
     assert expire(table, commit_id(3), NOW) == []
+
+
+def test_expired_files_stay_while_the_views_still_name_them(tmp_path: Path) -> None:
+    feed = table_feed(retention_versions=1)
+    FeedStore(tmp_path).add(feed)
+    table = LakeTable(tmp_path, feed)
+    add_version(table, 1, ["a"])
+    write_views(tmp_path)
+    add_version(table, 2, ["a", "b"])
+    expire(table, commit_id(3), NOW)
+
+    assert LakeTable(tmp_path, feed).remove_orphans(grace_hours=0) == 0
+    write_views(tmp_path)
+    assert LakeTable(tmp_path, feed).remove_orphans(grace_hours=0) == 1
 
 
 def test_old_versions_expire_but_never_the_current_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from torture.__main__ import as_table
 from torture.answers import cut_answers
+from torture.crash_points import every_crash_point
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
@@ -17,6 +18,7 @@ from torture.victim import check_complete, scene
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F1": lambda folder: random_kills(folder, kills=6, seed=1),
+    "F2": lambda folder: every_crash_point(folder, every=47),
     "F3": lambda _: cut_answers(rows=60, every=29),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=6, seed=1),
