@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.vectors import exchanges
 
 
 @dataclass
 class Scripted:
-    """The next answers, in order; the last one stays. `pieces` are the HTTP chunks; `cut` drops the connection."""
+    """One answer: `pieces` are the HTTP chunks; `cut` drops the connection, `after_s` is how long it waits first."""
 
     status: int = 200
     pieces: Sequence[bytes] = ()
     cut: bool = False
     chunked: bool = True
+    after_s: float = 0
+
+
+@dataclass
+class Asked:
+    """One request as it came, with the body as JSON."""
+
+    path: str
+    headers: Message
+    body: Any
 
 
 @dataclass
 class ReplayServer:
+    """The next answers, in order; the last one stays. `/close-query` is always answered as done."""
+
     url: str = ""
     answers: list[Scripted] = field(default_factory=list)
-    authorizations: list[str | None] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
 
     def say(self, *answers: Scripted) -> None:
         self.answers[:] = answers
+        self.asked.clear()
+
+    def say_recorded(self, *names: str) -> None:
+        """The answers of these exchanges."""
+        responses = (exchanges()[name]["response"] for name in names)
+        self.say(*(Scripted(response["status"], [response["body"].encode()]) for response in responses))
 
     def take(self) -> Scripted:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 @contextlib.contextmanager
-def replaying() -> Iterator[ReplayServer]:
+def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
     """Listens on a free loopback port until the block ends."""
     script = ReplayServer()
 
@@ -41,34 +66,38 @@ def replaying() -> Iterator[ReplayServer]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.do_GET()
 
         def do_GET(self) -> None:
-            script.authorizations.append(self.headers.get("Authorization"))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            script.asked.append(Asked(self.path, self.headers, json.loads(body) if body else None))
             closing = self.path == "/close-query"
             answer = Scripted(chunked=False) if closing else script.take()
+            time.sleep(answer.after_s)
             self.send_response(answer.status)
             if answer.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
             else:
                 self.send_header("Connection", "close")
                 self.close_connection = True
-            self.end_headers()
-            for piece in answer.pieces:
-                if piece:
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
-            if answer.cut:
-                self.close_connection = True
-            elif answer.chunked:
-                self.wfile.write(b"0\r\n\r\n")
+            with contextlib.suppress(ConnectionError):  # a client that leaves early is part of the tests
+                self.end_headers()
+                for piece in answer.pieces:
+                    if piece:
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
+                if answer.cut:
+                    self.close_connection = True
+                elif answer.chunked:
+                    self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    script.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -1,0 +1,299 @@
+"""The client against servers that are down, starting, foreign, strict or slow; and what it sends."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from pipeline.errors import ActionNeeded, PipelineError
+from pipeline.ksqldb.client import (
+    AuthenticationFailed,
+    Client,
+    Connection,
+    ServerNotReady,
+    ServerNotSupported,
+    ServerUnreachable,
+    StatementRefused,
+)
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
+from tests.ksqldb.replay import ReplayServer, Scripted, replaying
+from tests.vectors import exchanges, needs_vectors
+
+INFO = b'{"KsqlServerInfo":{"version":"7.6.13","kafkaClusterId":"c","ksqlServiceId":"s_","serverStatus":"RUNNING"}}'
+HEAD = b'[{"queryId":"transient_X_1","columnNames":["A"],"columnTypes":["INTEGER"]}'
+READY = Scripted(200, [HEAD, b",[1]]"])
+STARTING = Scripted(503, [b'{"@type":"generic_error","error_code":50302,"message":"Server initializing"}'])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ReplayServer]:
+    with replaying() as script:
+        yield script
+
+
+def pull(client: Client, sql: str = "SELECT * FROM X;") -> list[Any]:
+    with client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET) as answer:
+        return [row for part in answer.rows() for row in part.values]
+
+
+def impatient(url: str, **options: Any) -> Client:
+    return Client(Connection(url, **({"retry_s": 0} | options)))
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"),
+    [("7.2.15", True), ("8.3.1", True), ("10.0.0", True), ("0.26.0", True), ("0.29.0", True), ("7.6.0-ccs", True),
+     ("7.1.4", False), ("0.25.1", False), ("6.2.0", False), ("0.9.5", False), ("strange", False)],
+)  # fmt: skip
+def test_versions_before_0_26_and_7_2_are_refused(server: ReplayServer, version: str, supported: bool) -> None:
+    server.say(Scripted(200, [json.dumps({"KsqlServerInfo": {"version": version}}).encode()]))
+
+    with Client(Connection(server.url)) as client:
+        if supported:
+            assert client.server_version() == version
+        else:
+            with pytest.raises(ServerNotSupported, match=version) as raised:
+                client.server_version()
+            assert raised.value.hint
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"[]", b'{"ok": true}', b"", b'{"KsqlServerInfo": 5}', b"\xff"])
+def test_what_is_no_ksqldb_server_is_told(server: ReplayServer, body: bytes) -> None:
+    server.say(Scripted(200, [body]))
+
+    with Client(Connection(server.url)) as client, pytest.raises(ServerNotSupported, match="ksqlDB server"):
+        client.server_version()
+
+
+@pytest.mark.parametrize("status", [302, 307, 404, 405, 406, 502])
+def test_a_status_without_a_ksqldb_error_names_the_address(server: ReplayServer, status: int) -> None:
+    server.say(Scripted(status, [b"<html>moved</html>"]))
+
+    with impatient(server.url) as client, pytest.raises(ServerNotSupported, match=f"status {status}") as raised:
+        pull(client)
+
+    assert server.url in raised.value.message
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("credentials", "header"),
+    [
+        ({"user": "ré", "password": "pä:ss"}, "Basic " + base64.b64encode("ré:pä:ss".encode()).decode()),
+        ({"token": "abc.def"}, "Bearer abc.def"),
+        ({}, None),
+    ],
+)
+def test_credentials_are_sent_as_the_server_wants_them(
+    server: ReplayServer, credentials: dict[str, Any], header: str | None
+) -> None:
+    server.say(Scripted(200, [INFO]))
+    connection = Connection(server.url, **credentials)
+
+    with Client(connection) as client:
+        assert client.server_version() == "7.6.13"
+
+    assert server.asked[-1].headers.get("Authorization") == header
+    for secret in ("pä:ss", "abc.def"):
+        assert secret not in repr(connection)
+
+
+@needs_vectors
+@pytest.mark.parametrize("who", ["none", "wrong password", "bearer"])
+def test_refused_credentials_are_told_at_once_and_never_shown(server: ReplayServer, who: str) -> None:
+    requests = {"GET /info": Client.server_version, "POST /ksql": show_tables, "POST /query-stream": pull}
+    for request, ask in requests.items():
+        server.say_recorded(f"basic auth: {request}, credentials {who}")
+
+        with (
+            impatient(server.url, user="reader", password="s3cret-word", retry_s=60) as client,
+            pytest.raises(AuthenticationFailed, match="401") as raised,
+        ):
+            ask(client)
+
+        assert len(server.asked) == 1
+        assert "s3cret-word" not in raised.value.message + raised.value.hint
+        assert raised.value.exit_code == 1
+
+
+def show_tables(client: Client) -> Any:
+    return client.ksql("SHOW TABLES;")
+
+
+@pytest.mark.parametrize("url", ["localhost:8088", "ftp://host", "http://", "", "http://reader:s3cret@localhost:8088"])
+def test_an_address_that_cannot_be_used_is_refused_without_showing_secrets(url: str) -> None:
+    with pytest.raises(ActionNeeded) as raised:
+        Connection(url)
+
+    assert raised.value.hint
+    assert "s3cret" not in raised.value.message
+
+
+@needs_vectors
+@pytest.mark.parametrize("ask", [Client.server_version, show_tables, pull])
+def test_a_starting_server_is_waited_for(server: ReplayServer, ask: Any) -> None:
+    ready = {Client.server_version: INFO, show_tables: b"[]", pull: HEAD + b"]"}[ask]
+    starting = exchanges()["starting: GET /info"]["response"]
+    server.say(Scripted(503, [starting["body"].encode()]), STARTING, Scripted(200, [ready]))
+    waits: list[float] = []
+
+    with Client(Connection(server.url, retry_s=60), sleep=waits.append) as client:
+        ask(client)
+
+    assert len(waits) == 2
+    assert all(0 <= wait <= 5 for wait in waits)
+
+
+@needs_vectors
+def test_a_restarting_server_is_waited_for(server: ReplayServer) -> None:
+    server.say_recorded(*(f"starting, {number}: table pull" for number in (1, 2, 3, 4)))
+    waits: list[float] = []
+
+    with Client(Connection(server.url, retry_s=30), sleep=waits.append) as client:
+        rows = pull(client)
+
+    assert len(waits) == 3
+    assert len(rows) == 117
+
+
+@needs_vectors
+@pytest.mark.parametrize("name", [f"starting, {number}: table pull" for number in (1, 2, 3)])
+def test_a_server_that_keeps_refusing_is_given_up(server: ReplayServer, name: str) -> None:
+    server.say_recorded(name)
+
+    with impatient(server.url) as client, pytest.raises(ServerNotReady, match="refuses for now") as raised:
+        pull(client)
+
+    assert raised.value.exit_code == 75
+
+
+def test_a_statement_that_is_refused_for_good_is_not_repeated(server: ReplayServer) -> None:
+    server.say(Scripted(400, [b'{"@type":"statement_error","error_code":40001,"message":"X does not exist."}']))
+
+    with impatient(server.url, retry_s=60) as client, pytest.raises(StatementRefused, match=r"40001.*does not exist"):
+        pull(client)
+
+    assert len(server.asked) == 1
+
+
+def test_an_answer_that_broke_is_not_asked_for_again(server: ReplayServer) -> None:
+    server.say(Scripted(200, [HEAD], cut=True), READY)
+
+    with impatient(server.url, retry_s=60) as client, pytest.raises(AnswerIncomplete):
+        pull(client)
+
+    assert len(server.asked) == 1
+
+
+def test_a_refused_connection_is_told_without_waiting() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        waits: list[float] = []
+
+        with (
+            Client(Connection(url, retry_s=60), sleep=waits.append) as client,
+            pytest.raises(ServerUnreachable, match=f"{url} cannot be reached: Connection refused"),
+        ):
+            client.server_version()
+
+    assert waits == []
+
+
+def test_a_server_that_was_reached_before_is_waited_for_when_it_goes_away() -> None:
+    waits: list[float] = []
+    with replaying() as server:
+        server.say(Scripted(200, [INFO], chunked=False))  # which closes the connection
+        client = Client(Connection(server.url, retry_s=0.1), sleep=waits.append)
+        client.server_version()
+
+    with client, pytest.raises(ServerUnreachable, match="Connection refused"):
+        pull(client)
+
+    assert waits
+
+
+def test_a_server_that_does_not_answer_in_time_is_told(server: ReplayServer) -> None:
+    server.say(Scripted(200, [INFO], after_s=0.4))
+
+    with (
+        impatient(server.url, timeout_s=0.1) as client,
+        pytest.raises(ServerUnreachable, match=r"does not answer within 0\.1 s"),
+    ):
+        client.server_version()
+
+
+@pytest.mark.xfail(strict=True, reason="a query that waits for stall_s in vain is told with timeout_s")
+def test_a_query_that_does_not_start_in_time_tells_how_long_it_was_waited_for(server: ReplayServer) -> None:
+    server.say(Scripted(200, [HEAD], after_s=0.4))
+
+    with (
+        impatient(server.url, timeout_s=30, stall_s=0.1) as client,
+        pytest.raises(ServerUnreachable, match=r"does not answer within 0\.1 s"),
+    ):
+        pull(client)
+
+
+def test_a_wrong_authority_is_refused_and_the_right_one_taken(tmp_path: Path) -> None:
+    right, wrong = trustme.CA(), trustme.CA()
+    files = {"right": tmp_path / "right.pem", "wrong": tmp_path / "wrong.pem"}
+    right.cert_pem.write_to_path(files["right"])
+    wrong.cert_pem.write_to_path(files["wrong"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    right.issue_cert("127.0.0.1").configure_cert(context)
+
+    with replaying(context) as server:
+        server.say(READY)
+        for ca_file in ("", str(files["wrong"])):
+            with (
+                impatient(server.url, ca_file=ca_file, retry_s=60) as client,
+                pytest.raises(ActionNeeded, match=r"certificate .* is not trusted") as raised,
+            ):
+                pull(client)
+            assert "KSQLDB_CA_FILE" in raised.value.hint
+        assert server.asked == []  # neither statement nor credentials were shown to it
+        with impatient(server.url, ca_file=str(files["right"])) as client:
+            assert pull(client) == [(1,)]
+        with impatient(server.url, ca_file=str(tmp_path / "none.pem")) as client, pytest.raises(ActionNeeded):
+            pull(client)
+
+
+def test_a_query_asks_for_its_format_and_sends_its_properties(server: ReplayServer) -> None:
+    server.say(READY)
+
+    with (
+        impatient(server.url + "/") as client,
+        client.query("SELECT 1;", Framing.PLAIN_ARRAY, Ending.BRACKET, {"auto.offset.reset": "earliest"}) as answer,
+    ):
+        assert list(answer.rows())
+
+    (asked,) = server.asked
+    assert asked.path == "/query-stream"
+    assert asked.headers["Accept"] == "application/json"
+    assert asked.body == {"sql": "SELECT 1;", "properties": {"auto.offset.reset": "earliest"}}
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM X EMIT CHANGES;", "SELECT * FROM X;"])
+def test_a_push_that_is_left_early_is_closed_on_the_server(server: ReplayServer, sql: str) -> None:
+    server.say(READY)
+
+    with impatient(server.url) as client:
+        with client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET):
+            pass
+        with pytest.raises(PipelineError), client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET):
+            raise ActionNeeded("the reader failed")
+        left = [asked.body for asked in server.asked if asked.path == "/close-query"]
+        server.say(READY)
+        assert pull(client, sql) == [(1,)]
+
+    # Pulls are not known to /close-query, and a query that was read to its end is over.
+    assert left == ([{"queryId": "transient_X_1"}] * 2 if "EMIT" in sql else [])
+    assert [asked.path for asked in server.asked] == ["/query-stream"]
