@@ -15,15 +15,18 @@ from typing import Any
 
 import click
 
-from data_lake_config import load_settings
+from data_lake_config import Settings, load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Finding, expire, expired_files, roll_back, verify
+from pipeline.proof import compare_with_source, part_names
 
 _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
 
@@ -179,26 +182,40 @@ def history(feed: str, json_output: bool) -> None:
 
 @main.command("verify")
 @click.argument("feeds", nargs=-1)
+@click.option("--source", "with_source", is_flag=True, help="Also read the feeds at the server and compare the rows.")
 @click.option("--json", "json_output", is_flag=True)
 @cli.boundary
-def verify_command(feeds: tuple[str, ...], json_output: bool) -> None:
+def verify_command(feeds: tuple[str, ...], with_source: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
     root, store = _lake()
     chosen = store.select(feeds) if feeds else store.list()
     found = verify_feeds(root, chosen)
-    waiting = {feed.name for feed in chosen if not LakeTable(root, feed).exists}
+    states = {feed.name: "ok" if LakeTable(root, feed).exists else "not exported yet" for feed in chosen}
+    if with_source:
+        settings = load_settings()
+        with Client(settings.ksqldb_connection()) as client:
+            client.server_version()
+            for feed in chosen:
+                if states[feed.name] == "ok":
+                    states[feed.name] = _compare(client, LakeTable(root, feed), settings, found[feed.name])
     findings = [finding for group in found.values() for finding in group]
     if json_output:
-        cli.show_json(
-            {"schema_version": 1, "feeds": sorted(found), "findings": [vars(finding) for finding in findings]}
-        )
+        listed = [vars(finding) for finding in findings]
+        cli.show_json({"schema_version": 1, "feeds": sorted(found), "findings": listed})
     else:
         for name, group in found.items():
-            state = cli.plural(len(group), "problem") if group else "not exported yet" if name in waiting else "ok"
-            click.echo(f"{name}: {state}")
+            click.echo(f"{name}: {cli.plural(len(group), 'problem') if group else states[name]}")
             for finding in group:
                 click.echo(f"  {finding.what}: {finding.detail}")
     raise SystemExit(1 if findings else 0)
+
+
+def _compare(client: Client, table: LakeTable, settings: Settings, found: list[Finding]) -> str:
+    """Adds what differs from the server to `found`; returns what was compared."""
+    result = compare_with_source(client, table, Limits(settings.quiet_s, settings.stall_s))
+    found += result.findings(part_names(table))
+    old = f"; {result.beyond_retention:,} older rows are no longer there" if result.beyond_retention else ""
+    return f"ok, {cli.plural(result.row_count, 'row')} as on the server{old}"
 
 
 @main.command()

@@ -143,7 +143,10 @@ class Server:
 
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        body = await request.text()
+        try:
+            body = await request.text()
+        except ConnectionError:
+            return web.Response(status=400)  # the client is gone; nobody reads this
         self.requests.append(
             {"method": request.method, "path": request.path, "headers": dict(request.headers), "body": body}
         )

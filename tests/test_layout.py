@@ -12,6 +12,7 @@ from tests.support import ROOT
 ORDER = [
     "pipeline.errors",
     "pipeline.feeds",
+    "pipeline.content",
     "pipeline.cli",
     "pipeline.ksqldb.sqltypes",
     "pipeline.ksqldb.decode",
@@ -30,9 +31,11 @@ ORDER = [
     "pipeline.lake.upkeep",
     "pipeline.lake.catalog",
     "pipeline.export",
+    "pipeline.proof",
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.rows",
+    "pipeline.warehouse.ledger",
     "pipeline.warehouse.load",
     "pipeline.warehouse.sources",
 ]

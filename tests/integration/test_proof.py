@@ -1,0 +1,95 @@
+"""`verify --source` finds a single changed value, wherever it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from demo.definitions import build
+from demo.events import generate
+from ksqldb_emulator.testing import running
+from pipeline.content import ContentHash
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import checksum
+from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.writer import StagedFile
+from tests.support import add_default_feeds, feed_for, run_script
+
+NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
+
+
+def change_one_value(batch: pa.RecordBatch, rng: random.Random) -> pa.RecordBatch:
+    """The batch with one cell changed, of a column whose values can be told apart from NULL."""
+    while True:
+        column, row = rng.randrange(batch.num_columns), rng.randrange(batch.num_rows)
+        values = batch.column(column).to_pylist()
+        if values[row] is not None:
+            values[row] = None
+            arrays = [
+                *batch.columns[:column],
+                pa.array(values, batch.schema.types[column]),
+                *batch.columns[column + 1 :],
+            ]
+            return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def test_the_hash_finds_each_of_a_thousand_single_changed_values(lake_root: Path) -> None:
+    dataset = build(generate(60, dt.date(2026, 11, 20)))
+    add_default_feeds(lake_root)
+    with running(dataset) as emulator:
+        env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
+        assert run_script("export_to_data_lake.py", "--stream", "transaction_stream", env=env).returncode == 0
+    table = LakeTable(lake_root, FeedStore(lake_root).get("transaction_stream"))
+    (batch,) = pa.Table.from_batches(list(table.read_batches(table.files))).combine_chunks().to_batches()
+    rng, right = random.Random(1), digest(batch)
+
+    found = sum(digest(change_one_value(batch, rng)) != right for _ in range(1000))
+
+    assert found == 1000
+    assert digest(batch.take(pa.array(reversed(range(batch.num_rows))))) == right
+
+
+def digest(batch: pa.RecordBatch) -> str:
+    content = ContentHash()
+    content.add_batch(batch)
+    return content.hexdigest()
+
+
+def test_verify_compares_every_feed_with_the_server(lake_root: Path) -> None:
+    dataset = build(generate(200, dt.date(2026, 11, 20)))
+    add_default_feeds(lake_root)
+    with running(dataset) as emulator:
+        env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
+        assert run_script("export_to_data_lake.py", "--all", env=env).returncode == 0
+        same = run_script("metadata_utils.py", "verify", "--source", env=env)
+        stream, table = (
+            feed_for(dataset.source("TRANSACTION_FLATTENED")),
+            feed_for(dataset.source("PAYMENT_METHOD_TOTALS")),
+        )
+        for feed in (stream, table):
+            _rewrite_one_value(LakeTable(lake_root, feed))
+        changed = run_script("metadata_utils.py", "verify", "--source", env=env)
+
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert same.stdout.count("as on the server") == 8
+    assert changed.returncode == 1
+    assert changed.stdout.count("values differ from the server's") == 2
+    assert changed.stdout.count("as on the server") == 6
+
+
+def _rewrite_one_value(table: LakeTable) -> None:
+    """Replaces a file by one that differs in a single value, with a log entry that agrees with it."""
+    file = table.files[0]
+    rows = pq.read_table(table.folder / file.path, partitioning=None)
+    changed = pa.Table.from_batches([change_one_value(rows.combine_chunks().to_batches()[0], random.Random(2))])
+    staged = table.staging_folder("x") / "00000.staged"
+    staged.parent.mkdir(parents=True)
+    pq.write_table(changed, staged)
+    stats: Any = f'{{"numRecords": {changed.num_rows}}}'
+    new = StagedFile(staged, file.partition, changed.num_rows, staged.stat().st_size, checksum(staged), stats)
+    table.commit("20261120T000000Z-ffffffff", Change(adds=[new], removes=[file]), NOW)
