@@ -23,8 +23,6 @@ from pipeline.errors import PipelineError, TryLater, WrongUsage
 from pipeline.export import (
     Exported,
     Run,
-    export_day,
-    export_full,
     export_stream,
     export_table,
     preview,
@@ -38,6 +36,7 @@ from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import expire
+from pipeline.replace import export_day, export_full
 
 
 @dataclass(frozen=True)

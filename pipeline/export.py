@@ -1,4 +1,4 @@
-"""One feed from ksqlDB into the lake: a stream's new rows, one day of it, all of it, or a table's snapshot.
+"""One feed from ksqlDB into the lake: a stream's new rows, or a table's snapshot.
 
 Each function runs under the feed's lock, first removes what a killed run left behind, and commits rows and progress
 together. Killed at any point it leaves the last commit standing; the next run goes on from there.
@@ -15,25 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.errors import WrongUsage
 from pipeline.ksqldb.catalog import Source, SourceUnknown, find_source, lag, true_ends
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
 from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
-from pipeline.ksqldb.stream import Bookmark, StreamRead, Window, read_stream
+from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.table import Change, LakeTable
-from pipeline.lake.upkeep import rows_not_in
-from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
-
-_DAY = dt.timedelta(days=1)
-
-
-class DayNotReplaceable(ActionNeeded):
-    """The source no longer has rows that the lake has, so replacing them would lose them."""
+from pipeline.lake.writer import StagedFile, StagedWriter
 
 
 @dataclass(frozen=True)
@@ -103,16 +95,16 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
     source = source_of(client, table)
     marks = table.bookmarks()
     done = Exported()
-    read = read_stream(client, source, _bookmarks(marks), run.limits, accept_gap=run.accept_gap)
-    schema = _prepare(table, read.schema, read.columns, source.topic)
+    read = read_stream(client, source, bookmarks_of(marks), run.limits, accept_gap=run.accept_gap)
+    schema = prepare_table(table, read.schema, read.columns, source.topic)
     batches, ended = read.batches, False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
-        writer = _writer(table, schema, commit_id)
+        writer = stream_writer(table, schema, commit_id)
         new_marks: dict[int, tuple[int, int | None]] = {}
         stalled: PushStalled | None = None
         try:
-            ended = _fill(writer, batches, run.commit_rows, new_marks)
+            ended = fill_writer(writer, batches, run.commit_rows, new_marks)
         except PushStalled as error:
             stalled, ended = error, True
         except BaseException:
@@ -133,82 +125,6 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
     if read.replayed_rows:
         done.notes.append(f"{read.replayed_rows} rows came again and were dropped")
     done.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(read.gaps.items())]
-    return done
-
-
-def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Exported:
-    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
-
-    Raises DayNotReplaceable when the source has lost rows of that day.
-    """
-    source = source_of(client, table)
-    if not table.exists:
-        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
-    start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    window = Window()
-    if table.feed.partition_column == "rowtime":
-        window = Window(int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000))
-    read = read_stream(client, source, _bookmarks(table.bookmarks()), run.limits, window=window)
-    schema = _prepare(table, read.schema, read.columns, source.topic)
-    old = [file for file in table.files if file.partition == day.isoformat()]
-    writer = _writer(table, schema, run.id)
-    try:
-        for batch in read.batches:
-            dates = partition_dates([batch], table.feed.partition_column)[0]
-            writer.add(_fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False)), schema))
-        _refuse_part(read, table)
-        staged = writer.finish()
-        lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
-        if lost:
-            raise DayNotReplaceable(
-                f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
-                "nothing needs to be done: the lake has more than the source",
-            )
-    except BaseException:
-        writer.discard()
-        raise
-    done = Exported(outcome=read.outcome or "")
-    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
-    table.commit(run.id, Change(adds=staged, removes=old, note=note), run.now)
-    done.count(staged)
-    return done
-
-
-def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
-    """Reads the whole stream again and replaces, in one commit, every row that the source still has.
-
-    Rows that the source no longer has stay. Raises DayNotReplaceable when the read ends before the bookmark.
-    """
-    source = source_of(client, table)
-    read = read_stream(client, source, {}, run.limits)
-    schema = _prepare(table, read.schema, read.columns, source.topic)
-    old_marks, new_marks = table.bookmarks(), dict[int, tuple[int, int | None]]()
-    writer = _writer(table, schema, run.id)
-    kept = _writer(table, schema, f"{run.id}0001")
-    try:
-        _fill(writer, read.batches, None, new_marks)
-        _refuse_part(read, table)
-        behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
-        if behind:
-            raise DayNotReplaceable(
-                f"reading {source.name} again ended before the bookmark in partitions {behind}; nothing was replaced",
-                "run the same command again",
-            )
-        staged = writer.finish()
-        for batch in rows_not_in(table, table.files, staged):
-            kept.add(_fit(batch, schema))
-        staged = [*staged, *kept.finish()]
-    except BaseException:
-        writer.discard()
-        kept.discard()
-        raise
-    done = Exported(outcome=read.outcome or "")
-    note = {"kind": "full", "run": run.id, "rows": writer.row_count, "kept_rows": kept.row_count}
-    change = Change(staged, table.files, old_marks | new_marks, source.partitions, note=note)
-    table.commit(run.id, change, run.now)
-    done.count(staged)
-    if kept.row_count:
-        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
     return done
 
 
@@ -238,7 +154,7 @@ def export_table(client: Client, table: LakeTable, run: Run, version: int | None
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
-    _prepare(table, snapshot.schema, snapshot.columns, topic="")
+    prepare_table(table, snapshot.schema, snapshot.columns, topic="")
     done = Exported(version=number, lag=behind)
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
     replaced = versions.get(number, [])
@@ -279,11 +195,11 @@ def _version_number(table: LakeTable, wanted: int | None) -> int:
     return wanted
 
 
-def _bookmarks(marks: Mapping[int, tuple[int, int | None]]) -> dict[int, Bookmark]:
+def bookmarks_of(marks: Mapping[int, tuple[int, int | None]]) -> dict[int, Bookmark]:
     return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
 
-def _prepare(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str) -> pa.Schema:
+def prepare_table(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str) -> pa.Schema:
     """Makes the table, or lets it check the schema; returns the table's own."""
     told = pa.schema(
         [
@@ -304,16 +220,16 @@ def _prepare(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...
     return table.schema
 
 
-def _writer(table: LakeTable, schema: pa.Schema, name: str) -> StagedWriter:
+def stream_writer(table: LakeTable, schema: pa.Schema, name: str) -> StagedWriter:
     folder: Path = table.staging_folder(name)
     return StagedWriter(folder, schema.remove_metadata(), date_column=table.feed.partition_column)
 
 
-def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def fit_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return batch.select(schema.names).cast(schema.remove_metadata()) if batch.schema.names != schema.names else batch
 
 
-def _fill(
+def fill_writer(
     writer: StagedWriter,
     batches: Iterator[pa.RecordBatch],
     limit: int | None,
@@ -335,14 +251,6 @@ def _move_marks(marks: dict[int, tuple[int, int | None]], batch: pa.RecordBatch)
         # Within a partition rows come in the order of their offsets, so the last row has the highest.
         last = int((partitions == partition).nonzero()[0][-1])
         marks[partition] = (int(offsets[last]) + 1, int(rowtimes[last]))
-
-
-def _refuse_part(read: StreamRead, table: LakeTable) -> None:
-    if read.outcome == "time limit":
-        raise PushStalled(
-            f"{table.feed.name} was not read to its end in the time given; nothing was replaced",
-            "run it with a higher --max-runtime",
-        )
 
 
 def _stream_note(

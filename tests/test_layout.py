@@ -17,6 +17,7 @@ ORDER = [
     "pipeline.ksqldb.sqltypes",
     "pipeline.ksqldb.decode",
     "pipeline.ksqldb.framing",
+    "pipeline.ksqldb.refusals",
     "pipeline.ksqldb.client",
     "pipeline.ksqldb.catalog",
     "pipeline.ksqldb.projection",
@@ -31,6 +32,7 @@ ORDER = [
     "pipeline.lake.upkeep",
     "pipeline.lake.catalog",
     "pipeline.export",
+    "pipeline.replace",
     "pipeline.proof",
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
@@ -40,7 +42,7 @@ ORDER = [
     "pipeline.warehouse.sources",
 ]
 ROOMS = {
-    "requests": {"pipeline.ksqldb.client"},
+    "requests": {"pipeline.ksqldb.client", "pipeline.ksqldb.refusals"},
     "urllib3": {"pipeline.ksqldb.client"},
     "deltalake": {"pipeline.lake.delta", "pipeline.lake.table"},
     "filelock": {"pipeline.lake.storage"},

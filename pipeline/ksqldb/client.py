@@ -11,7 +11,6 @@ import base64
 import contextlib
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,43 +21,23 @@ import requests
 import tenacity
 import urllib3
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, AnswerParser, Ending, Framing, Header, Rows
+from pipeline.ksqldb.refusals import (
+    ServerNotReady,
+    ServerNotSupported,
+    ServerUnreachable,
+    StatementRefused,
+    reason,
+    refusal,
+    unreachable,
+)
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
 _READ_BYTES = 64 * 1024
 _ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
 _T = TypeVar("_T")
-_PASSING_REFUSALS = (
-    "Cannot determine which host contains the required partitions",
-    "Unable to execute pull query",
-    "failed to find valid host",
-    "Exhausted standby hosts",
-    "concurrency limit for pull queries",
-    "bandwidth rate limit for pull queries",
-    "number of active, push queries to exceed the configured limit",
-)
-
-
-class ServerUnreachable(TryLater):
-    """No connection, or the connection broke before an answer."""
-
-
-class ServerNotReady(TryLater):
-    """The server answers, but refuses for now: starting, restarting, or at a limit."""
-
-
-class AuthenticationFailed(ActionNeeded):
-    """The server wants other credentials."""
-
-
-class StatementRefused(ActionNeeded):
-    """The server refuses the statement; repeating it will not help."""
-
-
-class ServerNotSupported(ActionNeeded):
-    """The server is older than what this client can read without loss, or is no ksqlDB server."""
 
 
 @dataclass(frozen=True)
@@ -199,53 +178,8 @@ class Client:
                 return response
             text = response.text
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise self._unreachable(error) from error
-        raise self._refusal(response.status_code, text)
-
-    def _unreachable(self, error: Exception) -> PipelineError:
-        if isinstance(error, requests.exceptions.SSLError):
-            return ActionNeeded(
-                f"the TLS certificate of {self._url} is not trusted: {_reason(error)}",
-                "set KSQLDB_CA_FILE to the CA that signed it",
-            )
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-            return ActionNeeded(f"a TLS file cannot be used: {error}", "check KSQLDB_CA_FILE and KSQLDB_CLIENT_CERT")
-        if isinstance(error, requests.exceptions.Timeout):
-            return ServerUnreachable(
-                f"ksqlDB at {self._url} does not answer within {self.connection.timeout_s:g} s",
-                "check that the server is up and not overloaded, then run the same command again",
-            )
-        return ServerUnreachable(
-            f"ksqlDB at {self._url} cannot be reached: {_reason(error)}",
-            "check KSQLDB_URL and that the server is up, then run the same command again",
-        )
-
-    def _refusal(self, status: int, text: str) -> PipelineError:
-        """The typed error for an answer other than 200, by status, error code and the few texts that mean 'wait'."""
-        try:
-            body = json.loads(text)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or "message" not in body:
-            return ServerNotSupported(
-                f"{self._url} answers with status {status} and no ksqlDB error",
-                "check KSQLDB_URL, and proxies between here and the server",
-            )
-        message = str(body["message"]).strip()
-        if status in (401, 403):
-            return AuthenticationFailed(
-                f"ksqlDB at {self._url} refuses these credentials (status {status}: {message})",
-                "check KSQLDB_USER and KSQLDB_PASSWORD (or KSQLDB_TOKEN) and the user's rights",
-            )
-        if status in (429, 503) or any(text in message for text in _PASSING_REFUSALS):
-            return ServerNotReady(
-                f"ksqlDB at {self._url} refuses for now (status {status}): {message}",
-                "run the same command again in a minute",
-            )
-        return StatementRefused(
-            f"ksqlDB refuses the request (status {status}, error {body.get('error_code')}): {message}",
-            "check the feed's source and the server's log",
-        )
+            raise unreachable(error, self._url, self.connection.timeout_s) from error
+        raise refusal(response.status_code, text, self._url)
 
     def _json(self, response: requests.Response) -> Any:
         try:
@@ -320,7 +254,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
             if self._hung_up:
                 return None
             raise AnswerIncomplete(
-                f"the connection broke after {self._parser.row_count} rows: {_reason(error)}",
+                f"the connection broke after {self._parser.row_count} rows: {reason(error)}",
                 "nothing was kept of the broken answer; run the same command again",
             ) from error
         self.byte_count += len(piece or b"")
@@ -350,17 +284,3 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words: libraries wrap a refused connection four deep."""
-    seen: BaseException = error
-    while True:
-        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException) or inner is seen:
-            break
-        seen = inner
-    if isinstance(seen, socket.gaierror):
-        return "the host name cannot be resolved"
-    text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
-    return str(text).rstrip(".")

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
 from pipeline.ksqldb.catalog import Offsets, Source
-from pipeline.ksqldb.client import Answer, Client, StatementRefused
+from pipeline.ksqldb.client import Answer, Client
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
+from pipeline.ksqldb.refusals import StatementRefused
 
 Outcome = Literal["exact", "quiet", "time limit"]
 Position = tuple[int, int]  # fetched, committed

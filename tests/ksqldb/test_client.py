@@ -14,16 +14,15 @@ import pytest
 import trustme
 
 from pipeline.errors import ActionNeeded, PipelineError
-from pipeline.ksqldb.client import (
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
+from pipeline.ksqldb.refusals import (
     AuthenticationFailed,
-    Client,
-    Connection,
     ServerNotReady,
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
 )
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, needs_vectors
 

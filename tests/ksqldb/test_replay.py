@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.ksqldb.client import Client, Connection, StatementRefused
+from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.decode import ValueNotRepresentable, to_array
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
+from pipeline.ksqldb.refusals import StatementRefused
 from pipeline.ksqldb.sqltypes import Column, SqlType, parse_schema
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, load_lines, needs_vectors

@@ -1,0 +1,119 @@
+"""Rows that the lake has already, read from ksqlDB again: one day of a stream, or all of it.
+
+Each replacement is one commit, and only rows that were read again are replaced: what the source has lost stays.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.export import (
+    Exported,
+    Run,
+    bookmarks_of,
+    fill_writer,
+    fit_batch,
+    prepare_table,
+    source_of,
+    stream_writer,
+)
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.push import PushStalled
+from pipeline.ksqldb.stream import StreamRead, Window, read_stream
+from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.upkeep import rows_not_in
+from pipeline.lake.writer import partition_dates
+
+_DAY = dt.timedelta(days=1)
+
+
+class DayNotReplaceable(ActionNeeded):
+    """The source no longer has rows that the lake has, so replacing them would lose them."""
+
+
+def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Exported:
+    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
+
+    Raises DayNotReplaceable when the source has lost rows of that day.
+    """
+    source = source_of(client, table)
+    if not table.exists:
+        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
+    start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    window = Window()
+    if table.feed.partition_column == "rowtime":
+        window = Window(int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000))
+    read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, window=window)
+    schema = prepare_table(table, read.schema, read.columns, source.topic)
+    old = [file for file in table.files if file.partition == day.isoformat()]
+    writer = stream_writer(table, schema, run.id)
+    try:
+        for batch in read.batches:
+            dates = partition_dates([batch], table.feed.partition_column)[0]
+            writer.add(fit_batch(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False)), schema))
+        _refuse_part(read, table)
+        staged = writer.finish()
+        lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
+        if lost:
+            raise DayNotReplaceable(
+                f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
+                "nothing needs to be done: the lake has more than the source",
+            )
+    except BaseException:
+        writer.discard()
+        raise
+    done = Exported(outcome=read.outcome or "")
+    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
+    table.commit(run.id, Change(adds=staged, removes=old, note=note), run.now)
+    done.count(staged)
+    return done
+
+
+def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
+    """Reads the whole stream again and replaces, in one commit, every row that the source still has.
+
+    Rows that the source no longer has stay. Raises DayNotReplaceable when the read ends before the bookmark.
+    """
+    source = source_of(client, table)
+    read = read_stream(client, source, {}, run.limits)
+    schema = prepare_table(table, read.schema, read.columns, source.topic)
+    old_marks, new_marks = table.bookmarks(), dict[int, tuple[int, int | None]]()
+    writer = stream_writer(table, schema, run.id)
+    kept = stream_writer(table, schema, f"{run.id}0001")
+    try:
+        fill_writer(writer, read.batches, None, new_marks)
+        _refuse_part(read, table)
+        behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
+        if behind:
+            raise DayNotReplaceable(
+                f"reading {source.name} again ended before the bookmark in partitions {behind}; nothing was replaced",
+                "run the same command again",
+            )
+        staged = writer.finish()
+        for batch in rows_not_in(table, table.files, staged):
+            kept.add(fit_batch(batch, schema))
+        staged = [*staged, *kept.finish()]
+    except BaseException:
+        writer.discard()
+        kept.discard()
+        raise
+    done = Exported(outcome=read.outcome or "")
+    note = {"kind": "full", "run": run.id, "rows": writer.row_count, "kept_rows": kept.row_count}
+    change = Change(staged, table.files, old_marks | new_marks, source.partitions, note=note)
+    table.commit(run.id, change, run.now)
+    done.count(staged)
+    if kept.row_count:
+        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
+    return done
+
+
+def _refuse_part(read: StreamRead, table: LakeTable) -> None:
+    if read.outcome == "time limit":
+        raise PushStalled(
+            f"{table.feed.name} was not read to its end in the time given; nothing was replaced",
+            "run it with a higher --max-runtime",
+        )
