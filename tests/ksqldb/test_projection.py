@@ -1,0 +1,216 @@
+"""What is asked for, so that every value arrives exactly, and how the answer becomes the lake's columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.ksqldb.catalog import Source, SourceNotReadable
+from pipeline.ksqldb.framing import AnswerMalformed, Header
+from pipeline.ksqldb.projection import ColumnNamesCollide, RowReader, lake_name, project
+from pipeline.ksqldb.sqltypes import Column, TypeNotSupported, described_type, parse_schema, parse_type
+from tests.vectors import exchanges, needs_vectors
+
+LONG = Decimal("12345678901234567890.1234567891")
+ROUGH = Decimal("1.2345678901234567E19")  # what the server makes of it inside a STRUCT
+
+
+def source(*columns: tuple[str, str] | tuple[str, str, str], window: str | None = None) -> Source:
+    typed = tuple(Column(name, parse_type(type_), *role) for name, type_, *role in columns)
+    return Source("S", "stream", typed, window, "s", 1, False, ())
+
+
+def reader_of(of: Source, *types: str) -> RowReader:
+    """The reader for an answer whose columns have these types."""
+    projection = project(of, positions=False)
+    names = [part.alias for plan in projection.plans for part in plan.parts]
+    columns = (Column(name, parse_type(type_)) for name, type_ in zip(names, types, strict=True))
+    return projection.reader(Header("q", tuple(columns)))
+
+
+@pytest.mark.parametrize(
+    ("type_", "asked"),
+    [
+        ("BIGINT", "`C`"),
+        ("DATE", "`C`"),
+        ("DECIMAL(38, 10)", "`C`"),
+        ("ARRAY<DECIMAL(38, 10)>", "`C`"),
+        ("TIMESTAMP", "UNIX_TIMESTAMP(`C`) AS `X0_0`"),
+        ("TIME", "STRUCT(V := `C`) AS `X0_0`"),
+        ("ARRAY<TIMESTAMP>", "STRUCT(V := `C`) AS `X0_0`"),
+        ("MAP<STRING, ARRAY<TIME>>", "STRUCT(V := `C`) AS `X0_0`"),
+        ("STRUCT<`T` TIME, `TS` TIMESTAMP>", "`C`"),
+        ("STRUCT<`D` DECIMAL(15, 2)>", "`C`"),
+        ("STRUCT<`D` DECIMAL(16, 2)>", "`C`, `C`->`D` AS `X0_1`"),
+        ("STRUCT<`a b` ARRAY<DECIMAL(16, 2)>>", "`C`, `C`->`a b` AS `X0_1`"),
+        ("STRUCT<`N` STRUCT<`E` DECIMAL(20, 5), `F` DECIMAL(21, 5)>, `D` DECIMAL(30, 1)>",
+         "`C`, `C`->`N`->`E` AS `X0_1`, `C`->`N`->`F` AS `X0_2`, `C`->`D` AS `X0_3`"),
+        ("ARRAY<STRUCT<`D` DECIMAL(30, 10)>>", "`C`, TRANSFORM(`C`, x1 => x1->`D`) AS `X0_1`"),
+        ("MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>",
+         "`C`, TRANSFORM(`C`, (k1, v1) => k1, (k1, v1) => v1->`D`) AS `X0_1`"),
+        ("STRUCT<`A` ARRAY<MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>>>",
+         "`C`, TRANSFORM(`C`->`A`, x1 => TRANSFORM(x1, (k2, v2) => k2, (k2, v2) => v2->`D`)) AS `X0_1`"),
+    ],
+)  # fmt: skip
+def test_each_type_is_asked_for_in_the_form_that_loses_nothing(type_: str, asked: str) -> None:
+    assert project(source(("C", type_)), positions=False).select_list == asked
+
+
+def test_an_alias_never_takes_the_name_of_a_column() -> None:
+    of = source(("X0_0", "STRING"), ("X1_0", "STRING"), ("x2_0", "STRING"), ("T", "TIME"), ("X3_0", "TIME"))
+
+    sql = project(of, positions=False).select_list
+
+    assert sql == "`X0_0`, `X1_0`, `x2_0`, STRUCT(V := `T`) AS `X3_0_`, STRUCT(V := `X3_0`) AS `X4_0`"
+
+
+def test_positions_come_first_and_a_windows_bounds_after_the_keys() -> None:
+    of = source(("K", "STRING", "KEY"), ("N", "BIGINT"), window="TUMBLING")
+
+    assert project(of, positions=True).select_list == (
+        "`ROWTIME`, `ROWPARTITION`, `ROWOFFSET`, `K`, `WINDOWSTART`, `WINDOWEND`, `N`"
+    )
+    told = project(of, positions=False).describe().columns
+    assert [(column.name, column.source.role) for column in told] == [
+        ("k", "KEY"), ("windowstart", "KEY"), ("windowend", "KEY"), ("n", "VALUE"),
+    ]  # fmt: skip
+
+
+@needs_vectors
+def test_long_decimals_out_of_structs_arrays_and_maps_are_put_back() -> None:
+    told = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
+    columns = tuple(Column(entry["name"], described_type(entry["schema"])) for entry in told["fields"])
+    projection = project(Source("DEEP", "stream", columns, None, "deep", 1, False, ()), positions=False)
+    recorded = exchanges()["exact decimals and times out of nested values"]["response"]["body"]
+    header, *rest = json.loads(recorded, parse_float=Decimal)
+    # The recorded question is ours under other aliases, with one column more: the fifth, TS.
+    types = [column.type for column in parse_schema(header["header"]["schema"]) if column.name != "TS"]
+    rows = [tuple(row[:4] + row[5:]) for row in (element["row"]["columns"] for element in rest[:-1])]
+    names = [part.alias for plan in projection.plans for part in plan.parts]
+    reader = projection.reader(Header("q", tuple(map(Column, names, types))))
+
+    batch = reader.batch(rows)
+
+    batch.validate(full=True)
+    assert batch.to_pylist() == [
+        {
+            "k": 1,
+            "st": {"d": LONG, "n": {"e": Decimal("123456789012345.12345"), "ts": julian_start()}},
+            "a": [{"d": LONG}, None, {"d": None}],
+            "m": [("x", {"d": LONG})],
+            "mm": [("y", LONG)],
+        },
+        {"k": 2, "st": None, "a": None, "m": None, "mm": None},
+    ]
+
+
+def julian_start() -> dt.datetime:
+    return dt.datetime(1582, 10, 14, 23, 59, 59, 999000, tzinfo=dt.UTC)
+
+
+def test_nulls_at_every_level_stay_where_they_are() -> None:
+    of = source(("C", "STRUCT<`A` ARRAY<MAP<STRING, STRUCT<`D` DECIMAL(30, 10), `I` INTEGER>>>>"))
+    reader = reader_of(of, str(of.columns[0].type), "ARRAY<MAP<STRING, DECIMAL(30, 10)>>")
+    rows: list[tuple[Any, Any]] = [
+        (None, None),
+        ({"A": None}, None),
+        ({"A": []}, []),
+        ({"A": [None, {}]}, [None, {}]),
+        ({"A": [{"x": None, "y": {"D": None, "I": 1}}]}, [{"x": None, "y": None}]),
+        ({"A": [{"x": {"D": ROUGH, "I": None}}, {"x": {"D": -ROUGH, "I": 2}}]}, [{"x": LONG}, {"x": -LONG}]),
+    ]
+
+    values = reader.batch(rows).column("c").to_pylist()
+
+    assert values == [
+        None,
+        {"a": None},
+        {"a": []},
+        {"a": [None, []]},
+        {"a": [[("x", None), ("y", {"d": None, "i": 1})]]},
+        {"a": [[("x", {"d": LONG, "i": None})], [("x", {"d": -LONG, "i": 2})]]},
+    ]
+
+
+def test_wrapped_times_are_taken_out_again() -> None:
+    of = source(("T", "TIME"), ("TS", "TIMESTAMP"), ("A", "ARRAY<TIMESTAMP>"))
+    reader = reader_of(of, "STRUCT<`V` TIME>", "BIGINT", "STRUCT<`V` ARRAY<TIMESTAMP>>")
+
+    batch = reader.batch([({"V": 36930123}, -12219292800001, {"V": [0, None]}), ({"V": None}, None, None)])
+
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    assert batch.schema.types == [pa.string(), pa.timestamp("us", "UTC"), pa.list_(pa.timestamp("us", "UTC"))]
+    assert batch.to_pylist() == [
+        {"t": "10:15:30.123", "ts": julian_start(), "a": [epoch, None]},
+        {"t": None, "ts": None, "a": None},
+    ]
+
+
+def test_the_key_type_of_a_map_is_the_headers() -> None:
+    reader = reader_of(source(("M", "MAP<STRING, INTEGER>")), "MAP<INTEGER, INTEGER>")
+
+    assert reader.batch([({"7": 1},)]).to_pylist() == [{"m": [(7, 1)]}]
+    assert str(reader.columns[0].source.type) == "MAP<INTEGER, INTEGER>"
+
+
+def test_long_decimals_behind_map_keys_that_are_no_text_are_refused() -> None:
+    of = source(("C", "STRUCT<`M` MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>>"))
+    reader = reader_of(of, "STRUCT<`M` MAP<INTEGER, STRUCT<`D` DECIMAL(30, 10)>>>", "MAP<INTEGER, DECIMAL(30, 10)>")
+
+    with pytest.raises(TypeNotSupported, match="keys are not STRING"):
+        reader.batch([({"M": [(1, {"D": ROUGH})]}, {"1": LONG})])
+
+
+@pytest.mark.parametrize("names", [["A"], ["A", "B", "C"], ["B", "A"], ["a", "B"]])
+def test_an_answer_with_other_columns_than_asked_for_is_refused(names: list[str]) -> None:
+    projection = project(source(("A", "STRING"), ("B", "STRING")), positions=False)
+
+    with pytest.raises(AnswerMalformed, match="were asked for"):
+        projection.reader(Header("q", tuple(Column(name, parse_type("STRING")) for name in names)))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("AMOUNT_2", "amount_2"), ("Amount", "Amount"), ("größe", "größe"), ("ÄRA", "ära"), ("1", "1")]
+)
+def test_names_in_capitals_become_small_and_others_keep_their_spelling(name: str, wanted: str) -> None:
+    assert lake_name(name) == wanted
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["A", "a"], ["Ab", "AB"], ["DATE"], ["Date"], ["version"], ["ROWTIME"], ["RowOffset"], ["rowpartition"]],
+)
+def test_names_that_differ_in_case_only_or_are_the_lakes_own_are_refused(names: list[str]) -> None:
+    with pytest.raises(ColumnNamesCollide) as raised:
+        project(source(*((name, "STRING") for name in names)), positions=False)
+
+    assert repr(names[-1]) in raised.value.message
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "type_", ["STRUCT<`A` INTEGER, `a` INTEGER>", "ARRAY<MAP<STRING, STRUCT<`Ab` DATE, `AB` DATE>>>"]
+)
+def test_fields_that_differ_in_case_only_are_refused(type_: str) -> None:
+    with pytest.raises(ColumnNamesCollide, match="differ only in case"):
+        project(source(("C", type_)), positions=False).describe()
+
+
+def test_a_column_whose_name_cannot_be_quoted_is_refused() -> None:
+    with pytest.raises(SourceNotReadable):
+        project(source(("a`b", "STRING")), positions=False)
+
+
+def test_what_describe_tells_is_enough_when_there_is_no_answer_to_read() -> None:
+    of = source(("T", "TIME"), ("TS", "TIMESTAMP"), ("S", "STRUCT<`D` DECIMAL(30, 10)>"), ("aB", "ARRAY<TIME>"))
+    answered = reader_of(
+        of, "STRUCT<`V` TIME>", "BIGINT", "STRUCT<`D` DECIMAL(30, 10)>", "DECIMAL(30, 10)", "STRUCT<`V` ARRAY<TIME>>"
+    )
+
+    assert project(of, positions=False).describe().schema == answered.schema
+    assert answered.schema.names == ["t", "ts", "s", "aB"]
