@@ -26,9 +26,19 @@ from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import lake_folder
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.load import Loaded, TableSnapshot, load_star, previous_row_counts
+from pipeline.warehouse.ledger import (
+    SnapshotEntry,
+    expire,
+    expired_snapshots,
+    list_snapshots,
+    previous_row_counts,
+    roll_back,
+)
+from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
 from pipeline.warehouse.schema import init_schema
-from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_snapshots, mapping_of
+from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
+
+_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
 
 
 def sync(
@@ -86,6 +96,7 @@ def as_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
                 "rejected": len(fact.rejects),
                 "new_dimension_members": fact.new_members,
                 "lake_version": fact.lake_version,
+                "shown": fact.is_newest,
             }
             for fact in loaded.facts
         ],
@@ -112,9 +123,19 @@ def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
         lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
     else:
         lines.append(f"Loaded as snapshot {loaded.version}.")
+        if older := [fact.fact for fact in loaded.facts if not fact.is_newest]:
+            lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
     if not loaded.unchanged and any(fact.rejects for fact in loaded.facts):
         lines.append("Some rows did not fit; they are kept in etl_rejects with the reason.")
     return lines
+
+
+def _entry_json(entry: SnapshotEntry) -> dict[str, Any]:
+    return vars(entry) | {"taken_at": _rfc3339(entry.taken_at), "loaded_at": _rfc3339(entry.loaded_at)}
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _server(settings: Settings, given: dict[str, Any]) -> Server:
@@ -124,7 +145,7 @@ def _server(settings: Settings, given: dict[str, Any]) -> Server:
     return dataclasses.replace(settings.mysql_server(), **wanted)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--mysql-host", "host", help="Default: MYSQL_HOST; the same for the other options.")
 @click.option("--mysql-port", "port", type=click.IntRange(1, 65535))
 @click.option("--mysql-socket", "socket", help="Unix socket, instead of host and port.")
@@ -142,14 +163,19 @@ def _server(settings: Settings, given: dict[str, Any]) -> Server:
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
 @click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
 @click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
+@click.option("--all-versions", is_flag=True, help="With --source lake: every version that the lake retains, in order.")
 @click.option("--init-schema", is_flag=True, help="Create database, tables and views that are missing first.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything; load nothing.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
 @cli.boundary
 def main(
+    context: click.Context,
+    /,
     tables: tuple[str, ...],
     source: str,
     lake_version: int | None,
+    all_versions: bool,
     init_schema: bool,
     dry_run: bool,
     json_output: bool,
@@ -159,23 +185,90 @@ def main(
 
     Exit codes: 0 done, 1 a person must act (also when rows were rejected), 2 wrong usage, 75 try again later.
     """
-    if lake_version is not None and source != "lake":
-        raise WrongUsage("--lake-version goes with --source lake", "add --source lake")
     settings, now = load_settings(), cli.utc_now()
     root, server = lake_folder(settings.lake_root), _server(settings, given)
+    context.obj = server
+    if context.invoked_subcommand is not None:
+        return
+    if (lake_version is not None or all_versions) and source != "lake":
+        raise WrongUsage("--lake-version and --all-versions go with --source lake", "add --source lake")
+    if lake_version is not None and all_versions:
+        raise WrongUsage("--lake-version and --all-versions exclude each other", "give one of them")
     if not dry_run:
         cli.write_log_to(root / "logs", "sync_to_mysql")
     if init_schema and not dry_run:
         cli.tell(f"schema of {server.database}: {', '.join(apply_schema(server))}")
     feeds = choose_feeds(FeedStore(root), tables)
-    with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:
-        loaded = sync(server, snapshots, source, now, dry_run)
-    if json_output:
-        cli.show_json(as_json(loaded, dry_run))
+    loads: list[Loaded] = []
+    if all_versions:
+        for version, snapshots in lake_history(root, feeds):
+            cli.tell(f"version {version} of {', '.join(snapshot.feed for snapshot in snapshots)}")
+            loads.append(sync(server, snapshots, source, now, dry_run))
     else:
-        click.echo("\n".join(report_lines(loaded, dry_run)))
-    rejected = not loaded.unchanged and any(fact.rejects for fact in loaded.facts)
-    raise SystemExit(1 if rejected else 0)
+        with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:
+            loads.append(sync(server, snapshots, source, now, dry_run))
+    if json_output and all_versions:
+        cli.show_json({"schema_version": 1, "loads": [as_json(loaded, dry_run) for loaded in loads]})
+    elif json_output:
+        cli.show_json(as_json(loads[0], dry_run))
+    else:
+        click.echo("\n".join(line for loaded in loads for line in report_lines(loaded, dry_run)))
+    raise SystemExit(1 if any(fact.rejects for loaded in loads if not loaded.unchanged for fact in loaded.facts) else 0)
+
+
+@main.command("history")
+@click.option("--json", "json_output", is_flag=True)
+@click.pass_obj
+@cli.boundary
+def history_command(server: Server, json_output: bool) -> None:
+    """List the snapshots, newest data first, and which facts' views show them."""
+    with Connection(server) as connection:
+        entries = list_snapshots(connection)
+    if json_output:
+        cli.show_json({"schema_version": 1, "snapshots": [_entry_json(entry) for entry in entries]})
+        return
+    rows = [
+        [str(e.version), f"{e.taken_at:%Y-%m-%d %H:%M}", e.source, e.status, f"{e.row_count:,}",
+         f"{e.rejected_count:,}", ", ".join(e.shown)]
+        for e in entries
+    ]  # fmt: skip
+    click.echo(cli.as_table(rows, _HISTORY_HEAD, right={0, 4, 5}))
+
+
+@main.command("rollback")
+@click.option("--to-snapshot", type=click.IntRange(1), required=True)
+@click.pass_obj
+@cli.boundary
+def rollback_command(server: Server, to_snapshot: int) -> None:
+    """Let the current_* views show another snapshot; the next load of newer data moves them on."""
+    with Connection(server) as connection:
+        moves = roll_back(connection, to_snapshot, cli.utc_now())
+    for move in moves:
+        click.echo(f"{move.fact}: snapshot {move.before or 'none'} -> {move.after}")
+    if not moves:
+        click.echo(f"The views show snapshot {to_snapshot} already; nothing was changed.")
+
+
+@main.command("expire")
+@click.option("--keep-snapshots", type=click.IntRange(1), help="Keep the newest N.")
+@click.option("--keep-days", type=click.IntRange(1), help="Keep those of the last N days.")
+@click.option("--dry-run", is_flag=True, help="Say what would go.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@click.pass_obj
+@cli.boundary
+def expire_command(server: Server, keep_snapshots: int | None, keep_days: int | None, dry_run: bool, yes: bool) -> None:
+    """Delete snapshots that neither rule keeps and no view shows."""
+    now = cli.utc_now()
+    with Connection(server) as connection:
+        going = expired_snapshots(list_snapshots(connection), keep_snapshots, keep_days, now)
+        click.echo(f"snapshots to delete: {', '.join(map(str, going)) or 'none'}")
+        if dry_run or not going:
+            click.echo("Nothing was changed.")
+            return
+        if not yes:
+            raise WrongUsage("deleting snapshots cannot be undone", "add --yes to do it, or --dry-run to look")
+        gone = expire(connection, keep_snapshots, keep_days, now)
+    click.echo(f"{cli.plural(len(gone), 'snapshot')} deleted")
 
 
 def apply_schema(server: Server, folder: Path = PROJECT_ROOT / "sql") -> list[str]:

@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS etl_snapshots (
   taken_at DATETIME(3) NOT NULL COMMENT 'UTC',
   loaded_at DATETIME(3) NOT NULL COMMENT 'UTC',
   source VARCHAR(16) NOT NULL COMMENT 'ksqldb or lake',
-  status VARCHAR(16) NOT NULL COMMENT 'complete: the row is written in the transaction of its facts',
+  status VARCHAR(16) NOT NULL COMMENT 'complete, or expiring: being deleted',
   PRIMARY KEY (snapshot_version)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
   COMMENT = 'Grain: a snapshot.';
@@ -40,6 +40,16 @@ CREATE TABLE IF NOT EXISTS etl_current (
     REFERENCES etl_snapshots (snapshot_version) ON DELETE CASCADE
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
   COMMENT = 'Grain: a fact table. The snapshot that its current_* view shows.';
+
+CREATE TABLE IF NOT EXISTS etl_rollbacks (
+  rollback_id BIGINT NOT NULL AUTO_INCREMENT,
+  done_at DATETIME(3) NOT NULL COMMENT 'UTC',
+  fact_table VARCHAR(64) NOT NULL,
+  from_version INT NULL,
+  to_version INT NOT NULL,
+  PRIMARY KEY (rollback_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'Grain: a view that a person moved to another snapshot. Outlives the snapshots.';
 
 CREATE TABLE IF NOT EXISTS etl_rejects (
   reject_id BIGINT NOT NULL AUTO_INCREMENT,

@@ -93,9 +93,9 @@ ORDER BY total_eur DESC;
 
 -- How did the totals grow from each snapshot to the next?
 SELECT t.snapshot_version, t.snapshot_date, t.transactions,
-  t.transactions - LAG(t.transactions) OVER (ORDER BY t.snapshot_version) AS new_transactions,
+  t.transactions - LAG(t.transactions) OVER (ORDER BY t.snapshot_date, t.snapshot_version) AS new_transactions,
   t.total_amount,
-  t.total_amount - LAG(t.total_amount) OVER (ORDER BY t.snapshot_version) AS new_amount
+  t.total_amount - LAG(t.total_amount) OVER (ORDER BY t.snapshot_date, t.snapshot_version) AS new_amount
 FROM (
   SELECT f.snapshot_version, f.snapshot_date,
     SUM(f.transaction_count) AS transactions,
@@ -103,7 +103,7 @@ FROM (
   FROM fact_payment_method_totals AS f
   GROUP BY f.snapshot_version, f.snapshot_date
 ) AS t
-ORDER BY t.snapshot_version;
+ORDER BY t.snapshot_date, t.snapshot_version;
 
 -- Integrity: does the ledger agree with the facts? Every difference must be 0.
 SELECT l.snapshot_version, l.fact_table, l.row_count AS ledger_rows,

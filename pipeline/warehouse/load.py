@@ -13,10 +13,20 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from pipeline.content import ContentHash
 from pipeline.errors import TryLater
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.rows import FILLABLE, ContentHash, Reject, StagedColumn, convert_batch, to_json
+from pipeline.warehouse.ledger import (
+    FactEntry,
+    add_fact,
+    add_snapshot,
+    is_newest,
+    known_lake_versions,
+    same_content,
+    show,
+)
+from pipeline.warehouse.rows import FILLABLE, Reject, StagedColumn, convert_batch, to_json
 from pipeline.warehouse.schema import MappingDoesNotFit, TargetColumn, check_mapping, target_columns
 
 INSERT_ROWS = 1000
@@ -42,7 +52,7 @@ class TableSnapshot:
 
 @dataclass
 class LoadedFact:
-    """What became of one table of a sync."""
+    """What became of one table of a sync; where `is_newest` is false its view goes on showing younger rows."""
 
     feed: str
     fact: str
@@ -51,6 +61,11 @@ class LoadedFact:
     new_members: list[str] = field(default_factory=list)
     content_hash: str = ""
     lake_version: int | None = None
+    is_newest: bool = True
+
+    @property
+    def ledger_entry(self) -> FactEntry:
+        return FactEntry(self.fact, self.feed, self.lake_version, self.rows, len(self.rejects), self.content_hash)
 
 
 @dataclass
@@ -72,23 +87,31 @@ def load_star(
     """
     plans = [_Plan(connection, snapshot) for snapshot in snapshots]
     with connection.hold_warehouse():
-        known = _known_lake_versions(connection, plans)
+        known = known_lake_versions(
+            connection, ((p.fact, p.snapshot.feed, p.snapshot.lake_version, p.snapshot.taken_at) for p in plans)
+        )
         if source == "lake" and known is not None:
             return Loaded([LoadedFact(p.snapshot.feed, p.fact, p.snapshot.row_count) for p in plans], known, True)
         facts = [_stage(connection, plan) for plan in plans]
         taken_at = max(snapshot.taken_at for snapshot in snapshots)
-        if source == "ksqldb" and (same := _same_content(connection, facts, taken_at)) is not None:
-            return Loaded(facts, same, True)
+        if source == "ksqldb":
+            same = same_content(connection, ((fact.fact, fact.content_hash) for fact in facts), taken_at.date())
+            if same is not None:
+                return Loaded(facts, same, True)
         if dry_run:
             return Loaded(facts)
 
         def publish() -> int:
-            version = _new_snapshot(connection, source, taken_at, now)
+            for fact in facts:
+                fact.is_newest = is_newest(connection, fact.fact, taken_at)
+            version = add_snapshot(connection, source, taken_at, now)
             # Attributes that are told with a time are put in last, so that they win over those told without.
             for plan, fact in sorted(zip(plans, facts, strict=True), key=lambda pair: pair[0].has_time):
                 _fill_dimension(connection, plan, fact)
                 _fill_fact(connection, plan, fact, version, taken_at)
-                _write_ledger(connection, fact, version)
+                add_fact(connection, version, fact.ledger_entry)
+                if fact.is_newest:
+                    show(connection, fact.fact, version)
             return version
 
         return Loaded(facts, connection.in_transaction(publish))
@@ -192,47 +215,11 @@ def _reject_doubles(connection: Connection, plan: _Plan, fact: LoadedFact) -> No
         fact.rows -= 1
 
 
-def _known_lake_versions(connection: Connection, plans: Sequence[_Plan]) -> int | None:
-    """The snapshot that holds exactly these lake versions of these facts."""
-    found: set[int] | None = None
-    for plan in plans:
-        rows = connection.rows(
-            "SELECT snapshot_version FROM etl_snapshot_facts WHERE fact_table = %s AND feed = %s AND lake_version = %s",
-            (plan.fact, plan.snapshot.feed, plan.snapshot.lake_version),
-        )
-        versions = {int(version) for (version,) in rows}
-        found = versions if found is None else found & versions
-    return max(found) if found else None
-
-
-def _same_content(connection: Connection, facts: Sequence[LoadedFact], taken_at: dt.datetime) -> int | None:
-    """The current snapshot, when it was taken on the same day and holds the same rows."""
-    versions = set()
-    for fact in facts:
-        rows = connection.rows(
-            "SELECT l.snapshot_version FROM etl_current AS c"
-            " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
-            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
-            " WHERE c.fact_table = %s AND l.content_hash = %s AND s.snapshot_date = %s",
-            (fact.fact, fact.content_hash, taken_at.date()),
-        )
-        versions.add(int(rows[0][0]) if rows else None)
-    return versions.pop() if len(versions) == 1 else None
-
-
-def _new_snapshot(connection: Connection, source: str, taken_at: dt.datetime, now: dt.datetime) -> int:
-    ((newest,),) = connection.rows("SELECT COALESCE(MAX(snapshot_version), 0) FROM etl_snapshots")
-    version = int(newest) + 1
-    connection.insert(
-        "etl_snapshots",
-        ("snapshot_version", "snapshot_date", "taken_at", "loaded_at", "source", "status"),
-        [(version, taken_at.date(), _utc(taken_at), _utc(now), source, "complete")],
-    )
-    return version
-
-
 def _fill_dimension(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
-    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells."""
+    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells.
+
+    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing.
+    """
     dimension = plan.mapping.dimension
     if dimension is None:
         return
@@ -257,7 +244,10 @@ def _fill_dimension(connection: Connection, plan: _Plan, fact: LoadedFact) -> No
         listed = ", ".join([f"{staged_key} AS {key}", *greatest])
         picked = f"SELECT {listed} FROM {staging} GROUP BY {staged_key}"
     updates = ", ".join(
-        f"{table}.{quote(name)} = COALESCE(told.{quote(name)}, {table}.{quote(name)})" for name in others
+        f"{table}.{quote(name)} = COALESCE({', '.join(order)})"
+        for name in others
+        for there in [f"{table}.{quote(name)}"]
+        for order in [[f"told.{quote(name)}", there] if fact.is_newest else [there, f"told.{quote(name)}"]]
     )
     connection.run(
         f"INSERT INTO {table} ({names})\nSELECT {', '.join(f'told.{quote(name)}' for name in (dimension.key, *others))}"
@@ -282,28 +272,3 @@ def _fill_fact(connection: Connection, plan: _Plan, fact: LoadedFact, version: i
         ("snapshot_version", "fact_table", "row_key", "column_name", "reason", "row_json"),
         [(version, plan.fact, r.row_key[:1000], r.column, r.reason[:500], r.row_json) for r in fact.rejects],
     )
-
-
-def _write_ledger(connection: Connection, fact: LoadedFact, version: int) -> None:
-    connection.insert(
-        "etl_snapshot_facts",
-        ("snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"),
-        [(version, fact.fact, fact.feed, fact.lake_version, fact.rows, len(fact.rejects), fact.content_hash)],
-    )
-    connection.run("DELETE FROM etl_current WHERE fact_table = %s", (fact.fact,))
-    connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact.fact, version)])
-
-
-def _utc(moment: dt.datetime) -> dt.datetime:
-    """As MySQL takes it: UTC without a zone, in milliseconds."""
-    plain = moment.astimezone(dt.UTC).replace(tzinfo=None)
-    return plain.replace(microsecond=plain.microsecond // 1000 * 1000)
-
-
-def previous_row_counts(connection: Connection) -> dict[str, int]:
-    """Rows (with rejects) of each feed in the snapshot that its current_* view shows."""
-    rows = connection.rows(
-        "SELECT l.feed, l.row_count + l.rejected_count FROM etl_current AS c"
-        " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
-    )
-    return {str(feed): int(count) for feed, count in rows}

@@ -6,7 +6,6 @@ A value that would be cut, rounded or refused makes its row a reject with the re
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import math
 import struct
@@ -47,20 +46,6 @@ class StagedColumn:
     source: str
     target: TargetColumn
     is_key: bool
-
-
-class ContentHash:
-    """A hash of a set of rows that does not depend on their order; rows that occur twice count twice."""
-
-    def __init__(self) -> None:
-        self._sum = 0
-
-    def add(self, row: Sequence[Any]) -> None:
-        digest = hashlib.blake2b(repr(tuple(row)).encode(), digest_size=16).digest()
-        self._sum = (self._sum + int.from_bytes(digest, "big")) % 2**128
-
-    def hexdigest(self) -> str:
-        return f"{self._sum:032x}"
 
 
 def convert_batch(

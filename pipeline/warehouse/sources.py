@@ -54,12 +54,19 @@ def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> li
 
     Raises VersionUnknown naming what is retained.
     """
-    return [_lake_snapshot(LakeTable(root, feed), version) for feed in feeds]
+    tables = [LakeTable(root, feed) for feed in feeds]
+    return [_lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
 
 
-def _lake_snapshot(table: LakeTable, version: int | None) -> TableSnapshot:
+def lake_history(root: Path, feeds: Sequence[Feed]) -> Iterator[tuple[int, list[TableSnapshot]]]:
+    """Every version that the lake retains of these tables, oldest first; each with the tables that have it."""
+    tables = [(table := LakeTable(root, feed), table.versions()) for feed in feeds]
+    for version in sorted({version for _, versions in tables for version in versions}):
+        yield version, [_lake_snapshot(table, version) for table, versions in tables if version in versions]
+
+
+def _lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
     versions = table.versions()
-    wanted = version if version is not None else table.current_version
     if wanted is None or wanted not in versions:
         retained = ", ".join(map(str, versions)) or "none"
         raise VersionUnknown(

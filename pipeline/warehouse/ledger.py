@@ -1,0 +1,247 @@
+"""The ledger of snapshots: what was loaded, what the current_* views show, rollback and retention.
+
+`etl_snapshots` and `etl_snapshot_facts` say what was loaded, in the transaction of its rows; `etl_current` names the
+snapshot that each view shows; `etl_rollbacks` keeps every move that a person asked for. A crash leaves a move done or
+not done; an expiry that was cut short leaves snapshots marked `expiring`, which no view shows and the next expiry
+finishes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.errors import WrongUsage
+from pipeline.warehouse.connection import Connection, quote
+
+DELETE_ROWS = 10_000
+"""Fact rows of one DELETE, so that no reader and no undo log has to bear a whole snapshot."""
+
+
+class SnapshotUnknown(WrongUsage):
+    """The warehouse has no complete snapshot of that number."""
+
+
+class RetentionNotGiven(WrongUsage):
+    """An expiry was asked for without a rule."""
+
+
+@dataclass(frozen=True)
+class FactEntry:
+    """A fact's line of the ledger. `lake_version` is None for rows that were read from ksqlDB."""
+
+    fact: str
+    feed: str
+    lake_version: int | None
+    row_count: int
+    rejected_count: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class SnapshotEntry:
+    """A snapshot of the ledger, newest data first; `shown` are the facts whose view shows it."""
+
+    version: int
+    taken_at: dt.datetime
+    loaded_at: dt.datetime
+    source: str
+    status: str
+    row_count: int
+    rejected_count: int
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A view's move from one snapshot to another; `before` is None where it showed none."""
+
+    fact: str
+    before: int | None
+    after: int
+
+
+def add_snapshot(connection: Connection, source: str, taken_at: dt.datetime, now: dt.datetime) -> int:
+    """Adds a snapshot under the next number; part of the load's transaction."""
+    ((newest,),) = connection.rows("SELECT COALESCE(MAX(snapshot_version), 0) FROM etl_snapshots")
+    version = int(newest) + 1
+    connection.insert(
+        "etl_snapshots",
+        ("snapshot_version", "snapshot_date", "taken_at", "loaded_at", "source", "status"),
+        [(version, taken_at.date(), in_mysql(taken_at), in_mysql(now), source, "complete")],
+    )
+    return version
+
+
+def add_fact(connection: Connection, version: int, entry: FactEntry) -> None:
+    connection.insert(
+        "etl_snapshot_facts",
+        ("snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"),
+        [(version, entry.fact, entry.feed, entry.lake_version, entry.row_count, entry.rejected_count,
+          entry.content_hash)],
+    )  # fmt: skip
+
+
+def is_newest(connection: Connection, fact: str, taken_at: dt.datetime) -> bool:
+    """Whether the warehouse has no younger snapshot of this fact."""
+    ((newest,),) = connection.rows(
+        "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s",
+        (fact,),
+    )
+    return newest is None or bool(newest <= in_mysql(taken_at))
+
+
+def show(connection: Connection, fact: str, version: int) -> None:
+    """Lets a fact's current_* view show a snapshot."""
+    connection.run("DELETE FROM etl_current WHERE fact_table = %s", (fact,))
+    connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact, version)])
+
+
+def known_lake_versions(
+    connection: Connection, wanted: Iterable[tuple[str, str, int | None, dt.datetime]]
+) -> int | None:
+    """The complete snapshot that holds these lake versions: fact, feed, version, and when the version was written.
+
+    A version that was written again after it was loaded is another one.
+    """
+    found: set[int] | None = None
+    for fact, feed, lake_version, written_at in wanted:
+        rows = connection.rows(
+            "SELECT l.snapshot_version FROM etl_snapshot_facts AS l"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+            " WHERE l.fact_table = %s AND l.feed = %s AND l.lake_version = %s"
+            " AND s.status = 'complete' AND s.loaded_at >= %s",
+            (fact, feed, lake_version, in_mysql(written_at)),
+        )
+        versions = {int(version) for (version,) in rows}
+        found = versions if found is None else found & versions
+    return max(found) if found else None
+
+
+def same_content(connection: Connection, hashes: Iterable[tuple[str, str]], day: dt.date) -> int | None:
+    """The snapshot that the views show, when it was taken on this day and holds rows of these hashes (fact, hash)."""
+    versions = set()
+    for fact, content_hash in hashes:
+        rows = connection.rows(
+            "SELECT l.snapshot_version FROM etl_current AS c"
+            " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+            " WHERE c.fact_table = %s AND l.content_hash = %s AND s.snapshot_date = %s",
+            (fact, content_hash, day),
+        )
+        versions.add(int(rows[0][0]) if rows else None)
+    return versions.pop() if len(versions) == 1 else None
+
+
+def previous_row_counts(connection: Connection) -> dict[str, int]:
+    """Rows (with rejects) of each feed in the snapshot that its current_* view shows."""
+    rows = connection.rows(
+        "SELECT l.feed, l.row_count + l.rejected_count FROM etl_current AS c"
+        " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
+    )
+    return {str(feed): int(count) for feed, count in rows}
+
+
+def list_snapshots(connection: Connection) -> list[SnapshotEntry]:
+    """Every snapshot, the one with the newest data first."""
+    shown: dict[int, list[str]] = {}
+    for fact, version in connection.rows("SELECT fact_table, snapshot_version FROM etl_current ORDER BY fact_table"):
+        shown.setdefault(int(version), []).append(str(fact))
+    rows = connection.rows(
+        "SELECT s.snapshot_version, s.taken_at, s.loaded_at, s.source, s.status,"
+        " COALESCE(SUM(l.row_count), 0), COALESCE(SUM(l.rejected_count), 0)"
+        " FROM etl_snapshots AS s LEFT JOIN etl_snapshot_facts AS l ON l.snapshot_version = s.snapshot_version"
+        " GROUP BY s.snapshot_version, s.taken_at, s.loaded_at, s.source, s.status"
+        " ORDER BY s.taken_at DESC, s.snapshot_version DESC"
+    )
+    return [
+        SnapshotEntry(
+            int(version), taken_at.replace(tzinfo=dt.UTC), loaded_at.replace(tzinfo=dt.UTC), str(source), str(status),
+            int(count), int(rejected), tuple(shown.get(int(version), ())),
+        )
+        for version, taken_at, loaded_at, source, status, count, rejected in rows
+    ]  # fmt: skip
+
+
+def roll_back(connection: Connection, version: int, now: dt.datetime) -> list[Move]:
+    """Lets the views of the facts that a snapshot holds show it, and records the moves; dimensions stay as they are.
+
+    The next load of newer data moves the views on. Raises SnapshotUnknown.
+    """
+
+    def move() -> list[Move]:
+        facts = connection.rows(
+            "SELECT l.fact_table, c.snapshot_version FROM etl_snapshot_facts AS l"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+            " LEFT JOIN etl_current AS c ON c.fact_table = l.fact_table"
+            " WHERE l.snapshot_version = %s AND s.status = 'complete' ORDER BY l.fact_table",
+            (version,),
+        )
+        if not facts:
+            there = ", ".join(str(entry.version) for entry in list_snapshots(connection)) or "none"
+            raise SnapshotUnknown(f"the warehouse has no complete snapshot {version}", f"it has: {there}")
+        moves = [
+            Move(str(fact), None if before is None else int(before), version)
+            for fact, before in facts
+            if before != version
+        ]
+        for step in moves:
+            show(connection, step.fact, version)
+        connection.insert(
+            "etl_rollbacks",
+            ("done_at", "fact_table", "from_version", "to_version"),
+            [(in_mysql(now), step.fact, step.before, version) for step in moves],
+        )
+        return moves
+
+    with connection.hold_warehouse():
+        return connection.in_transaction(move)
+
+
+def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
+    """The snapshots, oldest first, that no rule keeps: the `keep` newest, those of the last `days`, those shown.
+
+    Raises RetentionNotGiven without a rule.
+    """
+    if keep is None and days is None:
+        raise RetentionNotGiven("no rule says which snapshots to keep", "give --keep-snapshots, --keep-days or both")
+    complete = [entry for entry in entries if entry.status == "complete"]
+    kept = {entry.version for entry in complete[: keep or 0]}
+    if days is not None:
+        kept |= {entry.version for entry in complete if entry.taken_at > now - dt.timedelta(days=days)}
+    return [entry.version for entry in reversed(entries) if entry.version not in kept and not entry.shown]
+
+
+def expire(connection: Connection, keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
+    """Deletes the snapshots that no rule keeps, in chunks; returns their numbers."""
+    with connection.hold_warehouse():
+        versions = expired_snapshots(list_snapshots(connection), keep, days, now)
+        for version in versions:
+            connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
+            facts = connection.rows("SELECT fact_table FROM etl_snapshot_facts WHERE snapshot_version = %s", (version,))
+            for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
+                _delete_rows(connection, table, version)
+            connection.in_transaction(
+                lambda v=version: connection.run("DELETE FROM etl_snapshots WHERE snapshot_version = %s", (v,))  # type: ignore[misc] # as above
+            )
+    return versions
+
+
+def _mark(connection: Connection, version: int) -> int:
+    return connection.run("UPDATE etl_snapshots SET status = 'expiring' WHERE snapshot_version = %s", (version,))
+
+
+def _delete_rows(connection: Connection, table: str, version: int) -> None:
+    def chunk() -> int:
+        return connection.run(f"DELETE FROM {quote(table)} WHERE snapshot_version = %s LIMIT {DELETE_ROWS}", (version,))
+
+    while connection.in_transaction(chunk) == DELETE_ROWS:
+        pass
+
+
+def in_mysql(moment: dt.datetime) -> dt.datetime:
+    """As MySQL takes it: UTC without a zone, in milliseconds."""
+    plain = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return plain.replace(microsecond=plain.microsecond // 1000 * 1000)
