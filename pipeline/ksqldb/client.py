@@ -178,7 +178,9 @@ class Client:
                 return response
             text = response.text
         except (OSError, urllib3.exceptions.HTTPError) as error:
-            raise unreachable(error, self._url, self.connection.timeout_s) from error
+            connecting = isinstance(error, requests.exceptions.ConnectTimeout)
+            waited_s = self.connection.stall_s if stream and not connecting else timeout_s
+            raise unreachable(error, self._url, waited_s) from error
         raise refusal(response.status_code, text, self._url)
 
     def _json(self, response: requests.Response) -> Any:

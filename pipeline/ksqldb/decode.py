@@ -26,7 +26,7 @@ _WIDE = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_EVEN)
 _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _GREGORIAN_START_MS = -12219292800000
 _ISO_DATE = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)")
-_ISO_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?")
+_ISO_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)?")
 
 Convert = Callable[[Any], Any]
 
@@ -83,7 +83,7 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str) -> pa.Array:
         if convert is not None:
             values = [None if value is None else convert(value) for value in values]
         return pa.array(values, type=arrow_type)
-    except (pa.ArrowException, ValueError, OverflowError, decimal.InvalidOperation) as error:
+    except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.InvalidOperation) as error:
         raise ValueNotRepresentable(
             f"column {column}: a value does not fit its declared type {type_}: {error}",
             "check the column's declaration on the server against its data",
@@ -104,6 +104,11 @@ def converter(type_: SqlType, inside_struct: bool = False) -> Convert | None:
         return _each(converter(type_.element, inside_struct))
     if base == "MAP":
         assert type_.key and type_.element
+        if inside_struct and type_.key.base == "DECIMAL" and type_.key.precision > EXACT_DOUBLE_DIGITS:
+            raise TypeNotSupported(
+                f"a map with {type_.key} keys inside a STRUCT cannot be read exactly: the server sends them as doubles",
+                "derive a stream that casts the keys to STRING and export that one",
+            )
         return _pairs(type_.key, converter(type_.element, inside_struct))
     if base == "STRUCT":
         return _fields([(name, converter(field, True)) for name, field in type_.fields])
@@ -197,9 +202,11 @@ def _epoch_us(value: int | str) -> int:
     if isinstance(value, int):
         return value * 1000
     day, _, time = value.partition("T")
-    hour, minute, rest = time.split(":")
-    second, _, fraction = rest.partition(".")
-    ms = ((int(hour) * 60 + int(minute)) * 60 + int(second)) * 1000 + int(f"{fraction:0<3}"[:3])
+    match = _ISO_TIME.fullmatch(time)
+    if match is None:
+        raise ValueError(f"{value!r} is not a point in time")
+    hour, minute, second, fraction = (part or "" for part in match.groups())
+    ms = ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * 1000 + int(f"{fraction:0<3}"[:3])
     epoch_ms = _epoch_days(day) * 86_400_000 + ms
     if epoch_ms < _GREGORIAN_START_MS:
         raise ValueError(f"the server's text {value!r} is in the Julian calendar and without an era: ask for epoch ms")

@@ -145,7 +145,7 @@ class AnswerParser:
             if self._depth == 1:
                 end = at
             elif self._depth == 0:
-                self._close_array(bytes(buffer[end : at - 1]))
+                self._close_array(bytes(buffer[end : at - 1]), buffer[at - 1])
         start = _BETWEEN.match(buffer).end()  # type: ignore[union-attr] # matches empty too
         elements = bytes(buffer[start:end]) if start < end else b""
         consumed = at if self._closed else end
@@ -170,9 +170,10 @@ class AnswerParser:
         self._depth = 1
         return True
 
-    def _close_array(self, last: bytes) -> None:
-        if _BETWEEN.fullmatch(last) is None:
-            raise AnswerMalformed(f"the answer ends with {last[:60]!r}, which is no row", "run the command again")
+    def _close_array(self, last: bytes, bracket: int) -> None:
+        if bracket != ord("]") or _BETWEEN.fullmatch(last) is None:
+            shown = (last + bytes([bracket]))[-60:]
+            raise AnswerMalformed(f"the answer ends with {shown!r}, which is no end", "run the command again")
         self._closed = True
 
     def _take_header(self, elements: bytes) -> bytes:
@@ -180,18 +181,15 @@ class AnswerParser:
         try:
             text = elements.decode()
             first, length = json.JSONDecoder().raw_decode(text)
-        except ValueError as error:
-            raise AnswerMalformed(f"the answer's header cannot be read: {error}", "run the command again") from None
-        if self._framing is Framing.STREAMED_ROWS and isinstance(first, dict) and "header" in first:
-            header = first["header"]
-            self.header = Header(header.get("queryId"), parse_schema(header["schema"]))
-        elif self._framing is Framing.PLAIN_ARRAY and isinstance(first, dict) and "columnNames" in first:
-            types = (parse_type(text) for text in first["columnTypes"])
-            columns = tuple(Column(name, type_) for name, type_ in zip(first["columnNames"], types, strict=True))
-            self.header = Header(first.get("queryId"), columns)
-        else:
-            self._raise_error(first.get("errorMessage", first) if isinstance(first, dict) else {})
-        self._decoder = _decoder(self._framing, self.header.columns)  # type: ignore[union-attr] # set above
+            self.header = _header(self._framing, first)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AnswerMalformed(f"the answer's header cannot be read: {error!r}", "run the command again") from None
+        if self.header is None:
+            error = first.get("errorMessage", first) if isinstance(first, dict) else None
+            if not isinstance(error, dict) or "message" not in error:
+                raise AnswerMalformed(f"the answer begins with {text[:60]!r}, which is no header", "report this")
+            self._raise_error(error)
+        self._decoder = _decoder(self._framing, self.header.columns)  # type: ignore[union-attr] # raised else
         return text[length:].lstrip(", \t\r\n").encode()
 
     def _decode(self, elements: bytes) -> Rows:
@@ -215,6 +213,8 @@ class AnswerParser:
         for element in decoded:
             if self._final_message is not None:
                 raise AnswerMalformed("rows came after the answer's final message", "run the command again")
+            if element.errorMessage is not None:
+                self._raise_error(element.errorMessage)
             if element.row is not None:
                 if element.row.tombstone:
                     tombstones.append(len(values))
@@ -222,7 +222,7 @@ class AnswerParser:
             elif element.finalMessage is not None:
                 self._final_message = element.finalMessage
             else:
-                self._raise_unless_token(element, element.errorMessage)
+                self._raise_unless_token(element, None)
         return Rows(values, tombstones)
 
     def _is_notice(self, element: Any) -> bool:
@@ -243,6 +243,20 @@ class AnswerParser:
             f"the server broke off its answer after {self.row_count} rows: {message} (error {code})",
             "nothing was kept of it; look into the server's log, then run the same command again",
         )
+
+
+def _header(framing: Framing, first: Any) -> Header | None:
+    """The header that the first element holds; None when it is something else."""
+    if not isinstance(first, dict):
+        return None
+    if framing is Framing.STREAMED_ROWS and "header" in first:
+        header = first["header"]
+        return Header(header.get("queryId"), parse_schema(header["schema"]))
+    if framing is Framing.PLAIN_ARRAY and "columnNames" in first:
+        types = (parse_type(text) for text in first["columnTypes"])
+        columns = tuple(Column(name, type_) for name, type_ in zip(first["columnNames"], types, strict=True))
+        return Header(first.get("queryId"), columns)
+    return None
 
 
 class _Notice(msgspec.Struct):

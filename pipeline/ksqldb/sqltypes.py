@@ -62,7 +62,7 @@ class SqlType:
         """
         if self.base in SCALARS:
             return SCALARS[self.base]
-        if self.base == "DECIMAL":
+        if self.base == "DECIMAL" and 0 < self.precision <= 38 and self.scale <= self.precision:
             return pa.decimal128(self.precision, self.scale)
         if self.base == "ARRAY":
             assert self.element
@@ -119,6 +119,12 @@ class _Cursor:
             raise self.fail()
         return self.text[start : self.at]
 
+    def number(self) -> int:
+        word = self.word()
+        if not word.isdecimal():
+            raise self.fail()
+        return int(word)
+
     def quoted_name(self) -> str:
         self.expect("`")
         end = self.text.find("` ", self.at)
@@ -133,9 +139,9 @@ class _Cursor:
             return SqlType(base)
         if base == "DECIMAL":
             self.expect("(")
-            precision = int(self.word())
+            precision = self.number()
             self.expect(", ")
-            scale = int(self.word())
+            scale = self.number()
             self.expect(")")
             return SqlType(base, precision=precision, scale=scale)
         if base not in ("ARRAY", "MAP", "STRUCT"):
@@ -183,7 +189,10 @@ def parse_schema(text: str) -> tuple[Column, ...]:
         elif cursor.skip(" HEADERS") or cursor.skip(" HEADER("):
             role = "HEADER"
             if cursor.text[cursor.at - 1] == "(":
-                cursor.at = cursor.text.index(")", cursor.at) + 1
+                end = cursor.text.find(")", cursor.at)
+                if end < 0:
+                    raise cursor.fail()
+                cursor.at = end + 1
         columns.append(Column(name, type_, role))
         if cursor.at == len(text):
             return tuple(columns)

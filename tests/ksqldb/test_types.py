@@ -84,13 +84,11 @@ def test_a_header_schema_that_is_not_understood_is_shown(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["DECIMAL(a, b)", "DECIMAL(39, 2)", "DECIMAL(0, 0)"])
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a number out of range escapes as Python's own error")
 def test_a_decimal_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(TypeNotSupported):
         parse_type(text).arrow()
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a missing bracket escapes as Python's own error")
 def test_a_header_column_that_breaks_off_is_refused() -> None:
     with pytest.raises(TypeNotSupported):
         parse_schema("`A` BYTES HEADER('abc'")
@@ -202,7 +200,6 @@ def test_a_value_that_does_not_fit_is_an_error_that_names_the_column(type_: str,
     ("type_", "value"),
     [("DOUBLE", "many"), ("MAP<BOOLEAN, INTEGER>", {"yes": 1}), ("ARRAY<DOUBLE>", ["infinity"])],
 )
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a word that means nothing escapes as KeyError")
 def test_a_word_that_means_nothing_is_an_error_that_names_the_column(type_: str, value: Any) -> None:
     with pytest.raises(ValueNotRepresentable, match="column SOME"):
         to_array([value], parse_type(type_), "SOME")
@@ -211,13 +208,11 @@ def test_a_word_that_means_nothing_is_an_error_that_names_the_column(type_: str,
 @pytest.mark.parametrize(
     ("type_", "value"), [("TIME", "24:00"), ("TIME", "10:60"), ("TIMESTAMP", "2026-01-01T25:00:00")]
 )
-@pytest.mark.xfail(strict=True, reason="the text form of a time is not checked against the clock")
 def test_a_time_that_no_clock_shows_is_refused(type_: str, value: str) -> None:
     with pytest.raises(ValueNotRepresentable, match="column SOME"):
         to_array([value], parse_type(type_), "SOME")
 
 
-@pytest.mark.xfail(strict=True, reason="inside a STRUCT the server sends such keys as doubles: digits are lost unseen")
 def test_long_decimal_keys_of_a_map_inside_a_struct_are_refused() -> None:
     with pytest.raises((TypeNotSupported, ValueNotRepresentable)):
         to_array(
