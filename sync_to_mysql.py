@@ -88,6 +88,7 @@ def as_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "snapshot_version": loaded.version,
         "unchanged": loaded.unchanged,
+        "in_bulk": loaded.in_bulk,
         "facts": [
             {
                 "feed": fact.feed,
@@ -123,6 +124,8 @@ def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
         lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
     else:
         lines.append(f"Loaded as snapshot {loaded.version}.")
+        if not loaded.in_bulk:
+            lines.append("Rows were sent by INSERT: the server has local_infile off, which is slower.")
         if older := [fact.fact for fact in loaded.facts if not fact.is_newest]:
             lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
     if not loaded.unchanged and any(fact.rejects for fact in loaded.facts):

@@ -37,6 +37,7 @@ ORDER = [
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.rows",
+    "pipeline.warehouse.bulk",
     "pipeline.warehouse.ledger",
     "pipeline.warehouse.load",
     "pipeline.warehouse.sources",

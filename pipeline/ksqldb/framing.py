@@ -185,10 +185,10 @@ class AnswerParser:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AnswerMalformed(f"the answer's header cannot be read: {error!r}", "run the command again") from None
         if self.header is None:
-            error = first.get("errorMessage", first) if isinstance(first, dict) else None
-            if not isinstance(error, dict) or "message" not in error:
+            told = first.get("errorMessage", first) if isinstance(first, dict) else None
+            if not isinstance(told, dict) or "message" not in told:
                 raise AnswerMalformed(f"the answer begins with {text[:60]!r}, which is no header", "report this")
-            self._raise_error(error)
+            self._raise_error(told)
         self._decoder = _decoder(self._framing, self.header.columns)  # type: ignore[union-attr] # raised else
         return text[length:].lstrip(", \t\r\n").encode()
 

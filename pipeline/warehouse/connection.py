@@ -7,10 +7,12 @@ used: its C extension needs a newer OpenSSL than Debian 12 has.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mysql.connector
@@ -21,6 +23,7 @@ from pipeline.errors import ActionNeeded, PipelineError, TryLater
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
+_LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
 _T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -62,10 +65,15 @@ class Server:
 
 
 class Connection:
-    """An open session; every method raises this module's errors. Autocommit is off."""
+    """An open session; every method raises this module's errors. Autocommit is off.
+
+    `takes_local_files` says whether rows can be sent by LOAD DATA LOCAL; it becomes false when the server refuses one.
+    Only files in a folder that this session has made can be asked for by the server.
+    """
 
     def __init__(self, server: Server, with_database: bool = True) -> None:
         self.server = server
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         where: dict[str, Any] = {"unix_socket": server.socket} if server.socket else {}
         if not server.socket:
             where = {"host": server.host, "port": server.port}
@@ -82,6 +90,7 @@ class Connection:
                 connection_timeout=max(1, int(server.timeout_s)),
                 autocommit=False,
                 use_pure=True,
+                allow_local_infile_in_path=tempfile.gettempdir(),
                 **where,
             )
         for statement in _SESSION:
@@ -91,6 +100,8 @@ class Connection:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
         with contextlib.suppress(mysql.connector.Error, OSError):
             self._raw.close()
 
@@ -108,6 +119,43 @@ class Connection:
     @cached_property
     def is_mariadb(self) -> bool:
         return "mariadb" in text_of(self.rows("SELECT VERSION()")[0][0]).lower()
+
+    @cached_property
+    def takes_local_files(self) -> bool:
+        return bool(int(self.rows("SELECT @@local_infile")[0][0]))
+
+    def load_file(self, table: str, columns: str, write: Callable[[Path], None]) -> int | None:
+        """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None where it is refused.
+
+        The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
+        statement's column list with its SET clause. LOAD DATA LOCAL turns errors into warnings, so a warning raises
+        WarehouseRefused.
+        """
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-sync-")
+            self._raw.set_allow_local_infile_in_path(self._folder.name)
+        path = Path(self._folder.name) / "rows"
+        try:
+            with _errors(self.server):
+                write(path)
+                with contextlib.closing(self._raw.cursor()) as cursor:
+                    cursor.execute(
+                        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}"
+                    )
+                    sent = int(cursor.rowcount)
+        except PipelineError as error:
+            if isinstance(error.__cause__, mysql.connector.Error) and error.__cause__.errno in _LOCAL_REFUSED:
+                self.takes_local_files = False
+                return None
+            raise
+        finally:
+            path.unlink(missing_ok=True)
+        for _, number, text in self.rows("SHOW WARNINGS LIMIT 1"):
+            raise WarehouseRefused(
+                f"MySQL at {self.server.place} would change rows (warning {number}): {text_of(text)}",
+                "nothing was changed",
+            )
+        return sent
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""

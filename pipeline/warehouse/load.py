@@ -10,12 +10,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.content import ContentHash
-from pipeline.errors import TryLater
 from pipeline.feeds import WarehouseMapping
+from pipeline.warehouse.bulk import StagedRowsLost, send_rows
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import (
     FactEntry,
@@ -29,12 +30,8 @@ from pipeline.warehouse.ledger import (
 from pipeline.warehouse.rows import FILLABLE, Reject, StagedColumn, convert_batch, to_json
 from pipeline.warehouse.schema import MappingDoesNotFit, TargetColumn, check_mapping, target_columns
 
-INSERT_ROWS = 1000
-"""Rows that are converted before they are sent."""
-
-
-class StagedRowsLost(TryLater):
-    """The server did not keep the rows that were staged."""
+SENT_ROWS = 5000
+"""Rows that are converted before they are sent; the largest temporary file holds as many."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,15 @@ class LoadedFact:
 
 @dataclass
 class Loaded:
-    """What a sync did. `version` is None when nothing was loaded; `unchanged` says that it was there already."""
+    """What a sync did. `version` is None when nothing was loaded; `unchanged` says that it was there already.
+
+    `in_bulk` says that rows were sent by LOAD DATA LOCAL, else by INSERT.
+    """
 
     facts: list[LoadedFact]
     version: int | None = None
     unchanged: bool = False
+    in_bulk: bool = False
 
 
 def load_star(
@@ -114,7 +115,7 @@ def load_star(
                     show(connection, fact.fact, version)
             return version
 
-        return Loaded(facts, connection.in_transaction(publish))
+        return Loaded(facts, connection.in_transaction(publish), in_bulk=connection.takes_local_files)
 
 
 class _Plan:
@@ -169,8 +170,7 @@ def _stage(connection: Connection, plan: _Plan) -> LoadedFact:
     )
     fact = LoadedFact(plan.snapshot.feed, plan.fact, lake_version=plan.snapshot.lake_version)
     digest = ContentHash()
-    names = [column.name for column in plan.columns]
-    waiting = []
+    waiting: list[tuple[Any, ...]] = []
     for batch in plan.snapshot.batches():
         for row in convert_batch(batch, plan.columns, plan.mapping):
             if isinstance(row, Reject):
@@ -179,11 +179,11 @@ def _stage(connection: Connection, plan: _Plan) -> LoadedFact:
                 continue
             digest.add(row)
             waiting.append(row)
-            if len(waiting) == INSERT_ROWS:
-                connection.insert(plan.staging, names, waiting)
+            if len(waiting) == SENT_ROWS:
+                send_rows(connection, plan.staging, plan.columns, waiting)
                 fact.rows += len(waiting)
                 waiting.clear()
-    connection.insert(plan.staging, names, waiting)
+    send_rows(connection, plan.staging, plan.columns, waiting)
     fact.rows += len(waiting)
     _reject_doubles(connection, plan, fact)
     fact.content_hash = digest.hexdigest()
