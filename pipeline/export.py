@@ -25,6 +25,7 @@ from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.upkeep import widen
 from pipeline.lake.writer import StagedFile, StagedWriter
 
 
@@ -96,7 +97,7 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
     marks = table.bookmarks()
     done = Exported()
     read = read_stream(client, source, bookmarks_of(marks), run.limits, accept_gap=run.accept_gap)
-    schema = prepare_table(table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     batches, ended = read.batches, False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
@@ -154,7 +155,7 @@ def export_table(client: Client, table: LakeTable, run: Run, version: int | None
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
-    prepare_table(table, snapshot.schema, snapshot.columns, topic="")
+    prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
     done = Exported(version=number, lag=behind)
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
     replaced = versions.get(number, [])
@@ -199,8 +200,10 @@ def bookmarks_of(marks: Mapping[int, tuple[int, int | None]]) -> dict[int, Bookm
     return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
 
-def prepare_table(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str) -> pa.Schema:
-    """Makes the table, or lets it check the schema; returns the table's own."""
+def prepare_table(
+    run: Run, table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str
+) -> pa.Schema:
+    """Makes the table, or has it take over new columns and wider types; returns the table's own schema."""
     told = pa.schema(
         [
             schema.field(column.name).with_metadata(
@@ -213,10 +216,10 @@ def prepare_table(table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn
             for column in columns
         ]
     )
-    if table.exists:
-        table.match_schema(told)
-    else:
+    if not table.exists:
         table.create(told, topic)
+    elif wider := table.match_schema(told):
+        widen(table, wider, told, f"{run.id}bb", run.now)
     return table.schema
 
 

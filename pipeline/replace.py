@@ -48,7 +48,7 @@ def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Expo
     if table.feed.partition_column == "rowtime":
         window = Window(int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000))
     read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, window=window)
-    schema = prepare_table(table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
     writer = stream_writer(table, schema, run.id)
     try:
@@ -80,7 +80,7 @@ def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
     """
     source = source_of(client, table)
     read = read_stream(client, source, {}, run.limits)
-    schema = prepare_table(table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     old_marks, new_marks = table.bookmarks(), dict[int, tuple[int, int | None]]()
     writer = stream_writer(table, schema, run.id)
     kept = stream_writer(table, schema, f"{run.id}0001")

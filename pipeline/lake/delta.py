@@ -99,3 +99,18 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
         return pa.binary()
     return type_
+
+
+def is_wider(old: pa.DataType, new: pa.DataType) -> bool:
+    """Whether every value of `old` is one of `new` too, at every depth: INTEGER to BIGINT, DECIMAL to a longer one."""
+    if old == new or (old == pa.int32() and new == pa.int64()):
+        return True
+    if pa.types.is_decimal(old) and pa.types.is_decimal(new):
+        return bool(new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale)
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return is_wider(old.value_type, new.value_type)
+    if pa.types.is_map(old) and pa.types.is_map(new):
+        return bool(old.key_type == new.key_type) and is_wider(old.item_type, new.item_type)
+    if pa.types.is_struct(old) and pa.types.is_struct(new) and [f.name for f in old] == [f.name for f in new]:
+        return all(is_wider(a.type, b.type) for a, b in zip(old, new, strict=True))
+    return False

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import Feed
-from pipeline.lake.delta import commit_properties, delta_errors, plain_schema, remove_torn_entry
+from pipeline.lake.delta import commit_properties, delta_errors, is_wider, plain_schema, remove_torn_entry
 from pipeline.lake.storage import (
     LakeDamaged,
     delete_file,
@@ -71,13 +71,17 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does. `bookmarks` are next offsets and last ROWTIMEs by topic partition."""
+    """What one commit does. `bookmarks` are next offsets and last ROWTIMEs by topic partition.
+
+    `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed.
+    """
 
     adds: Sequence[StagedFile] = ()
     removes: Sequence[DataFile] = ()
     bookmarks: Mapping[int, tuple[int, int | None]] = field(default_factory=dict)
     partitions: int | None = None
     current_version: int | None = None
+    schema: pa.Schema | None = None
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -172,12 +176,11 @@ class LakeTable:
 
     def create(self, schema: pa.Schema, topic: str) -> None:
         """Makes the empty table. `schema` is that of the data files."""
-        kind = _PARTITION_TYPES[self.partition_column]
         with delta_errors(self.folder):
             make_folder(self.folder)
             deltalake.DeltaTable.create(
                 self.folder,
-                schema=pa.schema([*schema, pa.field(self.partition_column, kind)]),
+                schema=self._full_schema(schema),
                 partition_by=[self.partition_column],
                 name=self.feed.name,
                 description=f"ksqlDB {self.feed.type} {self.feed.source}",
@@ -187,15 +190,20 @@ class LakeTable:
             self.refresh()
             self._sync_log()
 
-    def match_schema(self, schema: pa.Schema) -> None:
-        """Takes over new columns at the end of the source.
+    def _full_schema(self, schema: pa.Schema) -> deltalake.Schema:
+        partition = pa.field(self.partition_column, _PARTITION_TYPES[self.partition_column])
+        return deltalake.Schema.from_arrow(pa.schema([*schema, partition]))
+
+    def match_schema(self, schema: pa.Schema) -> list[str]:
+        """Takes over new columns; returns the columns whose type has become wider, which are left as they are.
 
         Raises SchemaChanged for anything else; the table is left as it was.
         """
         old = {column.name: column for column in self.schema}
         new = {column.name: column for column in schema}
         gone = [name for name in old if name not in new]
-        other = [name for name in old if name in new and new[name].type != old[name].type]
+        changed = [name for name in old if name in new and new[name].type != old[name].type]
+        other = [name for name in changed if not is_wider(old[name].type, new[name].type)]
         if gone or other:
             said = [f"{name} is gone" for name in gone]
             said += [f"{name} was {old[name].type} and is {new[name].type}" for name in other]
@@ -213,6 +221,7 @@ class LakeTable:
                 )
                 self.refresh()
                 self._sync_log()
+        return changed
 
     def commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
         """Publishes the change in one log entry and returns its Delta version.
@@ -232,8 +241,8 @@ class LakeTable:
                 sync_folder(folder)
             self._table.create_write_transaction(
                 actions,
-                mode="append",
-                schema=self._table.schema(),
+                mode="append" if change.schema is None else "overwrite",
+                schema=self._table.schema() if change.schema is None else self._full_schema(change.schema),
                 partition_by=[self.partition_column],
                 commit_properties=commit_properties(change.note, self._transactions(change)),
             )

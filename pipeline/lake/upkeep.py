@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import WrongUsage
 from pipeline.lake.storage import checksum, disk_errors, make_folder, sync_file
 from pipeline.lake.table import Change, DataFile, LakeTable
-from pipeline.lake.writer import Partition, StagedFile
+from pipeline.lake.writer import Partition, StagedFile, StagedWriter
 
 
 class VersionUnknown(WrongUsage):
@@ -88,6 +88,21 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
     note = {"kind": "rollback", "version": new, "rollback_of": to_version, "rows": rows}
     table.commit(commit_id, Change(adds=copies, current_version=new, note=note), now)
     return new
+
+
+def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id: str, now: dt.datetime) -> None:
+    """Writes all rows anew with the wider types that `schema` has for `columns`, in one commit."""
+    wanted = {name: schema.field(name) for name in columns}
+    wide = pa.schema([wanted.get(column.name, column) for column in table.schema])
+    plain, staged = wide.remove_metadata(), list[StagedFile]()
+    for number, partition in enumerate(dict.fromkeys(file.partition for file in table.files)):
+        writer = StagedWriter(table.staging_folder(f"{commit_id}{number:04x}"), plain, partition=partition)
+        for batch in table.read_batches([file for file in table.files if file.partition == partition]):
+            writer.add(pa.RecordBatch.from_arrays([c.cast(f.type) for c, f in zip(batch.columns, plain, strict=True)],
+                                                  schema=plain))  # fmt: skip
+        staged += writer.finish()
+    note = {"kind": "widen", "columns": list(columns), "rows": sum(file.row_count for file in staged)}
+    table.commit(commit_id, Change(adds=staged, schema=wide, note=note), now)
 
 
 def _copy(table: LakeTable, file: DataFile, target: Path, partition: Partition) -> StagedFile:

@@ -351,6 +351,26 @@ def test_a_new_column_is_taken_over(lake: Path, emulator: Emulator) -> None:
     assert lake_rows(lake, feed_for(new)) == expected_rows(new)
 
 
+def test_a_wider_type_is_taken_over_and_recorded(lake: Path, emulator: Emulator) -> None:
+    stream(lake, emulator)
+    source = emulator.source(STREAM)
+    wider = {"PRODUCT_COUNT": parse_type("BIGINT"), "AMOUNT": parse_type("DECIMAL(18, 4)")}
+    columns = tuple(dataclasses.replace(c, type=wider.get(c.name, c.type)) for c in source.columns)
+    changed = dataclasses.replace(source, columns=columns)
+    emulator.replace_source(changed)
+
+    done = stream(lake, emulator)
+
+    assert done.returncode == 0, done.stderr
+    table = LakeTable(lake, feed_for(changed))
+    assert str(table.schema.field("amount").type) == "decimal128(18, 4)"
+    assert table.schema.field("product_count").metadata[b"ksqldb.type"] == b"BIGINT"
+    assert table.history()[0]["pipeline"]["kind"] == "widen"
+    assert sum(lake_rows(lake, feed_for(changed)).values()) == sum(expected_rows(changed).values())
+    verified = run(lake, "verify", "--source", STREAM.lower(), url=emulator.url, script="metadata_utils.py")
+    assert "as on the server" in verified.stdout, verified.stdout
+
+
 def test_a_read_only_lake_is_named(lake: Path, emulator: Emulator) -> None:
     (lake / "streams").write_text("a file where a folder should be", encoding="utf-8")
 
