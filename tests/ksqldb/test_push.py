@@ -1,0 +1,136 @@
+"""When a push is at its end: by the true ends where they are known, else by a server that stands still."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.ksqldb.catalog import Offsets, Source
+from pipeline.ksqldb.push import Position, StopRule, TopicChanged
+from tests.vectors import exchanges, needs_vectors
+
+QUIET_S = 3.0
+
+
+def source(partitions: int) -> Source:
+    return Source("S", "stream", (), None, "s", partitions, False, ())
+
+
+def rule(partitions: int, ends: dict[int, Offsets] | None = None, bookmark: dict[int, int] | None = None) -> StopRule:
+    return StopRule(source(partitions), QUIET_S, ends, bookmark or {})
+
+
+def first_verdict(judge: StopRule, seen: list[tuple[float, dict[int, Position]]]) -> tuple[str | None, float | None]:
+    """The first verdict over positions seen at some seconds, and when it came."""
+    for now, positions in seen:
+        verdict = judge.judge(positions, now)
+        if verdict is not None:
+            return verdict, now
+    return None, None
+
+
+def recorded_progress(name: str) -> list[tuple[float, dict[int, Position]]]:
+    return [(moment["seconds"], positions(moment["tasks"])) for moment in exchanges()[name]["progress"]]
+
+
+def positions(tasks: list[dict[str, Any]]) -> dict[int, Position]:
+    listed = [offsets for task in tasks for offsets in task["topicOffsets"]]
+    return {each["topicPartitionEntity"]["partition"]: (each["endOffset"], each["committedOffset"]) for each in listed}
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    ("name", "partitions"),
+    [
+        ("push TRANSACTION_STREAM from earliest", 3),
+        ("push TRANSACTION_FLATTENED from earliest", 3),
+        ("push TRANSACTION_STREAM_ANONYMIZED from earliest", 3),
+        ("push with offset predicate", 3),
+        ("push ALL_TYPES from earliest", 2),
+    ],
+)
+def test_a_recorded_push_is_quiet_after_the_quiet_time_and_not_before(name: str, partitions: int) -> None:
+    seen = recorded_progress(name)
+
+    verdict, when = first_verdict(rule(partitions), seen)
+
+    assert verdict == "quiet"
+    assert when is not None
+    assert when - seen[0][0] >= QUIET_S
+    assert first_verdict(rule(partitions + 1), seen) == (None, None)  # a partition that is not listed may hold rows
+
+
+@needs_vectors
+def test_a_recorded_push_is_exact_as_soon_as_the_true_ends_are_committed() -> None:
+    seen = recorded_progress("push TRANSACTION_STREAM from earliest")
+    ends = {0: Offsets(0, 191, 191), 1: Offsets(0, 214, 214), 2: Offsets(0, 197, 197)}
+
+    assert first_verdict(rule(3, ends), seen) == ("exact", seen[0][0])
+    assert first_verdict(rule(3, ends | {2: Offsets(0, 198, 198)}), seen) == (None, None)
+
+
+@needs_vectors
+@pytest.mark.parametrize("name", ["push EMPTY_STREAM", "push TRANSACTION_STREAM_BLACKLISTED from earliest"])
+def test_partitions_that_look_empty_are_given_more_time(name: str) -> None:
+    seen = recorded_progress(name)
+    partitions = len(seen[0][1])
+
+    assert first_verdict(rule(partitions), seen) == (None, None)
+    later = [(seen[-1][0] + second, seen[-1][1]) for second in range(20)]
+    verdict, when = first_verdict(rule(partitions), seen + later)
+    assert verdict == "quiet"
+    assert when is not None
+    assert when >= seen[0][0] + 4 * QUIET_S
+
+
+def moving(*fetched: int, every_s: float = 0.4) -> list[tuple[float, dict[int, Position]]]:
+    """One partition whose fetched offsets are processed at once, as it looks in the middle of a scan."""
+    return [(place * every_s, {0: (offset, offset + 1)}) for place, offset in enumerate(fetched)]
+
+
+def test_a_scan_in_its_middle_looks_caught_up_and_is_not_quiet() -> None:
+    assert first_verdict(rule(1), moving(*range(999, 60_000, 1000))) == (None, None)
+
+
+def test_a_stream_that_is_written_to_slowly_comes_to_an_end() -> None:
+    verdict, when = first_verdict(rule(1), moving(*range(999, 1400, 7)))
+
+    assert (verdict, when is not None and when >= QUIET_S) == ("quiet", True)
+
+
+def test_what_was_fetched_must_be_processed_first() -> None:
+    waiting: list[tuple[float, dict[int, Position]]] = [(second, {0: (99, 60)}) for second in range(30)]
+
+    assert first_verdict(rule(1), waiting) == (None, None)
+    assert first_verdict(rule(1), [*waiting, (30, {0: (99, 100)})]) == ("quiet", 30)
+
+
+@pytest.mark.parametrize("odd", [{}, {0: (9, 10)}, {0: (9, 10), 1: (-1, -1)}, {0: (9, 10), 1: (2, 3)}])
+def test_tasks_that_vanish_or_start_over_begin_the_quiet_time_anew(odd: dict[int, Position]) -> None:
+    steady: dict[int, Position] = {0: (9, 10), 1: (9, 10)}
+    seen = [(0.0, steady), (2.0, steady), (2.9, odd), *((3.0 + second, steady) for second in range(5))]
+
+    assert first_verdict(rule(2), seen) == ("quiet", 6.0)
+
+
+def test_with_true_ends_standing_still_is_not_enough_and_what_is_not_due_is_not_waited_for() -> None:
+    ends = {0: Offsets(0, 100, 0), 1: Offsets(50, 50, 0), 2: Offsets(0, 30, 0)}
+    judge = rule(3, ends, bookmark={2: 30})
+
+    assert first_verdict(judge, [(second, {0: (98, 99)}) for second in range(60)]) == (None, None)
+    assert judge.judge({}, 60) is None
+    # Partition 1 is empty and partition 2 was read before: neither need be listed.
+    assert judge.judge({0: (99, 100)}, 61) == "exact"
+
+
+@pytest.mark.parametrize(("committed", "changed"), [(0, True), (9, True), (10, False), (11, False)])
+def test_a_scan_that_ends_before_the_bookmark_means_another_topic(committed: int, changed: bool) -> None:
+    judge = rule(1, bookmark={0: 10})
+    seen: list[tuple[float, dict[int, Any]]] = [(second, {0: (committed - 1, committed)}) for second in range(20)]
+
+    if changed:
+        with pytest.raises(TopicChanged, match=f"partition 0 ends at offset {committed}, but rows up to offset 9"):
+            first_verdict(judge, seen)
+    else:
+        assert first_verdict(judge, seen)[0] == "quiet"

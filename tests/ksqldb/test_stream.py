@@ -1,0 +1,190 @@
+"""Each row of a stream once: what is asked for from a bookmark, what is kept of the answer, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ksqldb.catalog import Source, describe
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.push import Limits, TopicChanged
+from pipeline.ksqldb.stream import Bookmark, Window, _Keeper, read_stream
+from tests.ksqldb.replay import ReplayServer, replaying
+from tests.vectors import exchanges, needs_vectors
+
+SOURCE = Source("S", "stream", (), None, "s", 4, False, ())
+Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ReplayServer]:
+    with replaying() as script:
+        yield script
+
+
+@pytest.fixture
+def client(server: ReplayServer) -> Iterator[Client]:
+    with Client(Connection(server.url, retry_s=0)) as client:
+        yield client
+
+
+def keeper(bookmarks: Mapping[int, Bookmark], accept_gap: bool = False, window: Window | None = None) -> _Keeper:
+    return _Keeper(SOURCE, bookmarks, accept_gap, window)
+
+
+def lets_through(predicate: str, row: Row) -> bool:
+    """The predicate as the server reads it; only what we send is understood."""
+    if not predicate:
+        return True
+    text = predicate.removeprefix(" WHERE ")
+    assert re.fullmatch(r"[A-Z0-9 ()<>=-]+", text)
+    code = re.sub(r"(?<![<>])=", "==", text).replace("AND", "and").replace("OR ", "or ")
+    names = dict(zip(("ROWTIME", "ROWPARTITION", "ROWOFFSET"), row, strict=True))
+    return bool(eval(code, {"__builtins__": {}}, names))  # our own words, checked above
+
+
+@given(st.dictionaries(st.integers(0, 6), st.integers(0, 5), max_size=4), st.integers(0, 9), st.integers(0, 9))
+def test_the_server_is_asked_for_the_new_rows_and_one_witness_a_partition(
+    next_offsets: dict[int, int], partition: int, offset: int
+) -> None:
+    predicate = keeper({p: Bookmark(n) for p, n in next_offsets.items()}).predicate()
+
+    asked_for = lets_through(predicate, (0, partition, offset))
+
+    assert asked_for == (offset >= next_offsets.get(partition, 0) - 1)
+
+
+@given(st.integers(-5, 5), st.integers(-5, 5), st.integers(-6, 6))
+def test_a_window_asks_for_its_rows_whatever_their_offset(start: int, end: int, rowtime: int) -> None:
+    asked = keeper({0: Bookmark(3)}, window=Window(start, end)).predicate()
+
+    assert keeper({0: Bookmark(3)}, window=Window()).predicate() == ""
+    assert lets_through(asked, (rowtime, 0, 1)) == (start <= rowtime < end)
+
+
+@st.composite
+def topics_read_before(draw: st.DrawFn) -> tuple[dict[int, list[int]], dict[int, Bookmark], list[Row]]:
+    """Offsets that exist a partition (with gaps), bookmarks behind some of them, and an answer with replays."""
+    topic = draw(st.dictionaries(st.integers(0, 3), st.sets(st.integers(0, 30), min_size=1).map(sorted), max_size=4))
+    bookmarks, sent = {}, []
+    for partition, offsets in topic.items():
+        read = draw(st.integers(0, len(offsets)))
+        if read:
+            last = offsets[read - 1]
+            bookmarks[partition] = Bookmark(last + 1, 1000 + last)
+            offsets = offsets[read - 1 :]  # what the predicate lets through
+        places = list(range(len(offsets)))
+        if draw(st.booleans()):  # a task that starts over sends the rows since its last commit again
+            again_at = draw(st.integers(0, len(offsets)))
+            places = places[:again_at] + places[draw(st.integers(0, again_at)) :]
+        sent.append([(1000 + offsets[place], partition, offsets[place]) for place in places])
+    rows: list[Row] = []
+    while any(sent):  # partitions interleave, each in its order
+        rows.append(draw(st.sampled_from([queue for queue in sent if queue])).pop(0))
+    return topic, bookmarks, rows
+
+
+@given(topics_read_before(), st.integers(1, 7))
+def test_every_new_row_is_kept_once_and_in_order_whatever_comes_again(
+    read_before: tuple[dict[int, list[int]], dict[int, Bookmark], list[Row]], batch_rows: int
+) -> None:
+    topic, bookmarks, rows = read_before
+    kept: list[Any] = []
+    sieve = keeper(bookmarks)
+
+    for start in range(0, len(rows), batch_rows):
+        kept += sieve.keep(list(rows[start : start + batch_rows]))
+
+    for partition, offsets in topic.items():
+        first = bookmarks[partition].next_offset if partition in bookmarks else 0
+        assert [row[2] for row in kept if row[1] == partition] == [offset for offset in offsets if offset >= first]
+    assert sieve.replayed_rows == len(rows) - len(kept) - len(bookmarks)
+    assert sieve.gaps == {}
+
+
+def test_a_window_keeps_old_rows_only_and_each_once() -> None:
+    sieve = keeper({0: Bookmark(3, 2), 1: Bookmark(1, 0)}, window=Window(0, 100))
+    rows: Sequence[Row] = [(0, 0, 0), (1, 0, 1), (0, 0, 0), (2, 0, 2), (3, 0, 3), (9, 1, 0), (9, 1, 1), (5, 2, 0)]
+
+    assert sieve.keep(list(rows)) == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (9, 1, 0)]
+    assert sieve.replayed_rows == 1
+
+
+def test_a_witness_with_another_time_means_another_topic() -> None:
+    with pytest.raises(TopicChanged, match="re-created: offset 9 of partition 1 has ROWTIME 7 now, and had 5"):
+        keeper({1: Bookmark(10, 5)}).keep([(7, 1, 9), (8, 1, 10)])
+    assert keeper({1: Bookmark(10, None)}).keep([(7, 1, 9), (8, 1, 10)]) == [(8, 1, 10)]
+    assert keeper({1: Bookmark(10, 5)}).keep([(5, 1, 9), (8, 1, 10)]) == [(8, 1, 10)]
+
+
+def test_rows_lost_to_retention_are_an_error_unless_accepted() -> None:
+    rows: list[tuple[Any, ...]] = [(8, 0, 15), (9, 0, 16)]
+
+    with pytest.raises(TopicChanged, match=r"now begins at offset 15, but the next row due for the lake is 10") as told:
+        keeper({0: Bookmark(10, 5)}).keep(list(rows))
+    assert "--accept-gap" in told.value.hint
+    accepting = keeper({0: Bookmark(10, 5)}, accept_gap=True)
+    assert accepting.keep(list(rows)) == rows
+    assert accepting.gaps == {0: (10, 15)}
+
+
+def test_a_partition_that_is_new_has_no_gap() -> None:
+    sieve = keeper({0: Bookmark(10, 5)})
+
+    assert sieve.keep([(8, 3, 40)]) == [(8, 3, 40)]
+    assert sieve.gaps == {}
+
+
+def say_ends(server: ReplayServer) -> Source:
+    """TRANSACTION_STREAM, whose topic ends at the offsets 191, 214 and 197; the next answer tells them."""
+    server.say_recorded("DESCRIBE TRANSACTION_STREAM", "DESCRIBE TRANSACTION_FLATTENED EXTENDED")
+    with Client(Connection(server.url)) as client:
+        return describe(client, "TRANSACTION_STREAM")
+
+
+@needs_vectors
+def test_a_stream_that_was_read_to_its_end_is_not_asked_again(server: ReplayServer, client: Client) -> None:
+    source = say_ends(server)
+
+    read = read_stream(client, source, {0: Bookmark(191), 1: Bookmark(214), 2: Bookmark(197)}, Limits())
+
+    assert (read.outcome, list(read.batches), read.row_count) == ("exact", [], 0)
+    assert read.schema.names[:4] == ["rowtime", "rowpartition", "rowoffset", "transaction_id"]
+    assert {asked.path for asked in server.asked} == {"/ksql"}
+
+
+@needs_vectors
+@pytest.mark.parametrize("bookmarks", [{0: Bookmark(192)}, {0: Bookmark(191), 3: Bookmark(1)}])
+def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(
+    server: ReplayServer, client: Client, bookmarks: dict[int, Bookmark]
+) -> None:
+    source = say_ends(server)
+
+    with pytest.raises(TopicChanged, match="was re-created or cut"):
+        read_stream(client, source, bookmarks, Limits())
+
+    assert {asked.path for asked in server.asked} == {"/ksql"}
+
+
+@needs_vectors
+def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE mixed-Case", "push mixed-Case from earliest")
+    source = describe(client, "mixed-Case")
+    recorded = json.loads(exchanges()["push mixed-Case from earliest"]["response"]["body"])
+    wanted = [element["row"]["columns"] for element in recorded[1:-1]]
+
+    read = read_stream(client, source, {}, Limits())
+    rows = [list(row.values()) for batch in read.batches for row in batch.to_pylist()]
+
+    assert rows == wanted
+    assert (read.row_count, read.replayed_rows, read.gaps) == (len(wanted), 0, {})
+    assert read.schema.names[:3] == ["rowtime", "rowpartition", "rowoffset"]
+    (asked,) = (request.body for request in server.asked if request.path == "/query-stream")
+    assert asked["sql"].endswith("FROM `mixed-Case` EMIT CHANGES;")
+    assert asked["properties"]["auto.offset.reset"] == "earliest"
