@@ -18,13 +18,17 @@ from tests.vectors import exchanges
 
 @dataclass
 class Scripted:
-    """One answer: `pieces` are the HTTP chunks; `cut` drops the connection, `after_s` is how long it waits first."""
+    """One answer: `pieces` are the HTTP chunks; `cut` drops the connection.
+
+    `after_s` is the silence before the answer, `idle_s` the longest one before its end (the block's end ends it).
+    """
 
     status: int = 200
     pieces: Sequence[bytes] = ()
     cut: bool = False
     chunked: bool = True
     after_s: float = 0
+    idle_s: float = 0
 
 
 @dataclass
@@ -61,6 +65,7 @@ class ReplayServer:
 def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
     """Listens on a free loopback port until the block ends."""
     script = ReplayServer()
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -85,6 +90,7 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
                 for piece in answer.pieces:
                     if piece:
                         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
+                over.wait(answer.idle_s)
                 if answer.cut:
                     self.close_connection = True
                 elif answer.chunked:
@@ -103,6 +109,7 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
     try:
         yield script
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import PipelineError
 from pipeline.ksqldb.catalog import Source, describe
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.push import Limits, TopicChanged
 from pipeline.ksqldb.stream import Bookmark, Window, _Keeper, read_stream
-from tests.ksqldb.replay import ReplayServer, replaying
+from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, needs_vectors
 
 SOURCE = Source("S", "stream", (), None, "s", 4, False, ())
@@ -188,3 +189,16 @@ def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServe
     (asked,) = (request.body for request in server.asked if request.path == "/query-stream")
     assert asked["sql"].endswith("FROM `mixed-Case` EMIT CHANGES;")
     assert asked["properties"]["auto.offset.reset"] == "earliest"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.xfail(strict=True, reason="the watch dies of a refusal; the read then waits for ever, past every limit")
+def test_a_server_that_will_not_show_how_far_it_is_ends_the_read() -> None:
+    """Nobody else would end it: a push is silent for as long as no row comes."""
+    refusal = b'{"@type":"generic_error","error_code":40300,"message":"not for you"}'
+    header = b'[{"header":{"queryId":"q","schema":"`ROWTIME` BIGINT, `ROWPARTITION` INTEGER, `ROWOFFSET` BIGINT"}}'
+    with replaying() as server, Client(Connection(server.url)) as client:
+        server.say(Scripted(200, [header], idle_s=2), Scripted(403, [refusal]))
+
+        with pytest.raises(PipelineError, match="not for you"):
+            list(read_stream(client, SOURCE, {}, Limits(stall_s=60)).batches)
