@@ -82,7 +82,7 @@ class Connection:
         if with_database:
             where["database"] = server.database
         with _errors(server):
-            self._raw = mysql.connector.connect(
+            self._raw: Any = mysql.connector.connect(  # a pooled one lacks methods
                 user=server.user,
                 password=server.password,
                 charset="utf8mb4",
@@ -125,7 +125,7 @@ class Connection:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
     def load_file(self, table: str, columns: str, write: Callable[[Path], None]) -> int | None:
-        """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None where it is refused.
+        """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
 
         The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
         statement's column list with its SET clause. LOAD DATA LOCAL turns errors into warnings, so a warning raises
@@ -144,7 +144,7 @@ class Connection:
                     )
                     sent = int(cursor.rowcount)
         except PipelineError as error:
-            if isinstance(error.__cause__, mysql.connector.Error) and error.__cause__.errno in _LOCAL_REFUSED:
+            if _is_local_refused(error):
                 self.takes_local_files = False
                 return None
             raise
@@ -254,6 +254,16 @@ def _errors(server: Server) -> Iterator[None]:
         raise WarehouseUnreachable(
             f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
         ) from error
+
+
+def _is_local_refused(error: BaseException) -> bool:
+    """The driver (26.10) wraps the server's refusal of a file in an error without a number."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, mysql.connector.Error) and cause.errno in _LOCAL_REFUSED:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
