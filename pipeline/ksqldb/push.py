@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
 from pipeline.ksqldb.catalog import Offsets, Source
 from pipeline.ksqldb.client import Answer, Client
-from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, Header, Rows
 from pipeline.ksqldb.refusals import StatementRefused
 
 Outcome = Literal["exact", "quiet", "time limit"]
@@ -61,7 +61,7 @@ class PushRead:
     def rows(self) -> Iterator[Rows]:
         """The rows in the order they come, within a partition in the order of their offsets.
 
-        Raises PushStalled, TopicChanged or what reading an answer raises.
+        Raises PushStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, or what reading raises.
         """
         self.watch.start()
         try:
@@ -71,7 +71,12 @@ class PushRead:
             self.answer.close()
         if self.watch.error is not None:
             raise self.watch.error
-        self.outcome = self.watch.outcome or "quiet"
+        if self.watch.outcome is None:
+            raise AnswerIncomplete(
+                "the query was ended by somebody else before it was at its end (TERMINATE, or a close by its id)",
+                "run the same command again",
+            )
+        self.outcome = self.watch.outcome
 
 
 def start_push(
@@ -170,6 +175,7 @@ class _Watch(threading.Thread):
         self._connection = client.connection
         self._answer, self._source, self._rule, self._limits = answer, source, rule, limits
         self._over = threading.Event()
+        self._ended_it = False
 
     def stop(self) -> None:
         """Returns when the thread has ended."""
@@ -178,27 +184,38 @@ class _Watch(threading.Thread):
             self.join()
 
     def run(self) -> None:
+        try:
+            with Client(self._connection) as client:
+                self._follow(client)
+        except PipelineError as error:
+            self.error = error  # the server refuses to tell the position: nobody would ever end the read
+        finally:
+            if not self._ended_it:
+                self._answer.hang_up()
+
+    def _follow(self, client: Client) -> None:
+        """Looks at the position again and again until the query is ended or `stop` is called."""
         seen: tuple[object, int] = (None, -1)
         changed_at = time.monotonic()
-        with Client(self._connection) as client:
-            while not self._over.wait(_POLL_S):
-                now = time.monotonic()
-                positions = self._positions(client)
-                if (positions, self._answer.byte_count) != seen:
-                    seen, changed_at = (positions, self._answer.byte_count), now
-                try:
-                    self.outcome = self._rule.judge(positions, now) if positions is not None else None
-                except TopicChanged as error:
-                    self.error = error
-                if self._limits.deadline is not None and now >= self._limits.deadline and self.outcome is None:
-                    self.outcome = "time limit"
-                if self.outcome is not None or self.error is not None:
-                    self._end(client)
-                    return
-                if now - changed_at >= self._limits.stall_s:
-                    self.error = self._stalled(positions)
-                    self._answer.hang_up()
-                    return
+        while not self._over.wait(_POLL_S):
+            now = time.monotonic()
+            positions = self._positions(client)
+            if (positions, self._answer.byte_count) != seen:
+                seen, changed_at = (positions, self._answer.byte_count), now
+            try:
+                self.outcome = self._rule.judge(positions, now) if positions is not None else None
+            except TopicChanged as error:
+                self.error = error
+            if self._limits.deadline is not None and now >= self._limits.deadline and self.outcome is None:
+                self.outcome = "time limit"
+            if self.outcome is not None or self.error is not None:
+                self._end(client)
+                self._ended_it = True
+                return
+            if now - changed_at >= self._limits.stall_s:
+                self.error = self._stalled(positions)
+                return
+        self._ended_it = True
 
     def _end(self, client: Client) -> None:
         """Closes the query; where its node is another one, or the answer does not end, drops the connection."""

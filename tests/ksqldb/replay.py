@@ -29,6 +29,7 @@ class Scripted:
     chunked: bool = True
     after_s: float = 0
     idle_s: float = 0
+    location: str = ""
 
 
 @dataclass
@@ -85,6 +86,8 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
             else:
                 self.send_header("Connection", "close")
                 self.close_connection = True
+            if answer.location:
+                self.send_header("Location", answer.location)
             with contextlib.suppress(ConnectionError):  # a client that leaves early is part of the tests
                 self.end_headers()
                 for piece in answer.pieces:

@@ -83,6 +83,18 @@ def test_a_status_without_a_ksqldb_error_names_the_address(server: ReplayServer,
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirection_is_not_followed_with_our_credentials(server: ReplayServer, status: int) -> None:
+    with replaying() as elsewhere:
+        elsewhere.say(READY)
+        server.say(Scripted(status, location=elsewhere.url + "/query-stream"))
+
+        with impatient(server.url, token="abc.def") as client, pytest.raises(ServerNotSupported):
+            pull(client)
+
+        assert elsewhere.asked == []
+
+
 @pytest.mark.parametrize(
     ("credentials", "header"),
     [

@@ -207,7 +207,6 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
 
 
 @needs_vectors
-@pytest.mark.xfail(strict=True, reason="a push that somebody else closed is taken for one that was read to its end")
 def test_a_push_that_ended_before_the_tables_true_end_is_no_snapshot(server: ReplayServer) -> None:
     """`/close-query` and TERMINATE of others end a push with the same words as ours."""
     header = {"header": {"queryId": "transient_SOURCE_TABLE_1", "schema": "`ID` STRING, `V` INTEGER"}}
