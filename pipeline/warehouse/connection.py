@@ -129,20 +129,15 @@ class Connection:
 
         The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
         statement's column list with its SET clause. LOAD DATA LOCAL turns errors into warnings, so a warning raises
-        WarehouseRefused.
+        WarehouseRefused; so does a temporary folder that cannot be written.
         """
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-sync-")
-            self._raw.set_allow_local_infile_in_path(self._folder.name)
-        path = Path(self._folder.name) / "rows"
+        path = self._own_folder() / "rows"
         try:
-            with _errors(self.server):
+            with _writing_in(path.parent):
                 write(path)
-                with contextlib.closing(self._raw.cursor()) as cursor:
-                    cursor.execute(
-                        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}"
-                    )
-                    sent = int(cursor.rowcount)
+            sent = self.run(
+                f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}", (str(path),)
+            )
         except PipelineError as error:
             if _is_local_refused(error):
                 self.takes_local_files = False
@@ -156,6 +151,13 @@ class Connection:
                 "nothing was changed",
             )
         return sent
+
+    def _own_folder(self) -> Path:
+        if self._folder is None:
+            with _writing_in(Path(tempfile.gettempdir())):
+                self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-sync-")
+            self._raw.set_allow_local_infile_in_path(self._folder.name)
+        return Path(self._folder.name)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""
@@ -253,6 +255,17 @@ def _errors(server: Server) -> Iterator[None]:
     except OSError as error:
         raise WarehouseUnreachable(
             f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
+        ) from error
+
+
+@contextlib.contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WarehouseRefused(
+            f"rows cannot be put into the temporary folder {folder}: {error.strerror}; nothing was changed",
+            "free space there, or name another folder by TMPDIR",
         ) from error
 
 

@@ -119,6 +119,17 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def test_a_temporary_folder_without_space_is_named(warehouse: Server) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with (
+        Connection(warehouse) as connection,
+        pytest.raises(WarehouseRefused, match=r"temporary folder .* No space left on device; nothing was changed"),
+    ):
+        connection.load_file("dim_users", "(user_id)", fail)
+
+
 def test_no_file_is_left_behind(warehouse: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
