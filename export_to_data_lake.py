@@ -33,7 +33,7 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import hold_feed, lake_folder
+from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import expire
 from pipeline.replace import export_day, export_full
@@ -228,7 +228,8 @@ def main(
     feeds = _choose(FeedStore(root), everything, streams, tables)
     _check(wish, feeds)
     if not dry_run:
-        cli.write_log_to(root / "logs", "export_to_data_lake")
+        with disk_errors(root):
+            cli.write_log_to(root / "logs", "export_to_data_lake")
     run = Run(
         id=cli.new_run_id(now),
         now=now,

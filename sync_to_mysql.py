@@ -24,7 +24,7 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import lake_folder
+from pipeline.lake.storage import disk_errors, lake_folder
 from pipeline.warehouse.connection import Connection, Server
 from pipeline.warehouse.ledger import (
     SnapshotEntry,
@@ -198,7 +198,8 @@ def main(
     if lake_version is not None and all_versions:
         raise WrongUsage("--lake-version and --all-versions exclude each other", "give one of them")
     if not dry_run:
-        cli.write_log_to(root / "logs", "sync_to_mysql")
+        with disk_errors(root):
+            cli.write_log_to(root / "logs", "sync_to_mysql")
     if init_schema and not dry_run:
         cli.tell(f"schema of {server.database}: {', '.join(apply_schema(server))}")
     feeds = choose_feeds(FeedStore(root), tables)

@@ -73,9 +73,14 @@ def tell(text: str) -> None:
 
 
 def write_log_to(folder: Path, script: str) -> None:
-    """Appends what `tell` and `say_error` say to `<folder>/<script>.log`, with the time and this process's id."""
+    """Appends what `tell` and `say_error` say to `<folder>/<script>.log`, with the time and this process's id.
+
+    Raises OSError where the log cannot be opened. A line that cannot be written later, on a full disk, is left out:
+    the same line is on stderr.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / f"{script}.log", encoding="utf-8", delay=True)
+    logging.raiseExceptions = False
+    handler = logging.FileHandler(folder / f"{script}.log", encoding="utf-8")
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(process)d %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = lambda seconds: dt.datetime.fromtimestamp(seconds or 0, dt.UTC).timetuple()
     handler.setFormatter(formatter)

@@ -379,6 +379,23 @@ def test_a_read_only_lake_is_named(lake: Path, emulator: Emulator) -> None:
     expect(done, 1, "the lake cannot be used")
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="needs root: mounts a disk")
+def test_a_read_only_disk_is_named_by_every_command_that_writes(lake: Path, emulator: Emulator) -> None:
+    subprocess.run(["mount", "--bind", str(lake), str(lake)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(lake)], check=True)
+        commands = [
+            ("export_to_data_lake.py", "--all"),
+            ("sync_to_mysql.py", "--source", "lake"),
+            ("metadata_utils.py", "expire"),
+            ("manage_feeds.py", "disable", STREAM.lower()),
+        ]
+        for script, *arguments in commands:
+            expect(run(lake, *arguments, url=emulator.url, script=script), 1, "the lake cannot be written", "Read-only")
+    finally:
+        subprocess.run(["umount", str(lake)], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="needs root: mounts a small disk")
 def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, emulator: Emulator) -> None:
     disk = tmp_path / "disk"
