@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from decimal import Decimal
@@ -178,15 +179,10 @@ def test_a_table_that_a_query_writes_is_pulled(server: ReplayServer, name: str) 
     assert server.asked[-1].headers["Accept"] == "application/json"
 
 
-def unwritten(changes: list[Record]) -> Dataset:
-    columns = (EmulatedColumn("ID", parse_type("STRING"), "KEY"), EmulatedColumn("V", parse_type("INTEGER")))
-    return Dataset([EmulatedSource("T", "TABLE", columns, "t", 2, changes)])
-
-
 def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows() -> None:
-    changes = [
-        Record(0, 0, 1, {"ID": "a", "V": 1}),
-        Record(1, 0, 1, {"ID": "b", "V": 2}),
+    columns = (EmulatedColumn("ID", parse_type("STRING"), "KEY"), EmulatedColumn("V", parse_type("INTEGER")))
+    before = [Record(0, 0, 1, {"ID": "a", "V": 1}), Record(1, 0, 1, {"ID": "b", "V": 2})]
+    later = [
         Record(0, 1, 2, {"ID": "a", "V": 3}),
         Record(1, 1, 2, None, key={"ID": "b"}),
         Record(0, 2, 3, {"ID": "c", "V": None}),
@@ -195,9 +191,11 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
         Record(1, 3, 6, None, key={"ID": "d"}),
         Record(1, 4, 7, {"ID": "d", "V": 5}),
     ]
+    changes = before + [dataclasses.replace(record, at_s=0.5) for record in later]
+    table = EmulatedSource("T", "TABLE", columns, "t", 2, changes)
 
-    with running(unwritten(changes)) as server, Client(Connection(server.url)) as client:
-        rows = all_rows(read_table(client, describe(client, "T"), Limits(quiet_s=0.5, stall_s=10)))
+    with running(Dataset([table])) as server, Client(Connection(server.url)) as client:
+        rows = all_rows(read_table(client, describe(client, "T"), Limits(quiet_s=1, stall_s=10)))
 
     assert sorted(rows, key=lambda row: str(row["id"])) == [
         {"id": "a", "v": 3},

@@ -193,7 +193,6 @@ def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServe
     assert asked["properties"]["auto.offset.reset"] == "earliest"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_server_that_will_not_show_how_far_it_is_ends_the_read() -> None:
     """Nobody else would end it: a push is silent for as long as no row comes."""
     refusal = b'{"@type":"generic_error","error_code":40300,"message":"not for you"}'
