@@ -34,8 +34,3 @@ def load_json(name: str) -> Any:
 def exchanges() -> dict[str, dict[str, Any]]:
     """The exchanges recorded with a 7.6.13 server, by name."""
     return {entry["name"]: entry for entry in load_lines("recorded/exchanges.jsonl")}
-
-
-def answer_of(name: str) -> Any:
-    """A recorded body, decimals kept as text."""
-    return json.loads(exchanges()[name]["response"]["body"], parse_float=str)
