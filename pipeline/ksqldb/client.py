@@ -139,11 +139,8 @@ class Client:
     def _start(self, body: dict[str, Any], framing: Framing, ending: Ending) -> Answer:
         response = self._request("POST", "/query-stream", body, framing.value, stream=True)
         answer = Answer(self, response, AnswerParser(framing, ending), pull="EMIT CHANGES" not in body["sql"])
-        try:
+        with answer.closing_on_error():
             answer.read_header()
-        except BaseException:
-            answer.close()
-            raise
         return answer
 
     def close_query(self, query_id: str) -> bool:
@@ -270,6 +267,15 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         connection = self._response.raw.connection
         if connection is not None and connection.sock is not None:
             connection.sock.settimeout(None)
+
+    @contextlib.contextmanager
+    def closing_on_error(self) -> Iterator[None]:
+        """Closes the answer when the block fails, and leaves it open when it does not."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def hang_up(self) -> None:
         """Ends a read that another thread is waiting in; rows that did not come whole are left to the next run."""

@@ -182,7 +182,7 @@ class AnswerParser:
             text = elements.decode()
             first, length = json.JSONDecoder().raw_decode(text)
             self.header = _header(self._framing, first)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AnswerMalformed(f"the answer's header cannot be read: {error!r}", "run the command again") from None
         if self.header is None:
             told = first.get("errorMessage", first) if isinstance(first, dict) else None
@@ -198,7 +198,7 @@ class AnswerParser:
             raise AnswerMalformed("rows came after the answer's final message", "run the command again")
         try:
             decoded = self._decoder.decode(b"[" + elements + b"]")
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise AnswerMalformed(
                 f"a row after the first {self.row_count} cannot be read: {error}",
                 "run the command again; if it stays, report it with the server's version",

@@ -67,6 +67,11 @@ def refusal(status: int, text: str, url: str) -> PipelineError:
     except ValueError:
         body = None
     if not isinstance(body, dict) or "message" not in body:
+        if status in (502, 503, 504):
+            return ServerNotReady(
+                f"something before ksqlDB at {url} answers with status {status}: it cannot reach the server for now",
+                "run the same command again in a minute",
+            )
         return ServerNotSupported(
             f"{url} answers with status {status} and no ksqlDB error",
             "check KSQLDB_URL, and proxies between here and the server",

@@ -61,7 +61,8 @@ def refuse_unreadable(source: Source) -> None:
 def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
     answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET)
-    reader = projection.reader(answer.header)
+    with answer.closing_on_error():
+        reader = projection.reader(answer.header)
 
     def batches() -> Iterator[pa.RecordBatch]:
         with answer:
@@ -76,7 +77,8 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
     ends = true_ends(client, source)
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"
     push = start_push(client, source, sql, limits, ends, {})
-    reader = projection.reader(push.header)
+    with push.answer.closing_on_error():
+        reader = projection.reader(push.header)
     at, key_places = 0, []
     for plan in projection.plans:
         if plan.column.source.role == "KEY":

@@ -82,7 +82,8 @@ def read_stream(
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)}{keeper.predicate()} EMIT CHANGES;"
     scanned_to = {} if window is not None else {p: mark.next_offset for p, mark in bookmarks.items()}
     push = start_push(client, source, sql, limits, ends, scanned_to)
-    reader = projection.reader(push.header)
+    with push.answer.closing_on_error():
+        reader = projection.reader(push.header)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for rows in push.rows():

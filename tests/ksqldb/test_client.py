@@ -72,7 +72,7 @@ def test_what_is_no_ksqldb_server_is_told(server: ReplayServer, body: bytes) -> 
         client.server_version()
 
 
-@pytest.mark.parametrize("status", [302, 307, 404, 405, 406, 502])
+@pytest.mark.parametrize("status", [302, 307, 404, 405, 406])
 def test_a_status_without_a_ksqldb_error_names_the_address(server: ReplayServer, status: int) -> None:
     server.say(Scripted(status, [b"<html>moved</html>"]))
 
@@ -307,3 +307,12 @@ def test_a_push_that_is_left_early_is_closed_on_the_server(server: ReplayServer,
     # Pulls are not known to /close-query, and a query that was read to its end is over.
     assert left == ([{"queryId": "transient_X_1"}] * 2 if "EMIT" in sql else [])
     assert [asked.path for asked in server.asked] == ["/query-stream"]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_that_cannot_reach_the_server_is_waited_for(server: ReplayServer, status: int) -> None:
+    info = b'{"KsqlServerInfo":{"version":"7.6.13"}}'
+    server.say(Scripted(status, [b"<html>Bad Gateway</html>"]), Scripted(200, [info]))
+
+    with Client(Connection(server.url), sleep=lambda _: None) as client:
+        assert client.server_version() == "7.6.13"
