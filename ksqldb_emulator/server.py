@@ -301,6 +301,7 @@ class Server:
                 if count == planned.select.limit:
                     final = "Limit Reached"
                     break
+            self.state.live.pop(query.id, None)  # before the last byte: who has read it all finds the query gone
             if not out.is_gone:
                 await self._finish(out, frame, final)
             return await out.end()
