@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     mysql_database: str = Field("data_warehouse", description="database of the star schema")
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
     mysql_timeout_s: float = Field(30, gt=0, description="time for connecting")
+    scd2_dimensions: str = Field("", description="dimensions whose history is kept (SCD2), with commas: dim_users")
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +103,9 @@ class Settings(BaseSettings):
             ssl_ca=self.mysql_ssl_ca,
             timeout_s=self.mysql_timeout_s,
         )
+
+    def scd2_tables(self) -> frozenset[str]:
+        return frozenset(name.strip() for name in self.scd2_dimensions.split(",") if name.strip())
 
 
 def load_settings() -> Settings:

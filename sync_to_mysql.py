@@ -34,19 +34,18 @@ from pipeline.warehouse.ledger import (
     previous_row_counts,
     roll_back,
 )
-from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
+from pipeline.warehouse.load import Loaded, load_star
+from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema import init_schema
 from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
 
 _HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
 
 
-def sync(
-    server: Server, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, dry_run: bool = False
-) -> Loaded:
-    """Loads the snapshots as one star."""
+def sync(server: Server, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, **options: Any) -> Loaded:
+    """Loads the snapshots as one star; `options` are those of `load_star`."""
     with Connection(server) as connection:
-        return load_star(connection, snapshots, source, now, dry_run)
+        return load_star(connection, snapshots, source, now, **options)
 
 
 def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
@@ -94,8 +93,9 @@ def as_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
                 "feed": fact.feed,
                 "fact": fact.fact,
                 "rows": fact.rows,
-                "rejected": len(fact.rejects),
+                "rejected": fact.rejected,
                 "new_dimension_members": fact.new_members,
+                "first_new_dimension_members": fact.first_new_members,
                 "lake_version": fact.lake_version,
                 "shown": fact.is_newest,
             }
@@ -112,12 +112,12 @@ def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
         if fact.lake_version is not None:
             line += f" from lake version {fact.lake_version}"
         if fact.new_members:
-            shown = ", ".join(fact.new_members[:5]) + (", ..." if len(fact.new_members) > 5 else "")
-            line += f"; new in its dimension: {len(fact.new_members)} ({shown})"
+            shown = ", ".join(fact.first_new_members[:5]) + (", ..." if fact.new_members > 5 else "")
+            line += f"; new in its dimension: {fact.new_members} ({shown})"
         lines.append(line)
-        lines += [f"  rejected {r.row_key}: {r.column} {r.reason}" for r in fact.rejects[:5]]
-        if len(fact.rejects) > 5:
-            lines.append(f"  and {len(fact.rejects) - 5} more rejects")
+        lines += [f"  rejected {r.row_key}: {r.column} {r.reason}" for r in fact.first_rejects]
+        if fact.rejected > len(fact.first_rejects):
+            lines.append(f"  {fact.rejected} rejects in all")
     if dry_run:
         lines.append("Nothing was changed.")
     elif loaded.unchanged:
@@ -128,8 +128,8 @@ def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
             lines.append("Rows were sent by INSERT: the server has local_infile off, which is slower.")
         if older := [fact.fact for fact in loaded.facts if not fact.is_newest]:
             lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
-    if not loaded.unchanged and any(fact.rejects for fact in loaded.facts):
-        lines.append("Some rows did not fit; they are kept in etl_rejects with the reason.")
+    if any(fact.rejected for fact in loaded.facts):
+        lines.append("Some rows did not fit; " + ("they would be" if dry_run else "they are") + " kept in etl_rejects.")
     return lines
 
 
@@ -168,7 +168,8 @@ def _server(settings: Settings, given: dict[str, Any]) -> Server:
 @click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
 @click.option("--all-versions", is_flag=True, help="With --source lake: every version that the lake retains, in order.")
 @click.option("--init-schema", is_flag=True, help="Create database, tables and views that are missing first.")
-@click.option("--dry-run", is_flag=True, help="Read and check everything; load nothing.")
+@click.option("--dry-run", is_flag=True, help="Do it all, then take it back; the warehouse stays as it is.")
+@click.option("--strict", is_flag=True, help="Load nothing when a row does not fit, instead of keeping it as a reject.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 @cli.boundary
@@ -181,6 +182,7 @@ def main(
     all_versions: bool,
     init_schema: bool,
     dry_run: bool,
+    strict: bool,
     json_output: bool,
     **given: Any,
 ) -> None:  # fmt: skip
@@ -204,20 +206,21 @@ def main(
         cli.tell(f"schema of {server.database}: {', '.join(apply_schema(server))}")
     feeds = choose_feeds(FeedStore(root), tables)
     loads: list[Loaded] = []
+    options = {"dry_run": dry_run, "strict": strict, "scd2": settings.scd2_tables()}
     if all_versions:
         for version, snapshots in lake_history(root, feeds):
             cli.tell(f"version {version} of {', '.join(snapshot.feed for snapshot in snapshots)}")
-            loads.append(sync(server, snapshots, source, now, dry_run))
+            loads.append(sync(server, snapshots, source, now, **options))
     else:
         with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:
-            loads.append(sync(server, snapshots, source, now, dry_run))
+            loads.append(sync(server, snapshots, source, now, **options))
     if json_output and all_versions:
         cli.show_json({"schema_version": 1, "loads": [as_json(loaded, dry_run) for loaded in loads]})
     elif json_output:
         cli.show_json(as_json(loads[0], dry_run))
     else:
         click.echo("\n".join(line for loaded in loads for line in report_lines(loaded, dry_run)))
-    raise SystemExit(1 if any(fact.rejects for loaded in loads if not loaded.unchanged for fact in loaded.facts) else 0)
+    raise SystemExit(1 if any(fact.rejected for loaded in loads for fact in loaded.facts) else 0)
 
 
 @main.command("history")

@@ -37,8 +37,13 @@ ORDER = [
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.rows",
+    "pipeline.warehouse.plan",
     "pipeline.warehouse.bulk",
+    "pipeline.warehouse.members",
+    "pipeline.warehouse.staging",
     "pipeline.warehouse.ledger",
+    "pipeline.warehouse.dimension",
+    "pipeline.warehouse.fact",
     "pipeline.warehouse.load",
     "pipeline.warehouse.sources",
 ]

@@ -20,7 +20,7 @@ from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from demo.private_mysql import PrivateServer, running_mariadb
 from pipeline.errors import PipelineError
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.load import TableSnapshot
+from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema import init_schema
 from sync_to_mysql import sync
 from torture.figures import Figure

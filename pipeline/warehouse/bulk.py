@@ -6,73 +6,61 @@ many rows in the system's temporary folder.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
+
+from pipeline.content import bytes_of
 from pipeline.errors import TryLater
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.rows import StagedColumn
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
+SENT_BYTES = 8 * 2**20
+"""About the size of what is converted and sent at once; the largest temporary file is of this order."""
 
 
 class StagedRowsLost(TryLater):
     """The server did not keep the rows that were staged."""
 
 
+def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in parts that are small enough to be sent at once."""
+    rows = max(1, SENT_BYTES * batch.num_rows // max(batch.nbytes, 1))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
 def send_rows(
-    connection: Connection, table: str, columns: Sequence[StagedColumn], rows: Sequence[Sequence[Any]]
+    connection: Connection, table: str, columns: Sequence[StagedColumn], texts: Sequence[pa.Array], lines: pa.Array
 ) -> None:
-    """Adds rows to a table. Both ways give the same values. Raises StagedRowsLost when rows did not arrive."""
-    if not rows:
+    """Adds rows, given as texts by column and as whole lines, to a table. Both ways give the same values.
+
+    Raises StagedRowsLost when rows did not arrive.
+    """
+    if len(lines) == 0:
         return
     if connection.takes_local_files:
-        sent = connection.load_file(table, _column_list(columns), lambda path: _write(path, rows))
-        if sent is not None and sent != len(rows):
-            raise StagedRowsLost(f"{sent} of {len(rows)} rows reached {table}", "run the command again")
+        sent = connection.load_file(table, _column_list(columns), lambda path: path.write_bytes(bytes_of(lines)))
+        if sent is not None and sent != len(lines):
+            raise StagedRowsLost(f"{sent} of {len(lines)} rows reached {table}", "run the command again")
         if sent is not None:
             return
-    connection.insert(table, [column.name for column in columns], rows)
+    values = [
+        [None if text is None else bytes.fromhex(text) for text in column.to_pylist()]
+        if target.target.is_binary
+        else column.to_pylist()
+        for target, column in zip(columns, texts, strict=True)
+    ]
+    connection.insert(table, [column.name for column in columns], zip(*values, strict=True))
 
 
 def _column_list(columns: Sequence[StagedColumn]) -> str:
     """Binary columns travel as hexadecimal digits, because the file has to be valid UTF-8."""
     names, unhexed = [], []
     for place, column in enumerate(columns):
-        if _is_binary(column):
+        if column.target.is_binary:
             names.append(f"@b{place}")
             unhexed.append(f"{quote(column.name)} = UNHEX(@b{place})")
         else:
             names.append(quote(column.name))
     return f"({', '.join(names)})" + (f" SET {', '.join(unhexed)}" if unhexed else "")
-
-
-def _is_binary(column: StagedColumn) -> bool:
-    return column.target.data_type.endswith(("binary", "blob"))
-
-
-def _write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines("\t".join(map(_field, row)) + "\n" for row in rows)
-
-
-def _field(value: Any) -> str:
-    """A value as LOAD DATA reads it with its default escapes."""
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dt.datetime):
-        return value.isoformat(sep=" ")
-    return str(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
 _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
+_ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -44,6 +45,14 @@ class WarehouseBusy(TryLater):
 
 class WarehouseRefused(ActionNeeded):
     """The server refuses: credentials, rights, schema, space."""
+
+
+class RowRefused(WarehouseRefused):
+    """A table does not take a row, because of a key, a CHECK or a trigger; `reason` says why, in the server's words."""
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class Connection:
     def takes_local_files(self) -> bool:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
-    def load_file(self, table: str, columns: str, write: Callable[[Path], None]) -> int | None:
+    def load_file(self, table: str, columns: str, write: Callable[[Path], object]) -> int | None:
         """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
 
         The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
@@ -159,7 +168,7 @@ class Connection:
             self._raw.set_allow_local_infile_in_path(self._folder.name)
         return Path(self._folder.name)
 
-    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""
         waiting: list[Sequence[Any]] = []
         size = 0
@@ -306,6 +315,9 @@ def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
         return WarehouseRefused(
             f"a row is larger than MySQL at {server.place} takes: {text}", "raise max_allowed_packet on the server"
         )
+    if number in _ROW_REFUSED:
+        reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
+        return RowRefused(f"MySQL at {server.place} refuses a row: {text}", "nothing was changed", reason)
     if number in (1021, 1114, 1041):
         return WarehouseRefused(f"MySQL at {server.place} has no space left: {text}", "free space on the server")
     return WarehouseRefused(f"MySQL at {server.place} refuses (error {number}): {text}", "nothing was changed")

@@ -83,6 +83,19 @@ def add_fact(connection: Connection, version: int, entry: FactEntry) -> None:
     )  # fmt: skip
 
 
+def facts_of(connection: Connection, version: int) -> list[FactEntry]:
+    """What a snapshot holds, fact by fact."""
+    rows = connection.rows(
+        "SELECT fact_table, feed, lake_version, row_count, rejected_count, content_hash FROM etl_snapshot_facts"
+        " WHERE snapshot_version = %s ORDER BY fact_table",
+        (version,),
+    )
+    return [
+        FactEntry(str(fact), str(feed), None if lake is None else int(lake), int(count), int(rejected), str(content))
+        for fact, feed, lake, count, rejected, content in rows
+    ]
+
+
 def is_newest(connection: Connection, fact: str, taken_at: dt.datetime) -> bool:
     """Whether the warehouse has no younger snapshot of this fact."""
     ((newest,),) = connection.rows(

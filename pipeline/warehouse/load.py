@@ -8,61 +8,49 @@ any point before it, client or server, the old star stays as it was and the stag
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import pyarrow as pa
-
-from pipeline.content import ContentHash
-from pipeline.feeds import WarehouseMapping
-from pipeline.warehouse.bulk import StagedRowsLost, send_rows
+from pipeline.errors import ActionNeeded
+from pipeline.warehouse.bulk import StagedRowsLost
 from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members
+from pipeline.warehouse.fact import fill_fact
 from pipeline.warehouse.ledger import (
     FactEntry,
     add_fact,
     add_snapshot,
+    facts_of,
     is_newest,
     known_lake_versions,
     same_content,
     show,
 )
-from pipeline.warehouse.rows import FILLABLE, Reject, StagedColumn, convert_batch, to_json
-from pipeline.warehouse.schema import MappingDoesNotFit, TargetColumn, check_mapping, target_columns
-
-SENT_ROWS = 5000
-"""Rows that are converted before they are sent; the largest temporary file holds as many."""
+from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
+from pipeline.warehouse.rows import Reject
+from pipeline.warehouse.staging import REJECTS, SHOWN_REJECTS, Staged, stage_all
 
 
-@dataclass(frozen=True)
-class TableSnapshot:
-    """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again."""
-
-    feed: str
-    mapping: WarehouseMapping
-    schema: pa.Schema
-    batches: Callable[[], Iterator[pa.RecordBatch]]
-    row_count: int
-    lake_version: int | None
-    taken_at: dt.datetime
+class RowsDoNotFit(ActionNeeded):
+    """Rows were rejected, and the load was asked to take all rows or none; nothing was changed."""
 
 
 @dataclass
 class LoadedFact:
-    """What became of one table of a sync; where `is_newest` is false its view goes on showing younger rows."""
+    """What became of one table of a sync; where `is_newest` is false its view goes on showing younger rows.
+
+    `first_rejects` and `first_new_members` are the first few of them.
+    """
 
     feed: str
     fact: str
-    rows: int = 0
-    rejects: list[Reject] = field(default_factory=list)
-    new_members: list[str] = field(default_factory=list)
-    content_hash: str = ""
+    rows: int
+    rejected: int
+    first_rejects: list[Reject] = field(default_factory=list)
+    new_members: int = 0
+    first_new_members: list[str] = field(default_factory=list)
     lake_version: int | None = None
     is_newest: bool = True
-
-    @property
-    def ledger_entry(self) -> FactEntry:
-        return FactEntry(self.fact, self.feed, self.lake_version, self.rows, len(self.rejects), self.content_hash)
 
 
 @dataclass
@@ -78,197 +66,108 @@ class Loaded:
     in_bulk: bool = False
 
 
+class _DryRun(Exception):
+    """Ends the transaction of a dry run, so that nothing of it stays."""
+
+
 def load_star(
-    connection: Connection, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, dry_run: bool = False
+    connection: Connection,
+    snapshots: Sequence[TableSnapshot],
+    source: str,
+    now: dt.datetime,
+    *,
+    dry_run: bool = False,
+    strict: bool = False,
+    scd2: Collection[str] = (),
 ) -> Loaded:
     """Loads the snapshots as one new snapshot of the warehouse, or finds that they are there already.
 
-    Raises MappingDoesNotFit before anything is written, and the connection's errors. Where others hold rows that are
-    needed, the transaction is tried again a few times.
+    `strict` raises RowsDoNotFit for a row that does not fit, instead of keeping it as a reject; `scd2` are the
+    dimensions whose history is kept. A dry run does all of it and rolls it back. Raises MappingDoesNotFit before
+    anything is written, and the connection's errors. Where others hold rows that are needed, the transaction is tried
+    again a few times.
     """
-    plans = [_Plan(connection, snapshot) for snapshot in snapshots]
+    plans = [make_plan(connection, snapshot, scd2) for snapshot in snapshots]
     with connection.hold_warehouse():
-        known = known_lake_versions(
-            connection, ((p.fact, p.snapshot.feed, p.snapshot.lake_version, p.snapshot.taken_at) for p in plans)
-        )
-        if source == "lake" and known is not None:
-            return Loaded([LoadedFact(p.snapshot.feed, p.fact, p.snapshot.row_count) for p in plans], known, True)
-        facts = [_stage(connection, plan) for plan in plans]
+        if source == "lake":
+            wanted = ((p.fact, p.snapshot.feed, p.snapshot.lake_version, p.snapshot.taken_at) for p in plans)
+            known = known_lake_versions(connection, wanted)
+            if known is not None:
+                return _already_there(connection, plans, known)
+        staged = stage_all(connection, plans)
         taken_at = max(snapshot.taken_at for snapshot in snapshots)
         if source == "ksqldb":
-            same = same_content(connection, ((fact.fact, fact.content_hash) for fact in facts), taken_at.date())
+            same = same_content(connection, ((s.plan.fact, s.content_hash) for s in staged), taken_at.date())
             if same is not None:
-                return Loaded(facts, same, True)
-        if dry_run:
-            return Loaded(facts)
+                return _already_there(connection, plans, same)
+        facts: list[LoadedFact] = []
 
         def publish() -> int:
-            for fact in facts:
-                fact.is_newest = is_newest(connection, fact.fact, taken_at)
             version = add_snapshot(connection, source, taken_at, now)
-            # Attributes that are told with a time are put in last, so that they win over those told without.
-            for plan, fact in sorted(zip(plans, facts, strict=True), key=lambda pair: pair[0].has_time):
-                _fill_dimension(connection, plan, fact)
-                _fill_fact(connection, plan, fact, version, taken_at)
-                add_fact(connection, version, fact.ledger_entry)
-                if fact.is_newest:
-                    show(connection, fact.fact, version)
+            facts[:] = _publish(connection, staged, version, taken_at)
+            if strict:
+                _refuse_rejects(facts)
+            if dry_run:
+                raise _DryRun
             return version
 
-        return Loaded(facts, connection.in_transaction(publish), in_bulk=connection.takes_local_files)
+        try:
+            version = connection.in_transaction(publish)
+        except _DryRun:
+            return Loaded(facts, in_bulk=connection.takes_local_files)
+        return Loaded(facts, version, in_bulk=connection.takes_local_files)
 
 
-class _Plan:
-    """Where one snapshot goes: staging columns, and the target columns that they are checked against."""
-
-    def __init__(self, connection: Connection, snapshot: TableSnapshot) -> None:
-        mapping = snapshot.mapping
-        self.snapshot, self.mapping, self.fact = snapshot, mapping, mapping.fact
-        self.staging = f"stg_{mapping.fact}"[:64]
-        fact_columns = target_columns(connection, mapping.fact)
-        targets: dict[str, Mapping[str, TargetColumn]] = {mapping.fact: fact_columns}
-        dimension = mapping.dimension
-        if dimension is not None:
-            targets[dimension.table] = target_columns(connection, dimension.table)
-        check_mapping(snapshot.feed, mapping, snapshot.schema.names, targets)
-        self.columns = [
-            StagedColumn(name, source, fact_columns[name], name in mapping.keys)
-            for name, source in mapping.columns.items()
-        ]
-        self.attributes: dict[str, str] = {}  # dimension column -> staging column
-        if dimension is not None:
-            there = targets[dimension.table]
-            for name, source in dimension.columns.items():
-                staged = f"dim_{name}"
-                self.columns.append(StagedColumn(staged, source, there[name], name == dimension.key))
-                self.attributes[name] = staged
-            if dimension.latest_by is not None:
-                told = [column for column in self.columns if column.source == dimension.latest_by]
-                self.latest_by = told[0].name if told else None
-            else:
-                self.latest_by = None
-        for column in self.columns:
-            if column.target.data_type not in FILLABLE:
-                raise MappingDoesNotFit(
-                    f"{mapping.fact}: the column {column.target.name} is of the type {column.target.column_type},"
-                    " which cannot be filled",
-                    f"declare it as one of {', '.join(sorted(FILLABLE))}",
-                )
-
-    @property
-    def has_time(self) -> bool:
-        return self.mapping.dimension is not None and self.latest_by is not None
+def _already_there(connection: Connection, plans: Sequence[Plan], version: int) -> Loaded:
+    entries = {entry.fact: entry for entry in facts_of(connection, version)}
+    facts = [
+        LoadedFact(entry.feed, entry.fact, entry.row_count, entry.rejected_count, lake_version=entry.lake_version)
+        for entry in (entries[plan.fact] for plan in plans)
+    ]
+    return Loaded(facts, version, unchanged=True)
 
 
-def _stage(connection: Connection, plan: _Plan) -> LoadedFact:
-    """Streams the snapshot into its staging table; rows that do not fit become rejects."""
-    declared = ",\n  ".join(f"{quote(column.name)} {_declare(column.target)}" for column in plan.columns)
-    connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(plan.staging)}")
-    connection.run(
-        f"CREATE TEMPORARY TABLE {quote(plan.staging)} (\n  staging_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,\n"
-        f"  {declared}\n) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
-    )
-    fact = LoadedFact(plan.snapshot.feed, plan.fact, lake_version=plan.snapshot.lake_version)
-    digest = ContentHash()
-    waiting: list[tuple[Any, ...]] = []
-    for batch in plan.snapshot.batches():
-        for row in convert_batch(batch, plan.columns, plan.mapping):
-            if isinstance(row, Reject):
-                fact.rejects.append(row)
-                digest.add((row.row_json,))
-                continue
-            digest.add(row)
-            waiting.append(row)
-            if len(waiting) == SENT_ROWS:
-                send_rows(connection, plan.staging, plan.columns, waiting)
-                fact.rows += len(waiting)
-                waiting.clear()
-    send_rows(connection, plan.staging, plan.columns, waiting)
-    fact.rows += len(waiting)
-    _reject_doubles(connection, plan, fact)
-    fact.content_hash = digest.hexdigest()
-    return fact
-
-
-def _declare(target: TargetColumn) -> str:
-    collate = " COLLATE utf8mb4_bin" if target.data_type in ("char", "varchar") or "text" in target.data_type else ""
-    return f"{target.column_type}{collate} NULL"
-
-
-def _reject_doubles(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
-    """Of rows that the fact's unique key cannot tell apart, the first stays; the others are rejects."""
-    keys = ", ".join(quote(key) for key in plan.mapping.keys)
-    names = [column.name for column in plan.columns]
-    listed = ", ".join(quote(name) for name in names)
-    doubles = connection.rows(
-        f"SELECT staging_id, {listed} FROM (SELECT staging_id, {listed}, ROW_NUMBER() OVER (PARTITION BY {keys}"
-        f" ORDER BY staging_id) AS place FROM {quote(plan.staging)}) AS numbered WHERE place > 1"
-    )
-    for staging_id, *values in doubles:
-        row = dict(zip(names, values, strict=True))
-        whole = {column.source: row[column.name] for column in plan.columns}
-        key = {name: row[name] for name in plan.mapping.keys}
-        fact.rejects.append(
-            Reject(to_json(key), plan.mapping.keys[0], "the key is there twice for MySQL", to_json(whole))
+def _publish(connection: Connection, staged: Sequence[Staged], version: int, taken_at: dt.datetime) -> list[LoadedFact]:
+    """Fills every table of the star; part of the load's transaction, which may be tried again."""
+    facts = {}
+    # Attributes that are told with a time are put in last, so that they win over those told without.
+    for part in sorted(staged, key=lambda part: part.plan.has_time):
+        plan, newest = part.plan, is_newest(connection, part.plan.fact, taken_at)
+        count, first = new_members(connection, plan)
+        fill_dimension(connection, plan, newest)
+        rows, refused = fill_fact(connection, plan, version, taken_at)
+        rejected = part.rejected + len(refused)
+        if rows + len(refused) != part.rows:
+            raise StagedRowsLost(
+                f"{rows} of {part.rows} staged rows reached {plan.fact}; nothing was loaded", "run the command again"
+            )
+        entry = FactEntry(plan.fact, plan.snapshot.feed, plan.snapshot.lake_version, rows, rejected, part.content_hash)
+        add_fact(connection, version, entry)
+        if newest:
+            show(connection, plan.fact, version)
+        shown = (part.first_rejects + refused)[:SHOWN_REJECTS]
+        facts[plan.fact] = LoadedFact(
+            entry.feed, entry.fact, rows, rejected, shown, count, first, entry.lake_version, newest
         )
-        connection.run(f"DELETE FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
-        fact.rows -= 1
+    histories = {part.plan.history for part in staged if facts[part.plan.fact].is_newest}
+    for history in histories:
+        if history is not None:
+            keep_history(connection, history, taken_at)
+    connection.run(
+        "INSERT INTO etl_rejects (snapshot_version, fact_table, row_key, column_name, reason, row_json)\n"
+        f"SELECT %s, fact_table, row_key, column_name, reason, row_json FROM {quote(REJECTS)} ORDER BY reject_id",
+        (version,),
+    )
+    return [facts[part.plan.fact] for part in staged]
 
 
-def _fill_dimension(connection: Connection, plan: _Plan, fact: LoadedFact) -> None:
-    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells.
-
-    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing.
-    """
-    dimension = plan.mapping.dimension
-    if dimension is None:
+def _refuse_rejects(facts: Sequence[LoadedFact]) -> None:
+    bad = [fact for fact in facts if fact.rejected]
+    if not bad:
         return
-    table, key, staged_key = quote(dimension.table), quote(dimension.key), quote(plan.attributes[dimension.key])
-    new = connection.rows(
-        f"SELECT DISTINCT s.{staged_key} FROM {quote(plan.staging)} AS s"
-        f" LEFT JOIN {table} AS d ON d.{key} = s.{staged_key} WHERE d.{key} IS NULL ORDER BY 1"
-    )
-    fact.new_members = [str(member) for (member,) in new]
-    others = [name for name in dimension.columns if name != dimension.key]
-    names = ", ".join(quote(name) for name in (dimension.key, *others))
-    staging = quote(plan.staging)
-    if plan.latest_by is not None:
-        inner = ", ".join(f"{quote(plan.attributes[name])} AS {quote(name)}" for name in (dimension.key, *others))
-        numbered = (
-            f"SELECT {inner}, ROW_NUMBER() OVER (PARTITION BY {staged_key} ORDER BY {quote(plan.latest_by)} DESC,"
-            f" staging_id) AS place FROM {staging}"
-        )
-        picked = f"SELECT {names} FROM ({numbered}) AS numbered WHERE place = 1"
-    else:
-        greatest = [f"MAX({quote(plan.attributes[name])}) AS {quote(name)}" for name in others]
-        listed = ", ".join([f"{staged_key} AS {key}", *greatest])
-        picked = f"SELECT {listed} FROM {staging} GROUP BY {staged_key}"
-    updates = ", ".join(
-        f"{table}.{quote(name)} = COALESCE({', '.join(order)})"
-        for name in others
-        for there in [f"{table}.{quote(name)}"]
-        for order in [[f"told.{quote(name)}", there] if fact.is_newest else [there, f"told.{quote(name)}"]]
-    )
-    connection.run(
-        f"INSERT INTO {table} ({names})\nSELECT {', '.join(f'told.{quote(name)}' for name in (dimension.key, *others))}"
-        f" FROM ({picked}) AS told\nON DUPLICATE KEY UPDATE {updates or f'{table}.{key} = {table}.{key}'}"
-    )
-
-
-def _fill_fact(connection: Connection, plan: _Plan, fact: LoadedFact, version: int, taken_at: dt.datetime) -> None:
-    names = ", ".join(quote(name) for name in plan.mapping.columns)
-    keys = ", ".join(quote(key) for key in plan.mapping.keys)
-    inserted = connection.run(
-        f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
-        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} ORDER BY {keys}",
-        (version, taken_at.date()),
-    )
-    if inserted != fact.rows:
-        raise StagedRowsLost(
-            f"{inserted} of {fact.rows} staged rows reached {plan.fact}; nothing was loaded", "run the command again"
-        )
-    connection.insert(
-        "etl_rejects",
-        ("snapshot_version", "fact_table", "row_key", "column_name", "reason", "row_json"),
-        [(version, plan.fact, r.row_key[:1000], r.column, r.reason[:500], r.row_json) for r in fact.rejects],
+    counts = ", ".join(f"{fact.rejected} of {fact.fact}" for fact in bad)
+    first = bad[0].first_rejects[0]
+    raise RowsDoNotFit(
+        f"rows do not fit ({counts}), the first: {first.row_key}: {first.column} {first.reason}; nothing was loaded",
+        "correct them at the source, or load without --strict to keep them as rejects",
     )

@@ -1,12 +1,12 @@
-"""Rows of a snapshot on their way into MySQL: converted exactly, checked against the target, hashed.
+"""Rows of a snapshot on their way into MySQL: checked against the target, exactly.
 
 A value that would be cut, rounded or refused makes its row a reject with the reason; nothing is changed in silence.
+Whole columns are checked at once where that is enough to say that every value fits; else value by value.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.content import texts_of, to_json
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.schema import TargetColumn
 
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _FIRST_YEAR = 1000  # MySQL's DATE and DATETIME begin there
 _TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # its TIMESTAMP lies between
+_DOUBLE_DIGITS = 2**53
 
 
 class Misfit(ValueError):
@@ -48,56 +52,132 @@ class StagedColumn:
     is_key: bool
 
 
-def convert_batch(
+def split_rejects(
     batch: pa.RecordBatch, columns: Sequence[StagedColumn], mapping: WarehouseMapping
-) -> Iterator[tuple[Any, ...] | Reject]:
-    """Each row as values for the staging columns, or as a reject."""
-    sources = {column.source for column in columns}
-    values = {name: batch.column(name).to_pylist(maps_as_pydicts="strict") for name in sources}
-    for index in range(batch.num_rows):
-        row = []
-        for column in columns:
-            try:
-                row.append(_checked(values[column.source][index], column))
-            except Misfit as misfit:
-                yield _reject(batch, index, mapping, column.target.name, str(misfit))
-                break
-        else:
-            yield tuple(row)
+) -> tuple[pa.RecordBatch, list[Reject]]:
+    """The rows that fit all columns, and the others as rejects."""
+    misfits: dict[int, tuple[str, str]] = {}
+    for column in columns:
+        array = batch.column(column.source)
+        if column.target.is_text and not pa.types.is_binary(array.type):
+            array = texts_of(array)
+        if not _all_fit(array, column):
+            for index, reason in _misfits(array, column):
+                misfits.setdefault(index, (column.target.name, reason))
+    if not misfits:
+        return batch, []
+    fits = np.ones(batch.num_rows, np.bool_)
+    fits[list(misfits)] = False
+    rejects = [as_reject(batch, index, mapping, *misfits[index]) for index in sorted(misfits)]
+    return batch.filter(pa.array(fits)), rejects
 
 
-def _reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, column: str, reason: str) -> Reject:
+def as_reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, column: str, reason: str) -> Reject:
+    """One row of a batch as a reject."""
     whole = {name: batch.column(name)[index].as_py(maps_as_pydicts="strict") for name in batch.schema.names}
     key = {name: whole.get(mapping.columns[name]) for name in mapping.keys}
     return Reject(to_json(key), column, reason, to_json(whole))
 
 
-def _checked(value: Any, column: StagedColumn) -> Any:
+def staged_texts(batch: pa.RecordBatch, columns: Sequence[StagedColumn]) -> list[pa.Array]:
+    """The columns of rows that fit, as text that the server takes for them."""
+    return [_staged_text(batch.column(column.source), column.target) for column in columns]
+
+
+def _staged_text(array: pa.Array, target: TargetColumn) -> pa.Array:
+    if target.data_type != "json" or pa.types.is_nested(array.type):
+        return texts_of(array)
+    return pa.array([None if value is None else to_json(value) for value in array.to_pylist()], pa.string())
+
+
+def _misfits(array: pa.Array, column: StagedColumn) -> Iterator[tuple[int, str]]:
+    for index, value in enumerate(array.to_pylist(maps_as_pydicts="strict")):
+        try:
+            _check(value, column)
+        except Misfit as misfit:
+            yield index, str(misfit)
+
+
+def _all_fit(array: pa.Array, column: StagedColumn) -> bool:
+    """Whether every value fits for certain; a False only says that each has to be looked at."""
+    target, kind = column.target, array.type
+    if array.null_count and (column.is_key or not target.nullable):
+        return False
+    if array.null_count == len(array):
+        return True
+    if target.data_type in _INTEGERS:
+        low, high = _integer_range(target)
+        return pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and _all_between(array, low, high))
+    if target.data_type == "decimal":
+        return _all_decimals_fit(array, target)
+    if target.data_type == "double":
+        if pa.types.is_floating(kind):
+            return bool(pc.all(pc.is_finite(array)).as_py())
+        return pa.types.is_integer(kind) and _all_between(array, -_DOUBLE_DIGITS, _DOUBLE_DIGITS)
+    if target.is_text:
+        if not pa.types.is_string(kind) or (column.is_key and pc.any(pc.ends_with(array, " ")).as_py()):
+            return False
+        size = pc.binary_length(array) if target.data_type.endswith("text") else pc.utf8_length(array)
+        return bool(pc.max(size).as_py() <= target.length)
+    if target.is_binary:
+        return pa.types.is_binary(kind) and bool(pc.max(pc.binary_length(array)).as_py() <= target.length)
+    if target.data_type == "date":
+        return pa.types.is_date(kind) and bool(pc.min(array).as_py().year >= _FIRST_YEAR)
+    if target.data_type == "datetime" and pa.types.is_timestamp(kind) and kind.unit == "us":
+        step = 10 ** (6 - target.scale)
+        exact = not (array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False) % step).any()
+        return bool(exact and pc.all(pc.greater_equal(pc.year(array), _FIRST_YEAR)).as_py())
+    if target.data_type == "json":
+        return bool(pa.types.is_string(kind))
+    return False
+
+
+def _all_between(array: pa.Array, low: int, high: int) -> bool:
+    ends = pc.min_max(array).as_py()
+    return bool(low <= ends["min"] and ends["max"] <= high)
+
+
+def _all_decimals_fit(array: pa.Array, target: TargetColumn) -> bool:
+    kind, whole = array.type, target.precision - target.scale
+    if pa.types.is_integer(kind):
+        return _all_between(array, 1 - 10**whole, 10**whole - 1)
+    if not pa.types.is_decimal(kind):
+        return False
+    if kind.scale <= target.scale and kind.precision - kind.scale <= whole:
+        return True
+    try:
+        array.cast(pa.decimal128(min(target.precision, 38), target.scale))
+    except pa.ArrowInvalid:
+        return False
+    return target.precision <= 38
+
+
+def _integer_range(target: TargetColumn) -> tuple[int, int]:
+    bits = _INTEGERS[target.data_type]
+    return (0, 2**bits - 1) if "unsigned" in target.column_type else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _check(value: Any, column: StagedColumn) -> None:
+    """Raises Misfit when a value does not fit."""
     target = column.target
     if value is None:
         if column.is_key or not target.nullable:
             raise Misfit("is NULL")
-        return None
-    kind = target.data_type
-    if kind in _INTEGERS:
-        return _integer(value, target)
-    converted = _CONVERT[kind](value, target)
-    if column.is_key and isinstance(converted, str) and converted.endswith(" "):
+        return
+    if column.is_key and isinstance(value, str) and value.endswith(" "):
         raise Misfit("ends with a space, which MySQL does not see when it compares keys")
-    return converted
+    _CHECKS[target.data_type](value, target)
 
 
-def _integer(value: Any, target: TargetColumn) -> int:
+def _integer(value: Any, target: TargetColumn) -> None:
     if not isinstance(value, bool | int):
         raise Misfit("is not a whole number")
-    bits, unsigned = _INTEGERS[target.data_type], "unsigned" in target.column_type
-    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    low, high = _integer_range(target)
     if not low <= value <= high:
         raise Misfit(f"{value} is out of the range of {target.column_type}")
-    return int(value)
 
 
-def _decimal(value: Any, target: TargetColumn) -> Decimal:
+def _decimal(value: Any, target: TargetColumn) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Misfit(f"{value} is not a number that DECIMAL can hold")
@@ -113,81 +193,70 @@ def _decimal(value: Any, target: TargetColumn) -> Decimal:
         raise Misfit(f"{number} would be rounded to {target.scale} places")
     if whole > target.precision - target.scale:
         raise Misfit(f"{number} is out of the range of {target.column_type}")
-    return number
 
 
-def _double(value: Any, _: TargetColumn) -> float:
+def _double(value: Any, _: TargetColumn) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise Misfit(f"{value} is not a number that MySQL can hold")
     if isinstance(value, bool) or not isinstance(value, float | int):
         raise Misfit("is not a number")
     if float(value) != value:
         raise Misfit(f"{value} would be rounded by DOUBLE")
-    return float(value)
 
 
-def _float(value: Any, target: TargetColumn) -> float:
-    number = _double(value, target)
-    if abs(number) > 3.4e38 or struct.unpack("f", struct.pack("f", number))[0] != number:
+def _float(value: Any, target: TargetColumn) -> None:
+    _double(value, target)
+    if abs(value) > 3.4e38 or struct.unpack("f", struct.pack("f", value))[0] != value:
         raise Misfit(f"{value} would be rounded by FLOAT")
-    return number
 
 
-def _text(value: Any, target: TargetColumn) -> str:
+def _text(value: Any, target: TargetColumn) -> None:
     if isinstance(value, bytes):
         raise Misfit("is binary")
-    text = to_json(value) if isinstance(value, list | dict | tuple) else str(value)
-    size = len(text.encode()) if target.data_type.endswith("text") else len(text)
+    size = len(value.encode()) if target.data_type.endswith("text") else len(value)
     if size > target.length:
         raise Misfit(f"has {size} characters, {target.column_type} holds {target.length}")
-    return text
 
 
-def _bytes(value: Any, target: TargetColumn) -> bytes:
+def _bytes(value: Any, target: TargetColumn) -> None:
     if not isinstance(value, bytes):
         raise Misfit("is not binary")
     if len(value) > target.length:
         raise Misfit(f"has {len(value)} bytes, {target.column_type} holds {target.length}")
-    return value
 
 
-def _date(value: Any, _: TargetColumn) -> dt.date:
+def _date(value: Any, _: TargetColumn) -> None:
     if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
         raise Misfit("is not a date")
     if value.year < _FIRST_YEAR:
         raise Misfit(f"{value} is before the year {_FIRST_YEAR}, where MySQL's dates begin")
-    return value
 
 
-def _datetime(value: Any, target: TargetColumn) -> dt.datetime:
+def _datetime(value: Any, target: TargetColumn) -> None:
     if not isinstance(value, dt.datetime):
         raise Misfit("is not a point in time")
     if value.year < _FIRST_YEAR:
         raise Misfit(f"{value} is before the year {_FIRST_YEAR}, where MySQL's dates begin")
     if value.microsecond % 10 ** (6 - target.scale):
         raise Misfit(f"{value} would be rounded to {target.scale} places of a second")
-    return value.astimezone(dt.UTC).replace(tzinfo=None)
 
 
-def _timestamp(value: Any, target: TargetColumn) -> dt.datetime:
-    moment = _datetime(value, target)
-    if not _TIMESTAMPS[0] < moment < _TIMESTAMPS[1]:
+def _timestamp(value: Any, target: TargetColumn) -> None:
+    _datetime(value, target)
+    if not _TIMESTAMPS[0] < value.astimezone(dt.UTC).replace(tzinfo=None) < _TIMESTAMPS[1]:
         raise Misfit(f"{value} is outside of what TIMESTAMP holds; a DATETIME column keeps it")
-    return moment
 
 
-def _time(value: Any, target: TargetColumn) -> str:
+def _time(value: Any, target: TargetColumn) -> None:
     if len(str(value).partition(".")[2].rstrip("0")) > target.scale:
         raise Misfit(f"{value} would be rounded to {target.scale} places of a second")
-    return str(value)
 
 
-def _json(value: Any, target: TargetColumn) -> str:
+def _json(value: Any, target: TargetColumn) -> None:
     if target.column_type == "json":
         for number in _decimals(value):
             if Decimal(repr(float(number))) != number:
                 raise Misfit(f"{number:f} would be rounded in MySQL's JSON; a LONGTEXT column keeps it")
-    return to_json(value)
 
 
 def _decimals(value: Any) -> Iterator[Decimal]:
@@ -199,46 +268,18 @@ def _decimals(value: Any) -> Iterator[Decimal]:
             yield from _decimals(item)
 
 
-_CONVERT: dict[str, Callable[[Any, TargetColumn], Any]] = {
+_CHECKS: dict[str, Callable[[Any, TargetColumn], None]] = {
+    **dict.fromkeys(_INTEGERS, _integer),
     "decimal": _decimal,
     "double": _double,
     "float": _float,
-    "char": _text,
-    "varchar": _text,
-    "tinytext": _text,
-    "text": _text,
-    "mediumtext": _text,
-    "longtext": _text,
+    **dict.fromkeys(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"), _text),
     "json": _json,
-    "binary": _bytes,
-    "varbinary": _bytes,
-    "tinyblob": _bytes,
-    "blob": _bytes,
-    "mediumblob": _bytes,
-    "longblob": _bytes,
+    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), _bytes),
     "date": _date,
     "datetime": _datetime,
     "timestamp": _timestamp,
     "time": _time,
 }
-FILLABLE = {*_INTEGERS, *_CONVERT}
+FILLABLE = set(_CHECKS)
 """The column types that a fact or a dimension can have."""
-
-
-def to_json(value: Any) -> str:
-    """JSON text of a lake value: decimals as numbers with all digits, times in RFC 3339, bytes in hexadecimal."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{to_json(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(to_json(item) for item in value) + "]"
-    if isinstance(value, dt.datetime):
-        return json.dumps(value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"))
-    if isinstance(value, dt.date):
-        return json.dumps(value.isoformat())
-    if isinstance(value, bytes):
-        return json.dumps(value.hex())
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)

@@ -37,6 +37,14 @@ class TargetColumn:
     precision: int
     scale: int
 
+    @property
+    def is_text(self) -> bool:
+        return self.data_type in ("char", "varchar") or self.data_type.endswith("text")
+
+    @property
+    def is_binary(self) -> bool:
+        return self.data_type.endswith(("binary", "blob"))
+
 
 def init_schema(server: Server, folder: Path) -> list[str]:
     """Applies the schema files in order; returns their names. Changes nothing that is there already."""

@@ -26,7 +26,7 @@ from pipeline.ksqldb.snapshot import read_table, settle
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import VersionUnknown
 from pipeline.lake.writer import StagedFile, StagedWriter
-from pipeline.warehouse.load import TableSnapshot
+from pipeline.warehouse.plan import TableSnapshot
 
 
 @dataclass(frozen=True)

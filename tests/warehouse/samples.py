@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from data_lake_config import DEFAULT_FEEDS
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
+from pipeline.warehouse.load import Loaded, load_star
+from pipeline.warehouse.plan import TableSnapshot
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
 FEEDS = {feed.name: feed for feed in DEFAULT_FEEDS}
@@ -65,9 +66,9 @@ def methods(*rows: dict[str, Any], version: int | None = None, days: int = 0) ->
     return snapshot("payment_method_totals", METHODS, list(rows), version, days)
 
 
-def load(server: Server, *snapshots: TableSnapshot, source: str = "ksqldb", dry_run: bool = False) -> Loaded:
+def load(server: Server, *snapshots: TableSnapshot, source: str = "ksqldb", **options: Any) -> Loaded:
     with Connection(server) as connection:
-        return load_star(connection, snapshots, source, NOW, dry_run)
+        return load_star(connection, snapshots, source, NOW, **options)
 
 
 def rows_of(server: Server, sql: str) -> list[tuple[Any, ...]]:

@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
-from pipeline.warehouse import load as load_module
+from pipeline.warehouse import bulk as bulk_module
 from pipeline.warehouse.connection import Connection, Server, WarehouseRefused
-from pipeline.warehouse.load import Loaded, TableSnapshot, load_star
+from pipeline.warehouse.load import Loaded, load_star
+from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from sync_to_mysql import report_lines
 from tests.lake.test_table import add_version
@@ -66,7 +67,7 @@ def load_by(server: Server, snapshot: TableSnapshot, in_bulk: bool) -> Loaded:
 
 
 def test_both_ways_store_the_same_values(warehouse: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_module, "SENT_ROWS", 50)
+    monkeypatch.setattr(bulk_module, "SENT_BYTES", 5000)
     snapshot = rich(warehouse, 420)
 
     first = load_by(warehouse, snapshot, in_bulk=True)

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.load import TableSnapshot, load_star
+from pipeline.warehouse.load import RowsDoNotFit, load_star
+from pipeline.warehouse.plan import TableSnapshot
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
@@ -100,7 +101,7 @@ def test_long_rows_are_sent_in_packets_that_the_server_takes(warehouse: Server) 
 def test_thousands_of_rejects_are_kept(warehouse: Server) -> None:
     loaded = load(warehouse, own_fact(warehouse, "value VARCHAR(10)", pa.string(), ["x" * 4000] * 6000))
 
-    assert len(loaded.facts[0].rejects) == 6000
+    assert loaded.facts[0].rejected == 6000
     assert rows_of(warehouse, "SELECT COUNT(*), MIN(LENGTH(row_json)) > 4000 FROM etl_rejects") == [(6000, 1)]
 
 
@@ -158,3 +159,49 @@ def test_a_lock_that_another_session_holds_for_a_while_is_waited_out(warehouse: 
 
     assert again.version == 2
     assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Rome",)]
+
+
+def test_rows_that_the_table_itself_refuses_are_found_among_the_others(warehouse: Server) -> None:
+    values = [Decimal(n) for n in range(300)]
+    snapshot = own_fact(
+        warehouse, "value DECIMAL(12, 2), CONSTRAINT odd_ones CHECK (value NOT IN (7, 150, 299))",
+        pa.decimal128(12, 2), values,
+    )  # fmt: skip
+
+    loaded = load(warehouse, snapshot)
+
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (297, 3)
+    assert rows_of(warehouse, "SELECT COUNT(*), SUM(value) FROM fact_own") == [(297, sum(values) - 7 - 150 - 299)]
+    kept = rows_of(warehouse, "SELECT row_key, reason, row_json FROM etl_rejects ORDER BY reject_id")
+    assert [(key, text) for key, _, text in kept] == [
+        (f'{{"id": {n}}}', f'{{"id": {n}, "value": {n}.00}}') for n in (7, 150, 299)
+    ]
+    assert all("odd_ones" in reason for _, reason, _ in kept)
+
+
+def test_a_row_whose_parent_is_missing_is_rejected(warehouse: Server) -> None:
+    with Connection(warehouse) as connection:
+        connection.run("CREATE TABLE parent (value INT PRIMARY KEY)")
+        connection.run("INSERT INTO parent VALUES (1), (2)")
+        connection.run("COMMIT")
+
+    snapshot = own_fact(
+        warehouse, "value INT, FOREIGN KEY (value) REFERENCES parent (value)", pa.int32(), [1, 3, 2, None]
+    )
+    loaded = load(warehouse, snapshot)
+
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (3, 1)
+    assert rows_of(warehouse, "SELECT row_key FROM etl_rejects") == [('{"id": 1}',)]
+
+
+def test_a_strict_load_takes_all_rows_or_none(warehouse: Server) -> None:
+    load(warehouse, methods(method("card")))
+
+    with pytest.raises(RowsDoNotFit, match=r'1 of fact_payment_method_totals.*"payment_method_id": null.*is NULL'):
+        load(warehouse, methods(method("card", 2), method(None)), strict=True)
+    with pytest.raises(RowsDoNotFit, match="the key is there twice"):
+        load(warehouse, methods(method("card", 2), method("card", 3)), strict=True)
+
+    assert rows_of(warehouse, "SELECT transaction_count FROM current_payment_method_totals") == [(1,)]
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rejects") == [(0,)]
+    assert load(warehouse, methods(method("card", 2)), strict=True).version == 2

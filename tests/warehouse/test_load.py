@@ -14,7 +14,7 @@ from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.load import TableSnapshot
+from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts, statements
 from tests.warehouse.samples import (
     METHODS,
@@ -134,7 +134,7 @@ def test_values_out_of_range_are_rejected_and_never_cut(warehouse: Server) -> No
 
     loaded = load(warehouse, snapshot("payment_method_totals", wide, rows))
 
-    assert [reject.reason.split(" ")[1:4] for reject in loaded.facts[0].rejects] == [
+    assert [reject.reason.split(" ")[1:4] for reject in loaded.facts[0].first_rejects] == [
         ["is", "out", "of"],
         ["would", "be", "rounded"],
     ]
@@ -147,7 +147,7 @@ def test_dates_before_the_year_1000_are_rejected(warehouse: Server) -> None:
     early = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
     loaded = load(warehouse, snapshot("user_transaction_summary", USERS, [user("u", last_transaction_date=early)]))
 
-    assert "before the year 1000" in loaded.facts[0].rejects[0].reason
+    assert "before the year 1000" in loaded.facts[0].first_rejects[0].reason
 
 
 def test_keys_are_compared_byte_by_byte(warehouse: Server) -> None:
@@ -159,7 +159,7 @@ def test_keys_are_compared_byte_by_byte(warehouse: Server) -> None:
 def test_unknown_payment_methods_are_added_and_told(warehouse: Server) -> None:
     loaded = load(warehouse, methods(method("card"), method("crypto")))
 
-    assert loaded.facts[0].new_members == ["crypto"]
+    assert (loaded.facts[0].new_members, loaded.facts[0].first_new_members) == (1, ["crypto"])
     known = "SELECT payment_method_id, is_known FROM dim_payment_methods WHERE payment_method_id IN ('card', 'crypto')"
     assert rows_of(warehouse, known) == [("card", 1), ("crypto", 0)]
 
@@ -205,7 +205,7 @@ def test_deleting_a_user_or_a_snapshot_takes_its_facts_along(warehouse: Server) 
 def test_a_dry_run_changes_nothing(warehouse: Server) -> None:
     loaded = load(warehouse, methods(method("crypto"), method(None)), dry_run=True)
 
-    assert (loaded.facts[0].rows, len(loaded.facts[0].rejects), loaded.version) == (1, 1, None)
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected, loaded.version) == (1, 1, None)
     assert rows_of(warehouse, "SELECT count(*) FROM etl_snapshots") == [(0,)]
 
 

@@ -1,0 +1,85 @@
+"""Staged members into their dimension (SCD1), and the dimension's versions into its history (SCD2).
+
+Both are part of the load's transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pipeline.feeds import DimensionMapping
+from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.ledger import in_mysql
+from pipeline.warehouse.plan import History, Plan
+
+SHOWN_MEMBERS = 20
+_FOR_EVER = dt.datetime(9999, 12, 31)
+
+
+def new_members(connection: Connection, plan: Plan) -> tuple[int, list[str]]:
+    """How many staged members the dimension does not know, and the first of them."""
+    dimension = plan.mapping.dimension
+    if dimension is None:
+        return 0, []
+    key = quote(dimension.key)
+    unknown = (
+        f"FROM {quote(plan.member_staging)} AS told LEFT JOIN {quote(dimension.table)} AS known"
+        f" ON known.{key} = told.{key} WHERE known.{key} IS NULL"
+    )
+    ((count,),) = connection.rows(f"SELECT COUNT(*) {unknown}")
+    first = connection.rows(f"SELECT told.{key} {unknown} ORDER BY told.staging_id LIMIT {SHOWN_MEMBERS}")
+    return int(count), [str(member) for (member,) in first]
+
+
+def fill_dimension(connection: Connection, plan: Plan, is_newest: bool) -> None:
+    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells.
+
+    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing. Members whose
+    row stays as it is are not touched, and not locked.
+    """
+    dimension = plan.mapping.dimension
+    if dimension is None:
+        return
+    table, key = quote(dimension.table), quote(dimension.key)
+    merged = {
+        name: f"COALESCE({', '.join([told, known] if is_newest else [known, told])})"
+        for name in _attributes(dimension)
+        for told, known in [(f"told.{quote(name)}", f"known.{quote(name)}")]
+    }
+    changed = [f"known.{key} IS NULL", *(f"NOT ({new} <=> known.{quote(name)})" for name, new in merged.items())]
+    listed = ", ".join(quote(name) for name in (dimension.key, *merged))
+    taken = ", ".join([f"told.{key}", *(f"{new} AS {quote(name)}" for name, new in merged.items())])
+    updates = [f"{table}.{quote(name)} = fresh.{quote(name)}" for name in merged] or [f"{table}.{key} = fresh.{key}"]
+    connection.run(
+        f"INSERT INTO {table} ({listed})\n"
+        f"SELECT {listed} FROM (SELECT {taken} FROM {quote(plan.member_staging)} AS told LEFT JOIN {table} AS known"
+        f" ON known.{key} = told.{key} WHERE {' OR '.join(changed)}) AS fresh\n"
+        f"ON DUPLICATE KEY UPDATE {', '.join(updates)}"
+    )
+
+
+def keep_history(connection: Connection, history: History, taken_at: dt.datetime) -> None:
+    """Closes the versions of members that changed, at `taken_at`, and opens new ones from then on.
+
+    A version that began at this moment or later is corrected in place: no version is shorter than an instant.
+    """
+    table, dimension, key, now = quote(history.table), quote(history.dimension), quote(history.key), in_mysql(taken_at)
+    names = [quote(name) for name in history.attributes]
+    joined = f"{table} AS old JOIN {dimension} AS known ON known.{key} = old.{key}"
+    changed = f"old.is_current AND NOT ({' AND '.join(f'old.{name} <=> known.{name}' for name in names)})"
+    connection.run(
+        f"UPDATE {joined} SET {', '.join(f'old.{name} = known.{name}' for name in names)}"
+        f" WHERE {changed} AND old.valid_from >= %s",
+        (now,),
+    )
+    connection.run(f"UPDATE {joined} SET old.valid_to = %s, old.is_current = FALSE WHERE {changed}", (now,))
+    connection.run(
+        f"INSERT INTO {table} ({key}, {', '.join(names)}, valid_from, valid_to, is_current)\n"
+        f"SELECT known.{key}, {', '.join(f'known.{name}' for name in names)}, %s, %s, TRUE FROM {dimension} AS known"
+        f" LEFT JOIN {table} AS old ON old.{key} = known.{key} AND old.is_current WHERE old.{key} IS NULL",
+        (now, _FOR_EVER),
+    )
+
+
+def _attributes(dimension: DimensionMapping) -> list[str]:
+    return [name for name in dimension.columns if name != dimension.key]

@@ -1,0 +1,76 @@
+"""Staged rows into their fact table; what the table itself refuses becomes a reject with the server's reason.
+
+Part of the load's transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from pipeline.warehouse.connection import Connection, RowRefused, quote, text_of
+from pipeline.warehouse.plan import Plan
+from pipeline.warehouse.rows import Reject, StagedColumn
+from pipeline.warehouse.staging import add_rejects
+
+_NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double", "float"}
+
+
+def fill_fact(connection: Connection, plan: Plan, version: int, taken_at: dt.datetime) -> tuple[int, list[Reject]]:
+    """Puts all staged rows into the fact, but for those that its keys, CHECKs or triggers refuse.
+
+    Returns how many it put in, and those that were refused. Of rows that a unique key cannot tell apart the first
+    stays. All rows go at once; when the server refuses that, they are halved until each refused one is found.
+    """
+    ((first, last),) = connection.rows(f"SELECT MIN(staging_id), MAX(staging_id) FROM {quote(plan.staging)}")
+    if first is None:
+        return 0, []
+    inserted, refused = 0, list[Reject]()
+    waiting = [(int(first), int(last))]
+    while waiting:
+        low, high = waiting.pop()
+        try:
+            inserted += _insert(connection, plan, version, taken_at, low, high)
+        except RowRefused as refusal:
+            if low == high:
+                refused.append(_as_reject(connection, plan, low, refusal.reason))
+            else:
+                middle = (low + high) // 2
+                waiting += [(middle + 1, high), (low, middle)]
+    add_rejects(connection, plan.fact, refused)
+    return inserted, refused
+
+
+def _insert(connection: Connection, plan: Plan, version: int, taken_at: dt.datetime, low: int, high: int) -> int:
+    names = ", ".join(quote(name) for name in plan.mapping.columns)
+    keys = ", ".join(quote(key) for key in plan.mapping.keys)
+    return connection.run(
+        f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
+        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} WHERE staging_id BETWEEN %s AND %s ORDER BY {keys}",
+        (version, taken_at.date(), low, high),
+    )
+
+
+def _as_reject(connection: Connection, plan: Plan, staging_id: int, reason: str) -> Reject:
+    listed = ", ".join(_readable(column) for column in plan.columns)
+    ((*values,),) = connection.rows(f"SELECT {listed} FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
+    row = {column.name: _as_json(value, column) for column, value in zip(plan.columns, values, strict=True)}
+    whole = {column.source: row[column.name] for column in plan.columns}
+    return Reject(_object({key: row[key] for key in plan.mapping.keys}), plan.mapping.keys[0], reason, _object(whole))
+
+
+def _readable(column: StagedColumn) -> str:
+    name = quote(column.name)
+    return f"HEX({name})" if column.target.is_binary else f"CAST({name} AS CHAR)"
+
+
+def _as_json(value: Any, column: StagedColumn) -> str:
+    if value is None:
+        return "null"
+    text = text_of(value)
+    return text if column.target.data_type in _NUMBERS else json.dumps(text, ensure_ascii=False)
+
+
+def _object(row: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in row.items()) + "}"
