@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint torture clean
+.PHONY: help demo test check lint torture bench-warehouse clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1	/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
 
 demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 	$(BIN)/python -m demo
@@ -27,6 +27,9 @@ lint: $(READY)  ## ruff and mypy --strict
 
 torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTURE=full: at size)
 	$(BIN)/python -m torture
+
+bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
+	$(BIN)/python -m benchmarks.warehouse
 
 clean:  ## Remove the virtual environment and everything that was built
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,8 +97,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_mariadb(folder: Path) -> Iterator[PrivateServer]:
-    """A new, empty MariaDB in `folder` until the block ends."""
+def running_mariadb(folder: Path, options: Sequence[str] = ()) -> Iterator[PrivateServer]:
+    """A new, empty MariaDB in `folder` until the block ends; `options` come after ours, so they win."""
     install_mariadb()
     data = folder / "data"
     as_root = ["--user=root"] if os.geteuid() == 0 else []
@@ -111,6 +111,7 @@ def running_mariadb(folder: Path) -> Iterator[PrivateServer]:
     command = [
         "mariadbd", "--no-defaults", *as_root, f"--datadir={data}", f"--port={port}", f"--socket={folder / 'sql.sock'}",
         "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=16M",
+        *options,
     ]  # fmt: skip
     server = PrivateServer(command, folder, port)
     server.start()

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from demo.private_mysql import PrivateServer, ServerMissing, free_port
@@ -25,8 +25,8 @@ _PACKAGES = ("mysql-server-core", "mysql-client-core")
 
 
 @contextlib.contextmanager
-def running_mysql(folder: Path) -> Iterator[PrivateServer]:
-    """A new, empty MySQL in `folder` until the block ends."""
+def running_mysql(folder: Path, options: Sequence[str] = ()) -> Iterator[PrivateServer]:
+    """A new, empty MySQL in `folder` until the block ends; `options` come after ours, so they win."""
     tree = unpacked_mysql(ROOT / "build" / "mysql")
     data, port = folder / "data", free_port()
     program = [
@@ -42,6 +42,7 @@ def running_mysql(folder: Path) -> Iterator[PrivateServer]:
         *program, f"--port={port}", f"--socket={folder / 'sql.sock'}", "--bind-address=127.0.0.1", "--mysqlx=OFF",
         "--skip-log-bin", "--innodb-buffer-pool-size=128M", "--innodb-redo-log-capacity=64M", "--local-infile=1",
         "--secure-file-priv=", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF",
+        *options,
     ]  # fmt: skip
     server = PrivateServer(command, folder, port)
     server.start()

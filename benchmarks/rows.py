@@ -1,0 +1,155 @@
+"""The rows that every way of loading gets: users by ten transaction types, made from a seed and their place alone.
+
+The lake's file holds them in a shuffled order, as a table comes out of ksqlDB; the floor's files hold them ready for
+LOAD DATA and sorted by the fact's unique key. Making them is in no measurement.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
+TYPES = ("cashback", "chargeback", "deposit", "fee", "gift", "payment", "purchase", "refund", "transfer", "withdrawal")
+"""In the order of the unique key."""
+CHANGED = 20
+"""One row in so many is another one in the changed file: 5 %."""
+_COUNTRIES = ("AT", "BE", "CH", "DE", "DK", "ES", "FR", "IE", "IT", "NL", "PL", "PT", "SE")
+_CITIES = ("Århus", "Bruxelles", "Dublin", "Genève", "Köln", "Łódź", "Lyon", "Málaga", "Napoli", "Porto", None)
+_ROW_GROUP_ROWS = 131_072
+USER_COLUMNS = ("user_id", "user_name", "user_email", "user_country", "user_city")
+SUMMED = ("total_amount", "transaction_count", "avg_amount", "min_amount", "max_amount")
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in USER_COLUMNS),
+        ("transaction_type", pa.string()),
+        ("total_amount", pa.decimal128(18, 2)),
+        ("transaction_count", pa.int64()),
+        ("avg_amount", pa.decimal128(18, 4)),
+        ("min_amount", pa.decimal128(12, 2)),
+        ("max_amount", pa.decimal128(12, 2)),
+        ("last_transaction_date", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What is compared after each load: rows, users, sums by fact column, and the attributes of the users."""
+
+    rows: int
+    users: int
+    sums: tuple[Decimal, ...]
+    newest: dt.datetime
+    cities: int
+    email_characters: int
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The files of one size."""
+
+    users: int
+    lake: Path
+    changed: Path
+    sorted_facts: Path
+    sorted_users: Path
+
+    @property
+    def row_count(self) -> int:
+        return self.users * len(TYPES)
+
+
+def make_data_set(folder: Path, users: int, seed: int) -> DataSet:
+    folder.mkdir()
+    data = DataSet(users, *(folder / name for name in ("lake.parquet", "changed.parquet", "facts.tsv", "users.tsv")))
+    places = list(range(data.row_count))
+    random.Random(seed).shuffle(places)
+    _write_parquet(data.lake, (row(place, seed) for place in places))
+    _write_parquet(data.changed, (row(place, seed, changed=place % CHANGED == 0) for place in places))
+    in_order = (row(place, seed) for place in range(data.row_count))
+    _write_tabs(data.sorted_facts, ((1, NOW.date(), one[0], *one[5:]) for one in in_order))
+    _write_tabs(data.sorted_users, (row(user * len(TYPES), seed)[:5] for user in range(users)))
+    return data
+
+
+def row(place: int, seed: int, changed: bool = False) -> tuple[Any, ...]:
+    """One row in the order of SCHEMA."""
+    user, kind = divmod(place, len(TYPES))
+    spread = (place * 2_654_435_761 + seed * 40_503) % 2**32
+    count = spread % 97 + 1
+    total = Decimal(spread % 10_000_000 + changed).scaleb(-2)
+    average = (total / count).quantize(Decimal("0.0001"))
+    return (
+        f"user-{user:08}",
+        f"Zoé Müller {user}",
+        f"zoe.muller.{user}@example.com",
+        _COUNTRIES[user % len(_COUNTRIES)],
+        _CITIES[user % len(_CITIES)],
+        TYPES[kind],
+        total,
+        count,
+        average,
+        min(total, Decimal(spread % 1000).scaleb(-2)),
+        max(total, Decimal(spread % 100_000).scaleb(-2)),
+        NOW - dt.timedelta(milliseconds=spread % (14 * 86_400_000)),
+    )
+
+
+def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows in the batches that the lake hands out."""
+    with pq.ParquetFile(path) as parquet:
+        yield from parquet.iter_batches(batch_size=65_536)
+
+
+@cache
+def totals_of(path: Path) -> Totals:
+    """What a warehouse that holds this file's rows must show."""
+    table = pq.read_table(path)
+    members = table.group_by("user_id").aggregate([("user_email", "max"), ("user_city", "max")])
+    return Totals(
+        rows=table.num_rows,
+        users=members.num_rows,
+        sums=tuple(Decimal(pc.sum(table[name]).as_py()) for name in SUMMED),
+        newest=pc.max(table["last_transaction_date"]).as_py(),
+        cities=members.num_rows - members["user_city_max"].null_count,
+        email_characters=pc.sum(pc.utf8_length(members["user_email_max"])).as_py(),
+    )
+
+
+def batched(rows: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """itertools has it from Python 3.12 on."""
+    rest = iter(rows)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _write_parquet(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    with pq.ParquetWriter(path, SCHEMA, compression="snappy") as writer:
+        for group in batched(rows, _ROW_GROUP_ROWS):
+            arrays = [
+                pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), SCHEMA, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+
+
+def _write_tabs(path: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines("\t".join(map(_field, one)) + "\n" for one in rows)
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    return f"{value:%Y-%m-%d %H:%M:%S.%f}" if isinstance(value, dt.datetime) else str(value)

@@ -1,0 +1,136 @@
+"""Rounds of runs: every way of loading once a round, each in a fresh process, its rows checked afterwards."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ways
+from benchmarks.rows import DataSet, totals_of
+from data_lake_config import PROJECT_ROOT
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.schema import init_schema
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Users, with ten rows each: of our loads and the bare ones, of the plain upsert, and of row by row."""
+
+    users: int
+    upsert_users: int
+    row_users: int
+
+
+FULL = Sizes(100_000, 10_000, 300)
+QUICK = Sizes(10_000, 10_000, 300)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one way. The memory is the client's peak, with Python and all libraries."""
+
+    way: str
+    rows: int
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A server and what is loaded into it."""
+
+    server: Server
+    big: DataSet
+    middle: DataSet
+    small: DataSet
+
+
+def bare(bench: Bench) -> Iterator[Run]:
+    """The floor: what the server can do when nothing is asked of it but rows."""
+    _new_warehouse(bench.server)
+    for way, checks in (("load, no checks", False), ("load", True)):
+        yield _measure(way, ways.bare_load, bench.server, bench.big, checks)
+        ways.check_rows(bench.server, totals_of(bench.big.lake), prefix="bare_")
+        with Connection(bench.server) as connection:
+            for table in (ways.FACT, ways.DIMENSION):
+                connection.run(f"DROP TABLE bare_{table}")
+
+
+def ours(bench: Bench) -> Iterator[Run]:
+    """The product: a first snapshot, the same again in both ways that it can be recognised, and the next one."""
+    _new_warehouse(bench.server)
+    server, data = bench.server, bench.big
+    yield _measure("sync", ways.sync, server, data, data.lake, "lake", 1, 0)
+    ways.check_rows(server, totals_of(data.lake))
+    yield _measure("sync, same version", ways.sync, server, data, data.lake, "lake", 1, 0)
+    yield _measure("sync, same rows", ways.sync, server, data, data.lake, "ksqldb", None, 0)
+    _check_snapshots(server, 1)
+    yield _measure("sync, 5 % changed", ways.sync, server, data, data.changed, "lake", 2, 1)
+    _check_snapshots(server, 2)
+    ways.check_rows(server, totals_of(data.lake))
+    ways.check_rows(server, totals_of(data.changed), snapshot=2)
+
+
+def upsert(bench: Bench) -> Iterator[Run]:
+    _new_warehouse(bench.server)
+    for way in ("upsert", "upsert, same rows"):
+        yield _measure(way, ways.plain_upsert, bench.server, bench.middle)
+        ways.check_rows(bench.server, totals_of(bench.middle.lake))
+
+
+def row_by_row(bench: Bench) -> Iterator[Run]:
+    _new_warehouse(bench.server)
+    yield _measure("row and commit", ways.row_by_row, bench.server, bench.small)
+    ways.check_rows(bench.server, totals_of(bench.small.lake))
+
+
+GROUPS: dict[str, Callable[[Bench], Iterator[Run]]] = {
+    "bare": bare,
+    "ours": ours,
+    "upsert": upsert,
+    "rows": row_by_row,
+}
+
+
+def median(runs: Sequence[Run]) -> float:
+    """Rows a second."""
+    return statistics.median(run.rows / run.seconds for run in runs)
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """The most memory that a process has held. A fork's ru_maxrss would start with its parent's."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def _measure(way: str, load: Callable[..., float], server: Server, data: DataSet, *values: Any) -> Run:
+    with ProcessPoolExecutor(1, _CONTEXT) as process:
+        seconds, peak = process.submit(_in_child, load, server, data, *values).result()
+    return Run(way, data.row_count, seconds, peak)
+
+
+def _in_child(load: Callable[..., float], *values: Any) -> tuple[float, int]:
+    return load(*values), peak_bytes()
+
+
+def _new_warehouse(server: Server) -> None:
+    with Connection(server, with_database=False) as connection:
+        connection.run(f"DROP DATABASE IF EXISTS {server.database}")
+    init_schema(server, PROJECT_ROOT / "sql")
+
+
+def _check_snapshots(server: Server, expected: int) -> None:
+    with Connection(server) as connection:
+        ((found,),) = connection.rows("SELECT COUNT(*) FROM etl_snapshots")
+    if found != expected:
+        raise ways.WrongRows(f"{found} snapshots in the ledger, not {expected}")

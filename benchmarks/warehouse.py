@@ -1,0 +1,113 @@
+"""`python -m benchmarks.warehouse`: loads of the warehouse against the server's bare limit and plain ways.
+
+Starts private servers, one after the other. Only a run at full size, with both servers and all ways, writes its
+tables into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from benchmarks.report import Measured, as_tables
+from benchmarks.rows import make_data_set
+from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes
+from demo.private_mysql import PrivateServer, running_mariadb
+from pipeline.warehouse.connection import Connection, Server, text_of
+from tests.mysql_server import running_mysql
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+_START, _END = "<!-- figures: written by the command -->", "<!-- end of figures -->"
+_COMMON = ("--innodb-buffer-pool-size=3G", "--max-allowed-packet=128M", "--innodb-flush-log-at-trx-commit=1")
+_STARTERS: dict[str, tuple[Callable[..., AbstractContextManager[PrivateServer]], tuple[str, ...]]] = {
+    "MariaDB": (running_mariadb, (*_COMMON, "--innodb-log-file-size=2G")),
+    "MySQL": (
+        running_mysql,  # which does not wait for the disk unless it is told to
+        (*_COMMON, "--innodb-redo-log-capacity=2G", "--innodb-flush-method=O_DIRECT", "--innodb-doublewrite=ON"),
+    ),
+}
+_SETTINGS = (
+    "innodb_buffer_pool_size", "innodb_log_file_size", "innodb_redo_log_capacity", "innodb_flush_log_at_trx_commit",
+    "innodb_flush_method", "innodb_doublewrite", "log_bin", "max_allowed_packet",
+)  # fmt: skip
+
+
+def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence[str], rounds: int) -> Measured:
+    """Every chosen group of ways once a round, so that what slows the machine down for a while hits all of them."""
+    runs: list[Run] = []
+    for number in range(1, rounds + 1):
+        for group in groups:
+            for run in GROUPS[group](bench):
+                runs.append(run)
+                click.echo(
+                    f"{product} {number}/{rounds} {run.way:<18} {run.rows:>9,} rows {run.seconds:8.2f} s"
+                    f" {run.rows / run.seconds:>12,.0f} rows/s {run.peak_bytes / 1e6:6.0f} MB"
+                )
+    assert running.process is not None
+    with Connection(bench.server) as connection:
+        ((told,),) = connection.rows("SELECT VERSION()")
+        listed = ", ".join(f"'{name}'" for name in _SETTINGS)
+        settings = connection.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed})")
+    return Measured(
+        product=product,
+        version=text_of(told),
+        settings=", ".join(f"{text_of(name)}={text_of(value)}" for name, value in sorted(settings)),
+        server_peak_bytes=peak_bytes(running.process.pid),
+        runs=runs,
+    )
+
+
+def run_all(
+    folder: Path, sizes: Sizes, products: Sequence[str], groups: Sequence[str], rounds: int, seed: int
+) -> list[Measured]:
+    """Makes the files, then measures on each server in turn."""
+    users = (sizes.users, sizes.upsert_users, sizes.row_users)
+    big, middle, small = (make_data_set(folder / f"{place}", count, seed) for place, count in enumerate(users))
+    measured = []
+    for product in products:
+        start, options = _STARTERS[product]
+        (home := folder / product).mkdir()
+        with start(home, options) as running:
+            server = Server(running.host, running.port, user=running.user, database="bench")
+            measured.append(measure(product, running, Bench(server, big, middle, small), groups, rounds))
+    return measured
+
+
+def head(sizes: Sizes, rounds: int, seed: int, day: dt.date) -> str:
+    """What is needed to repeat the run."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "mysql-connector-python"))
+    return (
+        f"{day}, `{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse`, seed {seed}, {sizes.users:,} users"
+        f" with ten rows each, {rounds} rounds, Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
+    )
+
+
+@click.command()
+@click.option("--server", "products", multiple=True, type=click.Choice(list(_STARTERS)), help="Only this server.")
+@click.option("--only", "groups", multiple=True, type=click.Choice(list(GROUPS)), help="Only these ways.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=1, show_default=True)
+def main(products: tuple[str, ...], groups: tuple[str, ...], rounds: int, seed: int) -> None:
+    """Measure loads of the warehouse: a million rows; with BENCH=quick a tenth of it."""
+    sizes = QUICK if os.environ.get("BENCH") == "quick" else FULL
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        measured = run_all(Path(folder), sizes, products or tuple(_STARTERS), groups or tuple(GROUPS), rounds, seed)
+    figures = f"{head(sizes, rounds, seed, dt.datetime.now(dt.UTC).date())}\n\n{as_tables(measured)}"
+    click.echo(f"\n{figures}")
+    if sizes != FULL or len(measured) < len(_STARTERS) or (groups and set(groups) != set(GROUPS)):
+        click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
+        return
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_START)
+    PAGE.write_text(f"{before}{_START}\n\n{figures}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

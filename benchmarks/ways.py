@@ -1,0 +1,165 @@
+"""The ways of loading that are compared. Each runs in a process of its own and returns the seconds it took.
+
+Ours is the product's `load_star`; the others are what one would write with the driver alone, on the same tables.
+The clock runs from before the connection is opened until after the last COMMIT.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import mysql.connector
+
+from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, batched, read_batches
+from data_lake_config import DEFAULT_FEEDS
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.load import TableSnapshot, load_star
+
+FACT, DIMENSION = "fact_user_transaction_summary", "dim_users"
+UPSERT_ROWS = 5000
+"""Rows of one executemany."""
+_MAPPING = next(feed.warehouse for feed in DEFAULT_FEEDS if feed.name == "user_transaction_summary")
+_FACT_COLUMNS = (
+    "snapshot_version", "snapshot_date", "user_id", "transaction_type", *SUMMED, "last_transaction_date",
+)  # fmt: skip
+
+
+class WrongRows(RuntimeError):
+    """A way of loading left other rows than it was given."""
+
+
+def sync(server: Server, data: DataSet, path: Path, source: str, lake_version: int | None, days: int) -> float:
+    """The product, from a file of the lake to the last COMMIT; `days` after the first snapshot."""
+    assert _MAPPING is not None
+    at = NOW + dt.timedelta(days=days)
+    snapshot = TableSnapshot(
+        feed="user_transaction_summary", mapping=_MAPPING, schema=SCHEMA, batches=lambda: read_batches(path),
+        row_count=data.row_count, lake_version=lake_version, taken_at=at,
+    )  # fmt: skip
+    started = time.monotonic()
+    with Connection(server) as connection:
+        load_star(connection, [snapshot], source, at)
+    return time.monotonic() - started
+
+
+def bare_load(server: Server, data: DataSet, checks: bool) -> float:
+    """LOAD DATA LOCAL of the ready files into empty copies of the tables, which have no foreign keys."""
+    with _raw(server) as (connection, run):
+        for table in (DIMENSION, FACT):
+            run(f"DROP TABLE IF EXISTS bare_{table}")
+            run(f"CREATE TABLE bare_{table} LIKE {table}")
+        connection.commit()
+    started = time.monotonic()
+    with _raw(server) as (connection, run):
+        if not checks:
+            run("SET SESSION unique_checks = 0")
+            run("SET SESSION foreign_key_checks = 0")
+        for table, columns, path in (
+            (DIMENSION, USER_COLUMNS, data.sorted_users),
+            (FACT, _FACT_COLUMNS, data.sorted_facts),
+        ):
+            names = ", ".join(columns)
+            run(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE bare_{table} CHARACTER SET utf8mb4 ({names})")
+        connection.commit()
+    return time.monotonic() - started
+
+
+def plain_upsert(server: Server, data: DataSet) -> float:
+    """The driver's executemany, users first, then facts, in one transaction."""
+    started = time.monotonic()
+    with _raw(server) as (connection, run):
+        run(_LEDGER)
+        cursor = connection.cursor()
+        users = _newest_users(data.lake)
+        for batch in batched(users.values(), UPSERT_ROWS):
+            cursor.executemany(_upsert(DIMENSION, USER_COLUMNS, USER_COLUMNS[1:]), batch)
+        for batch in batched(_facts(data.lake), UPSERT_ROWS):
+            cursor.executemany(_upsert(FACT, _FACT_COLUMNS, _FACT_COLUMNS[4:]), batch)
+        connection.commit()
+    return time.monotonic() - started
+
+
+def row_by_row(server: Server, data: DataSet) -> float:
+    """One INSERT and one COMMIT for each user and for each fact row."""
+    started = time.monotonic()
+    with _raw(server) as (connection, run):
+        run(_LEDGER)
+        for user in _newest_users(data.lake).values():
+            run(_upsert(DIMENSION, USER_COLUMNS, USER_COLUMNS[1:]), user)
+            connection.commit()
+        for fact in _facts(data.lake):
+            run(_upsert(FACT, _FACT_COLUMNS, _FACT_COLUMNS[4:]), fact)
+            connection.commit()
+    return time.monotonic() - started
+
+
+def check_rows(server: Server, expected: Totals, snapshot: int = 1, prefix: str = "") -> None:
+    """Raises WrongRows unless the star, or the bare copies of its tables, hold what was given."""
+    sums = ", ".join(f"SUM({name})" for name in SUMMED)
+    with Connection(server) as connection:
+        ((rows, newest, *totals),) = connection.rows(
+            f"SELECT COUNT(*), MAX(last_transaction_date), {sums} FROM {prefix}{FACT} WHERE snapshot_version = %s",
+            (snapshot,),
+        )
+        ((users, cities, characters),) = connection.rows(
+            f"SELECT COUNT(*), COUNT(user_city), SUM(CHAR_LENGTH(user_email)) FROM {prefix}{DIMENSION}"
+        )
+    found = Totals(
+        rows=rows,
+        users=users,
+        sums=tuple(Decimal(total or 0) for total in totals),
+        newest=(newest or dt.datetime.min).replace(tzinfo=dt.UTC),
+        cities=cities,
+        email_characters=int(characters or 0),
+    )
+    if found != expected:
+        raise WrongRows(f"the tables hold {found}, and were given {expected}")
+
+
+_LEDGER = (
+    "INSERT IGNORE INTO etl_snapshots (snapshot_version, snapshot_date, taken_at, loaded_at, source, status)"
+    f" VALUES (1, '{NOW:%Y-%m-%d}', '{NOW:%Y-%m-%d %H:%M:%S}', '{NOW:%Y-%m-%d %H:%M:%S}', 'lake', 'complete')"
+)
+
+
+def _upsert(table: str, columns: tuple[str, ...], updated: tuple[str, ...]) -> str:
+    """VALUES(column) is the form that both servers take."""
+    updates = ", ".join(f"{name} = VALUES({name})" for name in updated)
+    marks = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {updates}"
+
+
+def _newest_users(path: Path) -> dict[str, tuple[Any, ...]]:
+    newest: dict[str, tuple[dt.datetime, tuple[Any, ...]]] = {}
+    for row in _rows(path):
+        if row[0] not in newest or newest[row[0]][0] < row[-1]:
+            newest[row[0]] = (row[-1], row[:5])
+    return {key: user for key, (_, user) in newest.items()}
+
+
+def _facts(path: Path) -> Iterator[tuple[Any, ...]]:
+    for row in _rows(path):
+        yield (1, NOW.date(), row[0], *row[5:11], row[11].replace(tzinfo=None))
+
+
+def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
+    for batch in read_batches(path):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+@contextlib.contextmanager
+def _raw(server: Server) -> Iterator[tuple[Any, Callable[..., None]]]:
+    """The driver's own connection, and its `execute`."""
+    connection: Any = mysql.connector.connect(
+        host=server.host, port=server.port, user=server.user, password=server.password, database=server.database,
+        charset="utf8mb4", collation="utf8mb4_bin", autocommit=False, use_pure=True, allow_local_infile=True,
+    )  # fmt: skip
+    with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'")
+        yield connection, cursor.execute
