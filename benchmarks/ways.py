@@ -19,7 +19,8 @@ import mysql.connector
 from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, batched, read_batches
 from data_lake_config import DEFAULT_FEEDS
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.load import TableSnapshot, load_star
+from pipeline.warehouse.load import load_star
+from pipeline.warehouse.plan import TableSnapshot
 
 FACT, DIMENSION = "fact_user_transaction_summary", "dim_users"
 UPSERT_ROWS = 5000
