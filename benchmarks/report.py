@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.runs import Run
 
 TOLD = {
-    "load, no checks": "bare LOAD DATA LOCAL, unique and foreign key checks off: the floor",
-    "load": "bare LOAD DATA LOCAL",
-    "sync": "this toolkit, first snapshot",
-    "sync, same version": "this toolkit, the same lake version again: known, nothing is read",
-    "sync, same rows": "this toolkit, the same rows again, as from ksqlDB: known by their hash",
-    "sync, 5 % changed": "this toolkit, a new snapshot with 5 % of the rows changed",
-    "upsert": "executemany of INSERT ... ON DUPLICATE KEY UPDATE",
-    "upsert, same rows": "that executemany again, the same rows",
-    "row and commit": "INSERT and COMMIT row by row",
+    "load, no checks": "LOAD DATA, no checks",
+    "load": "LOAD DATA",
+    "sync": "toolkit: first snapshot",
+    "sync, same version": "toolkit: same lake version again",
+    "sync, same rows": "toolkit: same rows again",
+    "sync, 5 % changed": "toolkit: next snapshot, 5 % changed",
+    "upsert": "executemany upsert",
+    "upsert, same rows": "executemany upsert: same rows again",
+    "row and commit": "row by row",
 }
+_FLOOR = ("load, no checks", "load")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`way` is to be at least `factor` times as fast, in rows a second, as `against`; factors by product."""
+    """`way` is to be at least `factor` times as fast, in rows a second, as the fastest of `against`; by product."""
 
     way: str
-    against: str
+    against: tuple[str, ...]
     factor: dict[str, float]
 
 
 GOALS = (
-    Goal("sync", "load, no checks", {"MySQL": 0.7, "MariaDB": 0.4}),
-    Goal("sync, same rows", "upsert, same rows", {"MySQL": 3, "MariaDB": 3}),
-    Goal("sync, 5 % changed", "upsert, same rows", {"MySQL": 3, "MariaDB": 3}),
-    Goal("sync", "row and commit", {"MySQL": 30, "MariaDB": 30}),
+    Goal("sync", _FLOOR, {"MySQL": 0.7, "MariaDB": 0.4}),
+    Goal("sync, same rows", ("upsert, same rows",), {"MySQL": 3, "MariaDB": 3}),
+    Goal("sync, 5 % changed", ("upsert, same rows",), {"MySQL": 3, "MariaDB": 3}),
+    Goal("sync", ("row and commit",), {"MySQL": 30, "MariaDB": 30}),
 )
 
 
@@ -48,38 +49,40 @@ class Measured:
     server_peak_bytes: int
     runs: Sequence[Run]
 
-    def rates(self, way: str) -> list[float]:
-        """Rows a second, one a round."""
-        return [run.rows / run.seconds for run in self.runs if run.way == way]
+    def of(self, way: str) -> list[Run]:
+        return [run for run in self.runs if run.way == way]
 
 
 def way_rows(measured: Measured) -> list[str]:
-    """A line of Markdown for each way."""
+    """A line of Markdown for each way that was run."""
     lines = []
     for way, told in TOLD.items():
-        runs, rates = [run for run in measured.runs if run.way == way], measured.rates(way)
-        if not runs:
+        if not (runs := measured.of(way)):
             continue
-        rate = f"{statistics.median(rates):,.0f} | {min(rates):,.0f} .. {max(rates):,.0f}"
-        seconds = statistics.median(run.seconds for run in runs)
+        rates = [run.rate for run in runs]
+        # A version that is known already is not read, so it has no rate.
+        shown = "" if way == "sync, same version" else f"{median(rates):,.0f}"
+        spread = "" if way == "sync, same version" else f"{min(rates):,.0f} .. {max(rates):,.0f}"
+        seconds, peak = median(run.seconds for run in runs), max(run.peak_bytes for run in runs)
         lines.append(
-            f"| {measured.product} | {told} | {runs[0].rows:,} | {len(runs)} | {seconds:.2f} |"
-            f" {'- | -' if way == 'sync, same version' else rate} | {max(run.peak_bytes for run in runs) / 1e6:.0f} |"
+            f"| {measured.product} | {told} | {runs[0].rows:,} | {len(runs)} | {seconds:.2f} | {shown} | {spread} |"
+            f" {peak / 1e6:.0f} |"
         )
     return lines
 
 
 def goal_rows(measured: Measured) -> list[str]:
-    """A line of Markdown for each goal whose two ways were run."""
+    """A line of Markdown for each goal whose ways were run."""
     lines = []
     for goal in GOALS:
-        ours, theirs = measured.rates(goal.way), measured.rates(goal.against)
-        if not ours or not theirs:
+        rates = {way: median(run.rate for run in measured.of(way)) for way in goal.against if measured.of(way)}
+        if not rates or not measured.of(goal.way):
             continue
-        ratio, wanted = statistics.median(ours) / statistics.median(theirs), goal.factor[measured.product]
+        fastest, wanted = max(rates, key=rates.__getitem__), goal.factor[measured.product]
+        ratio = median(run.rate for run in measured.of(goal.way)) / rates[fastest]
         verdict = "met" if ratio >= wanted else "**below the goal**"
         lines.append(
-            f"| {measured.product} | {TOLD[goal.way]} | {TOLD[goal.against]} | {wanted:g} | {ratio:.2f} | {verdict} |"
+            f"| {measured.product} | {TOLD[goal.way]} | {TOLD[fastest]} | {wanted:g} | {ratio:.2f} | {verdict} |"
         )
     return lines
 
@@ -87,7 +90,7 @@ def goal_rows(measured: Measured) -> list[str]:
 def as_tables(all_measured: Sequence[Measured]) -> str:
     """Both tables, and what each server was set to."""
     servers = [
-        f"- {m.product} {m.version}, {m.settings}; its own peak memory: {m.server_peak_bytes / 1e6:,.0f} MB"
+        f"- {m.product} {m.version}: {m.settings}; the server's own peak memory {m.server_peak_bytes / 1e6:,.0f} MB"
         for m in all_measured
     ]
     return "\n".join(
@@ -98,7 +101,7 @@ def as_tables(all_measured: Sequence[Measured]) -> str:
             "|---|---|---|---|---|---|---|---|",
             *(line for measured in all_measured for line in way_rows(measured)),
             "",
-            "| server | this | against | goal | ratio of rows/s | |",
+            "| server | this | against | goal | rows/s, as a ratio | |",
             "|---|---|---|---|---|---|",
             *(line for measured in all_measured for line in goal_rows(measured)),
         ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,11 @@ class Run:
     seconds: float
     peak_bytes: int
 
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -55,7 +59,7 @@ class Bench:
 
 def bare(bench: Bench) -> Iterator[Run]:
     """The floor: what the server can do when nothing is asked of it but rows."""
-    _new_warehouse(bench.server)
+    new_warehouse(bench.server)
     for way, checks in (("load, no checks", False), ("load", True)):
         yield _measure(way, ways.bare_load, bench.server, bench.big, checks)
         ways.check_rows(bench.server, totals_of(bench.big.lake), prefix="bare_")
@@ -66,28 +70,28 @@ def bare(bench: Bench) -> Iterator[Run]:
 
 def ours(bench: Bench) -> Iterator[Run]:
     """The product: a first snapshot, the same again in both ways that it can be recognised, and the next one."""
-    _new_warehouse(bench.server)
+    new_warehouse(bench.server)
     server, data = bench.server, bench.big
     yield _measure("sync", ways.sync, server, data, data.lake, "lake", 1, 0)
     ways.check_rows(server, totals_of(data.lake))
     yield _measure("sync, same version", ways.sync, server, data, data.lake, "lake", 1, 0)
     yield _measure("sync, same rows", ways.sync, server, data, data.lake, "ksqldb", None, 0)
-    _check_snapshots(server, 1)
+    ways.check_snapshots(server, 1)
     yield _measure("sync, 5 % changed", ways.sync, server, data, data.changed, "lake", 2, 1)
-    _check_snapshots(server, 2)
+    ways.check_snapshots(server, 2)
     ways.check_rows(server, totals_of(data.lake))
     ways.check_rows(server, totals_of(data.changed), snapshot=2)
 
 
 def upsert(bench: Bench) -> Iterator[Run]:
-    _new_warehouse(bench.server)
+    new_warehouse(bench.server)
     for way in ("upsert", "upsert, same rows"):
         yield _measure(way, ways.plain_upsert, bench.server, bench.middle)
         ways.check_rows(bench.server, totals_of(bench.middle.lake))
 
 
 def row_by_row(bench: Bench) -> Iterator[Run]:
-    _new_warehouse(bench.server)
+    new_warehouse(bench.server)
     yield _measure("row and commit", ways.row_by_row, bench.server, bench.small)
     ways.check_rows(bench.server, totals_of(bench.small.lake))
 
@@ -98,11 +102,6 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Run]]] = {
     "upsert": upsert,
     "rows": row_by_row,
 }
-
-
-def median(runs: Sequence[Run]) -> float:
-    """Rows a second."""
-    return statistics.median(run.rows / run.seconds for run in runs)
 
 
 def peak_bytes(pid: int | str = "self") -> int:
@@ -123,14 +122,7 @@ def _in_child(load: Callable[..., float], *values: Any) -> tuple[float, int]:
     return load(*values), peak_bytes()
 
 
-def _new_warehouse(server: Server) -> None:
+def new_warehouse(server: Server) -> None:
     with Connection(server, with_database=False) as connection:
         connection.run(f"DROP DATABASE IF EXISTS {server.database}")
     init_schema(server, PROJECT_ROOT / "sql")
-
-
-def _check_snapshots(server: Server, expected: int) -> None:
-    with Connection(server) as connection:
-        ((found,),) = connection.rows("SELECT COUNT(*) FROM etl_snapshots")
-    if found != expected:
-        raise ways.WrongRows(f"{found} snapshots in the ledger, not {expected}")

@@ -41,15 +41,15 @@ _SETTINGS = (
 
 
 def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence[str], rounds: int) -> Measured:
-    """Every chosen group of ways once a round, so that what slows the machine down for a while hits all of them."""
+    """Every chosen group of ways once a round, forth and back: what slows the machine for a while hits all of them."""
     runs: list[Run] = []
     for number in range(1, rounds + 1):
-        for group in groups:
+        for group in groups if number % 2 else reversed(groups):
             for run in GROUPS[group](bench):
                 runs.append(run)
                 click.echo(
                     f"{product} {number}/{rounds} {run.way:<18} {run.rows:>9,} rows {run.seconds:8.2f} s"
-                    f" {run.rows / run.seconds:>12,.0f} rows/s {run.peak_bytes / 1e6:6.0f} MB"
+                    f" {run.rate:>12,.0f} rows/s {run.peak_bytes / 1e6:6.0f} MB"
                 )
     assert running.process is not None
     with Connection(bench.server) as connection:
@@ -59,10 +59,15 @@ def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence
     return Measured(
         product=product,
         version=text_of(told),
-        settings=", ".join(f"{text_of(name)}={text_of(value)}" for name, value in sorted(settings)),
+        settings=", ".join(f"{text_of(name)}={_short(text_of(value))}" for name, value in sorted(settings)),
         server_peak_bytes=peak_bytes(running.process.pid),
         runs=runs,
     )
+
+
+def _short(value: str) -> str:
+    """A size in MB where it is one."""
+    return f"{int(value) >> 20}M" if value.isdigit() and int(value) >= 2**20 else value
 
 
 def run_all(
@@ -85,8 +90,8 @@ def head(sizes: Sizes, rounds: int, seed: int, day: dt.date) -> str:
     """What is needed to repeat the run."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "mysql-connector-python"))
     return (
-        f"{day}, `{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse`, seed {seed}, {sizes.users:,} users"
-        f" with ten rows each, {rounds} rounds, Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
+        f"{day}, `{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse`, {sizes.users:,} users with ten rows"
+        f" each, seed {seed}, rounds: {rounds}, Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import mysql.connector
 
-from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, batched, read_batches
+from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, batched, read_batches, rows_of
 from data_lake_config import DEFAULT_FEEDS
 from pipeline.warehouse.connection import Connection, Server
 from pipeline.warehouse.load import load_star
@@ -51,22 +51,22 @@ def sync(server: Server, data: DataSet, path: Path, source: str, lake_version: i
 
 def bare_load(server: Server, data: DataSet, checks: bool) -> float:
     """LOAD DATA LOCAL of the ready files into empty copies of the tables, which have no foreign keys."""
-    with _raw(server) as (connection, run):
+    with _raw(server) as (connection, cursor):
         for table in (DIMENSION, FACT):
-            run(f"DROP TABLE IF EXISTS bare_{table}")
-            run(f"CREATE TABLE bare_{table} LIKE {table}")
+            cursor.execute(f"DROP TABLE IF EXISTS bare_{table}")
+            cursor.execute(f"CREATE TABLE bare_{table} LIKE {table}")
         connection.commit()
     started = time.monotonic()
-    with _raw(server) as (connection, run):
+    with _raw(server) as (connection, cursor):
         if not checks:
-            run("SET SESSION unique_checks = 0")
-            run("SET SESSION foreign_key_checks = 0")
+            cursor.execute("SET SESSION unique_checks = 0")
+            cursor.execute("SET SESSION foreign_key_checks = 0")
         for table, columns, path in (
             (DIMENSION, USER_COLUMNS, data.sorted_users),
             (FACT, _FACT_COLUMNS, data.sorted_facts),
         ):
             names = ", ".join(columns)
-            run(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE bare_{table} CHARACTER SET utf8mb4 ({names})")
+            cursor.execute(f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE bare_{table} CHARACTER SET utf8mb4 ({names})")
         connection.commit()
     return time.monotonic() - started
 
@@ -74,53 +74,49 @@ def bare_load(server: Server, data: DataSet, checks: bool) -> float:
 def plain_upsert(server: Server, data: DataSet) -> float:
     """The driver's executemany, users first, then facts, in one transaction."""
     started = time.monotonic()
-    with _raw(server) as (connection, run):
-        run(_LEDGER)
-        cursor = connection.cursor()
-        users = _newest_users(data.lake)
-        for batch in batched(users.values(), UPSERT_ROWS):
-            cursor.executemany(_upsert(DIMENSION, USER_COLUMNS, USER_COLUMNS[1:]), batch)
+    with _raw(server) as (connection, cursor):
+        _upsert_users(cursor, data)
         for batch in batched(_facts(data.lake), UPSERT_ROWS):
-            cursor.executemany(_upsert(FACT, _FACT_COLUMNS, _FACT_COLUMNS[4:]), batch)
+            cursor.executemany(_UPSERT_FACT, batch)
         connection.commit()
     return time.monotonic() - started
 
 
 def row_by_row(server: Server, data: DataSet) -> float:
-    """One INSERT and one COMMIT for each user and for each fact row."""
+    """One upsert and one COMMIT for each fact row; the users go in before, all at once."""
     started = time.monotonic()
-    with _raw(server) as (connection, run):
-        run(_LEDGER)
-        for user in _newest_users(data.lake).values():
-            run(_upsert(DIMENSION, USER_COLUMNS, USER_COLUMNS[1:]), user)
-            connection.commit()
+    with _raw(server) as (connection, cursor):
+        _upsert_users(cursor, data)
         for fact in _facts(data.lake):
-            run(_upsert(FACT, _FACT_COLUMNS, _FACT_COLUMNS[4:]), fact)
+            cursor.execute(_UPSERT_FACT, fact)
             connection.commit()
     return time.monotonic() - started
 
 
 def check_rows(server: Server, expected: Totals, snapshot: int = 1, prefix: str = "") -> None:
     """Raises WrongRows unless the star, or the bare copies of its tables, hold what was given."""
-    sums = ", ".join(f"SUM({name})" for name in SUMMED)
     with Connection(server) as connection:
-        ((rows, newest, *totals),) = connection.rows(
-            f"SELECT COUNT(*), MAX(last_transaction_date), {sums} FROM {prefix}{FACT} WHERE snapshot_version = %s",
+        ((rows, amount, transactions, facts),) = connection.rows(
+            f"SELECT COUNT(*), SUM(total_amount), SUM(transaction_count), SUM({_crc32(_FACT_COLUMNS[2:])})"
+            f" FROM {prefix}{FACT} WHERE snapshot_version = %s",
             (snapshot,),
         )
-        ((users, cities, characters),) = connection.rows(
-            f"SELECT COUNT(*), COUNT(user_city), SUM(CHAR_LENGTH(user_email)) FROM {prefix}{DIMENSION}"
-        )
-    found = Totals(
-        rows=rows,
-        users=users,
-        sums=tuple(Decimal(total or 0) for total in totals),
-        newest=(newest or dt.datetime.min).replace(tzinfo=dt.UTC),
-        cities=cities,
-        email_characters=int(characters or 0),
-    )
+        ((users, members),) = connection.rows(f"SELECT COUNT(*), SUM({_crc32(USER_COLUMNS)}) FROM {prefix}{DIMENSION}")
+    found = Totals(rows, users, Decimal(amount or 0), int(transactions or 0), int(facts or 0), int(members or 0))
     if found != expected:
         raise WrongRows(f"the tables hold {found}, and were given {expected}")
+
+
+def _crc32(columns: Sequence[str]) -> str:
+    return f"CRC32(CONCAT_WS('|', {', '.join(columns)}))"
+
+
+def check_snapshots(server: Server, expected: int) -> None:
+    """Raises WrongRows unless the ledger has so many: rows that are known already are no new snapshot."""
+    with Connection(server) as connection:
+        ((found,),) = connection.rows("SELECT COUNT(*) FROM etl_snapshots")
+    if found != expected:
+        raise WrongRows(f"the ledger has {found} snapshots, not {expected}")
 
 
 _LEDGER = (
@@ -136,31 +132,33 @@ def _upsert(table: str, columns: tuple[str, ...], updated: tuple[str, ...]) -> s
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {updates}"
 
 
-def _newest_users(path: Path) -> dict[str, tuple[Any, ...]]:
+def _upsert_users(cursor: Any, data: DataSet) -> None:
+    """Adds the ledger's row, which facts refer to, and each user with the attributes of the newest row."""
+    cursor.execute(_LEDGER)
     newest: dict[str, tuple[dt.datetime, tuple[Any, ...]]] = {}
-    for row in _rows(path):
+    for row in rows_of(data.lake):
         if row[0] not in newest or newest[row[0]][0] < row[-1]:
             newest[row[0]] = (row[-1], row[:5])
-    return {key: user for key, (_, user) in newest.items()}
+    for batch in batched((user for _, user in newest.values()), UPSERT_ROWS):
+        cursor.executemany(_UPSERT_USER, batch)
+
+
+_UPSERT_USER = _upsert(DIMENSION, USER_COLUMNS, USER_COLUMNS[1:])
+_UPSERT_FACT = _upsert(FACT, _FACT_COLUMNS, _FACT_COLUMNS[4:])
 
 
 def _facts(path: Path) -> Iterator[tuple[Any, ...]]:
-    for row in _rows(path):
+    for row in rows_of(path):
         yield (1, NOW.date(), row[0], *row[5:11], row[11].replace(tzinfo=None))
 
 
-def _rows(path: Path) -> Iterator[tuple[Any, ...]]:
-    for batch in read_batches(path):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
 @contextlib.contextmanager
-def _raw(server: Server) -> Iterator[tuple[Any, Callable[..., None]]]:
-    """The driver's own connection, and its `execute`."""
+def _raw(server: Server) -> Iterator[tuple[Any, Any]]:
+    """The driver's own connection, and a cursor of it."""
     connection: Any = mysql.connector.connect(
         host=server.host, port=server.port, user=server.user, password=server.password, database=server.database,
         charset="utf8mb4", collation="utf8mb4_bin", autocommit=False, use_pure=True, allow_local_infile=True,
     )  # fmt: skip
     with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
         cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES'")
-        yield connection, cursor.execute
+        yield connection, cursor
