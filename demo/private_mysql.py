@@ -101,15 +101,17 @@ def running_mariadb(folder: Path, options: Sequence[str] = ()) -> Iterator[Priva
     """A new, empty MariaDB in `folder` until the block ends; `options` come after ours, so they win."""
     install_mariadb()
     data = folder / "data"
-    as_root = ["--user=root"] if os.geteuid() == 0 else []
+    # A MariaDB (10.11) that starts deletes all temporary tables in its tmpdir, those of other servers too.
+    (folder / "tmp").mkdir()
+    common = [f"--tmpdir={folder / 'tmp'}", *(["--user=root"] if os.geteuid() == 0 else [])]
     subprocess.run(
-        ["mariadb-install-db", "--no-defaults", *as_root, f"--datadir={data}",
+        ["mariadb-install-db", "--no-defaults", *common, f"--datadir={data}",
          "--auth-root-authentication-method=normal", "--skip-test-db"],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     port = free_port()
     command = [
-        "mariadbd", "--no-defaults", *as_root, f"--datadir={data}", f"--port={port}", f"--socket={folder / 'sql.sock'}",
+        "mariadbd", "--no-defaults", *common, f"--datadir={data}", f"--port={port}", f"--socket={folder / 'sql.sock'}",
         "--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-buffer-pool-size=128M", "--max-allowed-packet=16M",
         *options,
     ]  # fmt: skip
