@@ -9,9 +9,10 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, ServerMissing
-from pipeline.warehouse.connection import Server
-from pipeline.warehouse.schema import init_schema
+from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.schema import init_schema, statements
 from tests.mysql_server import running_mysql
+from tests.warehouse.history import State, cut_an_expiry_short, load_history, make_history
 
 _numbers = itertools.count(1)
 
@@ -38,13 +39,17 @@ def is_mariadb(private_server: PrivateServer) -> bool:
     return "mariadbd" in private_server.command[0]
 
 
+def new_database(server: PrivateServer) -> Server:
+    return Server(
+        host=server.host, port=server.port, user=server.user, password=server.password,
+        database=f"warehouse_{next(_numbers)}",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def empty_server(private_server: PrivateServer) -> Server:
     """A server where the warehouse's database is not there yet."""
-    return Server(
-        host=private_server.host, port=private_server.port, user=private_server.user,
-        password=private_server.password, database=f"warehouse_{next(_numbers)}",
-    )  # fmt: skip
+    return new_database(private_server)
 
 
 @pytest.fixture
@@ -52,3 +57,38 @@ def warehouse(empty_server: Server) -> Server:
     """A server with the star schema, empty."""
     init_schema(empty_server, PROJECT_ROOT / "sql")
     return empty_server
+
+
+@pytest.fixture(scope="session")
+def history() -> list[State]:
+    """Two months of snapshots, in memory."""
+    return make_history()
+
+
+@pytest.fixture(scope="session")
+def mariadb_history(mariadb: PrivateServer, history: list[State]) -> Server:
+    return _with_history(mariadb, history)
+
+
+@pytest.fixture(scope="session")
+def mysql_history(mysql: PrivateServer, history: list[State]) -> Server:
+    return _with_history(mysql, history)
+
+
+@pytest.fixture(params=["mariadb_history", "mysql_history"])
+def history_server(request: pytest.FixtureRequest) -> Server:
+    """A warehouse with two months of snapshots; shared by the tests, so they leave it as it is."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, Server)
+    return server
+
+
+def _with_history(private: PrivateServer, history: list[State]) -> Server:
+    server = new_database(private)
+    init_schema(server, PROJECT_ROOT / "sql")
+    with Connection(server) as connection:
+        for statement in statements((PROJECT_ROOT / "sql/05_views.sql").read_text("utf-8"), server.database):
+            connection.run(statement)
+    load_history(server, history)
+    cut_an_expiry_short(server, history)
+    return server

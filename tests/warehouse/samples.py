@@ -40,6 +40,15 @@ USERS = pa.schema(
         ("last_transaction_date", pa.timestamp("us", tz="UTC")),
     ]
 )
+EUR = pa.schema(
+    [*list(USERS)[:6], ("total_amount_eur", pa.decimal128(18, 2)), ("transaction_count", pa.int64()),
+     ("avg_amount_eur", pa.decimal128(18, 4)), ("exchange_rate", pa.decimal128(18, 8))]
+)  # fmt: skip
+PRODUCTS = pa.schema(
+    [("product_id", pa.string()), ("product_name", pa.string()), ("product_category", pa.string()),
+     ("purchase_count", pa.int32()), ("total_revenue", pa.decimal128(18, 2)), ("avg_price", pa.decimal128(18, 4)),
+     ("unique_buyers", pa.int64())]
+)  # fmt: skip
 
 
 def snapshot(
@@ -76,18 +85,5 @@ def rows_of(server: Server, sql: str) -> list[tuple[Any, ...]]:
         return connection.rows(sql)
 
 
-def products(version: int) -> TableSnapshot:
-    schema = pa.schema(
-        [("product_id", pa.string()), ("product_name", pa.string()), ("product_category", pa.string()),
-         ("purchase_count", pa.int32()), ("total_revenue", pa.decimal128(18, 2)), ("avg_price", pa.decimal128(18, 4)),
-         ("unique_buyers", pa.int64())]
-    )  # fmt: skip
-    return snapshot("product_purchase_counts", schema, [{"product_id": "p", "purchase_count": 3}], version)
-
-
 def eur(version: int) -> TableSnapshot:
-    schema = pa.schema(
-        [*list(USERS)[:6], ("total_amount_eur", pa.decimal128(18, 2)), ("transaction_count", pa.int64()),
-         ("avg_amount_eur", pa.decimal128(18, 4)), ("exchange_rate", pa.decimal128(18, 8))]
-    )  # fmt: skip
-    return snapshot("user_transaction_summary_eur", schema, [user("a", user_country="FR")], version)
+    return snapshot("user_transaction_summary_eur", EUR, [user("a", user_country="FR")], version)

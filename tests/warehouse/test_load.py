@@ -15,16 +15,14 @@ from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused, WarehouseUnreachable
 from pipeline.warehouse.plan import TableSnapshot
-from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts, statements
+from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts
 from tests.warehouse.samples import (
     METHODS,
     NOW,
     USERS,
-    eur,
     load,
     method,
     methods,
-    products,
     rows_of,
     snapshot,
     user,
@@ -276,24 +274,6 @@ def test_rights_and_version_are_told(warehouse: Server, is_mariadb: bool) -> Non
 
     assert facts.missing_rights == ("INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
     assert (facts.product, facts.is_old) == ("MariaDB" if is_mariadb else "MySQL", False)
-
-
-def test_sample_queries_run_and_return_rows(warehouse: Server) -> None:
-    for version in (1, 2):
-        load(
-            warehouse,
-            methods(method("card", version), method("crypto", version), version=version),
-            snapshot("user_transaction_summary", USERS, [user("a"), user("b", total_amount=Decimal(5))], version),
-            products(version),
-            eur(version),
-            source="lake",
-        )
-
-    text = (PROJECT_ROOT / "sql" / "04_sample_queries.sql").read_text(encoding="utf-8")
-    queries = [sql for sql in statements(text, warehouse.database) if not sql.startswith("USE")]
-    assert len(queries) == 10
-    for sql in queries:
-        assert rows_of(warehouse, sql), sql
 
 
 def test_feeds_without_a_mapping_are_none_of_the_default_tables() -> None:
