@@ -85,6 +85,11 @@ class ContentHash:
         """All rows of a batch, their columns in the batch's order."""
         self.add_lines(lines_of([texts_of(column) for column in batch.columns]))
 
+    def merge(self, other: ContentHash) -> None:
+        """Adds the rows of another."""
+        self._sum = (self._sum + other._sum) % 2**128
+        self.row_count += other.row_count
+
     def hexdigest(self) -> str:
         return f"{self._sum:032x}"
 

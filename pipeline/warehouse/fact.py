@@ -44,10 +44,9 @@ def fill_fact(connection: Connection, plan: Plan, version: int, taken_at: dt.dat
 
 def _insert(connection: Connection, plan: Plan, version: int, taken_at: dt.datetime, low: int, high: int) -> int:
     names = ", ".join(quote(name) for name in plan.mapping.columns)
-    keys = ", ".join(quote(key) for key in plan.mapping.keys)
     return connection.run(
         f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
-        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} WHERE staging_id BETWEEN %s AND %s ORDER BY {keys}",
+        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} WHERE staging_id BETWEEN %s AND %s",
         (version, taken_at.date(), low, high),
     )
 

@@ -1,6 +1,7 @@
 """What a snapshot tells of its dimension's members, folded to one row for each, whatever the snapshot's size.
 
-The rows wait in a DuckDB file in a temporary folder. A process that is killed leaves that folder behind.
+The rows wait in DuckDB, in memory up to a limit and in a temporary folder beyond it. A process that is killed leaves
+that folder behind.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -31,8 +31,7 @@ class Members(contextlib.AbstractContextManager["Members"]):
         self._latest_by = dimension.latest_by
         self._schema = pa.schema([schema.field(name) for name in self._sources])
         self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-members-")
-        self._database = duckdb.connect(str(Path(self._folder.name) / "members.duckdb"))
-        self._database.execute(f"SET memory_limit = '{_MEMORY}'")
+        self._database = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": self._folder.name})
         self._is_empty = True
 
     def __exit__(self, *exc: object) -> None:

@@ -5,7 +5,9 @@ Nothing here is seen by anyone else; a session that ends, however it ends, takes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ from pipeline.warehouse.schema import TargetColumn
 
 REJECTS = "stg_rejects"
 SHOWN_REJECTS = 5
+_AHEAD = 2  # pieces in memory besides the one that is being sent
 
 
 @dataclass
@@ -65,39 +68,60 @@ def _stage(connection: Connection, plan: Plan) -> Staged:
 def _stage_fact(connection: Connection, plan: Plan, members: Members | None) -> Staged:
     staged, digest = Staged(plan), ContentHash()
     _make_table(connection, plan.staging, plan.columns)
-    for batch in plan.snapshot.batches():
-        for piece in pieces(batch):
-            fitting, rejects = split_rejects(piece, (*plan.columns, *plan.members), plan.mapping)
-            if rejects:
-                digest.add_lines(lines_of([pa.array([reject.row_json for reject in rejects], pa.string())]), b"reject")
-                add_rejects(connection, plan.fact, rejects)
-                staged.rejected += len(rejects)
-                staged.first_rejects += rejects[: SHOWN_REJECTS - len(staged.first_rejects)]
-            if members is not None:
-                members.add(fitting)
-            staged.rows += _send(connection, plan.staging, plan.columns, fitting, digest, b"")
+    for part in _converted(plan.snapshot.batches(), plan):
+        digest.merge(part.digest)
+        if part.rejects:
+            add_rejects(connection, plan.fact, part.rejects)
+            staged.rejected += len(part.rejects)
+            staged.first_rejects += part.rejects[: SHOWN_REJECTS - len(staged.first_rejects)]
+        if members is not None:
+            members.add(part.fitting)
+        send_rows(connection, plan.staging, plan.columns, part.texts, part.lines)
+        staged.rows += len(part.lines)
     if members is not None:
         _make_table(connection, plan.member_staging, plan.members)
         for batch in members.batches():
             for piece in pieces(batch):
-                _send(connection, plan.member_staging, plan.members, piece, digest, b"member")
+                texts = staged_texts(piece, plan.members)
+                lines = lines_of(texts)
+                digest.add_lines(lines, b"member")
+                send_rows(connection, plan.member_staging, plan.members, texts, lines)
     staged.content_hash = digest.hexdigest()
     return staged
 
 
-def _send(
-    connection: Connection,
-    table: str,
-    columns: Sequence[StagedColumn],
-    batch: pa.RecordBatch,
-    digest: ContentHash,
-    tag: bytes,
-) -> int:
-    texts = staged_texts(batch, columns)
-    lines = lines_of(texts)
-    digest.add_lines(lines, tag)
-    send_rows(connection, table, columns, texts, lines)
-    return len(lines)
+@dataclass(frozen=True)
+class _Part:
+    """A piece of the snapshot, ready to be sent."""
+
+    fitting: pa.RecordBatch
+    rejects: list[Reject]
+    texts: list[pa.Array]
+    lines: pa.Array
+    digest: ContentHash
+
+
+def _converted(batches: Iterator[pa.RecordBatch], plan: Plan) -> Iterator[_Part]:
+    """The snapshot's pieces in their order; the next ones are converted while one is being sent."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Future[_Part]] = deque()
+        for batch in batches:
+            for piece in pieces(batch):
+                waiting.append(pool.submit(_convert, piece, plan))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _convert(piece: pa.RecordBatch, plan: Plan) -> _Part:
+    fitting, rejects = split_rejects(piece, (*plan.columns, *plan.members), plan.mapping)
+    texts = staged_texts(fitting, plan.columns)
+    lines, digest = lines_of(texts), ContentHash()
+    digest.add_lines(lines)
+    if rejects:
+        digest.add_lines(lines_of([pa.array([reject.row_json for reject in rejects], pa.string())]), b"reject")
+    return _Part(fitting, rejects, texts, lines, digest)
 
 
 def _make_table(connection: Connection, table: str, columns: Sequence[StagedColumn]) -> None:
