@@ -36,7 +36,7 @@ from pipeline.warehouse.ledger import (
 )
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
-from pipeline.warehouse.schema import init_schema
+from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
 
 _HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
@@ -167,7 +167,7 @@ def _server(settings: Settings, given: dict[str, Any]) -> Server:
 @click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
 @click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
 @click.option("--all-versions", is_flag=True, help="With --source lake: every version that the lake retains, in order.")
-@click.option("--init-schema", is_flag=True, help="Create database, tables and views that are missing first.")
+@click.option("--init-schema", is_flag=True, help="First apply the files of sql/ that are not applied yet.")
 @click.option("--dry-run", is_flag=True, help="Do it all, then take it back; the warehouse stays as it is.")
 @click.option("--strict", is_flag=True, help="Load nothing when a row does not fit, instead of keeping it as a reject.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
@@ -203,7 +203,8 @@ def main(
         with disk_errors(root):
             cli.write_log_to(root / "logs", "sync_to_mysql")
     if init_schema and not dry_run:
-        cli.tell(f"schema of {server.database}: {', '.join(apply_schema(server))}")
+        for name, is_new in apply_schema(server):
+            cli.tell(f"schema of {server.database}: {name} " + ("applied" if is_new else "already there"))
     feeds = choose_feeds(FeedStore(root), tables)
     loads: list[Loaded] = []
     options = {"dry_run": dry_run, "strict": strict, "scd2": settings.scd2_tables()}
@@ -278,8 +279,8 @@ def expire_command(server: Server, keep_snapshots: int | None, keep_days: int | 
     click.echo(f"{cli.plural(len(gone), 'snapshot')} deleted")
 
 
-def apply_schema(server: Server, folder: Path = PROJECT_ROOT / "sql") -> list[str]:
-    """Applies the files in `sql/`; returns their names."""
+def apply_schema(server: Server, folder: Path = PROJECT_ROOT / "sql") -> list[tuple[str, bool]]:
+    """Applies the files in `sql/`; returns their names, and whether each is new to this warehouse."""
     return init_schema(server, folder)
 
 

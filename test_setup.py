@@ -30,6 +30,7 @@ from pipeline.lake.storage import lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection, Server
 from pipeline.warehouse.schema import server_facts, target_columns
+from pipeline.warehouse.schema_files import refuse_changed, schema_files
 
 __test__ = False  # a command, whatever its name makes test runners think
 
@@ -164,12 +165,19 @@ def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
 
 
 def _check_schema(server: Server, root: Path) -> Check:
+    """The files of sql/ are applied, all and unchanged, and the tables that the feeds' mappings name are there."""
     with Connection(server) as connection:
+        files = schema_files(connection, PROJECT_ROOT / "sql")
+        refuse_changed(files)
+        missing = [file.name for file in files if file.state == "missing"]
         mappings = [feed.warehouse for feed in FeedStore(root).list() if feed.warehouse]
         tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
         for table in sorted(tables):
             target_columns(connection, table)
-    return ok("mysql schema", f"{server.database} with {len(tables)} tables of the mappings")
+    if missing:
+        detail = f"{server.database} lacks, or was made without a record of, {', '.join(missing)}"
+        return Check("mysql schema", "warning", detail, "python sync_to_mysql.py --init-schema")
+    return ok("mysql schema", f"{server.database} with {len(files)} files and {len(tables)} tables of the mappings")
 
 
 def _guarded(name: str, check: Callable[[], Check], failed: str = "failed") -> Check:

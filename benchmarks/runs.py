@@ -14,7 +14,7 @@ from benchmarks import ways
 from benchmarks.rows import DataSet, totals_of
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.schema import init_schema
+from pipeline.warehouse.schema_files import init_schema
 
 _CONTEXT = multiprocessing.get_context("spawn")
 

@@ -36,6 +36,7 @@ ORDER = [
     "pipeline.proof",
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
+    "pipeline.warehouse.schema_files",
     "pipeline.warehouse.rows",
     "pipeline.warehouse.plan",
     "pipeline.warehouse.bulk",

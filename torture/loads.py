@@ -21,7 +21,7 @@ from demo.private_mysql import PrivateServer, running_mariadb
 from pipeline.errors import PipelineError
 from pipeline.warehouse.connection import Connection, Server
 from pipeline.warehouse.plan import TableSnapshot
-from pipeline.warehouse.schema import init_schema
+from pipeline.warehouse.schema_files import init_schema
 from sync_to_mysql import sync
 from torture.figures import Figure
 from torture.victim import stopwatch

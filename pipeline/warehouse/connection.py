@@ -115,9 +115,11 @@ class Connection:
             self._raw.close()
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Runs one statement; returns the number of rows that it changed."""
+        """Runs one statement; returns the number of rows that it changed, or told."""
         with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
+            if cursor.with_rows:
+                cursor.fetchall()
             return int(cursor.rowcount)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

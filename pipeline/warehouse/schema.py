@@ -1,21 +1,14 @@
-"""The warehouse's schema: the files in `sql/` applied in order, and the columns that are really there."""
+"""What is really there: the warehouse's columns, what a mapping may name, what the server and the account can do."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.errors import ActionNeeded
-from pipeline.feeds import MYSQL_NAME, WarehouseMapping
-from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote, text_of
-
-DEFAULT_DATABASE = "data_warehouse"
-_SCHEMA_FILE = re.compile(r"0[123]_.*\.sql")
-_NAMES_DATABASE = re.compile(r"(CREATE DATABASE IF NOT EXISTS|USE) data_warehouse\b")
-_STATEMENT = re.compile(r"((?:[^;']|'(?:[^']|'')*')*)(?:;|$)")
-_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+from pipeline.feeds import WarehouseMapping
+from pipeline.warehouse.connection import Connection, WarehouseRefused, text_of
 
 
 class MappingDoesNotFit(ActionNeeded):
@@ -44,30 +37,6 @@ class TargetColumn:
     @property
     def is_binary(self) -> bool:
         return self.data_type.endswith(("binary", "blob"))
-
-
-def init_schema(server: Server, folder: Path) -> list[str]:
-    """Applies the schema files in order; returns their names. Changes nothing that is there already."""
-    if not MYSQL_NAME.fullmatch(server.database):
-        raise WarehouseRefused(f"{server.database!r} is not a name for a database", "use letters, digits and _")
-    applied = []
-    with Connection(server, with_database=False) as connection:
-        for path in sorted(folder.glob("*.sql")):
-            if not _SCHEMA_FILE.fullmatch(path.name):
-                continue
-            for statement in statements(path.read_text(encoding="utf-8"), server.database):
-                connection.run(statement)
-            applied.append(path.name)
-        connection.run("COMMIT")
-    return applied
-
-
-def statements(text: str, database: str = DEFAULT_DATABASE) -> Iterator[str]:
-    """The statements of a file of ours, for `database` in place of the default one."""
-    named = _NAMES_DATABASE.sub(lambda match: f"{match[1]} {quote(database)}", _COMMENT.sub("", text))
-    for match in _STATEMENT.finditer(named):
-        if match[1].strip():
-            yield match[1].strip()
 
 
 def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:

@@ -9,8 +9,8 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, ServerMissing
-from pipeline.warehouse.connection import Connection, Server
-from pipeline.warehouse.schema import init_schema, statements
+from pipeline.warehouse.connection import Server
+from pipeline.warehouse.schema_files import init_schema
 from tests.mysql_server import running_mysql
 from tests.warehouse.history import State, cut_an_expiry_short, load_history, make_history
 
@@ -86,9 +86,6 @@ def history_server(request: pytest.FixtureRequest) -> Server:
 def _with_history(private: PrivateServer, history: list[State]) -> Server:
     server = new_database(private)
     init_schema(server, PROJECT_ROOT / "sql")
-    with Connection(server) as connection:
-        for statement in statements((PROJECT_ROOT / "sql/05_views.sql").read_text("utf-8"), server.database):
-            connection.run(statement)
     load_history(server, history)
     cut_an_expiry_short(server, history)
     return server

@@ -15,7 +15,8 @@ from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused, WarehouseUnreachable
 from pipeline.warehouse.plan import TableSnapshot
-from pipeline.warehouse.schema import MappingDoesNotFit, init_schema, server_facts
+from pipeline.warehouse.schema import MappingDoesNotFit, server_facts
+from pipeline.warehouse.schema_files import init_schema
 from tests.warehouse.samples import (
     METHODS,
     NOW,

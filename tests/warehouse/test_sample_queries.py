@@ -11,7 +11,7 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection, Server, text_of
-from pipeline.warehouse.schema import statements
+from pipeline.warehouse.schema_files import statements
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import State
 

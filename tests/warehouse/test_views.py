@@ -11,7 +11,7 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection, Server, WarehouseRefused
-from pipeline.warehouse.schema import statements
+from pipeline.warehouse.schema_files import statements
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import CUT_DAY, LATE_DAY, MISSING_DAY, TWICE_DAY, State, load_history, make_history
 from tests.warehouse.test_sample_queries import STRICT, ask, questions, rows_read

@@ -1,0 +1,122 @@
+"""The files in `sql/`: applied once each, in order, with a ledger of checksums in the warehouse itself.
+
+DDL commits by itself, so a crash leaves the files before it applied and recorded, and one half applied; every file can
+be run twice, so the next run goes on from there. A warehouse that was made before the ledger existed, or by the `mysql`
+client, is taken over the same way: what is there already stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ActionNeeded
+from pipeline.feeds import MYSQL_NAME
+from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote, text_of
+
+DEFAULT_DATABASE = "data_warehouse"
+_SCHEMA_FILE = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")
+_NAMES_DATABASE = re.compile(rf"(CREATE\s+DATABASE\s+IF\s+NOT\s+EXISTS|USE)\s+`?{DEFAULT_DATABASE}(?:`|(?!\w))", re.I)
+_PART = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`"""
+    r"""|(?P<comment>--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?![!+M]).*?\*/)|(?P<end>;)|[^'"`\-\#/;]+|.""",
+    re.DOTALL,
+)
+
+
+class SchemaFileChanged(ActionNeeded):
+    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
+
+
+@dataclass(frozen=True)
+class SchemaFile:
+    """A file of the schema; `state` is `applied`, `missing` or `changed`. CR at line ends does not change `sha256`."""
+
+    name: str
+    text: str
+    sha256: str
+    state: str
+
+
+def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
+    """Applies the files that are not applied yet; returns each file's name, and whether this run applied it.
+
+    Raises SchemaFileChanged before anything is done when an applied file was changed, WarehouseBusy while another
+    session loads or applies, WarehouseRefused naming the file whose statement the server refuses.
+    """
+    if not MYSQL_NAME.fullmatch(server.database):
+        raise WarehouseRefused(f"{server.database!r} is not a name for a database", "use letters, digits and _")
+    with Connection(server, with_database=False) as connection, connection.hold_warehouse():
+        files = schema_files(connection, folder)
+        refuse_changed(files)
+        for file in files:
+            if file.state == "missing":
+                _apply(connection, file)
+    return [(file.name, file.state == "missing") for file in files]
+
+
+def schema_files(connection: Connection, folder: Path) -> list[SchemaFile]:
+    """Every `NN_*.sql` of the folder in order, but no sample queries, with its state in the warehouse."""
+    recorded = _recorded(connection)
+    found = []
+    for path in sorted(folder.glob("*.sql")):
+        if _SCHEMA_FILE.fullmatch(path.name):
+            text = path.read_text(encoding="utf-8")  # makes \n of every line end
+            sha256 = hashlib.sha256(text.encode()).hexdigest()
+            before = recorded.get(path.name)
+            state = "missing" if before is None else "applied" if before == sha256 else "changed"
+            found.append(SchemaFile(path.name, text, sha256, state))
+    return found
+
+
+def refuse_changed(files: Sequence[SchemaFile]) -> None:
+    """Raises SchemaFileChanged when one of the files was changed after it was applied."""
+    if changed := [file.name for file in files if file.state == "changed"]:
+        raise SchemaFileChanged(
+            f"{', '.join(changed)} changed after being applied to the warehouse; no file was applied",
+            "take the change back and put it into a new file with a higher number",
+        )
+
+
+def statements(text: str, database: str = DEFAULT_DATABASE) -> Iterator[str]:
+    """The statements of a file, without comments, for `database` where USE and CREATE DATABASE name the default one."""
+    parts: list[str] = []
+    for match in _PART.finditer(text + "\n;"):
+        if match["end"]:
+            statement = "".join(parts).strip()
+            parts = []
+            if statement:
+                yield _NAMES_DATABASE.sub(lambda name: f"{name[1]} {quote(database)}", statement, count=1)
+        else:
+            parts.append(" " if match["comment"] else match[0])
+
+
+def _recorded(connection: Connection) -> dict[str, str]:
+    """The checksum of each applied file; none where there is no ledger yet."""
+    database = connection.server.database
+    there = connection.rows(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 'etl_schema_files'",
+        (database,),
+    )
+    if not there:
+        return {}
+    rows = connection.rows(f"SELECT file_name, sha256 FROM {quote(database)}.etl_schema_files")
+    return {text_of(name): text_of(sha256) for name, sha256 in rows}
+
+
+def _apply(connection: Connection, file: SchemaFile) -> None:
+    """Runs a file's statements and records it; a crash in between leaves it unrecorded."""
+    name = connection.server.database
+    try:
+        if connection.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (name,)):
+            connection.run(f"USE {quote(name)}")  # for files that do not say so themselves
+        for statement in statements(file.text, name):
+            connection.run(statement)
+    except WarehouseRefused as error:
+        raise WarehouseRefused(f"{file.name} cannot be applied: {error.message}", error.hint) from error
+    record = f"INSERT INTO {quote(name)}.etl_schema_files (file_name, sha256) VALUES (%s, %s)"
+    connection.run(record, (file.name, file.sha256))
+    connection.run("COMMIT")
