@@ -19,7 +19,7 @@ import click
 
 from benchmarks.report import Measured, as_tables
 from benchmarks.rows import make_data_set
-from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes
+from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes, warm_up
 from demo.private_mysql import PrivateServer, running_mariadb
 from pipeline.warehouse.connection import Connection, Server, text_of
 from tests.mysql_server import running_mysql
@@ -42,6 +42,7 @@ _SETTINGS = (
 
 def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence[str], rounds: int) -> Measured:
     """Every chosen group of ways once a round, forth and back: what slows the machine for a while hits all of them."""
+    warm_up(bench)
     runs: list[Run] = []
     for number in range(1, rounds + 1):
         for group in groups if number % 2 else reversed(groups):
@@ -86,12 +87,13 @@ def run_all(
     return measured
 
 
-def head(sizes: Sizes, rounds: int, seed: int, day: dt.date) -> str:
-    """What is needed to repeat the run."""
+def head(sizes: Sizes, rounds: int, seed: int, day: dt.date, load: float) -> str:
+    """What is needed to repeat the run; `load` is the machine's load average before it."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "mysql-connector-python"))
     return (
         f"{day}, `{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse`, {sizes.users:,} users with ten rows"
-        f" each, seed {seed}, rounds: {rounds}, Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
+        f" each, seed {seed}, rounds: {rounds}, Python {platform.python_version()}, {packages},"
+        f" {os.cpu_count()} cores with a load of {load:.1f} before the run."
     )
 
 
@@ -103,9 +105,10 @@ def head(sizes: Sizes, rounds: int, seed: int, day: dt.date) -> str:
 def main(products: tuple[str, ...], groups: tuple[str, ...], rounds: int, seed: int) -> None:
     """Measure loads of the warehouse: a million rows; with BENCH=quick a tenth of it."""
     sizes = QUICK if os.environ.get("BENCH") == "quick" else FULL
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         measured = run_all(Path(folder), sizes, products or tuple(_STARTERS), groups or tuple(GROUPS), rounds, seed)
-    figures = f"{head(sizes, rounds, seed, dt.datetime.now(dt.UTC).date())}\n\n{as_tables(measured)}"
+    figures = f"{head(sizes, rounds, seed, dt.datetime.now(dt.UTC).date(), load)}\n\n{as_tables(measured)}"
     click.echo(f"\n{figures}")
     if sizes != FULL or len(measured) < len(_STARTERS) or (groups and set(groups) != set(GROUPS)):
         click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")

@@ -89,7 +89,8 @@ def test_a_goal_that_is_missed_is_said_in_words() -> None:
 
 
 def test_a_run_says_how_to_repeat_it() -> None:
-    told = head(Sizes(5, 4, 3), rounds=2, seed=9, day=dt.date(2026, 11, 20))
+    told = head(Sizes(5, 4, 3), rounds=2, seed=9, day=dt.date(2026, 11, 20), load=0.25)
 
     assert "`make bench-warehouse`, 5 users with ten rows each, seed 9, rounds: 2" in told
     assert told.startswith("2026-11-20")
+    assert "a load of 0.2 before" in told
