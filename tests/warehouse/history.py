@@ -41,7 +41,7 @@ _TYPES = ("purchase", "transfer", "refund")
 _METHODS = ("card", "paypal", "cash", "bank_transfer", "unknown")
 _COUNTRIES = ("FR", "DE", "SN", "CH", "US", None)
 _CATEGORIES = ("books", "games", "garden", None)
-_SCHEMAS = {
+SCHEMAS = {
     "user_transaction_summary": USERS,
     "user_transaction_summary_eur": EUR,
     "payment_method_totals": METHODS,
@@ -97,7 +97,7 @@ def load_history(server: Server, history: list[State]) -> None:
                 _send(connection, table, columns, rows)
         for state in (late, last):
             assert load_star(connection, snapshots_of(state), "lake", state.taken_at).version == state.version
-        tables = ["etl_snapshots", "etl_snapshot_facts", "etl_current", "dim_users", *map(fact_of, _SCHEMAS)]
+        tables = ["etl_snapshots", "etl_snapshot_facts", "etl_current", "dim_users", *map(fact_of, SCHEMAS)]
         connection.rows(f"ANALYZE TABLE {', '.join(tables)}")
 
 
@@ -126,7 +126,7 @@ def _finished_rows(first: State, states: list[State]) -> Iterator[tuple[str, Seq
     columns = ["snapshot_version", "snapshot_date", "taken_at", "loaded_at", "source", "status"]
     yield "etl_snapshots", columns, [(*moment, moment[-1], "lake", "complete") for moment in moments]
     columns = ["snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"]
-    for feed in _SCHEMAS:
+    for feed in SCHEMAS:
         mapping = mapping_of(FEEDS[feed])
         counts = [(state.version, mapping.fact, feed, state.version, len(state.rows[feed]), 0, "") for state in states]
         yield "etl_snapshot_facts", columns, counts
@@ -152,7 +152,7 @@ def _text(value: Any) -> str:
 
 def snapshots_of(state: State) -> list[TableSnapshot]:
     days = (state.taken_at - NOW) / _DAY
-    return [snapshot(feed, _SCHEMAS[feed], rows, state.version, days) for feed, rows in state.rows.items()]
+    return [snapshot(feed, SCHEMAS[feed], rows, state.version, days) for feed, rows in state.rows.items()]
 
 
 def _spoil_last(rows: dict[str, list[Row]]) -> None:
@@ -180,7 +180,7 @@ class _Tables:
             self._next = next(self._events)
         products = [row for key, row in self._products.items() if not _is_withdrawn(key, moment.date())]
         tables = (self._users.values(), self._eur.values(), self._methods.values(), products)
-        return {feed: [_finish(row) for row in rows] for feed, rows in zip(_SCHEMAS, tables, strict=True)}
+        return {feed: [_finish(row) for row in rows] for feed, rows in zip(SCHEMAS, tables, strict=True)}
 
     def _make_events(self, users: int) -> Iterator[Row]:
         """Users join from 20 days before the history on; two of five stop at some day."""
