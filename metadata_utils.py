@@ -27,6 +27,8 @@ from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Finding, expire, expired_files, roll_back, verify
 from pipeline.proof import compare_with_source, part_names
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.reconcile import reconcile
 
 _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
 
@@ -183,21 +185,29 @@ def history(feed: str, json_output: bool) -> None:
 @main.command("verify")
 @click.argument("feeds", nargs=-1)
 @click.option("--source", "with_source", is_flag=True, help="Also read the feeds at the server and compare the rows.")
+@click.option(
+    "--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots with the lake."
+)
 @click.option("--json", "json_output", is_flag=True)
 @cli.boundary
-def verify_command(feeds: tuple[str, ...], with_source: bool, json_output: bool) -> None:
+def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
     root, store = _lake()
     chosen = store.select(feeds) if feeds else store.list()
     found = verify_feeds(root, chosen)
     states = {feed.name: "ok" if LakeTable(root, feed).exists else "not exported yet" for feed in chosen}
+    settings = load_settings()
     if with_source:
-        settings = load_settings()
         with Client(settings.ksqldb_connection()) as client:
             client.server_version()
             for feed in chosen:
                 if states[feed.name] == "ok":
                     states[feed.name] = _compare(client, LakeTable(root, feed), settings, found[feed.name])
+    if with_warehouse:
+        with Connection(settings.mysql_server()) as connection:
+            for feed in chosen:
+                if feed.warehouse is not None and states[feed.name] != "not exported yet":
+                    states[feed.name] += _reconcile(connection, LakeTable(root, feed), found[feed.name])
     findings = [finding for group in found.values() for finding in group]
     if json_output:
         listed = [vars(finding) for finding in findings]
@@ -216,6 +226,14 @@ def _compare(client: Client, table: LakeTable, settings: Settings, found: list[F
     found += result.findings(part_names(table))
     old = f"; {result.beyond_retention:,} older rows are no longer there" if result.beyond_retention else ""
     return f"ok, {cli.plural(result.row_count, 'row')} as on the server{old}"
+
+
+def _reconcile(connection: Connection, table: LakeTable, found: list[Finding]) -> str:
+    """Adds what differs in the warehouse to `found`; returns what was compared."""
+    result = reconcile(connection, table)
+    found += result.findings
+    counted = f", {result.counted} only counted" if result.counted else ""
+    return f"; in the warehouse {cli.plural(result.by_value, 'snapshot')} as in the lake{counted}"
 
 
 @main.command()

@@ -47,6 +47,7 @@ ORDER = [
     "pipeline.warehouse.fact",
     "pipeline.warehouse.load",
     "pipeline.warehouse.sources",
+    "pipeline.warehouse.reconcile",
 ]
 ROOMS = {
     "requests": {"pipeline.ksqldb.client", "pipeline.ksqldb.refusals"},

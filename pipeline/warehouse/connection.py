@@ -127,6 +127,13 @@ class Connection:
             cursor.execute(sql, tuple(values))
             return [tuple(row) for row in cursor.fetchall()]
 
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one, as they come; read them all before the next statement."""
+        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+            cursor.execute(sql, tuple(values))
+            while rows := cursor.fetchmany(1000):
+                yield from (tuple(row) for row in rows)
+
     @cached_property
     def is_mariadb(self) -> bool:
         return "mariadb" in text_of(self.rows("SELECT VERSION()")[0][0]).lower()

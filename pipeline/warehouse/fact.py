@@ -14,6 +14,8 @@ from pipeline.warehouse.plan import Plan
 from pipeline.warehouse.rows import Reject, StagedColumn
 from pipeline.warehouse.staging import add_rejects
 
+WHOLE_ROW = "(row)"
+"""The column name of a reject that the table itself refused."""
 _NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double", "float"}
 
 
@@ -52,16 +54,21 @@ def _insert(connection: Connection, plan: Plan, version: int, taken_at: dt.datet
 
 
 def _as_reject(connection: Connection, plan: Plan, staging_id: int, reason: str) -> Reject:
-    listed = ", ".join(_readable(column) for column in plan.columns)
+    listed = ", ".join(in_full(column) for column in plan.columns)
     ((*values,),) = connection.rows(f"SELECT {listed} FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
     row = {column.name: _as_json(value, column) for column, value in zip(plan.columns, values, strict=True)}
     whole = {column.source: row[column.name] for column in plan.columns}
-    return Reject(_object({key: row[key] for key in plan.mapping.keys}), plan.mapping.keys[0], reason, _object(whole))
+    return Reject(_object({key: row[key] for key in plan.mapping.keys}), WHOLE_ROW, reason, _object(whole))
 
 
-def _readable(column: StagedColumn) -> str:
-    name = quote(column.name)
-    return f"HEX({name})" if column.target.is_binary else f"CAST({name} AS CHAR)"
+def in_full(column: StagedColumn) -> str:
+    """SQL for a value with all its digits, as text where the driver would lose some or cannot make text of it."""
+    name, kind = quote(column.name), column.target.data_type
+    if column.target.is_binary:
+        return f"HEX({name})"
+    if kind == "float":
+        return f"{name} + 0e0"
+    return name if kind == "double" else f"CAST({name} AS CHAR)"
 
 
 def _as_json(value: Any, column: StagedColumn) -> str:

@@ -55,17 +55,18 @@ def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> li
     Raises VersionUnknown naming what is retained.
     """
     tables = [LakeTable(root, feed) for feed in feeds]
-    return [_lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
+    return [lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
 
 
 def lake_history(root: Path, feeds: Sequence[Feed]) -> Iterator[tuple[int, list[TableSnapshot]]]:
     """Every version that the lake retains of these tables, oldest first; each with the tables that have it."""
     tables = [(table := LakeTable(root, feed), table.versions()) for feed in feeds]
     for version in sorted({version for _, versions in tables for version in versions}):
-        yield version, [_lake_snapshot(table, version) for table, versions in tables if version in versions]
+        yield version, [lake_snapshot(table, version) for table, versions in tables if version in versions]
 
 
-def _lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
+def lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
+    """One version of a table. Raises VersionUnknown naming what is retained."""
     versions = table.versions()
     if wanted is None or wanted not in versions:
         retained = ", ".join(map(str, versions)) or "none"

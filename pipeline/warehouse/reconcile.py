@@ -1,0 +1,140 @@
+"""Is the warehouse what the lake has? Both are hashed, independent of order; one changed value shows.
+
+Changes nothing. Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake
+still retains the version; of other snapshots the rows are counted against the ledger. Dimensions hold the newest known
+attributes of all snapshots, so their attributes have no version to be compared with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.content import ContentHash, lines_of, texts_of
+from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import Finding
+from pipeline.warehouse.connection import Connection, quote, text_of
+from pipeline.warehouse.fact import WHOLE_ROW, in_full
+from pipeline.warehouse.ledger import facts_of, list_snapshots
+from pipeline.warehouse.plan import Plan, make_plan
+from pipeline.warehouse.rows import StagedColumn, split_rejects, staged_texts
+from pipeline.warehouse.schema import TargetColumn
+from pipeline.warehouse.sources import lake_snapshot
+
+_READ_ROWS = 10_000
+
+
+@dataclass
+class Reconciled:
+    """What was compared of a feed: snapshots by value, and snapshots whose rows could only be counted."""
+
+    feed: str
+    by_value: int = 0
+    counted: int = 0
+    row_count: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def reconcile(connection: Connection, table: LakeTable) -> Reconciled:
+    """Compares every complete snapshot of a table feed. Raises what reading either raises."""
+    assert table.feed.warehouse is not None
+    result = Reconciled(table.feed.name)
+    retained = table.versions()
+    for snapshot in list_snapshots(connection):
+        for entry in facts_of(connection, snapshot.version) if snapshot.status == "complete" else ():
+            if entry.feed != table.feed.name or entry.fact != table.feed.warehouse.fact:
+                continue
+            result.row_count += entry.row_count
+            what = f"snapshot {snapshot.version} of {entry.fact}"
+            ((there,),) = connection.rows(
+                f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s", (snapshot.version,)
+            )
+            if there != entry.row_count:
+                detail = f"{what}: {there} rows, {entry.row_count} in the ledger"
+                result.findings.append(Finding(result.feed, "rows differ from the ledger's", detail))
+            written_again = entry.lake_version in retained and any(
+                file.added_at > snapshot.loaded_at for file in retained[entry.lake_version]
+            )
+            if entry.lake_version not in retained or written_again:
+                result.counted += 1
+                continue
+            result.by_value += 1
+            plan = make_plan(connection, lake_snapshot(table, entry.lake_version))
+            if _lake_hash(plan) != _warehouse_hash(connection, plan, snapshot.version):
+                detail = f"{what}, lake version {entry.lake_version}"
+                result.findings.append(Finding(result.feed, "values differ from the lake's", detail))
+    return result
+
+
+def _lake_hash(plan: Plan) -> str:
+    """Of the rows that fit their columns, with or without those that the table refused in the end."""
+    digest = ContentHash()
+    for batch in plan.snapshot.batches():
+        fitting, _ = split_rejects(batch, (*plan.columns, *plan.members), plan.mapping)
+        digest.add_lines(_comparable(staged_texts(fitting, plan.columns), plan.columns))
+    return digest.hexdigest()
+
+
+def _warehouse_hash(connection: Connection, plan: Plan, version: int) -> str:
+    """Of the fact's rows, and of those that its keys, CHECKs or triggers refused."""
+    digest = ContentHash()
+    listed = ", ".join(in_full(column) for column in plan.columns)
+    rows = connection.stream(f"SELECT {listed} FROM {quote(plan.fact)} WHERE snapshot_version = %s", (version,))
+    refused = (
+        row
+        for (text,) in connection.rows(
+            "SELECT row_json FROM etl_rejects WHERE snapshot_version = %s AND fact_table = %s AND column_name = %s",
+            (version, plan.fact, WHOLE_ROW),
+        )
+        for row in [json.loads(text, parse_float=str, parse_int=str)]
+    )
+    values: Iterable[Sequence[Any]] = itertools.chain(
+        rows, ([row[column.source] for column in plan.columns] for row in refused)
+    )
+    for part in _parts(values):
+        texts = [pa.array([_text(value) for value in column], pa.string()) for column in zip(*part, strict=True)]
+        digest.add_lines(_comparable(texts, plan.columns))
+    return digest.hexdigest()
+
+
+def _parts(values: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    rows = iter(values)
+    while part := list(itertools.islice(rows, _READ_ROWS)):
+        yield part
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else repr(value) if isinstance(value, float) else text_of(value)
+
+
+def _comparable(texts: Sequence[pa.Array], columns: Sequence[StagedColumn]) -> pa.Array:
+    """Lines of values as the target's type holds them, so that 1.0 and 1.00 in a DECIMAL(18, 4) are the same."""
+    return lines_of([_as_held(text, column.target) for text, column in zip(texts, columns, strict=True)])
+
+
+def _as_held(text: pa.Array, target: TargetColumn) -> pa.Array:
+    kind = target.data_type
+    if kind == "decimal" and target.precision <= 38:
+        return texts_of(text.cast(pa.decimal128(target.precision, target.scale)))
+    if kind in ("double", "float"):
+        return texts_of(text.cast(pa.float64()))
+    if kind in ("datetime", "timestamp"):
+        return texts_of(text.cast(pa.timestamp("us")))
+    if target.is_binary:
+        return pc.utf8_lower(text)
+    if kind == "json":
+        return pa.array([None if value is None else _json_as_held(value) for value in text.to_pylist()], pa.string())
+    if kind == "time" or kind == "decimal":
+        return pc.replace_substring_regex(pc.replace_substring_regex(text, r"\.0+$", ""), r"(\.\d*[1-9])0+$", r"\1")
+    return text
+
+
+def _json_as_held(text: str) -> str:
+    return json.dumps(json.loads(text, parse_float=lambda digits: str(Decimal(digits).normalize())), sort_keys=True)
