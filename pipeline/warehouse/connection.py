@@ -104,9 +104,7 @@ class Connection:
                 **where,
             )
         if not server.socket:
-            # A file ends with two small packets; the second one would wait 40 ms for the first one's acknowledgement.
-            # The driver (26.10) has no option for it.
-            self._raw._socket.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _send_at_once(self._raw)
         for statement in _SESSION:
             self.run(statement)
 
@@ -257,6 +255,14 @@ class Connection:
         for user, host, seconds in self.rows(listed, (other,)):
             return f"connection {other}: {text_of(user)} from {text_of(host)}, {seconds} s in its current statement"
         return f"connection {other} of the server"
+
+
+def _send_at_once(raw: Any) -> None:
+    """A file ends with two small packets: the second would wait 40 ms until the first is acknowledged.
+
+    The driver (26.10) has no option for it.
+    """
+    raw._socket.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def text_of(value: object) -> str:
