@@ -29,7 +29,6 @@ from ksqldb_emulator.values import encode, to_json
 
 _ADD_EMIT = "\nAdd EMIT CHANGES if you intended to issue a push query."
 _NOT_IN_PULLS = ("ROWPARTITION", "ROWOFFSET")
-MAX_PUSH_QUERIES = 100
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from aiohttp import web
 from ksqldb_emulator.admin import run_statements
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.faults import NO_FAULT, Fault, Faults
-from ksqldb_emulator.queries import MAX_PUSH_QUERIES, Plan, plan, pull_rows, push_rows
+from ksqldb_emulator.queries import Plan, plan, pull_rows, push_rows
 from ksqldb_emulator.sql import Refused
 from ksqldb_emulator.state import LiveQuery, State
 from ksqldb_emulator.values import to_json
@@ -45,6 +45,7 @@ class Options:
     rows_per_s: float = 0
     poll_pause_s: float = 0
     linger_s: float = 0
+    max_push_queries: int = 100
     denied_properties: tuple[str, ...] = ()
 
 
@@ -110,6 +111,10 @@ class _Body:
         if self._fault.unchunked and self._request.transport is not None:
             self._request.transport.close()
         return self._response
+
+    def break_off(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     @property
     def response(self) -> web.StreamResponse:
@@ -246,10 +251,10 @@ class Server:
         if not planned.select.push and planned.source.kind == "TABLE":
             if asyncio.get_running_loop().time() < self.state.pulls_at:
                 return _refusal(Refused(_RESTARTING, statement=planned.text))
-        elif len(self.state.live) >= MAX_PUSH_QUERIES:
+        elif len(self.state.live) >= self.options.max_push_queries:
             text = (
                 "Not executing statement(s) as it would cause the number of active, push queries to exceed the "
-                f"configured limit. Configured limit: {MAX_PUSH_QUERIES}."
+                f"configured limit. Configured limit: {self.options.max_push_queries}."
             )
             return _refusal(Refused(text, statement=planned.text))
         return None
@@ -307,11 +312,13 @@ class Server:
             return await out.end()
         finally:
             watcher.cancel()
-            self.state.live.pop(query.id, None)
+            asyncio.get_running_loop().call_later(self.options.linger_s, self.state.live.pop, query.id, None)
 
     async def _close_when_gone(self, query: LiveQuery, out: _Body) -> None:
-        """A dropped connection ends its query, which stays in the list for a while."""
+        """A dropped connection ends its query, which stays in the list for a while; a restart drops the connection."""
         while not out.is_gone:
+            if query.killed:
+                out.break_off()
             await asyncio.sleep(0.05)
         await asyncio.sleep(self.options.linger_s)
         query.closing = True

@@ -33,6 +33,7 @@ class LiveQuery:
     fault: Fault
     started: float = field(default_factory=time.monotonic)
     closing: bool = False
+    killed: bool = False
     fetched: dict[int, int] = field(default_factory=dict)
     processed: dict[int, int] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
@@ -66,10 +67,12 @@ class State:
         self.restart()
 
     def restart(self, starting_s: float = 0.0, refuse_pulls_s: float = 0.0) -> None:
-        """As after a restart: 503 for a while, then table pulls are refused; live queries are gone."""
+        """As after a restart: 503 for a while, then table pulls are refused; live queries break off."""
         self.started = time.monotonic()
         self.ready_at = self.started + starting_s
         self.pulls_at = self.ready_at + refuse_pulls_s
+        for query in self.live.values():
+            query.killed = True
         self.live.clear()
 
     def find(self, name: str) -> Source | None:

@@ -17,10 +17,12 @@ from pathlib import Path
 import click
 
 from torture.answers import cut_answers
+from torture.broken_places import broken_places
 from torture.crash_points import every_crash_point
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
+from torture.odd_sources import odd_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
@@ -34,6 +36,8 @@ def experiments(full: bool, seed: int) -> list[Callable[[Path], Figure]]:
         lambda _: cut_answers(1000 if full else 200, 1 if full else 13),
         lambda folder: many_at_once(folder, 16, 20 if full else 2),
         lambda folder: killed_loads(folder, 200 if full else 20, seed),
+        lambda folder: odd_sources(folder, full),
+        lambda folder: broken_places(folder, full),
     ]
 
 

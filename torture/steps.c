@@ -1,8 +1,9 @@
 /* Counts the steps by which a process changes files below a folder, and kills it before or after one of them.
  *
  * Preloaded (LD_PRELOAD) into an export: STEPS_ROOT is the folder, STEPS_LOG a file outside it that gets one line a
- * step, STEPS_KILL the number of the step to die at, STEPS_WHEN "before" or "after". Every library in the process is
- * seen, whatever language it is written in, because all of them call the C library. */
+ * step, STEPS_KILL the number of the step to die at, STEPS_WHEN "before" or "after". STEPS_FAIL is the number of the
+ * step from which on all fail with the error number STEPS_ERRNO. Every library in the process is seen, whatever
+ * language it is written in, because all of them call the C library. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -41,7 +42,14 @@ static int below_fd(int fd, char *path) {
 
 static void die(void) { kill(getpid(), SIGKILL); for (;;) pause(); }
 
-/* Returns whether to die after the step. */
+/* A full disk still lets files go; rights are asked for by name only, not of a file that is open. */
+static int can_fail(const char *call, int error) {
+    if (error == ENOSPC) return strcmp(call, "unlink") != 0 && strcmp(call, "rmdir") != 0;
+    if (error == EACCES) return strstr(call, "sync") == NULL && strstr(call, "write") == NULL && call[0] != 'f';
+    return 1;
+}
+
+/* Returns whether to die after the step, or -1 with errno set when it is to fail. */
 static int step(const char *call, const char *path) {
     int (*real_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     ssize_t (*real_write)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
@@ -57,16 +65,23 @@ static int step(const char *call, const char *path) {
     int mine = wanted != NULL && atol(wanted) == number;
     if (mine && when != NULL && strcmp(when, "before") == 0) die();
     pthread_mutex_unlock(&lock);
+    const char *failing = getenv("STEPS_FAIL"), *error = getenv("STEPS_ERRNO");
+    if (failing != NULL && error != NULL && number >= atol(failing) && can_fail(call, atoi(error))) {
+        errno = atoi(error);
+        return -1;
+    }
     return mine;
 }
 
 #define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 #define AFTER(result) do { if (dead) die(); return result; } while (0)
 #define PATH_STEP(type, name, declared, given, path) \
-    type name declared { REAL(name); int dead = below(path) ? step(#name, path) : 0; type r = real given; AFTER(r); }
+    type name declared { REAL(name); int dead = below(path) ? step(#name, path) : 0; \
+        if (dead < 0) return -1; type r = real given; AFTER(r); }
 #define FD_STEP(type, name, declared, given, fd) \
     type name declared { REAL(name); char path[PATH_MAX]; int kept = errno; \
-        int dead = below_fd(fd, path) ? step(#name, path) : 0; errno = kept; type r = real given; AFTER(r); }
+        int dead = below_fd(fd, path) ? step(#name, path) : 0; \
+        if (dead < 0) return -1; errno = kept; type r = real given; AFTER(r); }
 
 PATH_STEP(int, rename, (const char *a, const char *b), (a, b), b)
 PATH_STEP(int, renameat, (int x, const char *a, int y, const char *b), (x, a, y, b), b)
@@ -91,11 +106,11 @@ static int opens(const char *call, const char *path, int flags) {
 #define OPEN_STEP(name) \
     int name(const char *path, int flags, ...) { REAL(name); mode_t mode = 0; \
         if (flags & O_CREAT) { va_list rest; va_start(rest, flags); mode = va_arg(rest, mode_t); va_end(rest); } \
-        int dead = opens(#name, path, flags); int r = real(path, flags, mode); AFTER(r); }
+        int dead = opens(#name, path, flags); if (dead < 0) return -1; int r = real(path, flags, mode); AFTER(r); }
 #define OPENAT_STEP(name) \
     int name(int dir, const char *path, int flags, ...) { REAL(name); mode_t mode = 0; \
         if (flags & O_CREAT) { va_list rest; va_start(rest, flags); mode = va_arg(rest, mode_t); va_end(rest); } \
-        int dead = opens(#name, path, flags); int r = real(dir, path, flags, mode); AFTER(r); }
+        int dead = opens(#name, path, flags); if (dead < 0) return -1; int r = real(dir, path, flags, mode); AFTER(r); }
 
 OPEN_STEP(open)
 OPEN_STEP(open64)

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipeline.lake.feed_store import FeedStore
 from torture.figures import Figure
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["export_to_data_lake", "sync_to_mysql"])
+_CONTEXT.set_forkserver_preload(["export_to_data_lake", "sync_to_mysql", "manage_feeds", "metadata_utils"])
 FAST = {
     "QUIET_S": "0.5",
     "STALL_S": "20",
@@ -38,6 +39,11 @@ FAST = {
     "COMMIT_ROWS": "400",
     "KSQLDB_RETRY_S": "5",
     "EXPIRE_GRACE_HOURS": "0",
+}
+_FACT = {
+    "fact": "fact_product_purchase_counts",
+    "keys": ["product_id"],
+    "columns": {"product_id": "k", "purchase_count": "n"},
 }
 DAY_MS = 86_400_000
 KEYS = 50
@@ -74,8 +80,11 @@ class Scene:
     def env(self) -> dict[str, str]:
         return FAST | {"LAKE_ROOT": str(self.root), "KSQLDB_URL": self.emulator.url}
 
-    def start(self, *arguments: str, script: str = "export_to_data_lake") -> ForkServerProcess:
-        process = _CONTEXT.Process(target=_run_script, args=(script, list(arguments), self.env))
+    def start(
+        self, *arguments: str, script: str = "export_to_data_lake", output: Path | None = None, **env: str
+    ) -> ForkServerProcess:
+        """Starts a script; what it says goes to `output`.out and `output`.err, or nowhere."""
+        process = _CONTEXT.Process(target=run_script, args=(script, arguments, self.env | env, output))
         process.start()
         return process
 
@@ -114,11 +123,15 @@ class Scene:
         return Counter((record.partition, record.offset, record.values["N"]) for record in rows if record.values)
 
 
-def _run_script(script: str, arguments: Sequence[str], env: dict[str, str]) -> None:
+def run_script(script: str, arguments: Sequence[str], env: Mapping[str, str], output: Path | None) -> None:
+    """Runs a script in this process, whose end it is. `RUN_AS` in the environment is a user's number."""
     os.environ.update(env)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+    for descriptor, suffix in ((1, ".out"), (2, ".err")):
+        target = Path(os.devnull) if output is None else output.with_suffix(suffix)
+        os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    if user := env.get("RUN_AS"):
+        os.setuid(int(user))
+    warnings.simplefilter("error")
     sys.argv = [script, *arguments]
     module = __import__(script)
     module.main.main(args=list(arguments), standalone_mode=True)
@@ -128,7 +141,9 @@ def _run_script(script: str, arguments: Sequence[str], env: dict[str, str]) -> N
 def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
     """An empty lake with a stream feed and a table feed."""
     stream = parse_feed({"name": "events", "type": "stream", "source": "EVENTS"}, "events")
-    table = parse_feed({"name": "latest", "type": "table", "source": "LATEST", "retention_versions": 3}, "latest")
+    table = parse_feed(
+        {"name": "latest", "type": "table", "source": "LATEST", "retention_versions": 3, "warehouse": _FACT}, "latest"
+    )
     root = folder / "lake"
     for feed in (stream, table):
         FeedStore(root).add(feed)

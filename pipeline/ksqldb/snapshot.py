@@ -7,9 +7,10 @@ snapshot again and takes it only when it does not shrink between reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ActionNeeded, TryLater
@@ -29,6 +30,10 @@ class SnapshotUnsettled(TryLater):
 
 class SnapshotShrank(ActionNeeded):
     """A table lost more rows at once than is believed without being told."""
+
+
+class SnapshotDoubled(TryLater):
+    """A read of a table held a key more than once; the last good snapshot stays the current one."""
 
 
 class TableRead:
@@ -63,13 +68,44 @@ def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
     answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET)
     with answer.closing_on_error():
         reader = projection.reader(answer.header)
+    places = _key_places(projection)
 
     def batches() -> Iterator[pa.RecordBatch]:
+        seen: list[Any] = []
         with answer:
             for rows in answer.rows():
+                seen.append(_fingerprints(rows.values, places))
                 yield reader.batch(rows.values)
+        _refuse_doubles(source, seen)
 
     return TableRead(reader, batches())
+
+
+def _key_places(projection: Projection) -> list[int]:
+    """Where in a row its key is; of a windowed table the window's bounds are part of it."""
+    at, places = 0, []
+    for plan in projection.plans:
+        if plan.column.source.role == "KEY":
+            places.append(at)
+        at += len(plan.parts)
+    return places
+
+
+def _fingerprints(rows: Sequence[tuple[Any, ...]], places: Sequence[int]) -> Any:
+    """Eight bytes a row, equal where the keys are, else different but for one chance in 10**6 at ten million rows."""
+    keys = (repr([row[place] for place in places]) for row in rows)
+    return np.fromiter(map(hash, keys), dtype=np.int64, count=len(rows))
+
+
+def _refuse_doubles(source: Source, seen: list[Any]) -> None:
+    fingerprints = np.concatenate([*seen, np.empty(0, dtype=np.int64)])
+    doubles = len(fingerprints) - len(np.unique(fingerprints))
+    if doubles:
+        raise SnapshotDoubled(
+            f"the answer for the table {source.name} is not to be believed: {doubles} of its rows have a key that "
+            "another row has too",
+            "nothing was kept of it; run the same command again",
+        )
 
 
 def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
@@ -79,11 +115,7 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
     push = start_push(client, source, sql, limits, ends, {})
     with push.answer.closing_on_error():
         reader = projection.reader(push.header)
-    at, key_places = 0, []
-    for plan in projection.plans:
-        if plan.column.source.role == "KEY":
-            key_places.append(at)
-        at += len(plan.parts)
+    key_places = _key_places(projection)
 
     def batches() -> Iterator[pa.RecordBatch]:
         newest: dict[str, tuple[Any, ...]] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +16,9 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from pipeline.errors import TryLater
-from pipeline.lake.storage import DiskFull, LakeNotWritable, delete_file, disk_errors, sync_folder
+from pipeline.lake.storage import delete_file, disk_errors, sync_folder
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
 class CommitFailed(TryLater):
@@ -34,12 +38,10 @@ def delta_errors(folder: Path) -> Iterator[None]:
                 raise DeltaError(str(error)) from error
     except DeltaError as error:
         text = str(error)
-        if "os error 28" in text:
-            raise DiskFull(f"the disk is full: {folder}", "free space, then run the same command again") from error
-        if re.search(r"os error (13|30|1)\b", text):
-            raise LakeNotWritable(
-                f"the lake cannot be written: {folder}", "make it writable for this user, or set LAKE_ROOT"
-            ) from error
+        number = re.search(r"os error (\d+)\b", text)
+        if number is not None and int(number[1]) in _OF_THE_DISK:
+            with disk_errors(folder):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
         raise CommitFailed(
             f"the Delta log of {folder} could not be used: {text}",
             "nothing was committed; run the same command again",

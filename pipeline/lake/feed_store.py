@@ -39,7 +39,7 @@ class FeedStore:
         Raises FeedInvalid for a file that is no valid feed: a broken feed is never skipped in silence.
         """
         folder = self._archived if archived else self._active
-        return tuple(self._read(path) for path in sorted(folder.glob("*.json")))
+        return tuple(self._read(folder / name) for name in _names(folder) if name.endswith(".json"))
 
     def get(self, name: str) -> Feed:
         """The active feed of that name.
@@ -103,11 +103,17 @@ class FeedStore:
 
     def _is_in(self, name: str, folder: Path) -> bool:
         # The names of the folder are asked, so that a name with slashes never leaves it.
-        return folder.is_dir() and f"{name}.json" in {path.name for path in folder.iterdir()}
+        return f"{name}.json" in _names(folder)
 
     def _read(self, path: Path) -> Feed:
-        with disk_errors(path):
+        with disk_errors(path, "read"):
             feed = parse_feed(read_json(path), str(path))
         if feed.name != path.stem:
             raise FeedInvalid(f"{path} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
         return feed
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in the folder. `Path.glob` would answer with nothing for a folder that may not be read."""
+    with disk_errors(folder, "read"):
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -23,7 +23,7 @@ from pipeline.errors import ActionNeeded, TryLater
 
 
 class LakeNotWritable(ActionNeeded):
-    """The lake's folder cannot be written; nothing was committed."""
+    """The lake's folder cannot be written, or not even read; nothing was committed."""
 
 
 class DiskFull(ActionNeeded):
@@ -52,8 +52,11 @@ def lake_folder(root: str) -> Path:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the operating system says about writing below `path` into one of this module's errors."""
+def disk_errors(path: Path, wanted: str = "written") -> Iterator[None]:
+    """Turns what the operating system says about `path` into one of this module's errors.
+
+    `wanted` is `written` or `read`: what may not be done where rights are missing.
+    """
     try:
         yield
     except OSError as error:
@@ -63,9 +66,10 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"the disk is full: {where}", f"free space (see 'df -h {path}'), then run the same command again"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            right = "writable" if wanted == "written" else "readable"
             raise LakeNotWritable(
-                f"the lake cannot be written: {where}: {os.strerror(error.errno)}",
-                f"make {path} writable for this user, or set LAKE_ROOT to another folder",
+                f"the lake cannot be {wanted}: {where}: {os.strerror(error.errno)}",
+                f"make {path} {right} for this user, or set LAKE_ROOT to another folder",
             ) from error
         raise LakeDamaged(f"the lake cannot be used: {where}: {error.strerror or error}", f"look at {path}") from error
 

@@ -92,17 +92,17 @@ class StagedWriter:
         return self._staged
 
     def discard(self) -> None:
-        """Removes everything that was staged."""
+        """Removes everything that was staged; what a broken disk does not let go the next run removes."""
         for entry in self._open.values():
             with contextlib.suppress(OSError):
                 entry.writer.close()
             entry.writer.is_open = False  # or it would try once more when it is collected, on a closed file
             with contextlib.suppress(OSError):
                 entry.file.close()
-            delete_file(entry.path)
+        for path in [entry.path for entry in self._open.values()] + [staged.path for staged in self._staged]:
+            with contextlib.suppress(OSError):
+                delete_file(path)
         self._open.clear()
-        for staged in self._staged:
-            delete_file(staged.path)
         self._staged.clear()
 
     @contextlib.contextmanager

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksqldb_emulator.dataset import Column as EmulatedColumn
-from ksqldb_emulator.dataset import Dataset, Record
+from ksqldb_emulator.dataset import Dataset, Query, Record
 from ksqldb_emulator.dataset import Source as EmulatedSource
+from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
 from pipeline.errors import PipelineError, TryLater
@@ -22,7 +23,7 @@ from pipeline.ksqldb.catalog import SourceNotReadable, describe
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import QueryFailed
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import SnapshotShrank, SnapshotUnsettled, TableRead, read_table, settle
+from pipeline.ksqldb.snapshot import SnapshotDoubled, SnapshotShrank, SnapshotUnsettled, TableRead, read_table, settle
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, needs_vectors
 
@@ -202,6 +203,31 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
         {"id": "c", "v": None},
         {"id": "d", "v": 5},
     ]
+
+
+def pulled_table(*keys: int) -> Dataset:
+    columns = (EmulatedColumn("ID", parse_type("BIGINT"), "KEY"), EmulatedColumn("V", parse_type("INTEGER")))
+    query = Query("CTAS_T_1", "CREATE TABLE T AS ...", ("T",), ("t",), ("s",))
+    records = [Record(0, place, 1, {"ID": key, "V": 1}) for place, key in enumerate(keys)]
+    return Dataset([EmulatedSource("T", "TABLE", columns, "t", 1, records, write_query=query)])
+
+
+@pytest.mark.parametrize("doubled", [1, 3])
+def test_a_pull_that_holds_a_key_twice_is_refused_at_its_end(doubled: int) -> None:
+    with running(pulled_table(*range(9))) as server, Client(Connection(server.url)) as client:
+        server.faults.add(Fault("pull", replay_rows=doubled))
+
+        with pytest.raises(SnapshotDoubled, match=f"{doubled} of its rows have a key that another row has too"):
+            all_rows(read_table(client, describe(client, "T"), Limits()))
+
+
+def test_keys_that_python_hashes_alike_are_different_keys() -> None:
+    keys = (-1, -2, 2**61 - 1, 0)
+    assert len(set(map(hash, keys))) == 2
+    with running(pulled_table(*keys)) as server, Client(Connection(server.url)) as client:
+        rows = all_rows(read_table(client, describe(client, "T"), Limits()))
+
+    assert {row["id"] for row in rows} == set(keys)
 
 
 @needs_vectors

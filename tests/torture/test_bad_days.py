@@ -1,0 +1,72 @@
+"""Each bad day of F8 and F9 by itself; `make torture` counts the same cases, and lets every write fail."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from demo.private_mysql import PrivateServer
+from ksqldb_emulator.faults import Fault
+from torture import broken_places, odd_sources
+from torture.failing_disk import failing_writes
+from torture.figures import Figure
+from torture.trial import PROMISES, Case, Trial, try_case
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def figure() -> Figure:
+    return Figure("F", "one case", PROMISES)
+
+
+# Left to `make torture` for its ten seconds; tests/ksqldb/test_push.py has the rule, on recorded progress.
+QUICK = [case for case in odd_sources.CASES if case is not odd_sources.tasks_that_move_between_threads]
+
+
+@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.__name__)
+def test_what_a_server_does_is_recognised(case: Case, figure: Figure, tmp_path: Path) -> None:
+    try_case(case, figure, tmp_path)
+
+    assert figure.holds, figure
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("case", broken_places.CASES, ids=lambda case: case.__name__)
+def test_a_place_that_fails_is_told(case: Case, figure: Figure, tmp_path: Path, mariadb: PrivateServer) -> None:
+    mysql = {"MYSQL_HOST": mariadb.host, "MYSQL_PORT": str(mariadb.port), "MYSQL_USER": mariadb.user}
+
+    try_case(case, figure, tmp_path, mysql=mysql)
+
+    assert figure.holds, figure
+
+
+def test_writes_that_fail_lose_nothing(figure: Figure, tmp_path: Path) -> None:
+    failing_writes(tmp_path, figure, [errno.ENOSPC], every=131)
+
+    assert figure.holds, figure
+    assert figure.tried >= 3
+
+
+def test_a_case_that_is_not_handled_as_documented_is_counted(figure: Figure, tmp_path: Path) -> None:
+    def shows_it_all(trial: Trial) -> None:
+        trial.expect_done(trial.run("--all"))
+        trial.stage.add_rows(2)
+        trial.expect_complete()
+        trial.stage.emulator.faults.add(Fault("push", idle_after=0))
+        trial.expect_error(trial.run("--stream", "events", STALL_S="0.5"), 1, "no such words")
+        trial.expect_done(trial.run("--stream", "nope"))
+        trial.expect_hidden("POSSIBLE")
+        (trial.folder / "said").write_text("IMPOSSIBLE", encoding="utf-8")
+        trial.expect_hidden("POSSIBLE")
+
+    try_case(shows_it_all, figure, tmp_path)
+
+    assert {what: count for what, count in figure.wrong.items() if count} == {
+        "lost rows": 6,
+        "changed rows": 2,
+        "told wrongly": 3,
+        "runs that did not resume": 1,
+    }

@@ -1,0 +1,139 @@
+"""F9, its disk: from one step on every later write fails, for each step of each command that writes to the lake."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torture.crash_points import compile_layer
+from torture.figures import Figure
+from torture.layered import LayeredStarter, layered_starter
+from torture.trial import Done, Trial
+from torture.victim import check_readers, scene
+
+_SAID = {
+    errno.ENOSPC: "the disk is full: ",
+    errno.EACCES: "the lake cannot be written: ",
+    errno.EROFS: "the lake cannot be written: ",
+    errno.EIO: "the lake cannot be used: ",
+}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A command that writes. `fresh`: nothing was exported before it; `feeds`: how many may fail, each by itself."""
+
+    script: str
+    arguments: tuple[str, ...]
+    fresh: bool = False
+    feeds: int = 1
+
+
+WAYS = (
+    _Way("export_to_data_lake", ("--all",), fresh=True, feeds=2),
+    _Way("export_to_data_lake", ("--stream", "events")),
+    _Way("export_to_data_lake", ("--table", "latest")),
+    _Way("export_to_data_lake", ("--stream", "events", "--full")),
+    _Way("metadata_utils", ("rollback", "latest", "--to-version", "1")),
+    _Way("metadata_utils", ("expire", "latest")),
+    _Way("manage_feeds", ("update", "latest", "--owner", "somebody")),
+)
+
+
+@dataclass(frozen=True)
+class _Step:
+    number: int
+    call: str
+    path: str
+
+    def is_noticed(self, error: int) -> bool:
+        """Whether the run must tell that this step failed.
+
+        A line of the log that cannot be written is on stderr as well, and what cannot be deleted the next run deletes.
+        On a full disk files can still be deleted; rights are asked for by name, not of files that are open.
+        """
+        if "/logs/" in self.path and self.call == "write":
+            return False
+        if self.call in ("unlink", "rmdir"):
+            return False
+        by_name = not self.call.startswith(("f", "write", "pwrite"))
+        return by_name or error != errno.EACCES
+
+
+def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
+    """Lets each `every`-th step and all later ones fail, with each of the error numbers; adds up in `figure`."""
+    steps = 0
+    with layered_starter(compile_layer(folder)) as starter:
+        for fresh in (True, False):
+            place = folder / ("fresh" if fresh else "filled")
+            place.mkdir()
+            with scene(place, rows=30, days=1) as stage:
+                trial = Trial("", stage, figure, place)
+                for _ in range(0 if fresh else 2):
+                    trial.expect_done(trial.run("--all"))
+                    stage.add_rows(10)
+                for way in WAYS:
+                    if way.fresh == fresh:
+                        steps = _try_way(starter, trial, way, errors, every, steps)
+    names = ", ".join(errno.errorcode[error] for error in errors)
+    figure.told += f"; {names} at {steps} steps of {len(WAYS)} commands"
+    figure.told += ", all of them" if every == 1 else f", one in {every}"
+
+
+def _try_way(
+    starter: LayeredStarter, trial: Trial, way: _Way, errors: Sequence[int], every: int, done_steps: int
+) -> int:
+    before = trial.folder / "before"
+    shutil.copytree(trial.stage.root, before)
+    trial.name = " ".join((way.script, *way.arguments))
+    steps = _steps(starter, trial, way)
+    for error in errors:
+        for step in steps:
+            if (done_steps + step.number) % every == 0:
+                _restore(trial, before)
+                _fail_and_go_on(starter, trial, way, step, error, steps)
+                trial.figure.tried += 1
+    _restore(trial, before)
+    shutil.rmtree(before)
+    return done_steps + len(steps)
+
+
+def _restore(trial: Trial, before: Path) -> None:
+    shutil.rmtree(trial.stage.root)
+    shutil.copytree(before, trial.stage.root)
+
+
+def _steps(starter: LayeredStarter, trial: Trial, way: _Way) -> list[_Step]:
+    """The steps of a run that nothing disturbs."""
+    log = trial.folder / "steps.log"
+    log.unlink(missing_ok=True)
+    done = _run(starter, trial, way, STEPS_LOG=str(log))
+    trial.expect_done(done)
+    lines = (line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines())
+    return [_Step(int(number), call, path) for number, call, path in lines]
+
+
+def _run(starter: LayeredStarter, trial: Trial, way: _Way, **env: str) -> Done:
+    output = trial.folder / "layered"
+    wanted = trial.stage.env | {"STEPS_ROOT": str(trial.stage.root)} | env
+    return Done.read(starter.run(way.script, way.arguments, wanted, output), output)
+
+
+def _fail_and_go_on(
+    starter: LayeredStarter, trial: Trial, way: _Way, step: _Step, error: int, steps: Sequence[_Step]
+) -> None:
+    trial.name = f"{way.script} {' '.join(way.arguments)}, {errno.errorcode[error]} from {step} on"
+    failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error))
+    if any(later.is_noticed(error) for later in steps[step.number - 1 :]):
+        trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
+    else:
+        trial.expect_done(failed)
+    check_readers(trial.stage, trial.figure, trial.stage.source_rows(), trial.name)
+    if way.script != "export_to_data_lake":
+        trial.expect_done(trial.run(*way.arguments, script=way.script))
+    trial.expect_done(trial.run("--all"))
+    trial.expect_done(trial.run("expire", script="metadata_utils"))  # files that were replaced, for a bare glob
+    trial.expect_complete()

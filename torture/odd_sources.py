@@ -1,0 +1,302 @@
+"""F8: what a ksqlDB server can do to its readers, each recognised and handled as documented.
+
+Every case takes a trial with 300 rows of a stream in three topic partitions and a table of 50 keys, and counts there
+what was not as promised.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ksqldb_emulator.dataset import Column, Record, Source
+from ksqldb_emulator.faults import Fault
+from ksqldb_emulator.sqltypes import parse_type
+from pipeline.lake.table import LakeTable
+from torture.figures import Figure
+from torture.trial import PROMISES, Case, Trial, lake_rows, source_rows, try_case
+from torture.victim import stopwatch
+
+STREAM, TABLE = ("--stream", "events"), ("--table", "latest")
+
+
+def odd_sources(folder: Path, full: bool = False) -> Figure:
+    """Tries every case; `full` pauses the reader for a real minute."""
+    figure = Figure("F8", "what a server can do to its readers, from a lost node to a changed schema", PROMISES)
+    figure.unit, started = "cases", time.monotonic()
+    for case in CASES:
+        try_case(case, figure, folder, full)
+    figure.told = ", ".join(case.__name__.replace("_", " ") for case in CASES)
+    figure.seconds = stopwatch(started)
+    return figure
+
+
+def short_first_table_pull(trial: Trial) -> None:
+    trial.stage.emulator.faults.add(Fault("pull", keep_share=0.66))
+    trial.expect_done(trial.run("--all"), "read 2 times before it was believed")
+    trial.expect_complete()
+
+
+def short_later_table_pull(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", keep_share=0.66))
+    trial.expect_done(trial.run(*TABLE), "read 2 times before it was believed")
+    trial.expect_complete()
+
+
+def table_pull_that_stays_short(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", keep_share=0.5, count=0))
+    trial.expect_error(trial.run(*TABLE), 1, "more than 20% are gone", "--allow-shrink")
+    trial.expect_complete()
+    trial.expect_done(trial.run(*TABLE, "--allow-shrink"), "25 rows; version 2")
+
+
+def table_pull_that_shrinks_at_each_read(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    for share in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5):
+        trial.stage.emulator.faults.add(Fault("pull", keep_share=share))
+    trial.expect_error(trial.run(*TABLE), 75, "had fewer rows at each of 6 reads")
+    trial.expect_complete()
+    trial.expect_done(trial.run(*TABLE))
+
+
+def recreated_topic(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
+    old = stage.emulator.source("EVENTS")
+    stage.emulator.replace_source(replace(old, records=old.records[:60]))
+    trial.expect_error(trial.run(*STREAM), 1, "was re-created or cut", "manage_feeds.py archive")
+    trial.expect_rows(stage.stream, history)
+    # The hint, done as it says.
+    trial.expect_done(trial.run("archive", "events", script="manage_feeds"))
+    again = ("add", "--name", "events_2", "--type", "stream", "--source", "EVENTS", "--description", "the new topic")
+    trial.expect_done(trial.run(*again, script="manage_feeds"))
+    trial.expect_done(trial.run("--stream", "events_2"), "60 rows")
+    trial.expect_rows(stage.stream, history)
+
+
+def recreated_topic_that_grew_past_the_bookmark(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
+    old = stage.emulator.source("EVENTS")
+    others = [replace(record, rowtime=record.rowtime + 1) for record in old.records]
+    stage.emulator.replace_source(replace(old, records=others))
+    stage.add_rows(200)
+    trial.expect_error(trial.run(*STREAM), 1, "was re-created: offset", "manage_feeds.py archive")
+    trial.expect_rows(stage.stream, history)
+
+
+def retention_past_the_bookmark(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
+    stage.add_rows(60)
+    source = stage.emulator.source("EVENTS")
+    source.log_start = {0: 105}
+    trial.expect_error(trial.run(*STREAM), 1, "may have lost rows", "--accept-gap")
+    trial.expect_rows(stage.stream, history)
+    trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 0: offsets 100 to 104 are lost")
+    kept = [r for r in source.records if r.partition != 0 or not 100 <= r.offset < 105]
+    trial.expect_rows(stage.stream, source_rows(source, kept))
+    note = LakeTable(stage.root, stage.stream).history()[0]["pipeline"]
+    if note["gaps"] != {"0": [100, 105]}:
+        trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
+
+
+def duplicated_rows_of_a_stream(trial: Trial) -> None:
+    trial.stage.emulator.faults.add(Fault("push", replay_rows=40))
+    trial.expect_done(trial.run("--all"), "rows came again and were dropped")
+    trial.expect_complete()
+
+
+def duplicated_rows_of_a_table(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", replay_rows=7))
+    trial.expect_error(trial.run(*TABLE), 75, "7 of its rows have a key that another row has too")
+    trial.expect_complete()
+    trial.expect_done(trial.run(*TABLE))
+    trial.expect_complete()
+
+
+def stalled_push(trial: Trial) -> None:
+    trial.stage.emulator.faults.add(Fault("push", idle_after=100))
+    trial.expect_error(trial.run(*STREAM, STALL_S="1.5"), 75, "stalled: no progress for 1.5 s")
+    if lake_rows(trial.stage.root, trial.stage.stream).total() != 100:
+        trial.wrong("lost rows", "the rows that came before the stall were not kept")
+    trial.expect_no_query()
+    trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+
+
+def server_restarting_in_the_middle(trial: Trial) -> None:
+    """The stream's answer breaks off, then 503, then refused pulls: the table waits, the stream is for the next run."""
+    _slow(trial, polls=5)
+    running = trial.start("--all", KSQLDB_RETRY_S="20")
+    trial.wait_for_query()
+    time.sleep(0.6)
+    trial.stage.emulator.restart(starting_s=0.5, refuse_pulls_s=0.5)
+    trial.expect_error(running(), 75, "the connection broke", "run the same command again")
+    trial.expect_rows(trial.stage.table, source_rows(trial.stage.emulator.source("LATEST")))
+    trial.stage.emulator.options.poll_pause_s = 0
+    trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+
+
+def tasks_that_move_between_threads(trial: Trial) -> None:
+    """Without the property that forbids it tasks vanish from the progress and come back with positions of -1."""
+    _slow(trial, polls=4, pause_s=0.7)
+    _read_by_nobody(trial)
+    trial.stage.emulator.options.denied_properties = ("ksql.streams.num.stream.threads",)
+    trial.expect_done(trial.run("--all"), "end: quiet")
+    trial.expect_complete()
+
+
+def progress_that_looks_caught_up(trial: Trial) -> None:
+    """All that was fetched is processed, again and again, in the middle of the scan."""
+    _slow(trial, polls=5, pause_s=0.5)
+    _read_by_nobody(trial)
+    trial.expect_done(trial.run("--all", QUIET_S="1"), "end: quiet")
+    trial.expect_complete()
+
+
+def reader_paused(trial: Trial) -> None:
+    """For half of the time that counts as a stall, as a minute is half of STALL_S; a full try takes the minute."""
+    pause_s, stall_s = (60, 120) if trial.full else (2, 4)
+    _slow(trial, polls=5)
+    running = trial.start("--all", STALL_S=str(stall_s))
+    trial.wait_for_query()
+    time.sleep(0.6)
+    os.kill(running.process.pid, signal.SIGSTOP)
+    time.sleep(pause_s)
+    os.kill(running.process.pid, signal.SIGCONT)
+    trial.expect_done(running())
+    trial.expect_complete()
+    trial.expect_no_query()
+
+
+def client_killed_without_closing_its_query(trial: Trial) -> None:
+    """The server ends the abandoned query some time later; until then it may be one too many for the next run."""
+    options = trial.stage.emulator.options
+    options.linger_s, options.max_push_queries = 1.5, 1
+    _slow(trial, polls=5)
+    running = trial.start(*STREAM)
+    trial.wait_for_query()
+    time.sleep(0.6)
+    running.process.kill()
+    running.process.join()
+    options.poll_pause_s = 0
+    if not trial.stage.emulator.open_queries:
+        trial.wrong("told wrongly", "the scene is not set: the abandoned query is gone at once")
+    trial.expect_error(trial.run(*STREAM, KSQLDB_RETRY_S="0"), 75, "number of active, push queries")
+    trial.expect_done(trial.run("--all", KSQLDB_RETRY_S="20"))
+    trial.expect_complete()
+    trial.expect_no_query()
+
+
+def new_column(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    for name in ("EVENTS", "LATEST"):
+        _change(trial, name, {"CHANNEL": ("STRING", None)})
+    trial.stage.add_rows(3)
+    for name in ("EVENTS", "LATEST"):
+        newest = trial.stage.emulator.source(name).records[-1]
+        assert isinstance(newest.values, dict)
+        newest.values["CHANNEL"] = "web"
+    trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+    note = LakeTable(trial.stage.root, trial.stage.stream).history()[1]["pipeline"]
+    if note.get("added_columns") != ["channel"]:
+        trial.wrong("told wrongly", f"the commit keeps {note}")
+
+
+def wider_type(trial: Trial) -> None:
+    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7), "PRICE": ("DECIMAL(9, 2)", Decimal("1.20"))})
+    trial.expect_done(trial.run("--all"))
+    _change(trial, "EVENTS", {"SIZE": ("BIGINT", 7), "PRICE": ("DECIMAL(18, 4)", Decimal("1.2000"))})
+    trial.stage.add_rows(3)
+    newest = trial.stage.emulator.source("EVENTS").records[-1]
+    assert isinstance(newest.values, dict)
+    newest.values["SIZE"] = 2**40
+    trial.expect_done(trial.run("--all"))
+    trial.expect_done(trial.run("--all"))  # the files with the narrower type have had their grace period
+    trial.expect_complete()
+    table = LakeTable(trial.stage.root, trial.stage.stream)
+    kinds = [entry.get("pipeline", {}).get("kind") for entry in table.history()]
+    told = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
+    if "widen" not in kinds or told != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":
+        trial.wrong("told wrongly", f"the log keeps {kinds}, the schema {table.schema}")
+    trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
+
+
+def incompatible_type(trial: Trial) -> None:
+    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7)})
+    trial.expect_done(trial.run("--all"))
+    history = lake_rows(trial.stage.root, trial.stage.stream)
+    _change(trial, "EVENTS", {"SIZE": ("STRING", "7")})
+    trial.stage.add_rows(3)
+    trial.expect_error(trial.run(*STREAM), 1, "size was int32 and is string", "manage_feeds.py archive events")
+    trial.expect_rows(trial.stage.stream, history)
+    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7)})
+    trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+
+
+def column_that_is_gone(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    source = trial.stage.emulator.source("LATEST")
+    trial.stage.emulator.replace_source(replace(source, columns=source.columns[:-1]))
+    trial.expect_error(trial.run(*TABLE), 1, "text is gone", "manage_feeds.py archive latest")
+    trial.stage.emulator.replace_source(source)
+    trial.expect_complete()
+    trial.expect_done(trial.run("--all"))
+
+
+CASES: tuple[Case, ...] = (
+    short_first_table_pull,
+    short_later_table_pull,
+    table_pull_that_stays_short,
+    table_pull_that_shrinks_at_each_read,
+    recreated_topic,
+    recreated_topic_that_grew_past_the_bookmark,
+    retention_past_the_bookmark,
+    duplicated_rows_of_a_stream,
+    duplicated_rows_of_a_table,
+    stalled_push,
+    server_restarting_in_the_middle,
+    tasks_that_move_between_threads,
+    progress_that_looks_caught_up,
+    reader_paused,
+    client_killed_without_closing_its_query,
+    new_column,
+    wider_type,
+    incompatible_type,
+    column_that_is_gone,
+)
+
+
+def _slow(trial: Trial, polls: int, pause_s: float = 0.3) -> None:
+    """Makes the stream's scan take several fetches of 1,000 records, with pauses between them."""
+    trial.stage.add_rows(1000 * polls - 300)
+    trial.stage.emulator.options.poll_pause_s = pause_s
+
+
+def _read_by_nobody(trial: Trial) -> None:
+    """Without a query that reads it the stream's true end is not known."""
+    source = trial.stage.emulator.source("EVENTS")
+    trial.stage.emulator.replace_source(replace(source, read_queries=()))
+
+
+def _change(trial: Trial, name: str, columns: Mapping[str, tuple[str, Any]]) -> None:
+    """Gives a source columns of that type, with that value in every row."""
+    source: Source = trial.stage.emulator.source(name)
+    kept = tuple(column for column in source.columns if column.name not in columns)
+    new = tuple(Column(column, parse_type(type_)) for column, (type_, _) in columns.items())
+    values = {column: value for column, (_, value) in columns.items()}
+    records: list[Record] = [replace(r, values={**(r.values or {}), **values}) for r in source.records]
+    trial.stage.emulator.replace_source(replace(source, columns=(*kept, *new), records=records))
