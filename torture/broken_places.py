@@ -39,7 +39,9 @@ def broken_places(folder: Path, full: bool = False, every: int = 11) -> Figure:
     """Tries every case, and lets every write fail; `full` with more error numbers, at each step."""
     figure = Figure("F9", "places that cannot be reached, written or trusted; writes that fail", PROMISES)
     started = time.monotonic()
-    with running_mariadb(folder / "mariadb") as server:
+    home = folder / "mariadb"
+    home.mkdir()
+    with running_mariadb(home) as server:
         mysql = {"MYSQL_HOST": server.host, "MYSQL_PORT": str(server.port), "MYSQL_USER": server.user}
         for case in CASES:
             try_case(case, figure, folder, full, mysql=mysql)
