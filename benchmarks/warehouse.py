@@ -21,8 +21,8 @@ from benchmarks.report import Measured, as_tables
 from benchmarks.rows import make_data_set
 from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes, warm_up
 from demo.private_mysql import PrivateServer, running_mariadb
+from demo.unpacked_mysql import running_mysql
 from pipeline.warehouse.connection import Connection, Server, text_of
-from tests.mysql_server import running_mysql
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 _START, _END = "<!-- figures: written by the command -->", "<!-- end of figures -->"

@@ -1,4 +1,4 @@
-"""A private MySQL for the tests: Debian's unstable packages, unpacked into build/mysql and run by their own loader.
+"""A private MySQL: Debian's unstable packages, unpacked into build/mysql and run by their own loader.
 
 Debian stable has no MySQL. Nothing is installed on the machine: apt downloads into a folder of ours, with the
 system's own mirror and keys and an empty package status, so that every library comes along. The unpacked tree is
@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from demo.private_mysql import PrivateServer, ServerMissing, free_port
-from tests.support import ROOT
 
+_ROOT = Path(__file__).resolve().parent.parent
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _PACKAGES = ("mysql-server-core", "mysql-client-core")
 
@@ -27,7 +27,7 @@ _PACKAGES = ("mysql-server-core", "mysql-client-core")
 @contextlib.contextmanager
 def running_mysql(folder: Path, options: Sequence[str] = ()) -> Iterator[PrivateServer]:
     """A new, empty MySQL in `folder` until the block ends; `options` come after ours, so they win."""
-    tree = unpacked_mysql(ROOT / "build" / "mysql")
+    tree = unpacked_mysql(_ROOT / "build" / "mysql")
     data, port = folder / "data", free_port()
     program = [
         str(next(tree.glob("usr/lib*/ld-linux-*.so.*"))), "--library-path", str(next(tree.glob("usr/lib/*-linux-gnu"))),
@@ -70,7 +70,7 @@ def unpacked_mysql(home: Path) -> Path:
 
 def _download(apt: Path, tree: Path) -> None:
     if not shutil.which("apt-get") or not _KEYS.exists():
-        raise ServerMissing("no MySQL here: its packages come from Debian, so this test needs a Debian machine")
+        raise ServerMissing("no MySQL here: its packages come from Debian, so it takes a Debian machine")
     for name in ("lists/partial", "cache/archives/partial", "log"):
         (apt / name).mkdir(parents=True, exist_ok=True)
     (apt / "status").touch()
