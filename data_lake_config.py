@@ -20,7 +20,7 @@ from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.storage import disk_errors, lake_folder, make_folder
-from pipeline.warehouse.connection import Server
+from pipeline.warehouse.server import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
@@ -58,7 +58,13 @@ class Settings(BaseSettings):
     mysql_password: SecretStr = Field(SecretStr(""), description="its password")
     mysql_database: str = Field("data_warehouse", description="database of the star schema")
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
+    mysql_ssl_cert: str = Field("", description="PEM file with the client's certificate, where the server asks for one")
+    mysql_ssl_key: str = Field("", description="PEM file with its key, without a password")
     mysql_timeout_s: float = Field(30, gt=0, description="time for connecting")
+    mysql_stall_s: float = Field(
+        3600, gt=0, description="time for the answer to one statement, which may be a long one"
+    )
+    mysql_lock_wait_s: float = Field(50, gt=0, description="time for a lock that another session holds")
     scd2_dimensions: str = Field("", description="dimensions whose history is kept (SCD2), with commas: dim_users")
 
     @model_validator(mode="before")
@@ -101,7 +107,11 @@ class Settings(BaseSettings):
             password=self.mysql_password.get_secret_value(),
             database=self.mysql_database,
             ssl_ca=self.mysql_ssl_ca,
+            ssl_cert=self.mysql_ssl_cert,
+            ssl_key=self.mysql_ssl_key,
             timeout_s=self.mysql_timeout_s,
+            stall_s=self.mysql_stall_s,
+            lock_wait_s=self.mysql_lock_wait_s,
         )
 
     def scd2_tables(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from data_lake_config import PROJECT_ROOT, Settings, load_settings
 from pipeline import cli
@@ -25,7 +26,7 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, lake_folder
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import (
     SnapshotEntry,
     expire,
@@ -37,6 +38,7 @@ from pipeline.warehouse.ledger import (
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
 
 _HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
@@ -141,10 +143,13 @@ def _rfc3339(moment: dt.datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _server(settings: Settings, given: dict[str, Any]) -> Server:
-    if given["password"] is not None:
+def _server(context: click.Context, settings: Settings, given: dict[str, Any]) -> Server:
+    """The settings' server with the command line's options, which count more."""
+    if context.get_parameter_source("password") is ParameterSource.COMMANDLINE:
         click.echo("warning: others can see a password on the command line; use MYSQL_PASSWORD_FILE", err=True)
     wanted = {name: value for name, value in given.items() if value is not None}
+    if "host" in wanted or "port" in wanted:
+        wanted = {"socket": ""} | wanted
     return dataclasses.replace(settings.mysql_server(), **wanted)
 
 
@@ -162,6 +167,11 @@ def _server(settings: Settings, given: dict[str, Any]) -> Server:
     default=None,
     help="Without a value it is asked for. Better: MYSQL_PASSWORD or MYSQL_PASSWORD_FILE.",
 )
+@click.option(
+    "--mysql-ssl-ca", "ssl_ca", help="PEM file with the server's CA: TLS, with certificate and host name verified."
+)
+@click.option("--mysql-ssl-cert", "ssl_cert", help="PEM file with the client's certificate.")
+@click.option("--mysql-ssl-key", "ssl_key", help="PEM file with its key.")
 @click.option("--database", help="Database of the star schema.")
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
 @click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
@@ -191,7 +201,7 @@ def main(
     Exit codes: 0 done, 1 a person must act (also when rows were rejected), 2 wrong usage, 75 try again later.
     """
     settings, now = load_settings(), cli.utc_now()
-    root, server = lake_folder(settings.lake_root), _server(settings, given)
+    root, server = lake_folder(settings.lake_root), _server(context, settings, given)
     context.obj = server
     if context.invoked_subcommand is not None:
         return

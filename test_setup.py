@@ -28,9 +28,10 @@ from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import lake_folder
 from pipeline.lake.table import LakeTable
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.schema import server_facts, target_columns
 from pipeline.warehouse.schema_files import refuse_changed, schema_files
+from pipeline.warehouse.server import Server
 
 __test__ = False  # a command, whatever its name makes test runners think
 

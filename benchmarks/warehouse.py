@@ -22,7 +22,8 @@ from benchmarks.rows import make_data_set
 from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes, warm_up
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.unpacked_mysql import running_mysql
-from pipeline.warehouse.connection import Connection, Server, text_of
+from pipeline.warehouse.connection import Connection, text_of
+from pipeline.warehouse.server import Server
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 _START, _END = "<!-- figures: written by the command -->", "<!-- end of figures -->"

@@ -14,7 +14,8 @@ from benchmarks.runs import GROUPS, Bench, Run, Sizes, new_warehouse
 from benchmarks.warehouse import head, measure
 from benchmarks.ways import WrongRows, bare_load, check_rows, check_snapshots, sync
 from demo.private_mysql import PrivateServer
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.server import Server
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ ORDER = [
     "pipeline.export",
     "pipeline.replace",
     "pipeline.proof",
+    "pipeline.warehouse.refusals",
+    "pipeline.warehouse.server",
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.schema_files",
@@ -54,7 +56,7 @@ ROOMS = {
     "urllib3": {"pipeline.ksqldb.client"},
     "deltalake": {"pipeline.lake.delta", "pipeline.lake.table"},
     "filelock": {"pipeline.lake.storage"},
-    "mysql": {"pipeline.warehouse.connection"},
+    "mysql": {"pipeline.warehouse.refusals", "pipeline.warehouse.connection"},
     "click": {"pipeline.cli"},
 }
 

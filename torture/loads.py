@@ -19,9 +19,10 @@ import pyarrow as pa
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from demo.private_mysql import PrivateServer, running_mariadb
 from pipeline.errors import PipelineError
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.server import Server
 from sync_to_mysql import sync
 from torture.figures import Figure
 from torture.victim import stopwatch

@@ -1,31 +1,40 @@
-"""One connection to MySQL or MariaDB: session settings, typed errors, and one writer at a time.
+"""One connection to MySQL or MariaDB: TLS, time limits, session settings, and one writer at a time.
 
-The only module that imports the driver. Every session is strict, in UTC and utf8mb4. The driver's pure-Python form is
-used: its C extension needs a newer OpenSSL than Debian 12 has.
+Every session is strict, in UTC and utf8mb4. Nothing waits without a limit: for a connection, for an answer, for locks.
+A session that is interrupted while the server is at work is ended there too, so that nothing of it goes on. The
+driver's pure-Python form is used: its C extension needs a newer OpenSSL than Debian 12 has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import mysql.connector
-from mysql.connector import errorcode
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.errors import PipelineError
+from pipeline.warehouse.refusals import (
+    WarehouseBusy,
+    WarehouseRefused,
+    WarehouseUnreachable,
+    is_local_refused,
+    is_stall,
+    named,
+)
+from pipeline.warehouse.server import Server, tls_options
 
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
+_KILL_S = 5.0
 _PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
-_LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
-_ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -33,45 +42,6 @@ _SESSION = (
     "NO_ENGINE_SUBSTITUTION'",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
-_INIT_HINT = "python sync_to_mysql.py --init-schema"
-
-
-class WarehouseUnreachable(TryLater):
-    """No connection, or it broke; what was not committed is gone, the old star is whole."""
-
-
-class WarehouseBusy(TryLater):
-    """Another sync holds the warehouse, or rows stayed locked for too long."""
-
-
-class WarehouseRefused(ActionNeeded):
-    """The server refuses: credentials, rights, schema, space."""
-
-
-class RowRefused(WarehouseRefused):
-    """A table does not take a row, because of a key, a CHECK or a trigger; `reason` says why, in the server's words."""
-
-    def __init__(self, message: str, hint: str, reason: str) -> None:
-        super().__init__(message, hint)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where the warehouse is. `ssl_ca` turns on TLS with verification of certificate and host name."""
-
-    host: str = "localhost"
-    port: int = 3306
-    socket: str = ""
-    user: str = "root"
-    password: str = field(default="", repr=False)
-    database: str = "data_warehouse"
-    ssl_ca: str = ""
-    timeout_s: float = 30
-
-    @property
-    def place(self) -> str:
-        return self.socket or f"{self.host}:{self.port}"
 
 
 class Connection:
@@ -84,11 +54,10 @@ class Connection:
     def __init__(self, server: Server, with_database: bool = True) -> None:
         self.server = server
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        where: dict[str, Any] = {"unix_socket": server.socket} if server.socket else {}
+        self._lock = ""
+        where: dict[str, Any] = {"unix_socket": server.socket}  # stays on this machine, so it needs no TLS
         if not server.socket:
-            where = {"host": server.host, "port": server.port}
-        if server.ssl_ca:
-            where |= {"ssl_ca": server.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
+            where = {"host": server.host, "port": server.port} | tls_options(server)
         if with_database:
             where["database"] = server.database
         with _errors(server):
@@ -97,7 +66,9 @@ class Connection:
                 password=server.password,
                 charset="utf8mb4",
                 collation="utf8mb4_bin",
-                connection_timeout=max(1, int(server.timeout_s)),
+                connection_timeout=_seconds(server.timeout_s),
+                read_timeout=_seconds(server.stall_s),
+                write_timeout=_seconds(server.stall_s),
                 autocommit=False,
                 use_pure=True,
                 allow_local_infile_in_path=tempfile.gettempdir(),
@@ -105,7 +76,8 @@ class Connection:
             )
         if not server.socket:
             _send_at_once(self._raw)
-        for statement in _SESSION:
+        wait = _seconds(server.lock_wait_s)
+        for statement in (*_SESSION, f"SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = {wait}"):
             self.run(statement)
 
     def __enter__(self) -> Connection:
@@ -117,22 +89,51 @@ class Connection:
         with contextlib.suppress(mysql.connector.Error, OSError):
             self._raw.close()
 
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Names errors. A session whose answer nobody waits for any more is ended, on both sides."""
+        is_open = False
+        try:
+            with _errors(self.server):
+                yield
+            is_open = True
+        except PipelineError as error:
+            is_open = not is_stall(error)
+            raise
+        finally:
+            if not is_open:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """Closes the socket; and since a server goes on with a statement all the same, kills the session there.
+
+        Only one that holds the warehouse's lock is killed: its number cannot be another server's behind a proxy.
+        """
+        number = self._raw.connection_id
+        self._raw.shutdown()
+        if not self._lock:
+            return
+        short = replace(self.server, timeout_s=min(self.server.timeout_s, _KILL_S), stall_s=_KILL_S)
+        with contextlib.suppress(PipelineError), Connection(short, with_database=False) as other:
+            if other.rows("SELECT IS_USED_LOCK(%s)", (self._lock,))[0][0] == number:
+                other.run(f"KILL {int(number)}")
+
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Runs one statement; returns the number of rows that it changed, or told."""
-        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             if cursor.with_rows:
                 cursor.fetchall()
             return int(cursor.rowcount)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             return [tuple(row) for row in cursor.fetchall()]
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows one by one, as they come; read them all before the next statement."""
-        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             while rows := cursor.fetchmany(1000):
                 yield from (tuple(row) for row in rows)
@@ -160,7 +161,7 @@ class Connection:
                 f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}", (str(path),)
             )
         except PipelineError as error:
-            if _is_local_refused(error):
+            if is_local_refused(error):
                 self.takes_local_files = False
                 return None
             raise
@@ -197,7 +198,7 @@ class Connection:
     def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         names = ", ".join(quote(column) for column in columns)
         one = "(" + ", ".join(["%s"] * len(columns)) + ")"
-        with _errors(self.server), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(
                 f"INSERT INTO {quote(table)} ({names}) VALUES {', '.join([one] * len(rows))}",
                 tuple(value for row in rows for value in row),
@@ -206,7 +207,7 @@ class Connection:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Commits at the end of the block, or nothing of it at all."""
-        with _errors(self.server):
+        with self._asking():
             self._raw.commit()  # what was staged in tables of this session is a transaction of its own
             self._raw.start_transaction()
         try:
@@ -215,7 +216,7 @@ class Connection:
             with contextlib.suppress(mysql.connector.Error, OSError):
                 self._raw.rollback()
             raise
-        with _errors(self.server):
+        with self._asking():
             self._raw.commit()
 
     def in_transaction(self, work: Callable[[], _T]) -> _T:
@@ -241,12 +242,14 @@ class Connection:
                 f"another sync holds the warehouse {self.server.database} ({self._holder(name)})",
                 "wait for it to end, then run the same command again",
             )
+        self._lock = name
         try:
             self.run("COMMIT")  # so that what is read from here on is what the holder before us left
             yield
         finally:
             with contextlib.suppress(PipelineError):
                 self.rows("SELECT RELEASE_LOCK(%s)", (name,))
+            self._lock = ""
 
     def _holder(self, lock: str) -> str:
         """The session that holds a lock, as far as this account may see it."""
@@ -265,6 +268,11 @@ def _send_at_once(raw: Any) -> None:
     raw._socket.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def _seconds(limit_s: float) -> int:
+    """The driver and the servers take whole seconds."""
+    return max(1, math.ceil(limit_s))
+
+
 def text_of(value: object) -> str:
     """Servers tell names and versions as bytes in some versions."""
     return value.decode() if isinstance(value, bytes | bytearray) else str(value)
@@ -280,7 +288,7 @@ def _errors(server: Server) -> Iterator[None]:
     try:
         yield
     except mysql.connector.Error as error:
-        raise _named(error, server) from error
+        raise named(error, server.place, server.user, server.database) from error
     except OSError as error:
         raise WarehouseUnreachable(
             f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
@@ -296,48 +304,3 @@ def _writing_in(folder: Path) -> Iterator[None]:
             f"rows cannot be put into the temporary folder {folder}: {error.strerror}; nothing was changed",
             "free space there, or name another folder by TMPDIR",
         ) from error
-
-
-def _is_local_refused(error: BaseException) -> bool:
-    """The driver (26.10) wraps the server's refusal of a file in an error without a number."""
-    cause = error.__cause__
-    while cause is not None:
-        if isinstance(cause, mysql.connector.Error) and cause.errno in _LOCAL_REFUSED:
-            return True
-        cause = cause.__cause__
-    return False
-
-
-def _named(error: mysql.connector.Error, server: Server) -> PipelineError:
-    number, text = error.errno, (error.msg or str(error)).rstrip(".")
-    broken = number == -1 and not isinstance(error, mysql.connector.InternalError)
-    if broken or number in (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031):
-        return WarehouseUnreachable(
-            f"MySQL at {server.place} cannot be reached or broke off: {text}",
-            "check that it is up, and MYSQL_HOST and MYSQL_PORT; nothing was changed, run the same command again",
-        )
-    if number in (errorcode.ER_ACCESS_DENIED_ERROR, 1698, 1251):
-        return WarehouseRefused(
-            f"MySQL at {server.place} refuses the user {server.user!r} or its password",
-            "check MYSQL_USER and MYSQL_PASSWORD",
-        )
-    if number in (1044, 1142, 1143, 1227, 1370, 1410):
-        return WarehouseRefused(
-            f"the MySQL user {server.user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
-        )
-    if number == errorcode.ER_BAD_DB_ERROR:
-        return WarehouseRefused(f"MySQL at {server.place} has no database {server.database!r}", _INIT_HINT)
-    if number in (1146, 1054, 1356):
-        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _INIT_HINT)
-    if number in (1205, 1213, 3572):
-        return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
-    if number in (1153, 2020):
-        return WarehouseRefused(
-            f"a row is larger than MySQL at {server.place} takes: {text}", "raise max_allowed_packet on the server"
-        )
-    if number in _ROW_REFUSED:
-        reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
-        return RowRefused(f"MySQL at {server.place} refuses a row: {text}", "nothing was changed", reason)
-    if number in (1021, 1114, 1041):
-        return WarehouseRefused(f"MySQL at {server.place} has no space left: {text}", "free space on the server")
-    return WarehouseRefused(f"MySQL at {server.place} refuses (error {number}): {text}", "nothing was changed")

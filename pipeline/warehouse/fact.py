@@ -9,8 +9,9 @@ import datetime as dt
 import json
 from typing import Any
 
-from pipeline.warehouse.connection import Connection, RowRefused, quote, text_of
+from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.plan import Plan
+from pipeline.warehouse.refusals import RowRefused
 from pipeline.warehouse.rows import Reject, StagedColumn
 from pipeline.warehouse.staging import add_rejects
 

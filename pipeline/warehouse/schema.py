@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import WarehouseMapping
-from pipeline.warehouse.connection import Connection, WarehouseRefused, text_of
+from pipeline.warehouse.connection import Connection, text_of
+from pipeline.warehouse.refusals import WarehouseRefused
 
 
 class MappingDoesNotFit(ActionNeeded):

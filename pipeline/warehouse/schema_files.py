@@ -15,7 +15,9 @@ from pathlib import Path
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import MYSQL_NAME
-from pipeline.warehouse.connection import Connection, Server, WarehouseRefused, quote, text_of
+from pipeline.warehouse.connection import Connection, quote, text_of
+from pipeline.warehouse.refusals import WarehouseRefused
+from pipeline.warehouse.server import Server
 
 DEFAULT_DATABASE = "data_warehouse"
 _SCHEMA_FILE = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")

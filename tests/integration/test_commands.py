@@ -20,7 +20,8 @@ from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.server import Server
 from tests.support import add_default_feeds, canonical, run_script
 
 

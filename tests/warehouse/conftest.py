@@ -10,8 +10,8 @@ import pytest
 from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, ServerMissing
 from demo.unpacked_mysql import running_mysql
-from pipeline.warehouse.connection import Server
 from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.server import Server
 from tests.warehouse.history import State, cut_an_expiry_short, load_history, make_history
 
 _numbers = itertools.count(1)

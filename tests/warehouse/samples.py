@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from data_lake_config import DEFAULT_FEEDS
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.server import Server
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
 FEEDS = {feed.name: feed for feed in DEFAULT_FEEDS}

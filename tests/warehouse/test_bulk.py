@@ -15,9 +15,11 @@ import pytest
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse import bulk as bulk_module
-from pipeline.warehouse.connection import Connection, Server, WarehouseRefused
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.refusals import WarehouseRefused
+from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from sync_to_mysql import report_lines
 from tests.lake.test_table import add_version

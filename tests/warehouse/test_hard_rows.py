@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.feeds import WarehouseMapping
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import RowsDoNotFit, load_star
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from data_lake_config import Settings
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.schema import MappingDoesNotFit
+from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, eur, load, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql

@@ -11,10 +11,11 @@ from click.testing import CliRunner, Result
 
 import sync_to_mysql
 from pipeline.warehouse import ledger
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import RetentionNotGiven, SnapshotUnknown, expire, list_snapshots, roll_back
 from pipeline.warehouse.load import load_star
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql

@@ -15,9 +15,10 @@ import pytest
 
 from demo.private_mysql import PrivateServer
 from pipeline.warehouse import ledger
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import expire, roll_back
 from pipeline.warehouse.load import Loaded
+from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots, mapping_of
 from sync_to_mysql import sync
 from tests.support import ROOT

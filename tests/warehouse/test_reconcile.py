@@ -16,8 +16,9 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
-from pipeline.warehouse.connection import Connection, Server, quote
+from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.reconcile import Reconciled, reconcile
+from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history
 from tests.support import run_script
 from tests.warehouse.samples import NOW, load

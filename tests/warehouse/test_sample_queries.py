@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from data_lake_config import PROJECT_ROOT
-from pipeline.warehouse.connection import Connection, Server, text_of
+from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.schema_files import statements
+from pipeline.warehouse.server import Server
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import State
 

@@ -14,8 +14,10 @@ import sync_to_mysql
 import test_setup
 from data_lake_config import PROJECT_ROOT, Settings
 from demo.private_mysql import PrivateServer
-from pipeline.warehouse.connection import Connection, Server, WarehouseBusy, WarehouseRefused
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused
 from pipeline.warehouse.schema_files import SchemaFileChanged, init_schema, schema_files, statements
+from pipeline.warehouse.server import Server
 from tests.warehouse.samples import load, method, methods, rows_of
 
 SQL = PROJECT_ROOT / "sql"

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from data_lake_config import PROJECT_ROOT
-from pipeline.warehouse.connection import Connection, Server, WarehouseRefused
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.schema_files import statements
+from pipeline.warehouse.server import Server
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import CUT_DAY, LATE_DAY, MISSING_DAY, TWICE_DAY, State, load_history, make_history
 from tests.warehouse.test_sample_queries import STRICT, ask, questions, rows_read

@@ -1,0 +1,120 @@
+"""What MySQL and its driver refuse, as errors that a person can act on: one sentence and one hint each.
+
+The numbers are the servers' own and hold for MySQL and MariaDB alike; negative and 2xxx ones are the driver's.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import mysql.connector
+from mysql.connector import errorcode
+from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
+
+from pipeline.errors import ActionNeeded, PipelineError, TryLater
+
+_BROKEN = (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031, 1927)
+_LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
+_ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
+_WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
+_INIT_HINT = "python sync_to_mysql.py --init-schema"
+_AGAIN = "run the same command again: it loads only what is not there yet"
+
+
+class WarehouseUnreachable(TryLater):
+    """No connection, or it broke; what was not committed is gone, the old star is whole."""
+
+
+class WarehouseBusy(TryLater):
+    """Another sync holds the warehouse, or rows stayed locked for too long."""
+
+
+class WarehouseRefused(ActionNeeded):
+    """The server refuses: credentials, certificates, rights, schema, space."""
+
+
+class RowRefused(WarehouseRefused):
+    """A table does not take a row, because of a key, a CHECK or a trigger; `reason` says why, in the server's words."""
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+def is_stall(error: BaseException) -> bool:
+    """Whether the server did not answer in time, so that it may still be at work for us."""
+    return any(isinstance(cause, ReadTimeoutError | WriteTimeoutError) for cause in _causes(error))
+
+
+def is_local_refused(error: BaseException) -> bool:
+    """The driver (26.10) wraps the server's refusal of a file in an error without a number."""
+    return any(isinstance(cause, mysql.connector.Error) and cause.errno in _LOCAL_REFUSED for cause in _causes(error))
+
+
+def named(error: mysql.connector.Error, place: str, user: str, database: str) -> PipelineError:
+    """The error that says what to do about the driver's. No secret is in it: the driver tells none."""
+    number, text = error.errno, (error.msg or str(error)).rstrip(".")
+    if isinstance(error, ConnectionTimeoutError | ReadTimeoutError | WriteTimeoutError):
+        setting = "MYSQL_TIMEOUT_S" if isinstance(error, ConnectionTimeoutError) else "MYSQL_STALL_S"
+        return WarehouseUnreachable(
+            f"MySQL at {place} did not answer within {setting}", f"check that it is up; {_AGAIN}"
+        )
+    if untrusted := [cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)]:
+        return _untrusted(untrusted[0], place)
+    if number == 2026:
+        return WarehouseRefused(
+            f"MySQL at {place} offers no TLS, which MYSQL_SSL_CA asks for",
+            "turn TLS on at the server; without MYSQL_SSL_CA nothing is verified",
+        )
+    broken = number == -1 and not isinstance(error, mysql.connector.InternalError)
+    if broken or number in _BROKEN:
+        return WarehouseUnreachable(
+            f"MySQL at {place} cannot be reached or broke off: {text}",
+            f"check that it is up, and MYSQL_HOST and MYSQL_PORT; {_AGAIN}",
+        )
+    if number in (errorcode.ER_ACCESS_DENIED_ERROR, 1698, 1251):
+        return WarehouseRefused(
+            f"MySQL at {place} refuses the user {user!r} or its password",
+            "check MYSQL_USER and MYSQL_PASSWORD, and whether the account needs TLS (MYSQL_SSL_CA, MYSQL_SSL_CERT)",
+        )
+    if number in (1044, 1142, 1143, 1227, 1370, 1410):
+        return WarehouseRefused(
+            f"the MySQL user {user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
+        )
+    if number == errorcode.ER_BAD_DB_ERROR:
+        return WarehouseRefused(f"MySQL at {place} has no database {database!r}", _INIT_HINT)
+    if number in (1146, 1054, 1356):
+        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _INIT_HINT)
+    if number in (1205, 1213, 3572):
+        return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
+    if number in (1153, 2020):
+        return WarehouseRefused(
+            f"a row is larger than MySQL at {place} takes: {text}", "raise max_allowed_packet on the server"
+        )
+    if number in _ROW_REFUSED:
+        reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
+        return RowRefused(f"MySQL at {place} refuses a row: {text}", "nothing was changed", reason)
+    if number in (1021, 1114, 1041):
+        return WarehouseRefused(f"MySQL at {place} has no space left: {text}", "free space on the server")
+    return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
+
+
+def _untrusted(error: Any, place: str) -> WarehouseRefused:
+    if error.verify_code in _WRONG_NAME:
+        return WarehouseRefused(
+            f"the certificate of MySQL at {place} is for another host name",
+            "set MYSQL_HOST to a name in the certificate",
+        )
+    return WarehouseRefused(
+        f"the certificate of MySQL at {place} is not trusted: {error.verify_message}",
+        "set MYSQL_SSL_CA to the file with the CA that signed it",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

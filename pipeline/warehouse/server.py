@@ -1,0 +1,63 @@
+"""Where the warehouse is and who asks: one frozen value, and what it means for TLS."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.warehouse.refusals import WarehouseRefused
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the warehouse is, who asks, and how long for what.
+
+    `socket` is taken instead of host and port. `ssl_ca` turns on TLS with verification of certificate and host name,
+    `ssl_cert` and `ssl_key` are the client's own, for servers that ask for them. `timeout_s` is for connecting,
+    `stall_s` for one answer, however long its statement runs, `lock_wait_s` for a lock that another session holds.
+    """
+
+    host: str = "localhost"
+    port: int = 3306
+    socket: str = ""
+    user: str = "root"
+    password: str = field(default="", repr=False)
+    database: str = "data_warehouse"
+    ssl_ca: str = ""
+    ssl_cert: str = ""
+    ssl_key: str = ""
+    timeout_s: float = 30
+    stall_s: float = 3600
+    lock_wait_s: float = 50
+
+    @property
+    def place(self) -> str:
+        return self.socket or f"{self.host}:{self.port}"
+
+
+def tls_options(server: Server) -> dict[str, Any]:
+    """The driver's TLS options; it trusts the system's CAs besides the given one.
+
+    Raises WarehouseRefused naming the file that cannot be used.
+    """
+    if not server.ssl_ca:
+        if server.ssl_cert or server.ssl_key:
+            raise WarehouseRefused("MYSQL_SSL_CERT and MYSQL_SSL_KEY need MYSQL_SSL_CA", "name the server's CA too")
+        return {}
+    if bool(server.ssl_cert) != bool(server.ssl_key):
+        raise WarehouseRefused("MYSQL_SSL_CERT and MYSQL_SSL_KEY belong together", "give both, or none")
+    options: dict[str, Any] = {"ssl_ca": server.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
+    tried = server.ssl_ca
+    try:
+        context = ssl.create_default_context(cafile=server.ssl_ca)
+        if server.ssl_cert:
+            tried = f"{server.ssl_cert} with {server.ssl_key}"
+            context.load_cert_chain(server.ssl_cert, server.ssl_key, password="")  # never asks for one
+            options |= {"ssl_cert": server.ssl_cert, "ssl_key": server.ssl_key}
+    except OSError as error:  # ssl.SSLError is one
+        raise WarehouseRefused(
+            f"the TLS file {tried} cannot be used: {error.strerror or error}",
+            "it must be readable, and PEM without password",
+        ) from error
+    return options

@@ -1,0 +1,157 @@
+"""Nothing waits for ever: a server that hangs, a lock that is held, and a person's Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from demo.private_mysql import PrivateServer
+from pipeline.errors import PipelineError
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.refusals import WarehouseBusy, WarehouseUnreachable
+from pipeline.warehouse.server import Server
+from tests.support import ROOT
+from tests.warehouse.samples import load, method, methods, rows_of
+
+LONG = (
+    "INSERT INTO etl_rollbacks (done_at, fact_table, to_version) SELECT NOW(), column_name, SLEEP(0.5)"
+    " FROM information_schema.columns LIMIT {}"  # rows, half a second each
+)  # 50 s
+OTHERS = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND id <> CONNECTION_ID()"
+LONG_LOADER = """
+import os, sys
+from pipeline import cli
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.server import Server
+
+@cli.boundary
+def main():
+    with Connection(Server(**eval(os.environ["SERVER"]))) as connection, connection.hold_warehouse():
+        with connection.transaction():
+            connection.run("INSERT INTO etl_rollbacks (done_at, fact_table, to_version) VALUES (NOW(), 'before', 1)")
+            print("begun", flush=True)
+            connection.run(os.environ["LONG"])
+
+main()
+"""
+
+
+@pytest.fixture
+def mute_server() -> Iterator[Server]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Server("127.0.0.1", listener.getsockname()[1], timeout_s=1)
+
+
+@contextlib.contextmanager
+def hung(server: PrivateServer) -> Iterator[None]:
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Against waits without a limit; generous, since it is no measurement."""
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
+
+
+def refusal(server: Server) -> PipelineError:
+    with pytest.raises(PipelineError) as raised:
+        load(server, methods(method("card")))
+    return raised.value
+
+
+def wait_until_nobody_else_is_in(server: Server) -> None:
+    while rows_of(server, OTHERS.format(server.database)) != [(0,)]:
+        time.sleep(0.05)
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(mute_server: Server) -> None:
+    with at_most(20):
+        error = refusal(mute_server)
+
+    assert isinstance(error, WarehouseUnreachable)
+    assert error.message == f"MySQL at {mute_server.place} did not answer within MYSQL_TIMEOUT_S"
+    assert "run the same command again" in error.hint
+
+
+@pytest.mark.mysql
+def test_a_server_that_hangs_is_given_up_when_connecting(warehouse: Server, private_server: PrivateServer) -> None:
+    with hung(private_server), at_most(20):
+        assert "did not answer within MYSQL_TIMEOUT_S" in refusal(dataclasses.replace(warehouse, timeout_s=1)).message
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("what", ["hangs", "is slow"])
+def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_keeps_nothing_of_it(
+    warehouse: Server, private_server: PrivateServer, what: str
+) -> None:
+    with contextlib.ExitStack() as stack, at_most(30):
+        connection = stack.enter_context(Connection(dataclasses.replace(warehouse, timeout_s=1, stall_s=1)))
+        stack.enter_context(connection.hold_warehouse())
+        if what == "hangs":
+            hanging = hung(private_server)
+            timer = threading.Timer(0.3, lambda: stack.enter_context(hanging))
+            timer.start()
+            stack.callback(timer.join)
+        with pytest.raises(WarehouseUnreachable, match="did not answer within MYSQL_STALL_S"):
+            connection.run(LONG.format(4 if what == "hangs" else 100))  # a hung server cannot be told to stop
+
+    with at_most(30):
+        wait_until_nobody_else_is_in(warehouse)
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
+    assert load(warehouse, methods(method("card"))).version == 1
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("held", ["rows", "table"])
+def test_a_lock_that_another_session_keeps_is_waited_for_only_so_long(warehouse: Server, held: str) -> None:
+    impatient = dataclasses.replace(warehouse, lock_wait_s=1)
+    with Connection(warehouse) as other, at_most(40):
+        if held == "rows":
+            other.run("UPDATE dim_payment_methods SET display_name = 'x' WHERE payment_method_id = 'card'")
+            statement = "DELETE FROM dim_payment_methods WHERE payment_method_id = 'card'"
+        else:
+            other.run("SELECT 1 FROM dim_payment_methods")
+            statement = "ALTER TABLE dim_payment_methods ADD COLUMN color INT"
+        with Connection(impatient) as connection, pytest.raises(WarehouseBusy, match="locked"):
+            connection.run(statement)
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_long_statement_ends_it_on_both_sides(warehouse: Server, way: signal.Signals) -> None:
+    fields = {"SERVER": repr(vars(warehouse)), "LONG": LONG.format(100), "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(
+        [sys.executable, "-c", LONG_LOADER], env=os.environ | fields, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"begun\n"
+    while rows_of(warehouse, OTHERS.format(warehouse.database) + " AND info LIKE '%SLEEP%'") == [(0,)]:
+        time.sleep(0.05)
+
+    with at_most(20):
+        child.send_signal(way)
+        _, told = child.communicate(timeout=20)
+        wait_until_nobody_else_is_in(warehouse)
+
+    assert child.returncode == 128 + way
+    assert b"what was committed stays" in told
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
+    assert load(warehouse, methods(method("card"))).version == 1
