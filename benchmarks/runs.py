@@ -19,6 +19,7 @@ from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
 
 _IDLE_PAGES = 100  # of 16 kB: an idle server goes on writing a few of its own
+_WRITE_NOW = {"innodb_io_capacity_max": 20_000, "innodb_io_capacity": 20_000, "innodb_max_dirty_pages_pct": 0}
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -121,21 +122,23 @@ def peak_bytes(pid: int | str = "self") -> int:
     return int(found[1]) * 1024
 
 
-def settle(server: Server, limit_s: float = 60) -> None:
+def settle(server: Server, limit_s: float = 120) -> None:
     """Waits until the server has written what earlier runs left in its memory, so that no run pays for another's rows.
 
-    Else a bare load took three times as long after millions of rows had been dropped (MariaDB 10.11).
+    Else a bare load took three times as long after millions of rows had been dropped (MariaDB 10.11). Its settings are
+    put back. Raises TimeoutError.
     """
     deadline = time.monotonic() + limit_s
     with Connection(server) as connection:
-        ((usual,),) = connection.rows("SELECT @@GLOBAL.innodb_max_dirty_pages_pct")
-        connection.run("SET GLOBAL innodb_max_dirty_pages_pct = 0")
-        while time.monotonic() < deadline:
-            ((_, dirty),) = connection.rows("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
-            if int(dirty) <= _IDLE_PAGES:
-                break
+        usual = connection.rows(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in _WRITE_NOW)}")[0]
+        for name, value in _WRITE_NOW.items():
+            connection.run(f"SET GLOBAL {name} = {value}")
+        while int(connection.rows("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")[0][1]) > _IDLE_PAGES:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the server still has rows to write after {limit_s:.0f} s")
             time.sleep(0.1)
-        connection.run(f"SET GLOBAL innodb_max_dirty_pages_pct = {usual}")
+        for name, value in reversed(list(zip(_WRITE_NOW, usual, strict=True))):
+            connection.run(f"SET GLOBAL {name} = {value}")
 
 
 def _measure(way: str, load: Callable[..., float], server: Server, data: DataSet, *values: Any) -> Run:
