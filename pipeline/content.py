@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+_PLAIN = {escaped: plain for plain, escaped in _ESCAPES.items()}
+_UNESCAPE = re.compile(r"\\.", re.DOTALL)
 _ESCAPED = r"[\\\t\n\r\x00]"
 
 
@@ -46,6 +49,15 @@ def lines_of(texts: Sequence[pa.Array]) -> pa.Array:
     fields = [_escaped(column).fill_null("\\N") for column in texts]
     joined = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
     return pc.binary_join_element_wise(joined, "", "\n")
+
+
+def texts_in(line: str) -> list[str | None]:
+    """The texts of one line again."""
+    return [None if field == "\\N" else _UNESCAPE.sub(_plain, field) for field in line[:-1].split("\t")]
+
+
+def _plain(match: re.Match[str]) -> str:
+    return _PLAIN[match[0]]
 
 
 def bytes_of(lines: pa.Array) -> memoryview:

@@ -6,52 +6,35 @@ many rows in the system's temporary folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.content import bytes_of
+from pipeline.content import bytes_of, texts_in
 from pipeline.errors import TryLater
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.rows import StagedColumn
-
-SENT_BYTES = 8 * 2**20
-"""About the size of what is converted and sent at once; the largest temporary file is of this order."""
 
 
 class StagedRowsLost(TryLater):
     """The server did not keep the rows that were staged."""
 
 
-def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in parts that are small enough to be sent at once."""
-    rows = max(1, SENT_BYTES * batch.num_rows // max(batch.nbytes, 1))
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
-
-
-def send_rows(
-    connection: Connection, table: str, columns: Sequence[StagedColumn], texts: Sequence[pa.Array], lines: pa.Array
-) -> None:
-    """Adds rows, given as texts by column and as whole lines, to a table. Both ways give the same values.
-
-    Raises StagedRowsLost when rows did not arrive.
-    """
-    if len(lines) == 0:
-        return
+def send_lines(connection: Connection, table: str, columns: Sequence[StagedColumn], lines: pa.Array) -> None:
+    """Adds rows to a table. Both ways give the same values. Raises StagedRowsLost when rows did not arrive."""
     if connection.takes_local_files:
         sent = connection.load_file(table, _column_list(columns), lambda path: path.write_bytes(bytes_of(lines)))
         if sent is not None and sent != len(lines):
             raise StagedRowsLost(f"{sent} of {len(lines)} rows reached {table}", "run the command again")
         if sent is not None:
             return
-    values = [
-        [None if text is None else bytes.fromhex(text) for text in column.to_pylist()]
-        if target.target.is_binary
-        else column.to_pylist()
-        for target, column in zip(columns, texts, strict=True)
-    ]
-    connection.insert(table, [column.name for column in columns], zip(*values, strict=True))
+    binary = [column.target.is_binary for column in columns]
+    rows = (
+        [bytes.fromhex(text) if is_binary and text is not None else text
+         for text, is_binary in zip(texts_in(line), binary, strict=True)]
+        for line in lines.to_pylist()
+    )  # fmt: skip
+    connection.insert(table, [column.name for column in columns], rows)
 
 
 def _column_list(columns: Sequence[StagedColumn]) -> str:

@@ -41,7 +41,7 @@ def fill_fact(connection: Connection, plan: Plan, version: int, taken_at: dt.dat
             else:
                 middle = (low + high) // 2
                 waiting += [(middle + 1, high), (low, middle)]
-    add_rejects(connection, plan.fact, refused)
+    add_rejects(connection, plan, refused)
     return inserted, refused
 
 

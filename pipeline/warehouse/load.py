@@ -7,6 +7,7 @@ any point before it, client or server, the old star stays as it was and the stag
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ from pipeline.warehouse.ledger import (
 )
 from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
 from pipeline.warehouse.rows import Reject
-from pipeline.warehouse.staging import REJECTS, SHOWN_REJECTS, Staged, stage_all
+from pipeline.warehouse.spool import SHOWN_REJECTS, Spool
+from pipeline.warehouse.staging import REJECTS, stage_all
 
 
 class RowsDoNotFit(ActionNeeded):
@@ -88,23 +90,25 @@ def load_star(
     again a few times.
     """
     plans = [make_plan(connection, snapshot, scd2) for snapshot in snapshots]
-    with connection.hold_warehouse():
+    with contextlib.ExitStack() as kept:
+        kept.enter_context(connection.hold_warehouse())
         if source == "lake":
             wanted = ((p.fact, p.snapshot.feed, p.snapshot.lake_version, p.snapshot.taken_at) for p in plans)
             known = known_lake_versions(connection, wanted)
             if known is not None:
                 return _already_there(connection, plans, known)
-        staged = stage_all(connection, plans)
+        spools = [kept.enter_context(Spool(plan)) for plan in plans]
         taken_at = max(snapshot.taken_at for snapshot in snapshots)
         if source == "ksqldb":
-            same = same_content(connection, ((s.plan.fact, s.content_hash) for s in staged), taken_at.date())
+            same = same_content(connection, ((s.plan.fact, s.content_hash) for s in spools), taken_at.date())
             if same is not None:
                 return _already_there(connection, plans, same)
+        stage_all(connection, spools)
         facts: list[LoadedFact] = []
 
         def publish() -> int:
             version = add_snapshot(connection, source, taken_at, now)
-            facts[:] = _publish(connection, staged, version, taken_at)
+            facts[:] = _publish(connection, spools, version, taken_at)
             if strict:
                 _refuse_rejects(facts)
             if dry_run:
@@ -127,29 +131,30 @@ def _already_there(connection: Connection, plans: Sequence[Plan], version: int) 
     return Loaded(facts, version, unchanged=True)
 
 
-def _publish(connection: Connection, staged: Sequence[Staged], version: int, taken_at: dt.datetime) -> list[LoadedFact]:
+def _publish(connection: Connection, spools: Sequence[Spool], version: int, taken_at: dt.datetime) -> list[LoadedFact]:
     """Fills every table of the star; part of the load's transaction, which may be tried again."""
     facts = {}
     # Attributes that are told with a time are put in last, so that they win over those told without.
-    for part in sorted(staged, key=lambda part: part.plan.has_time):
-        plan, newest = part.plan, is_newest(connection, part.plan.fact, taken_at)
+    for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
+        plan, newest = spool.plan, is_newest(connection, spool.plan.fact, taken_at)
         count, first = new_members(connection, plan)
         fill_dimension(connection, plan, newest)
         rows, refused = fill_fact(connection, plan, version, taken_at)
-        rejected = part.rejected + len(refused)
-        if rows + len(refused) != part.rows:
+        rejected = spool.reject_count + len(refused)
+        if rows + len(refused) != spool.row_count:
             raise StagedRowsLost(
-                f"{rows} of {part.rows} staged rows reached {plan.fact}; nothing was loaded", "run the command again"
+                f"{rows} of {spool.row_count} staged rows reached {plan.fact}; nothing was loaded",
+                "run the command again",
             )
-        entry = FactEntry(plan.fact, plan.snapshot.feed, plan.snapshot.lake_version, rows, rejected, part.content_hash)
+        entry = FactEntry(plan.fact, plan.snapshot.feed, plan.snapshot.lake_version, rows, rejected, spool.content_hash)
         add_fact(connection, version, entry)
         if newest:
             show(connection, plan.fact, version)
-        shown = (part.first_rejects + refused)[:SHOWN_REJECTS]
+        shown = (spool.first_rejects + refused)[:SHOWN_REJECTS]
         facts[plan.fact] = LoadedFact(
             entry.feed, entry.fact, rows, rejected, shown, count, first, entry.lake_version, newest
         )
-    histories = {part.plan.history for part in staged if facts[part.plan.fact].is_newest}
+    histories = {spool.plan.history for spool in spools if facts[spool.plan.fact].is_newest}
     for history in histories:
         if history is not None:
             keep_history(connection, history, taken_at)
@@ -158,7 +163,7 @@ def _publish(connection: Connection, staged: Sequence[Staged], version: int, tak
         f"SELECT %s, fact_table, row_key, column_name, reason, row_json FROM {quote(REJECTS)} ORDER BY reject_id",
         (version,),
     )
-    return [facts[part.plan.fact] for part in staged]
+    return [facts[spool.plan.fact] for spool in spools]
 
 
 def _refuse_rejects(facts: Sequence[LoadedFact]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
-from pipeline.warehouse import bulk as bulk_module
+from pipeline.warehouse import spool as spool_module
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
@@ -69,7 +69,7 @@ def load_by(server: Server, snapshot: TableSnapshot, in_bulk: bool) -> Loaded:
 
 
 def test_both_ways_store_the_same_values(warehouse: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk_module, "SENT_BYTES", 5000)
+    monkeypatch.setattr(spool_module, "PIECE_BYTES", 5000)
     snapshot = rich(warehouse, 420)
 
     first = load_by(warehouse, snapshot, in_bulk=True)
