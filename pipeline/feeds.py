@@ -7,6 +7,7 @@ refused, so a spelling mistake in a hand-edited file is an error and never a sil
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +17,10 @@ from pipeline.errors import ActionNeeded
 FEED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 MYSQL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_FACT_NAME = re.compile(r"[A-Za-z0-9_]{1,52}")  # the names of its staging tables are 12 characters longer
+SNAPSHOT_COLUMNS = ("snapshot_version", "snapshot_date")
+RESERVED_COLUMNS = (*SNAPSHOT_COLUMNS, "staging_id")
+"""Names that a load fills itself, in facts or in its own tables, so that no mapping can fill them."""
 
 FeedType = Literal["stream", "table"]
 
@@ -51,7 +56,8 @@ class DimensionMapping(Strict):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        _check_mysql_names([self.table, *self.columns])
+        _matching(MYSQL_NAME, "MySQL name")(self.table)
+        _check_columns(self.table, self.columns)
         if self.key not in self.columns:
             raise ValueError(f"dimension {self.table}: the key {self.key!r} is not among its columns")
         return self
@@ -71,16 +77,23 @@ class WarehouseMapping(Strict):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        _check_mysql_names([self.fact, *self.columns])
+        _matching(_FACT_NAME, "name of a fact table")(self.fact)
+        _check_columns(self.fact, self.columns)
         missing = [key for key in self.keys if key not in self.columns]
         if missing:
             raise ValueError(f"fact {self.fact}: the keys {missing} are not among its columns")
         return self
 
 
-def _check_mysql_names(names: list[str]) -> None:
+def _check_columns(table: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
     for name in names:
         _matching(MYSQL_NAME, "MySQL name")(name)
+        if name.lower() in RESERVED_COLUMNS:
+            raise ValueError(f"{table}: the sync itself fills {name!r}; map the column under another name")
+        if name.lower() in seen:
+            raise ValueError(f"{table}: MySQL cannot tell {name!r} from a column that differs only in case")
+        seen.add(name.lower())
 
 
 class Feed(Strict):

@@ -39,6 +39,7 @@ ORDER = [
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.schema_files",
+    "pipeline.warehouse.fit",
     "pipeline.warehouse.rows",
     "pipeline.warehouse.plan",
     "pipeline.warehouse.spool",

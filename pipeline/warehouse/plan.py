@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.fit import MappingDoesNotFit, Target, check_mapping
 from pipeline.warehouse.rows import FILLABLE, StagedColumn
-from pipeline.warehouse.schema import MappingDoesNotFit, TargetColumn, check_mapping, target_columns
+from pipeline.warehouse.schema import TargetColumn, target_columns, unique_keys
 
 _VALIDITY = ("valid_from", "valid_to", "is_current")
 
@@ -77,17 +78,18 @@ def make_plan(connection: Connection, snapshot: TableSnapshot, scd2: Collection[
     `scd2` are the dimensions whose history is kept, in a table of that name with `_history` behind it.
     """
     mapping, dimension = snapshot.mapping, snapshot.mapping.dimension
-    targets: dict[str, Mapping[str, TargetColumn]] = {mapping.fact: target_columns(connection, mapping.fact)}
-    if dimension is not None:
-        targets[dimension.table] = target_columns(connection, dimension.table)
-    check_mapping(snapshot.feed, mapping, snapshot.schema.names, targets)
-    columns = _staged(mapping.columns, targets[mapping.fact], mapping.keys)
+    targets = {
+        table: Target(target_columns(connection, table), unique_keys(connection, table))
+        for table in [mapping.fact, *([dimension.table] if dimension else [])]
+    }
+    check_mapping(snapshot.feed, mapping, snapshot.schema, targets)
+    columns = _staged(mapping.columns, targets[mapping.fact].columns, mapping.keys)
     if dimension is None:
         return Plan(snapshot, columns)
-    members = _staged(dimension.columns, targets[dimension.table], (dimension.key,))
+    members = _staged(dimension.columns, targets[dimension.table].columns, (dimension.key,))
     history = None
     if dimension.table in scd2:
-        history = _history_of(connection, dimension.table, dimension.key, targets[dimension.table])
+        history = _history_of(connection, dimension.table, dimension.key, targets[dimension.table].columns)
     return Plan(snapshot, columns, members, history)
 
 

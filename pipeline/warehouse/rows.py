@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint":
 _FIRST_YEAR = 1000  # MySQL's DATE and DATETIME begin there
 _TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # its TIMESTAMP lies between
 _DOUBLE_DIGITS = 2**53
+_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?")
 
 
 class Misfit(ValueError):
@@ -248,6 +250,8 @@ def _timestamp(value: Any, target: TargetColumn) -> None:
 
 
 def _time(value: Any, target: TargetColumn) -> None:
+    if not _TIME_OF_DAY.fullmatch(str(value)):
+        raise Misfit("is not a time of day, HH:MM:SS")
     if len(str(value).partition(".")[2].rstrip("0")) > target.scale:
         raise Misfit(f"{value} would be rounded to {target.scale} places of a second")
 

@@ -1,19 +1,12 @@
-"""What is really there: the warehouse's columns, what a mapping may name, what the server and the account can do."""
+"""What is really there: the warehouse's columns and unique keys, what the server and the account can do."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import ActionNeeded
-from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.refusals import WarehouseRefused
-
-
-class MappingDoesNotFit(ActionNeeded):
-    """A feed's warehouse mapping names a column that its source or its target does not have."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +14,7 @@ class TargetColumn:
     """A column of the warehouse, as information_schema tells it; sizes are 0 where the type has none.
 
     MariaDB's JSON is LONGTEXT with a check: its `data_type` is `json` here, its `column_type` stays `longtext`.
+    `must_be_filled` says that it takes no NULL and has no value of its own.
     """
 
     name: str
@@ -30,6 +24,8 @@ class TargetColumn:
     length: int
     precision: int
     scale: int
+    is_generated: bool = False
+    must_be_filled: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -47,7 +43,7 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
     """
     rows = connection.rows(
         "SELECT column_name, data_type, column_type, is_nullable, character_maximum_length, character_octet_length,"
-        " numeric_precision, numeric_scale, datetime_precision"
+        " numeric_precision, numeric_scale, datetime_precision, column_default, extra, generation_expression"
         " FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
         (connection.server.database, table),
     )
@@ -57,8 +53,10 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
         )
     found = {}
     json_columns = _json_columns(connection, table)
-    for name, data_type, column_type, nullable, chars, octets, precision, scale, fraction in rows:
-        kind = text_of(data_type).lower()
+    for row in rows:
+        name, data_type, column_type, nullable, chars, octets, precision, scale, fraction, default, extra, term = row
+        kind, is_generated = text_of(data_type).lower(), bool(term)
+        filled = default is not None or is_generated or "auto_increment" in text_of(extra)
         length = octets if kind.endswith(("blob", "binary", "text")) else chars
         found[text_of(name)] = TargetColumn(
             name=text_of(name),
@@ -68,6 +66,8 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
             length=int(length or 0),
             precision=int(precision or 0),
             scale=int((fraction if kind in ("datetime", "time", "timestamp") else scale) or 0),
+            is_generated=is_generated,
+            must_be_filled=text_of(nullable) == "NO" and not filled,
         )
     return found
 
@@ -85,26 +85,22 @@ def _json_columns(connection: Connection, table: str) -> set[str]:
     return {match[1] for match in found if match}
 
 
-def check_mapping(feed: str, mapping: WarehouseMapping, source: list[str], targets: Mapping[str, object]) -> None:
-    """Raises MappingDoesNotFit unless every mapped column is in the source and in its target table.
-
-    `targets` are the target columns by table name.
-    """
-    problems = []
-    dimension = mapping.dimension
-    parts = [(mapping.fact, mapping.columns)] + ([(dimension.table, dimension.columns)] if dimension else [])
-    for table, columns in parts:
-        there = targets[table]
-        assert isinstance(there, Mapping)
-        problems += [f"{table} has no column {target}" for target in columns if target not in there]
-        problems += [f"the source has no column {column}" for column in columns.values() if column not in source]
-    if dimension and dimension.latest_by and dimension.latest_by not in source:
-        problems.append(f"the source has no column {dimension.latest_by}")
-    if problems:
-        raise MappingDoesNotFit(
-            f"the warehouse mapping of {feed} does not fit: {'; '.join(dict.fromkeys(problems))}",
-            f"correct 'warehouse' in the feed's file (python manage_feeds.py show {feed})",
-        )
+def unique_keys(connection: Connection, table: str) -> frozenset[frozenset[str]]:
+    """The columns of each unique key, the primary one included; a key of a part of a text or of a term is left out."""
+    rows = connection.rows(
+        "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
+        " WHERE table_schema = %s AND table_name = %s AND non_unique = 0",
+        (connection.server.database, table),
+    )
+    keys: dict[str, set[str]] = {}
+    partial = set()
+    for index, column, part in rows:
+        name = text_of(index)
+        if column is None or part is not None:
+            partial.add(name)
+        else:
+            keys.setdefault(name, set()).add(text_of(column))
+    return frozenset(frozenset(columns) for name, columns in keys.items() if name not in partial)
 
 
 OLDEST_MYSQL = (8, 0)

@@ -89,6 +89,21 @@ def test_text_for_a_json_column_is_kept_as_a_json_string(warehouse: Server) -> N
     ]
 
 
+def test_text_that_is_no_time_of_day_is_rejected_and_the_rest_loads(warehouse: Server) -> None:
+    values = ["23:59:59.999", "24:00:00", "12:00:00.0001", "later", "", "12:00:00\n", None]
+
+    load(warehouse, own_fact(warehouse, "value TIME(3)", pa.string(), values))
+
+    assert rows_of(warehouse, "SELECT id, CAST(value AS CHAR) FROM fact_own ORDER BY id") == [
+        (0, "23:59:59.999"),
+        (6, None),
+    ]
+    no_time = "is not a time of day, HH:MM:SS"
+    assert reasons(warehouse) == [
+        no_time, "12:00:00.0001 would be rounded to 3 places of a second", no_time, no_time, no_time
+    ]  # fmt: skip
+
+
 def test_long_rows_are_sent_in_packets_that_the_server_takes(warehouse: Server) -> None:
     values = [f"{n}" + "é\\\n\t'\"%s" * 3000 for n in range(1500)]
 

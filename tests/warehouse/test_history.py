@@ -9,7 +9,7 @@ import pytest
 
 from data_lake_config import Settings
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.schema import MappingDoesNotFit
+from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, eur, load, methods, rows_of, snapshot, user
 

@@ -14,9 +14,10 @@ from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.schema import MappingDoesNotFit, server_facts
+from pipeline.warehouse.schema import server_facts
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import (
