@@ -35,7 +35,7 @@ _WRITERS = (
 _NOWHERE = "no-such-host.invalid"
 
 
-def broken_places(folder: Path, full: bool = False, every: int = 11) -> Figure:
+def broken_places(folder: Path, full: bool = False, every: int = 31) -> Figure:
     """Tries every case, and lets every write fail; `full` with more error numbers, at each step."""
     figure = Figure("F9", "places that cannot be reached, written or trusted; writes that fail", PROMISES)
     started = time.monotonic()
