@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +19,7 @@ from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import hold_feed
 from pipeline.lake.table import LakeTable
-from tests.support import ROOT, expected_rows, feed_for, lake_rows, run_script
+from tests.support import expected_rows, feed_for, lake_rows, run_script
 
 STREAM, TABLE = "TRANSACTION_FLATTENED", "USER_TRANSACTION_SUMMARY"
 
@@ -199,37 +194,6 @@ def test_a_busy_server_is_waited_for(lake: Path, emulator: Emulator) -> None:
 def test_a_second_run_is_told_who_holds_the_feed(lake: Path, emulator: Emulator) -> None:
     with hold_feed(lake / "streams" / STREAM.lower(), STREAM.lower(), {"command": "nightly", "pid": "4711"}):
         expect(stream(lake, emulator), 75, "is held by another run (command nightly, pid 4711)")
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_run_and_closes_the_query(
-    lake: Path, emulator: Emulator, sent: signal.Signals, code: int
-) -> None:
-    emulator.options.rows_per_s = 100
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "export_to_data_lake.py"), "--stream", STREAM.lower()],
-        env=os.environ | {"LAKE_ROOT": str(lake), "KSQLDB_URL": emulator.url},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(lambda: bool(emulator.open_queries))
-
-    process.send_signal(sent)
-    _, stderr = process.communicate(timeout=20)
-
-    assert process.returncode == code
-    assert "the next run goes on from there" in stderr
-    wait_for(lambda: not emulator.open_queries)
-    emulator.options.rows_per_s = 0
-    assert stream(lake, emulator).returncode == 0
-    assert is_complete(lake, emulator)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_a_time_limit_ends_a_run_and_the_next_goes_on(lake: Path, emulator: Emulator) -> None:
