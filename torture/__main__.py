@@ -35,7 +35,7 @@ def experiments(full: bool, seed: int) -> list[Callable[[Path], Figure]]:
         lambda folder: every_crash_point(folder, 1 if full else 9),
         lambda _: cut_answers(1000 if full else 200, 1 if full else 13),
         lambda folder: many_at_once(folder, 16, 20 if full else 2),
-        lambda folder: killed_loads(folder, 200 if full else 20, seed),
+        lambda folder: killed_loads(folder, 200 if full else 15, seed),
         lambda folder: odd_sources(folder, full),
         lambda folder: broken_places(folder, full),
     ]

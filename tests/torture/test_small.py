@@ -21,7 +21,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F2": lambda folder: every_crash_point(folder, every=47),
     "F3": lambda _: cut_answers(rows=60, every=29),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
-    "F6": lambda folder: killed_loads(folder, loads=6, seed=1),
+    "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
 }
 
 
