@@ -203,6 +203,7 @@ class Server:
 
     async def _ksql(self, request: web.Request) -> web.StreamResponse:
         fault = self.faults.take("ksql")
+        await asyncio.sleep(fault.first_byte_s)
         if fault.status is not None:
             return web.Response(status=fault.status, text=fault.body)
         body = _parsed(await request.text(), "ksql")
@@ -344,6 +345,7 @@ class Server:
         query_id = str(body["queryId"])
         query = self.state.live.get(query_id)
         fault = self.faults.take("close", query.source.name if query else "")
+        await asyncio.sleep(fault.first_byte_s)
         if query is None or fault.elsewhere or query.fault.elsewhere:
             return _error(400, 40000, f"No query with id {query_id}")
         query.closing = True

@@ -36,6 +36,7 @@ from pipeline.ksqldb.refusals import (
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
 _READ_BYTES = 64 * 1024
+_CLOSE_S = 2.0  # who leaves does not wait for a server that is silent: the dropped connection ends the query as well
 _ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
 _T = TypeVar("_T")
 
@@ -143,10 +144,10 @@ class Client:
             answer.read_header()
         return answer
 
-    def close_query(self, query_id: str) -> bool:
+    def close_query(self, query_id: str, at_most_s: float | None = None) -> bool:
         """Ends a query; False when this node does not know it (it is over, or another node runs it)."""
         try:
-            self._request("POST", "/close-query", {"queryId": query_id})
+            self._request("POST", "/close-query", {"queryId": query_id}, at_most_s=at_most_s)
         except StatementRefused:
             return False
         return True
@@ -158,8 +159,9 @@ class Client:
         body: dict[str, Any] | None = None,
         accept: str = _ADMIN_ACCEPT,
         stream: bool = False,
+        at_most_s: float | None = None,
     ) -> requests.Response:
-        timeout_s = self.connection.timeout_s
+        timeout_s = min(self.connection.timeout_s, at_most_s or self.connection.timeout_s)
         try:
             response = self._session.request(
                 method,
@@ -287,7 +289,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         """Drops the connection, and ends the query if it was not read to its end."""
         if not self._done and not self._pull and self._parser.header and self._parser.header.query_id:
             with contextlib.suppress(PipelineError):
-                self._client.close_query(self._parser.header.query_id)
+                self._client.close_query(self._parser.header.query_id, _CLOSE_S)
         self._response.close()
 
     def __exit__(self, *exc: object) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
@@ -27,6 +27,7 @@ Position = tuple[int, int]  # fetched, committed
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
+_LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
 _EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
@@ -172,16 +173,17 @@ class _Watch(threading.Thread):
         super().__init__(name="push-watch", daemon=True)
         self.outcome: Outcome | None = None
         self.error: PipelineError | None = None
-        self._connection = client.connection
+        # It asks again by itself; waiting for a server that refuses would keep who leaves waiting.
+        self._connection = replace(client.connection, retry_s=0)
         self._answer, self._source, self._rule, self._limits = answer, source, rule, limits
         self._over = threading.Event()
         self._ended_it = False
 
     def stop(self) -> None:
-        """Returns when the thread has ended."""
+        """Ends the thread; one that waits for a silent server is left behind, and does nothing any more."""
         self._over.set()
         if self.is_alive():
-            self.join()
+            self.join(_LEAVE_S)
 
     def run(self) -> None:
         try:
@@ -200,6 +202,8 @@ class _Watch(threading.Thread):
         while not self._over.wait(_POLL_S):
             now = time.monotonic()
             positions = self._positions(client)
+            if self._over.is_set():
+                break
             if (positions, self._answer.byte_count) != seen:
                 seen, changed_at = (positions, self._answer.byte_count), now
             try:

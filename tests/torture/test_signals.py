@@ -18,7 +18,7 @@ from torture.trial import PROMISES, Running, Trial
 from torture.victim import scene
 
 SIGNALS = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-SOON_S = 5
+SOON_S = 10
 pytestmark = pytest.mark.server
 
 
@@ -95,6 +95,23 @@ def test_a_command_that_waits_for_the_server_ends(
     trial.expect_done(trial.run("--stream", "events", "--table", "latest"))
     trial.expect_complete()
     assert not any(trial.figure.wrong.values()), trial.figure
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [[Fault("ksql", status=503, count=0)], [Fault("ksql", first_byte_s=30), Fault("close", first_byte_s=30)]],
+    ids=["not ready", "silent"],
+)
+def test_a_stream_whose_server_has_gone_quiet_ends(trial: Trial, faults: list[Fault]) -> None:
+    emulator = trial.stage.emulator
+    emulator.faults.add(Fault("push", idle_after=100))
+    running = trial.start("--stream", "events", KSQLDB_RETRY_S="60")
+    trial.wait_for_query()
+    ready = last_asked(trial, "SHOW QUERIES")
+    for fault in faults:
+        emulator.faults.add(fault)
+
+    ends_by(running, ready, signal.SIGTERM)
 
 
 @SIGNALS
