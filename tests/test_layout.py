@@ -13,6 +13,7 @@ ORDER = [
     "pipeline.errors",
     "pipeline.feeds",
     "pipeline.content",
+    "pipeline.scratch",
     "pipeline.cli",
     "pipeline.ksqldb.sqltypes",
     "pipeline.ksqldb.decode",

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import mysql.connector
 
 from pipeline.errors import PipelineError
+from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.refusals import (
     WarehouseBusy,
     WarehouseRefused,
@@ -53,7 +54,7 @@ class Connection:
 
     def __init__(self, server: Server, with_database: bool = True) -> None:
         self.server = server
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._kept = contextlib.ExitStack()
         self._lock = ""
         where: dict[str, Any] = {"unix_socket": server.socket}  # stays on this machine, so it needs no TLS
         if not server.socket:
@@ -84,8 +85,7 @@ class Connection:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._kept.close()
         with contextlib.suppress(mysql.connector.Error, OSError):
             self._raw.close()
 
@@ -151,11 +151,11 @@ class Connection:
 
         The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
         statement's column list with its SET clause. LOAD DATA LOCAL turns errors into warnings, so a warning raises
-        WarehouseRefused; so does a temporary folder that cannot be written.
+        WarehouseRefused, a temporary folder that cannot be written raises ScratchUnusable.
         """
-        path = self._own_folder() / "rows"
+        path = self._own_folder / "rows"
         try:
-            with _writing_in(path.parent):
+            with scratch_errors(path.parent):
                 write(path)
             sent = self.run(
                 f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}", (str(path),)
@@ -174,12 +174,11 @@ class Connection:
             )
         return sent
 
+    @cached_property
     def _own_folder(self) -> Path:
-        if self._folder is None:
-            with _writing_in(Path(tempfile.gettempdir())):
-                self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-sync-")
-            self._raw.set_allow_local_infile_in_path(self._folder.name)
-        return Path(self._folder.name)
+        folder = self._kept.enter_context(scratch_folder())
+        self._raw.set_allow_local_infile_in_path(str(folder))
+        return folder
 
     def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""

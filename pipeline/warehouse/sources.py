@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pipeline.ksqldb.snapshot import read_table, settle
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import VersionUnknown
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.scratch import scratch_folder
 from pipeline.warehouse.plan import TableSnapshot
 
 
@@ -91,9 +91,9 @@ def ksqldb_snapshots(
     client: Client, feeds: Sequence[Feed], belief: Belief, previous_rows: Mapping[str, int], now: dt.datetime
 ) -> Iterator[list[TableSnapshot]]:
     """Each table as ksqlDB has it now; `previous_rows` are the row counts of the last snapshot by feed."""
-    with tempfile.TemporaryDirectory(prefix="ksqldb-lake-") as folder:
+    with scratch_folder() as folder:
         yield [
-            _ksqldb_snapshot(client, feed, Path(folder) / feed.name, belief, previous_rows.get(feed.name), now)
+            _ksqldb_snapshot(client, feed, folder / feed.name, belief, previous_rows.get(feed.name), now)
             for feed in feeds
         ]
 

@@ -2,14 +2,12 @@
 
 Rows are checked and converted once, sorted by the fact's keys (servers fill their indexes several times faster that
 way), and what they tell of the dimension's members is folded to one row for each. All of it waits in DuckDB, in memory
-up to a limit and in a temporary folder beyond it, whatever the snapshot's size. A process that is killed leaves that
-folder behind.
+up to a limit and in a temporary folder beyond it, whatever the snapshot's size.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.content import ContentHash, lines_of
+from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.plan import Plan
 from pipeline.warehouse.rows import Reject, split_rejects, staged_texts
 
@@ -43,23 +42,23 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
         self.content_hash = ""
         self._byte_count = 0
         self._tables: set[str] = set()
-        self._folder = tempfile.TemporaryDirectory(prefix="ksqldb-lake-spool-")
-        self._database = duckdb.connect(
-            config={
-                "memory_limit": _MEMORY,
-                "temp_directory": self._folder.name,
-                "preserve_insertion_order": "false",
-            }
-        )
-        try:
-            self._fill()
-        except BaseException:
-            self.__exit__()
-            raise
+        with contextlib.ExitStack() as kept:
+            self._folder = kept.enter_context(scratch_folder())
+            self._database = kept.enter_context(
+                duckdb.connect(
+                    config={
+                        "memory_limit": _MEMORY,
+                        "temp_directory": str(self._folder),
+                        "preserve_insertion_order": False,
+                    }
+                )
+            )
+            with scratch_errors(self._folder, (duckdb.IOException, duckdb.OutOfMemoryException)):
+                self._fill()
+            self._kept = kept.pop_all()
 
     def __exit__(self, *exc: object) -> None:
-        self._database.close()
-        self._folder.cleanup()
+        self._kept.close()
 
     def row_lines(self) -> Iterator[pa.Array]:
         """The fact's rows, ordered by its keys."""

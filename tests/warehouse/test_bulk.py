@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
+from pipeline.scratch import ScratchUnusable
 from pipeline.warehouse import spool as spool_module
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
@@ -128,7 +129,7 @@ def test_a_temporary_folder_without_space_is_named(warehouse: Server) -> None:
 
     with (
         Connection(warehouse) as connection,
-        pytest.raises(WarehouseRefused, match=r"temporary folder .* No space left on device; nothing was changed"),
+        pytest.raises(ScratchUnusable, match=r"temporary folder .* No space left on device; nothing was changed"),
     ):
         connection.load_file("dim_users", "(user_id)", fail)
 
