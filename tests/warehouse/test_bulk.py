@@ -47,7 +47,7 @@ def rich(server: Server, rows: int) -> TableSnapshot:
     with Connection(server) as connection:
         connection.run(
             "CREATE TABLE fact_rich (rich_id BIGINT AUTO_INCREMENT PRIMARY KEY, snapshot_version INT NOT NULL,"
-            f" snapshot_date DATE NOT NULL, id INT NOT NULL, {declared})"
+            f" snapshot_date DATE NOT NULL, id INT NOT NULL, {declared}, UNIQUE (snapshot_version, id))"
             " DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
         )
     data = {"id": pa.array(range(rows), pa.int32())} | {
