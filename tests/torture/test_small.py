@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from torture.__main__ import as_table
 from torture.answers import cut_answers
 from torture.crash_points import every_crash_point
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
+from torture.page import write_row
 from torture.victim import check_complete, scene
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
@@ -48,4 +48,21 @@ def test_a_broken_promise_is_seen(tmp_path: Path) -> None:
 
     assert figure.wrong == {"lost rows": 3, "duplicated rows": 0}
     assert not figure.holds
-    assert "3 lost rows" in as_table([figure], False, 1, dt.date(2026, 11, 20))
+
+
+def test_the_page_keeps_the_rows_of_other_figures(tmp_path: Path) -> None:
+    page, day = tmp_path / "page.md", dt.date(2026, 11, 20)
+    page.write_text("before\n<!-- figures: written by the command -->\n\n<!-- end of figures -->\nafter\n")
+    first, second = Figure("F2", "kills", ("lost rows",)), Figure("F1", "kills", ("lost rows",))
+    first.count("lost rows", "one", 3)
+
+    for figure, full in ((first, True), (second, True), (second, False)):
+        write_row(page, figure, full, 7, day)
+
+    rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| F")]
+    assert [(row[0], row[3], row[5]) for row in rows] == [
+        ("| F1", "0 lost rows", "2026-11-20, small, seed 7, 0 s |"),
+        ("| F2", "3 lost rows", "2026-11-20, full, seed 7, 0 s |"),
+    ]
+    assert page.read_text().startswith("before\n")
+    assert page.read_text().endswith("\nafter\n")
