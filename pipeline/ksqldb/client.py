@@ -80,6 +80,7 @@ class Client:
         self._url = connection.url.rstrip("/")
         self._sleep = sleep
         self._reached = False
+        self._answer: Answer | None = None
         self._session = self._new_session()
 
     def _new_session(self) -> requests.Session:
@@ -98,6 +99,7 @@ class Client:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._end_last_query()
         self._session.close()
 
     def server_version(self) -> str:
@@ -132,10 +134,18 @@ class Client:
     def query(self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
-        Only the start is retried: what was read of an answer is never mixed with a second one.
+        Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
+        of ours at a time: the query before, where an error kept it from being read, is ended first.
         """
+        self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
-        return self._retrying(lambda: self._start(body, framing, ending))
+        self._answer = self._retrying(lambda: self._start(body, framing, ending))
+        return self._answer
+
+    def _end_last_query(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
 
     def _start(self, body: dict[str, Any], framing: Framing, ending: Ending) -> Answer:
         response = self._request("POST", "/query-stream", body, framing.value, stream=True)
@@ -218,6 +228,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         self._early: list[Rows] = []
         self._done = False
         self._hung_up = False
+        self._closed = False
         self.byte_count = 0
 
     @property
@@ -287,6 +298,9 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
 
     def close(self) -> None:
         """Drops the connection, and ends the query if it was not read to its end."""
+        if self._closed:
+            return
+        self._closed = True
         if not self._done and not self._pull and self._parser.header and self._parser.header.query_id:
             with contextlib.suppress(PipelineError):
                 self._client.close_query(self._parser.header.query_id, _CLOSE_S)

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import trustme
 
+from ksqldb_emulator.dataset import Column, Dataset, Record, Source
+from ksqldb_emulator.sqltypes import parse_type
+from ksqldb_emulator.testing import running
 from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
@@ -316,3 +319,14 @@ def test_a_proxy_that_cannot_reach_the_server_is_waited_for(server: ReplayServer
 
     with Client(Connection(server.url), sleep=lambda _: None) as client:
         assert client.server_version() == "7.6.13"
+
+
+def test_a_query_that_an_error_left_unread_is_ended_before_the_next_one_and_at_the_end() -> None:
+    columns = (Column("N", parse_type("BIGINT")),)
+    stream = Source("S", "STREAM", columns, "s", 1, [Record(0, n, n, {"N": n}) for n in range(9)])
+    with running(Dataset([stream])) as emulator:
+        with Client(Connection(emulator.url)) as client:
+            for _ in range(2):
+                client.query("SELECT N FROM S EMIT CHANGES;", Framing.STREAMED_ROWS, Ending.COMPLETED)
+
+        assert [request["path"] for request in emulator.requests] == ["/query-stream", "/close-query"] * 2
