@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 
 from pipeline.lake.table import LakeTable
@@ -17,22 +18,24 @@ _WAYS = (("--all",), ("--stream", "events"), ("--table", "latest"))
 def random_kills(folder: Path, kills: int, seed: int) -> Figure:
     """SIGKILL at uniformly random times; after each kill read, at the end compare with the source."""
     what = "SIGKILL at random times during exports of a stream and a table"
-    figure = Figure(
-        "F1", what, ("lost rows", "duplicated rows", "unreadable", "runs that did not resume"), unit="kills"
-    )
+    promises = ("lost rows", "duplicated rows", "unreadable", "runs that did not resume", "rows that vanished")
+    figure = Figure("F1", what, promises, unit="kills")
     rng, started = random.Random(seed), time.monotonic()
     rounds, commits = 0, 0
     with scene(folder) as stage:
         source = stage.source_rows()
         _export_all(stage, figure)  # the first process also starts what the others are forked from
         commits += _start_again(stage)
+        seen = read_stream(stage.root, "delta")
         lasts = {way: _seconds_of(stage, way) for way in _WAYS}
         while figure.tried < kills:
-            if sum(read_stream(stage.root, "delta").values()) == sum(source.values()):
+            before, seen = seen, read_stream(stage.root, "delta")
+            figure.count("rows that vanished", f"kill {figure.tried}", sum((before - seen).values()))
+            if sum(seen.values()) == sum(source.values()):
                 # Everything is committed: a run that ends well is checked whole, then it begins again from nothing.
                 _export_all(stage, figure)
                 check_complete(stage, figure, source, f"round {rounds}")
-                rounds, commits = rounds + 1, commits + _start_again(stage)
+                rounds, commits, seen = rounds + 1, commits + _start_again(stage), Counter()
             way = rng.choice(_WAYS)
             if stage.kill_after(rng.uniform(0, lasts[way]), *way):
                 figure.tried += 1
