@@ -18,11 +18,12 @@ from data_lake_config import DEFAULT_FEEDS, load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage
 from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
-from pipeline.ksqldb.catalog import list_sources
+from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
+from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
@@ -116,6 +117,35 @@ def show(name: str) -> None:
 def schema() -> None:
     """Print the JSON Schema of a feed file, for editors."""
     cli.show_json(Feed.model_json_schema())
+
+
+@main.command()
+@click.argument("name")
+@click.option("--save-mapping", is_flag=True, help="Also write the mapping into the feed, so that syncs load it.")
+@click.option("--anew", is_flag=True, help="Propose a mapping anew where the feed has one.")
+@cli.boundary
+def ddl(name: str, save_mapping: bool, anew: bool) -> None:
+    """Print the SQL of a fact table for a table feed, by its mapping, or by one proposed from ksqlDB's DESCRIBE."""
+    store = _store()
+    feed = store.get(name)
+    if feed.type != "table":
+        raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
+    with Client(load_settings().ksqldb_connection()) as client:
+        client.server_version()
+        columns = lake_columns(find_source(client, feed.source))
+    mapping = feed.warehouse
+    if mapping is None or anew:
+        mapping = propose_mapping(feed, columns, [*store.list(), *store.list(archived=True)])
+    click.echo(fact_sql(feed, mapping, columns), nl=False)
+    if save_mapping and mapping != feed.warehouse:
+        store.save(feed.model_copy(update={"warehouse": mapping}))
+        cli.tell(f"the feed {name} is mapped to {mapping.fact}")
+    elif save_mapping:
+        cli.tell(f"the feed {name} keeps its mapping to {mapping.fact}; --anew proposes another")
+    elif mapping != feed.warehouse:
+        cli.tell(f"the feed {name} is as it was; --save-mapping writes this mapping into it")
+    cli.tell(f"next: keep the SQL as sql/10_{mapping.fact}.sql, then")
+    cli.tell(f"  python sync_to_mysql.py --init-schema --table {name}")
 
 
 _CHANGEABLE = [

@@ -51,6 +51,7 @@ ORDER = [
     "pipeline.warehouse.fact",
     "pipeline.warehouse.load",
     "pipeline.warehouse.sources",
+    "pipeline.warehouse.proposal",
     "pipeline.warehouse.reconcile",
 ]
 ROOMS = {

@@ -222,7 +222,7 @@ def _long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[str, 
     """Each place inside STRUCTs with decimals that a double cannot hold: its expression and how to put it back."""
     if type_.base == "STRUCT":
         for name, field in type_.fields:
-            if not _has_long_decimal(field):
+            if not has_long_decimal(field):
                 continue
             inner = f"{sql}->{quote(name)}"
             if not _holds(field, "STRUCT"):
@@ -240,11 +240,12 @@ def _long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[str, 
             yield f"TRANSFORM({sql}, {arguments} => k{depth}, {arguments} => {deeper})", _put_values(put)
 
 
-def _has_long_decimal(type_: SqlType) -> bool:
+def has_long_decimal(type_: SqlType) -> bool:
+    """Whether a double, somewhere in the type, could not hold its decimals."""
     if type_.base == "DECIMAL":
         return type_.precision > EXACT_DOUBLE_DIGITS
     inner = [type_.element] if type_.element else [field for _, field in type_.fields]
-    return any(_has_long_decimal(part) for part in inner)
+    return any(has_long_decimal(part) for part in inner)
 
 
 def _holds(type_: SqlType, base: str) -> bool:

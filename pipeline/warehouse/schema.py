@@ -49,7 +49,8 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
     )
     if not rows:
         raise WarehouseRefused(
-            f"the warehouse {connection.server.database} has no table {table}", "python sync_to_mysql.py --init-schema"
+            f"the warehouse {connection.server.database} has no table {table}",
+            "python sync_to_mysql.py --init-schema; for a table of your own first keep what manage_feeds.py ddl prints",
         )
     found = {}
     json_columns = _json_columns(connection, table)

@@ -47,13 +47,14 @@ def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
     """Applies the files that are not applied yet; returns each file's name, and whether this run applied it.
 
     Raises SchemaFileChanged before anything is done when an applied file was changed, WarehouseBusy while another
-    session loads or applies, WarehouseRefused naming the file whose statement the server refuses.
+    session loads or applies, WarehouseRefused naming a file without a statement, or whose statement the server refuses.
     """
     if not MYSQL_NAME.fullmatch(server.database):
         raise WarehouseRefused(f"{server.database!r} is not a name for a database", "use letters, digits and _")
     with Connection(server, with_database=False) as connection, connection.hold_warehouse():
         files = schema_files(connection, folder)
         refuse_changed(files)
+        _refuse_empty(files)
         for file in files:
             if file.state == "missing":
                 _apply(connection, file)
@@ -80,6 +81,14 @@ def refuse_changed(files: Sequence[SchemaFile]) -> None:
         raise SchemaFileChanged(
             f"{', '.join(changed)} changed after being applied to the warehouse; no file was applied",
             "take the change back and put it into a new file with a higher number",
+        )
+
+
+def _refuse_empty(files: Sequence[SchemaFile]) -> None:
+    """An empty file is what `command > file` leaves when the command failed; once applied it could not be filled."""
+    if empty := [file.name for file in files if file.state == "missing" and not any(statements(file.text))]:
+        raise WarehouseRefused(
+            f"{', '.join(empty)} holds no statement; no file was applied", "write it again, or remove it from sql/"
         )
 
 

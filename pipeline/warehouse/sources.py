@@ -44,7 +44,7 @@ def mapping_of(feed: Feed) -> WarehouseMapping:
     if feed.warehouse is None:
         raise WrongUsage(
             f"the feed {feed.name} has no 'warehouse' mapping, so there is no table for it",
-            "docs/warehouse.md shows how to add one",
+            f"python manage_feeds.py ddl {feed.name} --save-mapping proposes a table and adds a mapping",
         )
     return feed.warehouse
 

@@ -73,7 +73,7 @@ def refusal(server: Server, snapshot: TableSnapshot) -> str:
     with pytest.raises(MappingDoesNotFit) as refused:
         load(server, snapshot)
     assert rows_of(server, "SELECT COUNT(*) FROM etl_snapshots") == [(0,)]
-    assert "manage_feeds.py show own" in refused.value.hint
+    assert "manage_feeds.py ddl own" in refused.value.hint
     return refused.value.message
 
 

@@ -272,3 +272,14 @@ def test_another_database_takes_the_place_of_the_default_one(use: str) -> None:
 
     assert statement.split()[-1] == "`other`"
     assert list(statements("USE data_warehouse_2;", "other")) == ["USE data_warehouse_2"]
+
+
+@pytest.mark.mysql
+def test_an_empty_file_is_refused_before_any_other_is_applied(empty_server: Server, folder: Path) -> None:
+    (folder / "10_fact_orders.sql").write_text("-- nothing but a comment\n", encoding="utf-8")
+
+    with pytest.raises(WarehouseRefused, match=r"10_fact_orders\.sql holds no statement; no file was applied"):
+        init_schema(empty_server, folder)
+
+    (folder / "10_fact_orders.sql").write_text(OWN_FILE, encoding="utf-8")
+    assert ("10_fact_orders.sql", True) in init_schema(empty_server, folder)

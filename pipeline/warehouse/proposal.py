@@ -1,0 +1,213 @@
+"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from what DESCRIBE tells.
+
+Promises that the two fit each other, that the SQL can be run twice on MySQL 8 and MariaDB 10.6, and that each value of
+the source has its exact place; one that is longer than its column, or that MySQL cannot hold, becomes a reject.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.errors import ActionNeeded
+from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
+from pipeline.ksqldb.catalog import Source
+from pipeline.ksqldb.projection import LakeColumn, has_long_decimal, project
+from pipeline.ksqldb.snapshot import refuse_unreadable
+from pipeline.ksqldb.sqltypes import SqlType
+from pipeline.warehouse.connection import quote
+from pipeline.warehouse.schema_files import DEFAULT_DATABASE
+
+_NAME_LENGTH = 64
+_FEED_LENGTH = 47  # so that `fact_` before it leaves room for the names of staging tables
+_INDEX_BYTES, _INDEX_COLUMNS = 3072, 16  # InnoDB's limits
+_KEY_LENGTH = 255
+_BYTES_PER_CHARACTER = 4  # utf8mb4
+_VERSION_BYTES = 4  # snapshot_version
+_FIXED_KEY_BYTES = 32  # at most, for a key of any type that is neither text nor bytes
+_MOST_SCALE = 30  # MySQL's; ksqlDB allows 38
+_TYPES: Mapping[str, str] = {
+    "BOOLEAN": "BOOLEAN",
+    "INTEGER": "INT",
+    "BIGINT": "BIGINT",
+    "DOUBLE": "DOUBLE",
+    "STRING": "TEXT",
+    "BYTES": "BLOB",
+    "DATE": "DATE",
+    "TIME": "TIME(3)",
+    "TIMESTAMP": "DATETIME(3)",
+    "ARRAY": "JSON",
+    "MAP": "JSON",
+    "STRUCT": "JSON",
+}
+_NESTED = ("ARRAY", "MAP", "STRUCT")
+_WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
+
+
+class NoProposal(ActionNeeded):
+    """No fact table can be proposed for this feed; nothing was changed."""
+
+
+def lake_columns(source: Source) -> tuple[LakeColumn, ...]:
+    """The columns that the lake and the warehouse see of a table; the bounds of a window are keys.
+
+    Raises NoProposal for a stream; SourceNotReadable, ColumnNamesCollide or TypeNotSupported, as an export would.
+    """
+    if source.kind != "table":
+        raise NoProposal(f"{source.name} is a {source.kind}: only tables go into the warehouse", "derive a table of it")
+    refuse_unreadable(source)
+    return project(source, positions=False).describe().columns
+
+
+def propose_mapping(feed: Feed, columns: Sequence[LakeColumn], others: Sequence[Feed] = ()) -> WarehouseMapping:
+    """Every column under its lake name, as far as MySQL takes it; the grain is the table's key.
+
+    Raises NoProposal for a table without a key, or where one of the feeds `others` has the fact already.
+    """
+    fact = f"fact_{_short(feed.name.replace('-', '_'), _FEED_LENGTH)}"
+    for other in others:
+        if other.warehouse and other.name != feed.name and other.warehouse.fact.lower() == fact:
+            raise NoProposal(
+                f"the fact table {fact} is that of the feed {other.name} already",
+                f"give the feed {feed.name} a mapping by hand: docs/warehouse.md, A table of your own",
+            )
+    named: dict[str, LakeColumn] = {}
+    for column in columns:
+        named[_free_name(column.name, named)] = column
+    keys = tuple(name for name, column in named.items() if column.source.role == "KEY")
+    if not keys:
+        raise NoProposal(f"the table {feed.source} has no key, so its rows have no grain", "derive a table with a key")
+    return WarehouseMapping(fact=fact, keys=keys, columns={name: column.name for name, column in named.items()})
+
+
+def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[LakeColumn]) -> str:
+    """A whole file for `sql/`: the fact table of the mapping, and its current view.
+
+    Raises NoProposal for a mapping with a column that the source does not have, or with more keys than an index takes.
+    """
+    by_name = {column.name: column for column in columns}
+    missing = [source for source in mapping.columns.values() if source not in by_name]
+    if missing:
+        raise NoProposal(
+            f"the warehouse mapping of {feed.name} names columns that {feed.source} does not have: "
+            f"{', '.join(missing)}",
+            "correct 'warehouse' in the feed's file, or add --anew to propose a mapping anew",
+        )
+    targets = {name: by_name[source].source for name, source in mapping.columns.items()}
+    key_length = _key_length([targets[key].type for key in mapping.keys])
+    fact, view = mapping.fact, f"current_{mapping.fact.removeprefix('fact_')}"
+    surrogate = _free_name(f"{mapping.fact.removeprefix('fact_')}_id", mapping.columns)
+    member = _member_column(mapping)
+    lines = [f"{quote(surrogate)} BIGINT NOT NULL AUTO_INCREMENT", "snapshot_version INT NOT NULL"]
+    lines.append("snapshot_date DATE NOT NULL")
+    for name, column in targets.items():
+        is_key = name in mapping.keys
+        length = key_length if is_key else _KEY_LENGTH if name == member else None
+        comment = _WINDOW.get(column.name, "") if is_key else ""
+        type_, what = _column_type(column.type, length)
+        comment = f" COMMENT '{comment or what}'" if comment or what else ""
+        lines.append(f"{quote(name)} {type_} {'NOT NULL' if is_key else 'NULL'}{comment}")
+    keys = ", ".join(quote(key) for key in mapping.keys)
+    lines.append(f"PRIMARY KEY ({quote(surrogate)})")
+    lines.append(f"UNIQUE KEY {_named('uq', fact)} (snapshot_version, {keys})")
+    lines += _indexes(mapping, member)
+    grain = " x ".join([*mapping.keys, "snapshot"])
+    joined = ",\n  ".join(lines)
+    return f"""\
+-- {fact}: the snapshots of the ksqlDB table {feed.source} (feed {feed.name}). Can be run twice; drops nothing.
+--   python sync_to_mysql.py --init-schema
+-- Proposed by `manage_feeds.py ddl {feed.name}`. Before the first use lengths can be changed, and columns and indexes
+-- added or left out; what the mapping names must stay. A value that is longer than its column becomes a reject.
+
+USE {DEFAULT_DATABASE};
+
+CREATE TABLE IF NOT EXISTS {quote(fact)} (
+  {joined}
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'Grain: {grain}.';
+
+CREATE OR REPLACE VIEW {quote(_short(view, _NAME_LENGTH))} AS
+SELECT f.*
+FROM {quote(fact)} AS f
+JOIN etl_current AS c
+  ON c.snapshot_version = f.snapshot_version
+WHERE c.fact_table = '{fact}';
+"""
+
+
+def _indexes(mapping: WarehouseMapping, member: str | None) -> Iterator[str]:
+    fact, dimension = mapping.fact, mapping.dimension
+    for name in dict.fromkeys([mapping.keys[0], *([member] if member else [])]):
+        yield f"KEY {_named('ix', fact, name.lower())} ({quote(name)}, snapshot_version)"
+    yield f"KEY {_named('ix', fact, 'snapshot_date')} (snapshot_date)"
+    if dimension and member:
+        yield (
+            f"CONSTRAINT {_named('fk', fact, dimension.table)} FOREIGN KEY ({quote(member)})\n"
+            f"    REFERENCES {quote(dimension.table)} ({quote(dimension.key)}) ON DELETE CASCADE ON UPDATE CASCADE"
+        )
+    yield (
+        f"CONSTRAINT {_named('fk', fact, 'snapshot')} FOREIGN KEY (snapshot_version)\n"
+        "    REFERENCES etl_snapshots (snapshot_version) ON DELETE CASCADE"
+    )
+
+
+def _member_column(mapping: WarehouseMapping) -> str | None:
+    """The fact's column that names a member of the mapping's dimension."""
+    if mapping.dimension is None:
+        return None
+    wanted = mapping.dimension.columns[mapping.dimension.key]
+    return next((name for name, source in mapping.columns.items() if source == wanted), None)
+
+
+def _column_type(type_: SqlType, key_length: int | None) -> tuple[str, str]:
+    """The MySQL type, and what its comment says; `key_length` limits a text or bytes that is part of an index."""
+    if type_.base == "DECIMAL":
+        if type_.scale > _MOST_SCALE:
+            return f"VARCHAR({type_.precision + 3})", "decimal number"  # a sign, a zero and the point
+        return f"DECIMAL({type_.precision}, {type_.scale})", ""
+    if key_length is not None and type_.base in ("STRING", *_NESTED):
+        return f"VARCHAR({key_length})", "JSON" if type_.base in _NESTED else ""
+    if key_length is not None and type_.base == "BYTES":
+        return f"VARBINARY({key_length})", ""
+    if type_.base in _NESTED and has_long_decimal(type_):
+        return "LONGTEXT", "JSON; as text, because the JSON of MySQL keeps decimals as DOUBLE"
+    return _TYPES[type_.base], "UTC" if type_.base == "TIMESTAMP" else ""
+
+
+def _key_length(keys: Sequence[SqlType]) -> int:
+    """How many characters, or bytes, each text or bytes of the key can have, so that the unique key is no longer than
+    InnoDB allows.
+
+    Raises NoProposal for more columns than an index takes.
+    """  # fmt: skip
+    if len(keys) >= _INDEX_COLUMNS:
+        raise NoProposal(
+            f"the key has {len(keys)} columns, and an index of the warehouse takes {_INDEX_COLUMNS - 1} besides "
+            "snapshot_version",
+            "derive a table with a shorter key",
+        )
+    long = sum(key.base in ("STRING", "BYTES", *_NESTED) or key.scale > _MOST_SCALE for key in keys)
+    room = _INDEX_BYTES - _VERSION_BYTES - _FIXED_KEY_BYTES * (len(keys) - long)
+    return min(_KEY_LENGTH, room // max(long, 1) // _BYTES_PER_CHARACTER)
+
+
+def _free_name(name: str, taken: Mapping[str, object]) -> str:
+    """The name as MySQL and a mapping take it: other characters as `_`, and a number behind it if it is taken."""
+    plain = _short(re.sub(r"[^A-Za-z0-9_]", "_", name), _NAME_LENGTH)
+    used = {*RESERVED_COLUMNS, *(other.lower() for other in taken)}
+    free, number = plain, 2
+    while free.lower() in used:
+        free, number = f"{plain[: _NAME_LENGTH - 4]}_{number}", number + 1
+    return free
+
+
+def _named(kind: str, *parts: str) -> str:
+    return quote(_short("_".join([kind, *parts]), _NAME_LENGTH))
+
+
+def _short(name: str, length: int) -> str:
+    """The name, or its beginning and a hash of it where it is too long."""
+    if len(name) <= length:
+        return name
+    return f"{name[: length - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
