@@ -74,7 +74,7 @@ def _tell_the_story(env: Mapping[str, str], lake: Path, with_warehouse: bool) ->
         _run(env, "sync_to_mysql.py", "--source", "lake")
     _say("6. What is in the lake, and is it what was written?")
     _run(env, "metadata_utils.py", "--stats")
-    _run(env, "metadata_utils.py", "verify")
+    _run(env, "metadata_utils.py", "verify", *(["--warehouse"] if with_warehouse else []))
     _say("7. A query on the lake: DuckDB over data_lake/views.sql")
     _query_lake(
         lake,

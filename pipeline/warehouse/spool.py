@@ -67,7 +67,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
 
     def member_lines(self) -> Iterator[pa.Array]:
         """One row a member of the dimension, ordered by its key."""
-        return self._lines("members", "line")
+        return self._lines("members", "k0")
 
     def rejects(self) -> Iterator[list[Reject]]:
         if "rejects" in self._tables:
@@ -96,7 +96,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
             for batch in self._members():
                 lines = lines_of(staged_texts(batch, self.plan.members))
                 digest.add_lines(lines, b"member")
-                self._keep("members", [lines], ["line"])
+                self._keep("members", [batch.column(0), lines], ["k0", "line"])
             self._database.execute("DROP TABLE told")
         self.content_hash = digest.hexdigest()
 

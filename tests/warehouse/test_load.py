@@ -159,9 +159,9 @@ def test_keys_are_compared_byte_by_byte(warehouse: Server) -> None:
 
 
 def test_unknown_payment_methods_are_added_and_told(warehouse: Server) -> None:
-    loaded = load(warehouse, methods(method("card"), method("crypto")))
+    loaded = load(warehouse, methods(method("z"), method("card"), method("crypto"), method("a")))
 
-    assert (loaded.facts[0].new_members, loaded.facts[0].first_new_members) == (1, ["crypto"])
+    assert (loaded.facts[0].new_members, loaded.facts[0].first_new_members) == (3, ["a", "crypto", "z"])
     known = "SELECT payment_method_id, is_known FROM dim_payment_methods WHERE payment_method_id IN ('card', 'crypto')"
     assert rows_of(warehouse, known) == [("card", 1), ("crypto", 0)]
 
