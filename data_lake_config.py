@@ -20,6 +20,7 @@ from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.storage import disk_errors, lake_folder, make_folder
+from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
     mysql_ssl_cert: str = Field("", description="PEM file with the client's certificate, where the server asks for one")
     mysql_ssl_key: str = Field("", description="PEM file with its key, without a password")
+    mysql_option_file: str = Field("", description="file with a group [client], for what is not set here: ~/.my.cnf")
     mysql_timeout_s: float = Field(30, gt=0, description="time for connecting")
     mysql_stall_s: float = Field(
         3600, gt=0, description="time for the answer to one statement, which may be a long one"
@@ -69,7 +71,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _secrets_from_files(cls, data: Any) -> Any:
+    def _rest_from_files(cls, data: Any) -> Any:
+        """What neither the environment nor `.env` gives: secrets from NAME_FILE, then MySQL's from its option file."""
         for name in ("ksqldb_password", "ksqldb_token", "mysql_password"):
             path = os.environ.get(f"{name.upper()}_FILE")
             if path and not data.get(name):
@@ -77,6 +80,11 @@ class Settings(BaseSettings):
                     data[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
                 except OSError as error:
                     raise ValueError(f"{name.upper()}_FILE: {path}: {error.strerror}") from None
+        if path := data.get("mysql_option_file"):
+            told = read_option_file(path)
+            if data.get("mysql_host") or data.get("mysql_port"):
+                told.pop("socket", None)
+            data |= {f"mysql_{name}": value for name, value in told.items() if not data.get(f"mysql_{name}")}
         return data
 
     @model_validator(mode="after")

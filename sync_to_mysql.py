@@ -36,6 +36,7 @@ from pipeline.warehouse.ledger import (
     roll_back,
 )
 from pipeline.warehouse.load import Loaded, load_star
+from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
@@ -147,6 +148,8 @@ def _server(context: click.Context, settings: Settings, given: dict[str, Any]) -
     """The settings' server with the command line's options, which count more."""
     if context.get_parameter_source("password") is ParameterSource.COMMANDLINE:
         click.echo("warning: others can see a password on the command line; use MYSQL_PASSWORD_FILE", err=True)
+    if password_is_open(settings.mysql_option_file):
+        click.echo(f"warning: others can read the password in {settings.mysql_option_file}: chmod 600 it", err=True)
     wanted = {name: value for name, value in given.items() if value is not None}
     if "host" in wanted or "port" in wanted:
         wanted = {"socket": ""} | wanted

@@ -29,6 +29,7 @@ from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.schema import server_facts, target_columns
 from pipeline.warehouse.schema_files import refuse_changed, schema_files
 from pipeline.warehouse.server import Server
@@ -143,6 +144,9 @@ def _check_feed(client: Client, root: Path, feed: Feed) -> Check:
 def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
     """The server, the account's rights, the schema, and the bulk path."""
     server = settings.mysql_server()
+    if password_is_open(settings.mysql_option_file):
+        path = settings.mysql_option_file
+        yield Check("mysql option file", "warning", f"others can read the password in {path}", f"chmod 600 {path}")
     try:
         with Connection(server, with_database=False) as connection:
             facts = server_facts(connection)

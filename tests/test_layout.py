@@ -35,6 +35,7 @@ ORDER = [
     "pipeline.export",
     "pipeline.replace",
     "pipeline.proof",
+    "pipeline.warehouse.option_file",
     "pipeline.warehouse.refusals",
     "pipeline.warehouse.server",
     "pipeline.warehouse.connection",

@@ -79,7 +79,12 @@ def named(error: mysql.connector.Error, place: str, user: str, database: str) ->
             f"MySQL at {place} refuses the user {user!r} or its password",
             "check MYSQL_USER and MYSQL_PASSWORD, and whether the account needs TLS (MYSQL_SSL_CA, MYSQL_SSL_CERT)",
         )
-    if number in (1044, 1142, 1143, 1227, 1370, 1410):
+    if number == errorcode.ER_DBACCESS_DENIED_ERROR:
+        return WarehouseRefused(
+            f"the MySQL user {user!r} may not use the database {database!r}, if it is there",
+            "docs/warehouse.md names the rights it needs; --init-schema makes it, by an account that may",
+        )
+    if number in (1142, 1143, 1227, 1370, 1410):
         return WarehouseRefused(
             f"the MySQL user {user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
         )

@@ -12,7 +12,8 @@ import pytest
 
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
-from pipeline.warehouse.connection import Connection, Server
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.server import Server
 from torture.figures import Figure
 from torture.trial import PROMISES, Running, Trial
 from torture.victim import scene

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, ServerMissing
 from demo.unpacked_mysql import running_mysql
-from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import made_warehouse
 from tests.warehouse.history import State, cut_an_expiry_short, load_history, make_history
 
 _numbers = itertools.count(1)
@@ -40,6 +39,7 @@ def is_mariadb(private_server: PrivateServer) -> bool:
 
 
 def new_database(server: PrivateServer) -> Server:
+    """A database that is not there yet, for root."""
     return Server(
         host=server.host, port=server.port, user=server.user, password=server.password,
         database=f"warehouse_{next(_numbers)}",
@@ -54,9 +54,8 @@ def empty_server(private_server: PrivateServer) -> Server:
 
 @pytest.fixture
 def warehouse(empty_server: Server) -> Server:
-    """A server with the star schema, empty."""
-    init_schema(empty_server, PROJECT_ROOT / "sql")
-    return empty_server
+    """A server with the star schema, empty, for the account that may load and no more."""
+    return made_warehouse(empty_server)
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +83,7 @@ def history_server(request: pytest.FixtureRequest) -> Server:
 
 
 def _with_history(private: PrivateServer, history: list[State]) -> Server:
-    server = new_database(private)
-    init_schema(server, PROJECT_ROOT / "sql")
+    server = made_warehouse(new_database(private))
     load_history(server, history)
     cut_an_expiry_short(server, history)
     return server

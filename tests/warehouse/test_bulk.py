@@ -24,6 +24,7 @@ from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from sync_to_mysql import report_lines
 from tests.lake.test_table import add_version
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
 
 pytestmark = pytest.mark.mysql
@@ -44,7 +45,7 @@ COLUMNS: dict[str, tuple[str, pa.DataType, list[Any]]] = {
 
 def rich(server: Server, rows: int) -> TableSnapshot:
     declared = ", ".join(f"`{name}` {kind} NULL" for name, (kind, _, _) in COLUMNS.items())
-    with Connection(server) as connection:
+    with Connection(as_root(server)) as connection:
         connection.run(
             "CREATE TABLE fact_rich (rich_id BIGINT AUTO_INCREMENT PRIMARY KEY, snapshot_version INT NOT NULL,"
             f" snapshot_date DATE NOT NULL, id INT NOT NULL, {declared}, UNIQUE (snapshot_version, id))"
@@ -91,10 +92,10 @@ def test_both_ways_store_the_same_values(warehouse: Server, monkeypatch: pytest.
 
 @pytest.fixture
 def without_local_infile(warehouse: Server) -> Iterator[Server]:
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("SET GLOBAL local_infile = 0")
     yield warehouse
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("SET GLOBAL local_infile = 1")
 
 

@@ -13,6 +13,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.plan import TableSnapshot, make_plan
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, load, rows_of
 
 pytestmark = pytest.mark.mysql
@@ -51,7 +52,7 @@ HELD = {
 
 
 def make(server: Server, *definitions: str) -> None:
-    with Connection(server) as connection:
+    with Connection(as_root(server)) as connection:
         connection.run(f"CREATE TABLE fact_own ({', '.join([OWN, *definitions])})")
 
 
@@ -153,7 +154,7 @@ def test_a_generated_column_cannot_be_filled(warehouse: Server, kind: str) -> No
 
 
 def test_a_fact_needs_the_columns_of_its_snapshot(warehouse: Server) -> None:
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("CREATE TABLE fact_own (id INT NOT NULL PRIMARY KEY)")
 
     message = refusal(warehouse, own(ID))
@@ -163,7 +164,7 @@ def test_a_fact_needs_the_columns_of_its_snapshot(warehouse: Server) -> None:
 
 def test_a_dimension_is_checked_like_its_fact(warehouse: Server) -> None:
     make(warehouse, "id INT NOT NULL", UNIQUE)
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("CREATE TABLE dim_own (id INT NOT NULL, name INT, lacking INT NOT NULL)")
     schema = pa.schema([*ID, ("name", pa.string())])
     dimension = DimensionMapping(table="dim_own", key="id", columns={"id": "id", "name": "name"}, latest_by="at")

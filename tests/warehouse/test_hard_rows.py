@@ -16,6 +16,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import RowsDoNotFit, load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.mysql
 
 def own_fact(server: Server, column: str, kind: pa.DataType, values: list[Any]) -> TableSnapshot:
     """A snapshot for a fact with the key `id` and one `column`, which is made first; ids count from 0."""
-    with Connection(server) as connection:
+    with Connection(as_root(server)) as connection:
         connection.run(
             "CREATE TABLE fact_own (own_id BIGINT AUTO_INCREMENT PRIMARY KEY, snapshot_version INT NOT NULL,"
             f" snapshot_date DATE NOT NULL, id INT NOT NULL, {column}, UNIQUE (snapshot_version, id))"
@@ -196,7 +197,7 @@ def test_rows_that_the_table_itself_refuses_are_found_among_the_others(warehouse
 
 
 def test_a_row_whose_parent_is_missing_is_rejected(warehouse: Server) -> None:
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("CREATE TABLE parent (value INT PRIMARY KEY)")
         connection.run("INSERT INTO parent VALUES (1), (2)")
         connection.run("COMMIT")

@@ -11,6 +11,7 @@ from data_lake_config import Settings
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, eur, load, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
@@ -94,7 +95,7 @@ def test_deleting_a_user_takes_the_versions_along(warehouse: Server) -> None:
 
 
 def test_a_history_table_without_the_times_is_refused_before_anything_is_written(warehouse: Server) -> None:
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run(
             "CREATE TABLE dim_payment_methods_history (payment_method_id VARCHAR(100) PRIMARY KEY, display_name TEXT)"
         )

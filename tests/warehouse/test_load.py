@@ -20,6 +20,7 @@ from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, Warehou
 from pipeline.warehouse.schema import server_facts
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import (
     METHODS,
     NOW,
@@ -213,7 +214,7 @@ def test_a_dry_run_changes_nothing(warehouse: Server) -> None:
 
 def test_a_failing_load_leaves_the_old_star(warehouse: Server) -> None:
     load(warehouse, methods(method("card"), version=1), source="lake")
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("ALTER TABLE etl_rejects RENAME TO etl_rejects_away")
 
     with pytest.raises(WarehouseRefused, match="schema is not as expected"):
@@ -250,7 +251,8 @@ def test_a_second_sync_is_told_who_holds_the_warehouse(warehouse: Server) -> Non
     [
         ({"port": 1}, WarehouseUnreachable, "cannot be reached", 75),
         ({"password": "wrong"}, WarehouseRefused, "refuses the user", 1),
-        ({"database": "nowhere"}, WarehouseRefused, "has no database 'nowhere'", 1),
+        ({"database": "nowhere", "user": "root", "password": ""}, WarehouseRefused, "has no database 'nowhere'", 1),
+        ({"database": "nowhere"}, WarehouseRefused, "may not use the database 'nowhere', if it is there", 1),
     ],
 )
 def test_a_server_that_cannot_be_used_is_named_with_a_hint(
@@ -267,9 +269,11 @@ def test_a_server_that_cannot_be_used_is_named_with_a_hint(
 
 
 def test_rights_and_version_are_told(warehouse: Server, is_mariadb: bool) -> None:
-    with Connection(warehouse) as connection:
+    with Connection(as_root(warehouse)) as connection:
         connection.run("CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'r3ader'")
         connection.run(f"GRANT SELECT ON `{warehouse.database}`.* TO reader")
+        assert server_facts(connection).missing_rights == ()
+    with Connection(warehouse) as connection:
         assert server_facts(connection).missing_rights == ()
     reader = Server(**(vars(warehouse) | {"user": "reader", "password": "r3ader"}))
 

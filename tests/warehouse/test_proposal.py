@@ -20,6 +20,7 @@ from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.proposal import NoProposal, fact_sql, lake_columns, propose_mapping
 from pipeline.warehouse.schema_files import statements
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_maker
 from tests.warehouse.samples import FEEDS, NOW, load, rows_of, user
 
 
@@ -162,7 +163,7 @@ def test_a_mapping_with_a_column_that_the_source_lost_is_refused() -> None:
 
 def apply(server: Server, sql: str) -> None:
     """Runs the file twice, as two people would."""
-    with Connection(server) as connection:
+    with Connection(as_maker(server)) as connection:
         for statement in [*statements(sql, server.database)] * 2:
             connection.run(statement)
 

@@ -21,6 +21,7 @@ from pipeline.warehouse.reconcile import Reconciled, reconcile
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history
 from tests.support import run_script
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, load
 
 pytestmark = pytest.mark.mysql
@@ -77,7 +78,7 @@ def both(warehouse: Server, lake_root: Path, feed: Feed) -> Callable[..., LakeTa
             writer.add(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
             change = Change(adds=writer.finish(), current_version=number, note={"kind": "snapshot", "version": number})
             table.commit(commit, change, NOW + dt.timedelta(days=number - 10))
-        with Connection(warehouse) as connection:
+        with Connection(as_root(warehouse)) as connection:
             connection.run(TABLE)
         for _, snapshots in lake_history(lake_root, [feed]):
             load(warehouse, *snapshots, source="lake")

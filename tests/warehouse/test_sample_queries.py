@@ -13,6 +13,7 @@ from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.schema_files import statements
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import State
 
@@ -45,7 +46,8 @@ def fact_aliases() -> tuple[set[str], set[str]]:
 
 @pytest.fixture
 def session(history_server: Server) -> Iterator[Connection]:
-    with Connection(history_server) as connection:
+    """As root: a plan of a view is shown only to accounts with SHOW VIEW."""
+    with Connection(as_root(history_server)) as connection:
         connection.run(STRICT)
         yield connection
 

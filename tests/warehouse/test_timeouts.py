@@ -21,13 +21,14 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseUnreachable
 from pipeline.warehouse.server import Server
 from tests.support import ROOT
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import load, method, methods, rows_of
 
 LONG = (
     "INSERT INTO etl_rollbacks (done_at, fact_table, to_version) SELECT NOW(), column_name, SLEEP(0.5)"
     " FROM information_schema.columns LIMIT {}"  # rows, half a second each
 )  # 50 s
-OTHERS = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND id <> CONNECTION_ID()"
+RUNNING = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND info LIKE 'INSERT%SLEEP%'"
 LONG_LOADER = """
 import os, sys
 from pipeline import cli
@@ -77,8 +78,11 @@ def refusal(server: Server) -> PipelineError:
     return raised.value
 
 
-def wait_until_nobody_else_is_in(server: Server) -> None:
-    while rows_of(server, OTHERS.format(server.database)) != [(0,)]:
+def wait_until_the_session_is_gone(server: Server) -> None:
+    """A server that ends a session rolls back, then frees its locks."""
+    while True:
+        with contextlib.suppress(WarehouseBusy), Connection(server) as connection, connection.hold_warehouse():
+            return
         time.sleep(0.05)
 
 
@@ -114,7 +118,7 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
             connection.run(LONG.format(4 if what == "hangs" else 100))  # a hung server cannot be told to stop
 
     with at_most(30):
-        wait_until_nobody_else_is_in(warehouse)
+        wait_until_the_session_is_gone(warehouse)
     assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
     assert load(warehouse, methods(method("card"))).version == 1
 
@@ -122,8 +126,8 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
 @pytest.mark.mysql
 @pytest.mark.parametrize("held", ["rows", "table"])
 def test_a_lock_that_another_session_keeps_is_waited_for_only_so_long(warehouse: Server, held: str) -> None:
-    impatient = dataclasses.replace(warehouse, lock_wait_s=1)
-    with Connection(warehouse) as other, at_most(40):
+    impatient = dataclasses.replace(as_root(warehouse), lock_wait_s=1)
+    with Connection(as_root(warehouse)) as other, at_most(40):
         if held == "rows":
             other.run("UPDATE dim_payment_methods SET display_name = 'x' WHERE payment_method_id = 'card'")
             statement = "DELETE FROM dim_payment_methods WHERE payment_method_id = 'card'"
@@ -143,13 +147,13 @@ def test_ctrl_c_in_a_long_statement_ends_it_on_both_sides(warehouse: Server, way
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"begun\n"
-    while rows_of(warehouse, OTHERS.format(warehouse.database) + " AND info LIKE '%SLEEP%'") == [(0,)]:
+    while rows_of(warehouse, RUNNING.format(warehouse.database)) == [(0,)]:
         time.sleep(0.05)
 
     with at_most(20):
         child.send_signal(way)
         _, told = child.communicate(timeout=20)
-        wait_until_nobody_else_is_in(warehouse)
+        wait_until_the_session_is_gone(warehouse)
 
     assert child.returncode == 128 + way
     assert b"what was committed stays" in told

@@ -14,6 +14,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.schema_files import statements
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.answers import Answers
 from tests.warehouse.history import CUT_DAY, LATE_DAY, MISSING_DAY, TWICE_DAY, State, load_history, make_history
 from tests.warehouse.test_sample_queries import STRICT, ask, questions, rows_read
@@ -105,7 +106,7 @@ def test_a_condition_on_user_or_day_reaches_the_facts_index(condition: str, sess
 
 
 def test_a_reader_needs_no_right_but_select_on_the_view(history_server: Server) -> None:
-    with Connection(history_server) as owner:
+    with Connection(as_root(history_server)) as owner:
         owner.run("CREATE USER IF NOT EXISTS view_reader IDENTIFIED BY 'r3ader'")
         for view in VIEWS:
             owner.run(f"GRANT SELECT ON `{history_server.database}`.{view} TO view_reader")
@@ -122,7 +123,7 @@ def test_a_reader_needs_no_right_but_select_on_the_view(history_server: Server) 
 def test_the_file_can_be_applied_again_and_keeps_what_is_there(warehouse: Server, small_history: list[State]) -> None:
     load_history(warehouse, small_history[:3])
     for _ in range(2):
-        apply_views(warehouse)
+        apply_views(as_root(warehouse))
 
     with Connection(warehouse) as connection:
         assert len(connection.rows(DAYS)) == 3

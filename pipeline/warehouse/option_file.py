@@ -1,0 +1,71 @@
+"""A user's MySQL option file (`~/.my.cnf`): its group [client], by the rules of the `mysql` client.
+
+Rules: https://dev.mysql.com/doc/refman/8.4/en/option-files.html. The driver has a reader of its own, which takes quotes
+and comments after a password for a part of it.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from pipeline.errors import ActionNeeded
+
+_NAMES = ("host", "port", "user", "password", "socket", "ssl_ca", "ssl_cert", "ssl_key")
+_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", "'": "'", '"': '"'}
+
+
+class OptionFileInvalid(ActionNeeded):
+    """The option file cannot be used."""
+
+
+def read_option_file(file: str) -> dict[str, str]:
+    """What [client] says of the connection: host, port, user, password, socket, ssl_ca, ssl_cert, ssl_key.
+
+    Raises OptionFileInvalid, which repeats nothing of the file.
+    """
+    path = Path(file).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise OptionFileInvalid(
+            f"MYSQL_OPTION_FILE: {path}: {error.strerror}", "name a file that can be read"
+        ) from None
+    except UnicodeDecodeError:
+        raise OptionFileInvalid(f"MYSQL_OPTION_FILE: {path} is not UTF-8", "write it in UTF-8") from None
+    found: dict[str, str] = {}
+    group = ""
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line.startswith("!"):
+            raise OptionFileInvalid(f"{path}, line {number}: includes are not followed", "name the file with [client]")
+        if match := re.match(r"\[\s*(.*?)\s*\]", line):
+            group = match[1]
+        elif group == "client" and line and line[0] not in "#;":
+            name, _, text = line.partition("=")
+            name = name.strip().lower().replace("-", "_")
+            if name in _NAMES:
+                found[name] = _value(text)
+    return found
+
+
+def password_is_open(file: str) -> bool:
+    """Whether there is a password in the file, and every account of this machine may read it."""
+    path = Path(file).expanduser()
+    return bool(file) and "password" in read_option_file(file) and bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def _value(text: str) -> str:
+    """As my_default.c of both servers reads it: comment, blanks, outer quotes, escapes."""
+    quote, escaped, end = "", False, len(text)
+    for place, character in enumerate(text):
+        if character in "'\"" and not escaped:
+            quote = "" if quote == character else quote or character
+        if character == "#" and not quote:
+            end = place
+            break
+        escaped = bool(quote) and character == "\\" and not escaped
+    value = text[:end].strip()
+    if len(value) > 1 and value[0] in "'\"" and value[0] == value[-1]:
+        value = value[1:-1]
+    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[0]), value)
