@@ -94,7 +94,8 @@ def text_of(value: int, base: str) -> str:
     """The text of a DATE, TIME or TIMESTAMP, with what the server loses: milliseconds, calendars and eras."""
     if base == "DATE":
         year, month, day = _gregorian(value)
-        return f"{'+' if year > 9999 else ''}{year:04}-{month:02}-{day:02}"
+        sign = "+" if year > 9999 else "-" if year < 0 else ""
+        return f"{sign}{abs(year):04}-{month:02}-{day:02}"
     if base == "TIME":
         seconds = value // 1000
         text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}"

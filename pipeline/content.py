@@ -22,6 +22,15 @@ _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 _PLAIN = {escaped: plain for plain, escaped in _ESCAPES.items()}
 _UNESCAPE = re.compile(r"\\.", re.DOTALL)
 _ESCAPED = r"[\\\t\n\r\x00]"
+_EPOCH = dt.datetime(1970, 1, 1)
+_DAY_US = 86_400_000_000
+_CYCLE_DAYS = 146_097  # the Gregorian calendar repeats after 400 years
+
+
+class FarMoment(str):
+    """A date or an instant outside of Python's years 1 to 9999, as ISO 8601 text with a sign."""
+
+    __slots__ = ()
 
 
 def texts_of(array: pa.Array) -> pa.Array:
@@ -39,9 +48,49 @@ def texts_of(array: pa.Array) -> pa.Array:
         return array.cast(pa.timestamp(kind.unit)).cast(pa.string())
     if pa.types.is_binary(kind) or pa.types.is_nested(kind):
         text = bytes.hex if pa.types.is_binary(kind) else to_json
-        values = array.to_pylist(maps_as_pydicts="strict")
-        return pa.array([None if value is None else text(value) for value in values], pa.string())
+        return pa.array([None if value is None else text(value) for value in values_of(array)], pa.string())
     return array.cast(pa.string())
+
+
+def values_of(array: pa.Array) -> list[Any]:
+    """A column's Python values: maps as dicts, what Python's dates cannot hold as FarMoment."""
+    try:
+        return list(array.to_pylist(maps_as_pydicts="strict"))
+    except OverflowError:
+        return _with_far_moments(array)
+
+
+def _with_far_moments(array: pa.Array) -> list[Any]:
+    kind, valid = array.type, array.is_valid().to_pylist()
+    if pa.types.is_date32(kind):
+        return [None if day is None else _moment(day * _DAY_US, True) for day in array.view(pa.int32()).to_pylist()]
+    if pa.types.is_timestamp(kind):
+        moments = array.cast(pa.timestamp("us", kind.tz)).view(pa.int64()).to_pylist()
+        return [None if moment is None else _moment(moment, False) for moment in moments]
+    if pa.types.is_struct(kind):
+        parts = {field.name: values_of(array.field(place)) for place, field in enumerate(kind)}
+        return [{name: part[row] for name, part in parts.items()} if ok else None for row, ok in enumerate(valid)]
+    if pa.types.is_map(kind):
+        keys, items, ends = values_of(array.keys), values_of(array.items), array.offsets.to_pylist()
+        return [
+            dict(zip(keys[ends[row] : ends[row + 1]], items[ends[row] : ends[row + 1]], strict=True)) if ok else None
+            for row, ok in enumerate(valid)
+        ]
+    if pa.types.is_list(kind):
+        items, ends = values_of(array.values), array.offsets.to_pylist()
+        return [items[ends[row] : ends[row + 1]] if ok else None for row, ok in enumerate(valid)]
+    return list(array.to_pylist())
+
+
+def _moment(epoch_us: int, is_date: bool) -> dt.date | FarMoment:
+    cycles, rest = divmod(epoch_us, _CYCLE_DAYS * _DAY_US)
+    near = _EPOCH + dt.timedelta(microseconds=rest)
+    year = near.year + 400 * cycles
+    if dt.MINYEAR <= year <= dt.MAXYEAR:
+        near = near.replace(year=year, tzinfo=dt.UTC)
+        return near.date() if is_date else near
+    text = near.date().isoformat() if is_date else f"{near.isoformat()}Z"
+    return FarMoment(f"{year:+05}{text[4:]}")
 
 
 def lines_of(texts: Sequence[pa.Array]) -> pa.Array:
@@ -107,11 +156,13 @@ class ContentHash:
 
 
 def to_json(value: Any) -> str:
-    """JSON text of a lake value: decimals as numbers with all digits, times in RFC 3339, bytes in hexadecimal."""
+    """JSON text of a lake value: decimals as numbers with all digits, bytes in hexadecimal, times in RFC 3339, far ones
+    in ISO 8601; a key that is no text as the text of its JSON.
+    """  # fmt: skip
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{to_json(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)}: {to_json(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(to_json(item) for item in value) + "]"
     if isinstance(value, dt.datetime):
@@ -123,3 +174,8 @@ def to_json(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(str(value))
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(key: Any) -> str:
+    text = to_json(key)
+    return text if text.startswith('"') else f'"{text}"'

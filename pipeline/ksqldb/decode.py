@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, TypedDict
 
+import msgspec
 import pyarrow as pa
 
 from pipeline.errors import ActionNeeded
@@ -68,18 +69,20 @@ def json_type(type_: SqlType) -> Any:
         pair = _TUPLE[json_type(type_.key), value]
         return _DICT[str, value] | _LIST[pair] | None
     if type_.base == "STRUCT" and type_.fields:
+        for name, _ in type_.fields:
+            msgspec.json.encode(name)  # or msgspec (0.22) does not find a field whose name is not all ASCII
         return _STRUCT("Fields", {name: json_type(field) for name, field in type_.fields}) | None
     raise TypeNotSupported(f"columns of type {type_} are not supported", "leave the column out in a derived stream")
 
 
-def to_array(values: Sequence[Any], type_: SqlType, column: str) -> pa.Array:
-    """One column's decoded JSON values as an Arrow array of `type_.arrow()`.
+def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: bool = False) -> pa.Array:
+    """One column's decoded JSON values as an Arrow array of `type_.arrow()`; `inside_struct` says how they were sent.
 
     Raises ValueNotRepresentable naming `column`.
     """
     arrow_type = type_.arrow()
     try:
-        convert = converter(type_)
+        convert = converter(type_, inside_struct)
         if convert is not None:
             values = [None if value is None else convert(value) for value in values]
         return pa.array(values, type=arrow_type)

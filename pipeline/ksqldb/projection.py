@@ -113,7 +113,7 @@ class RowReader:
             for offset, part in enumerate(plan.parts[1:], 1):
                 assert part.put
                 main = [part.put(value, exact) for value, exact in zip(main, values[at + offset], strict=True)]
-            array = to_array(main, type_, plan.column.source.name)
+            array = to_array(main, type_, plan.column.source.name, _is_wrapped(plan))
             # A cast would match the fields of a STRUCT by name and fill the renamed ones with nulls.
             arrays.append(array if array.type == field.type else array.view(field.type))
             at += len(plan.parts)

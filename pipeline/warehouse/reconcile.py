@@ -124,7 +124,7 @@ def _as_held(text: pa.Array, target: TargetColumn) -> pa.Array:
     if kind == "decimal" and target.precision <= 38:
         return texts_of(text.cast(pa.decimal128(target.precision, target.scale)))
     if kind in ("double", "float"):
-        return texts_of(text.cast(pa.float64()))
+        return texts_of(pc.add(text.cast(pa.float64()), 0.0))  # MariaDB's DOUBLE has no negative zero
     if kind in ("datetime", "timestamp"):
         return texts_of(text.cast(pa.timestamp("us")))
     if target.is_binary:

@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.content import texts_of, to_json
+from pipeline.content import FarMoment, texts_of, to_json, values_of
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.schema import TargetColumn
 
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
-_FIRST_YEAR = 1000  # MySQL's DATE and DATETIME begin there
+_FIRST_DATE, _LAST_DATE = dt.date(1000, 1, 1), dt.date(9999, 12, 31)  # of MySQL's DATE and DATETIME
+_EPOCH = dt.date(1970, 1, 1)
+_DAY_US = 86_400_000_000
 _TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # its TIMESTAMP lies between
 _DOUBLE_DIGITS = 2**53
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?")
@@ -76,7 +78,7 @@ def split_rejects(
 
 def as_reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, column: str, reason: str) -> Reject:
     """One row of a batch as a reject."""
-    whole = {name: batch.column(name)[index].as_py(maps_as_pydicts="strict") for name in batch.schema.names}
+    whole = {name: values_of(batch.column(name).slice(index, 1))[0] for name in batch.schema.names}
     key = {name: whole.get(mapping.columns[name]) for name in mapping.keys}
     return Reject(to_json(key), column, reason, to_json(whole))
 
@@ -89,11 +91,11 @@ def staged_texts(batch: pa.RecordBatch, columns: Sequence[StagedColumn]) -> list
 def _staged_text(array: pa.Array, target: TargetColumn) -> pa.Array:
     if target.data_type != "json" or pa.types.is_nested(array.type):
         return texts_of(array)
-    return pa.array([None if value is None else to_json(value) for value in array.to_pylist()], pa.string())
+    return pa.array([None if value is None else to_json(value) for value in values_of(array)], pa.string())
 
 
 def _misfits(array: pa.Array, column: StagedColumn) -> Iterator[tuple[int, str]]:
-    for index, value in enumerate(array.to_pylist(maps_as_pydicts="strict")):
+    for index, value in enumerate(values_of(array)):
         try:
             _check(value, column)
         except Misfit as misfit:
@@ -124,11 +126,11 @@ def _all_fit(array: pa.Array, column: StagedColumn) -> bool:
     if target.is_binary:
         return pa.types.is_binary(kind) and bool(pc.max(pc.binary_length(array)).as_py() <= target.length)
     if target.data_type == "date":
-        return pa.types.is_date(kind) and bool(pc.min(array).as_py().year >= _FIRST_YEAR)
+        return pa.types.is_date32(kind) and _all_between(array.view(pa.int32()), *_days_of_mysql())
     if target.data_type == "datetime" and pa.types.is_timestamp(kind) and kind.unit == "us":
-        step = 10 ** (6 - target.scale)
-        exact = not (array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False) % step).any()
-        return bool(exact and pc.all(pc.greater_equal(pc.year(array), _FIRST_YEAR)).as_py())
+        step, numbers, (first, last) = 10 ** (6 - target.scale), array.view(pa.int64()), _days_of_mysql()
+        exact = not (numbers.fill_null(0).to_numpy(zero_copy_only=False) % step).any()
+        return exact and _all_between(numbers, first * _DAY_US, (last + 1) * _DAY_US - 1)
     if target.data_type == "json":
         return bool(pa.types.is_string(kind))
     return False
@@ -137,6 +139,10 @@ def _all_fit(array: pa.Array, column: StagedColumn) -> bool:
 def _all_between(array: pa.Array, low: int, high: int) -> bool:
     ends = pc.min_max(array).as_py()
     return bool(low <= ends["min"] and ends["max"] <= high)
+
+
+def _days_of_mysql() -> tuple[int, int]:
+    return (_FIRST_DATE - _EPOCH).days, (_LAST_DATE - _EPOCH).days
 
 
 def _all_decimals_fit(array: pa.Array, target: TargetColumn) -> bool:
@@ -228,19 +234,24 @@ def _bytes(value: Any, target: TargetColumn) -> None:
 
 
 def _date(value: Any, _: TargetColumn) -> None:
+    _year(value)
     if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
         raise Misfit("is not a date")
-    if value.year < _FIRST_YEAR:
-        raise Misfit(f"{value} is before the year {_FIRST_YEAR}, where MySQL's dates begin")
 
 
 def _datetime(value: Any, target: TargetColumn) -> None:
+    _year(value)
     if not isinstance(value, dt.datetime):
         raise Misfit("is not a point in time")
-    if value.year < _FIRST_YEAR:
-        raise Misfit(f"{value} is before the year {_FIRST_YEAR}, where MySQL's dates begin")
     if value.microsecond % 10 ** (6 - target.scale):
         raise Misfit(f"{value} would be rounded to {target.scale} places of a second")
+
+
+def _year(value: Any) -> None:
+    if isinstance(value, FarMoment) or (isinstance(value, dt.date) and value.year < _FIRST_DATE.year):
+        raise Misfit(
+            f"{value} is outside of the years {_FIRST_DATE.year} to {_LAST_DATE.year}, which MySQL's dates hold"
+        )
 
 
 def _timestamp(value: Any, target: TargetColumn) -> None:

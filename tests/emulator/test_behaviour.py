@@ -301,3 +301,10 @@ def test_values_are_encoded_as_the_servers_library_does() -> None:
     for name, (value, type_, in_struct) in cases.items():
         assert encode(value, parse_type(type_), in_struct) == vectors[name], name
     assert to_json('a"b\\c/\n\t\u0001\u007f€\u2028😀') == vectors["STR"].replace("😀", "\\uD83D\\uDE00")
+
+
+@pytest.mark.parametrize(
+    ("epoch_days", "text"), [(-719_529, "-0001-12-31"), (-719_528, "0000-01-01"), (-(2**31), "-5877641-06-23")]
+)
+def test_dates_before_christ_have_a_sign_and_four_digits_as_in_java(epoch_days: int, text: str) -> None:
+    assert encode(epoch_days, parse_type("DATE")) == f'"{text}"'

@@ -151,6 +151,16 @@ def test_wrapped_times_are_taken_out_again() -> None:
     ]
 
 
+def test_long_decimal_keys_are_refused_where_a_map_of_times_is_wrapped() -> None:
+    of = source(("M", "MAP<STRING, TIME>"))
+    short = reader_of(of, "STRUCT<`V` MAP<DECIMAL(15, 2), TIME>>")
+    long = reader_of(of, "STRUCT<`V` MAP<DECIMAL(30, 10), TIME>>")
+
+    assert short.batch([({"V": [(Decimal("1.5"), 0)]},)]).to_pylist() == [{"m": [(Decimal("1.50"), "00:00:00.000")]}]
+    with pytest.raises(TypeNotSupported, match="cannot be read exactly"):
+        long.batch([({"V": [(ROUGH, 0)]},)])
+
+
 def test_the_key_type_of_a_map_is_the_headers() -> None:
     reader = reader_of(source(("M", "MAP<STRING, INTEGER>")), "MAP<INTEGER, INTEGER>")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ksqldb.decode import ValueNotRepresentable, to_array
+from pipeline.ksqldb.decode import ValueNotRepresentable, json_type, to_array
 from pipeline.ksqldb.sqltypes import SCALARS, SqlType, TypeNotSupported, described_type, parse_schema, parse_type
 
 NAMES = st.text(st.characters(exclude_characters="`", exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -162,6 +164,13 @@ def test_described_type_takes_string_keys_for_maps() -> None:
 )  # fmt: skip
 def test_values_are_told_by_their_declared_type(type_: str, value: Any, wanted: Any) -> None:
     assert to_array([value, None], parse_type(type_), "C").to_pylist() == [wanted, None]
+
+
+@pytest.mark.parametrize("name", ["größe", "A", "名 前", "😀"])
+def test_a_field_of_a_struct_is_found_by_any_name(name: str) -> None:
+    text = json.dumps({name: 1}, ensure_ascii=False)
+
+    assert msgspec.json.decode(text, type=json_type(parse_type(f"STRUCT<`{name}` INTEGER>"))) == {name: 1}
 
 
 def test_not_a_number_is_a_value_of_its_own() -> None:

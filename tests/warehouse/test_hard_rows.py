@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,6 +21,7 @@ from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
+DAY_US = 86_400_000_000
 
 
 def own_fact(server: Server, column: str, kind: pa.DataType, values: list[Any]) -> TableSnapshot:
@@ -142,6 +144,27 @@ def test_types_of_own_facts_arrive_value_by_value(
     load(warehouse, own_fact(warehouse, column, kind, [value, None]))
 
     assert rows_of(warehouse, "SELECT value FROM fact_own ORDER BY id") == [(found,), (None,)]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "held", "far"),
+    [
+        ("value DATE", pa.date32(), (-354_285, 2_932_896), (-354_286, 2_932_897, -719_529, 2**31 - 1)),
+        ("value DATETIME(3)", pa.timestamp("us", tz="UTC"), (-354_285 * DAY_US, 2_932_897 * DAY_US - 1000),
+         (-354_285 * DAY_US - 1000, 2_932_897 * DAY_US, -719_529 * DAY_US, 2**63 - 808)),
+    ],
+)  # fmt: skip
+def test_dates_that_mysql_does_not_hold_are_rejected_and_kept_whole(
+    warehouse: Server, column: str, kind: pa.DataType, held: tuple[int, ...], far: tuple[int, ...]
+) -> None:
+    loaded = load(warehouse, own_fact(warehouse, column, kind, [*held, *far]))
+
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (len(held), len(far))
+    assert all("is outside of the years 1000 to 9999" in reason for reason in reasons(warehouse))
+    kept = rows_of(warehouse, "SELECT row_json FROM etl_rejects ORDER BY reject_id")
+    assert [day.partition("T")[0] for (text,) in kept for day in [json.loads(text)["value"]]][:3] == [
+        "0999-12-31", "+10000-01-01", "-0001-12-31",
+    ]  # fmt: skip
 
 
 def test_a_float_that_would_lose_digits_is_rejected(warehouse: Server) -> None:

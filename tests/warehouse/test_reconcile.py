@@ -94,7 +94,8 @@ def check(server: Server, table: LakeTable) -> Reconciled:
 
 def test_every_snapshot_is_as_in_the_lake(warehouse: Server, both: Callable[..., LakeTable]) -> None:
     nothing = dict.fromkeys(SCHEMA.names) | {"id": 50}
-    table = both([row(n) for n in range(6)], [row(n) for n in range(3)] + [nothing])
+    zero = row(51) | {"number": -0.0}
+    table = both([row(n) for n in range(6)], [row(n) for n in range(2)] + [nothing, zero])
 
     result = check(warehouse, table)
 
