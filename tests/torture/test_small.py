@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from demo.private_mysql import PrivateServer
+from pipeline.warehouse.server import Server
 from torture.answers import cut_answers
 from torture.crash_points import every_crash_point
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
 from torture.page import write_row
+from torture.values import check_lake, check_warehouse, export, generate, generated_values
 from torture.victim import check_complete, scene
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
@@ -66,3 +71,35 @@ def test_the_page_keeps_the_rows_of_other_figures(tmp_path: Path) -> None:
     ]
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
+
+
+@pytest.mark.mysql
+@pytest.mark.server
+def test_generated_values_are_the_same_at_every_reader(tmp_path: Path, mariadb: PrivateServer) -> None:
+    figure = generated_values(tmp_path, 288, 1, {"MariaDB": lambda _: contextlib.nullcontext(mariadb)})
+
+    assert figure.holds, figure
+    assert (figure.name, figure.tried) == ("F7", 288)
+
+
+@pytest.mark.mysql
+@pytest.mark.server
+def test_a_changed_value_is_seen_in_every_column_and_at_every_reader(tmp_path: Path, mariadb: PrivateServer) -> None:
+    figure, (drawn, *_) = Figure("F7", "values that were changed"), generate(288, 2)
+    export([drawn], tmp_path)
+    swapped = dataclasses.replace(drawn, rows=drawn.rows[::-1])
+    different = sum(
+        repr(a) != repr(b)
+        for one, other in zip(drawn.rows, swapped.rows, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    server = Server(host=mariadb.host, port=mariadb.port, user=mariadb.user, database="changed_values")
+
+    check_lake(figure, tmp_path / "lake", swapped)
+    check_warehouse(figure, "MariaDB", server, tmp_path / "lake", [swapped])
+
+    assert different > 100
+    assert {place: figure.wrong[f"differences in {place}"] for place in ("Parquet", "DuckDB", "pandas")} == (
+        dict.fromkeys(("Parquet", "DuckDB", "pandas"), 2 * different)
+    )
+    assert figure.wrong["differences in MariaDB"] >= different
