@@ -29,6 +29,7 @@ ORDER = [
     "pipeline.lake.feed_store",
     "pipeline.lake.writer",
     "pipeline.lake.delta",
+    "pipeline.lake.log",
     "pipeline.lake.table",
     "pipeline.lake.upkeep",
     "pipeline.lake.catalog",
@@ -58,7 +59,7 @@ ORDER = [
 ROOMS = {
     "requests": {"pipeline.ksqldb.client", "pipeline.ksqldb.refusals"},
     "urllib3": {"pipeline.ksqldb.client"},
-    "deltalake": {"pipeline.lake.delta", "pipeline.lake.table"},
+    "deltalake": {"pipeline.lake.delta", "pipeline.lake.log", "pipeline.lake.table"},
     "filelock": {"pipeline.lake.storage"},
     "mysql": {"pipeline.warehouse.refusals", "pipeline.warehouse.connection"},
     "click": {"pipeline.cli"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from pipeline.errors import TryLater
-from pipeline.lake.storage import delete_file, disk_errors, sync_folder
+from pipeline.lake.storage import disk_errors
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
@@ -46,28 +45,6 @@ def delta_errors(folder: Path) -> Iterator[None]:
             f"the Delta log of {folder} could not be used: {text}",
             "nothing was committed; run the same command again",
         ) from error
-
-
-def remove_torn_entry(log: Path) -> bool:
-    """Removes the newest log entry when a power cut left it empty or in part; returns whether it did.
-
-    Such an entry was never acknowledged: a commit returns only after its entry is synced. Only under the feed's lock.
-    """
-    entries = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
-    if not entries or _is_whole(entries[-1]):
-        return False
-    delete_file(entries[-1])
-    sync_folder(log)
-    return True
-
-
-def _is_whole(entry: Path) -> bool:
-    lines = entry.read_bytes().splitlines()
-    try:
-        actions = [json.loads(line) for line in lines]
-    except ValueError:
-        return False
-    return bool(actions) and all(isinstance(action, dict) and len(action) == 1 for action in actions)
 
 
 def commit_properties(

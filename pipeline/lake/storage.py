@@ -102,6 +102,11 @@ def move_file(source: Path, target: Path) -> None:
     source.rename(target)
 
 
+def link_file(source: Path, target: Path) -> None:
+    """Gives a file a second name; durable when the target's folder is synced. Raises FileExistsError."""
+    os.link(source, target)
+
+
 def write_file(path: Path, text: str) -> None:
     """Puts `text` in the place of the file, whole and on disk, in one step for readers."""
     make_folder(path.parent)

@@ -1,16 +1,17 @@
 """One feed's data in the lake: a Delta table of hive-partitioned Parquet files.
 
-`commit` is the one instant at which rows exist: it moves staged files into their partitions, adds them to the log in
-one entry together with the bookmark, and syncs that entry. A crash before it leaves files that no reader of the log
-sees and that `remove_orphans` deletes; a crash after it loses nothing. Bookmarks and the current version are Delta
-application transactions, so they survive checkpoints and log clean-up, and rows and progress cannot disagree.
+`commit` is the one instant at which rows exist: it moves staged files into their partitions and adds them to the log
+together with the bookmark, in one entry that is on disk before it has its name. A crash before it leaves files that
+no reader of the log sees and that `remove_orphans` deletes; a crash after it loses nothing. Bookmarks and the current
+version are Delta application transactions, so they survive checkpoints and log clean-up, and rows and progress cannot
+disagree.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,19 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import Feed
-from pipeline.lake.delta import commit_properties, delta_errors, is_wider, plain_schema, remove_torn_entry
-from pipeline.lake.storage import (
-    LakeDamaged,
-    delete_file,
-    delete_folder,
-    make_folder,
-    move_file,
-    sync_file,
-    sync_folder,
+from pipeline.lake.delta import commit_properties, delta_errors, is_wider, plain_schema
+from pipeline.lake.log import (
+    CHECKPOINT_EVERY,
+    LOG,
+    NO_HOOKS,
+    publish_entry,
+    remove_torn_entry,
+    sync_log,
+    write_checkpoint,
 )
+from pipeline.lake.storage import LakeDamaged, delete_file, delete_folder, make_folder, move_file, sync_folder
 from pipeline.lake.writer import Partition, StagedFile
 
-LOG = "_delta_log"
 STAGING = "_staging"
 VIEWS = "views.sql"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -106,6 +107,7 @@ class LakeTable:
         folder = root / feed.kind_folder / feed.name
         with delta_errors(folder):
             remove_torn_entry(folder / LOG)
+            sync_log(folder)
         table = cls(root, feed)
         table.remove_orphans(grace_hours)
         return table
@@ -178,17 +180,17 @@ class LakeTable:
         """Makes the empty table. `schema` is that of the data files."""
         with delta_errors(self.folder):
             make_folder(self.folder)
-            deltalake.DeltaTable.create(
-                self.folder,
-                schema=self._full_schema(schema),
-                partition_by=[self.partition_column],
-                name=self.feed.name,
-                description=f"ksqlDB {self.feed.type} {self.feed.source}",
-                configuration=_KEEP_LOG | {"ksqldb.topic": topic},
-                raise_if_key_not_exists=False,
+            self._publish(
+                lambda private: deltalake.DeltaTable.create(
+                    private,
+                    schema=self._full_schema(schema),
+                    partition_by=[self.partition_column],
+                    name=self.feed.name,
+                    description=f"ksqlDB {self.feed.type} {self.feed.source}",
+                    configuration=_KEEP_LOG | {"ksqldb.topic": topic},
+                    raise_if_key_not_exists=False,
+                )
             )
-            self.refresh()
-            self._sync_log()
 
     def _full_schema(self, schema: pa.Schema) -> deltalake.Schema:
         partition = pa.field(self.partition_column, _PARTITION_TYPES[self.partition_column])
@@ -216,11 +218,12 @@ class LakeTable:
         if added:
             with delta_errors(self.folder):
                 fields = deltalake.Schema.from_arrow(pa.schema(added)).fields
-                self._table.alter.add_columns(
-                    fields, commit_properties=commit_properties({"added_columns": [column.name for column in added]})
+                note = commit_properties({"added_columns": [column.name for column in added]})
+                self._publish(
+                    lambda private: deltalake.DeltaTable(private).alter.add_columns(
+                        fields, commit_properties=note, post_commithook_properties=NO_HOOKS
+                    )
                 )
-                self.refresh()
-                self._sync_log()
         return changed
 
     def commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
@@ -239,15 +242,16 @@ class LakeTable:
             ]
             for folder in {(self.folder / action.path).parent for action in actions if isinstance(action, AddAction)}:
                 sync_folder(folder)
-            self._table.create_write_transaction(
-                actions,
-                mode="append" if change.schema is None else "overwrite",
-                schema=self._table.schema() if change.schema is None else self._full_schema(change.schema),
-                partition_by=[self.partition_column],
-                commit_properties=commit_properties(change.note, self._transactions(change)),
+            self._publish(
+                lambda private: deltalake.DeltaTable(private).create_write_transaction(
+                    actions,
+                    mode="append" if change.schema is None else "overwrite",
+                    schema=self._table.schema() if change.schema is None else self._full_schema(change.schema),
+                    partition_by=[self.partition_column],
+                    commit_properties=commit_properties(change.note, self._transactions(change)),
+                    post_commithook_properties=NO_HOOKS,
+                )
             )
-            self.refresh()
-            self._sync_log()
         return self.delta_version
 
     def staging_folder(self, run_id: str) -> Path:
@@ -327,9 +331,14 @@ class LakeTable:
             wanted[f"{self.topic}/{partition}/rowtime"] = rowtime_ms
         return [deltalake.Transaction(app_id, version) for app_id, version in wanted.items() if version is not None]
 
-    def _sync_log(self) -> None:
-        sync_file(self.folder / LOG / f"{self.delta_version:020}.json")
-        sync_folder(self.folder / LOG)
+    def _publish(self, write: Callable[[Path], object]) -> None:
+        """Makes the next log entry by `write`, which commits to the copy of this table that it is given."""
+        version = self.delta_version + 1 if self.exists else 0
+        private = self.staging_folder("log")
+        publish_entry(self.folder, private, version, write)
+        if version and version % CHECKPOINT_EVERY == 0:
+            write_checkpoint(self.folder, private, version)
+        self.refresh()
 
     def _waiting_files(self, grace_hours: int) -> set[str]:
         """Files that were taken out of the table less than the grace period ago."""

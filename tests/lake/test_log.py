@@ -1,0 +1,130 @@
+"""The log on disk: what a reader can see is whole and there to stay, in that order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import deltalake
+import pytest
+
+from pipeline.lake import table as table_module
+from pipeline.lake.delta import CommitFailed
+from pipeline.lake.table import LakeTable
+from tests.lake.test_table import add_rows, add_version, stream_feed, table_feed, values
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """(call, path in the lake) of each sync, and of each name that was given, as they happen."""
+    seen: list[tuple[str, str]] = []
+
+    def spy(module: object, name: str, path_of: object) -> None:
+        real = getattr(module, name)
+
+        def call(*args: object) -> object:
+            result = real(*args)
+            seen.append((name, os.path.relpath(path_of(*args), tmp_path)))  # type: ignore[operator]
+            return result
+
+        monkeypatch.setattr(module, name, call)
+
+    spy(os, "fsync", lambda fd: Path(f"/proc/self/fd/{fd}").readlink())
+    spy(os, "link", lambda *names: names[1])
+    spy(Path, "rename", lambda *names: names[1])
+    yield seen
+
+
+def in_order(steps: list[tuple[str, str]], *wanted: tuple[str, str]) -> bool:
+    rest = iter(steps)
+    return all(any(step == want for step in rest) for want in wanted)
+
+
+def test_an_entry_gets_its_name_when_it_is_on_disk(tmp_path: Path, steps: list[tuple[str, str]]) -> None:
+    add_rows(LakeTable(tmp_path, stream_feed()), 1, [(0, 0, 0, "a")])
+
+    log = "streams/events/_delta_log"
+    for entry in ("00000000000000000000.json", "00000000000000000001.json"):
+        written = ("fsync", f"streams/events/_staging/log/_delta_log/{entry}")
+        assert in_order(steps, written, ("link", f"{log}/{entry}"), ("fsync", log))
+        assert steps.count(("link", f"{log}/{entry}")) == 1
+    assert in_order(steps, ("fsync", "streams/events"), ("link", f"{log}/00000000000000000000.json"))
+
+
+def test_what_a_killed_run_did_is_made_durable_first(tmp_path: Path, steps: list[tuple[str, str]]) -> None:
+    add_rows(LakeTable(tmp_path, stream_feed()), 1, [(0, 0, 0, "a")])
+    steps.clear()
+
+    LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+
+    synced = {path for call, path in steps if call == "fsync"}
+    assert {"streams/events/_delta_log", "streams/events", "streams", "."} <= synced
+
+
+def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    with monkeypatch.context() as patched:
+        real = os.link
+
+        def link_in_staging_only(source: Path, target: Path) -> None:
+            if "_staging" not in target.parts:
+                raise KeyboardInterrupt
+            real(source, target)
+
+        patched.setattr(os, "link", link_in_staging_only)
+        with pytest.raises(KeyboardInterrupt):
+            add_rows(table, 2, [(0, 0, 1, "b")])
+
+    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    assert values(again) == ["a"]
+    assert not (again.folder / "_staging").exists()
+    add_rows(again, 3, [(0, 0, 1, "b")])
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "b"]
+
+
+def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    deltalake.DeltaTable(table.folder).alter.set_table_properties({"delta.appendOnly": "false"})
+
+    with pytest.raises(CommitFailed, match="another program has committed version 2"):
+        add_rows(table, 2, [(0, 0, 1, "b")])
+
+    table.refresh()
+    add_rows(table, 3, [(0, 0, 1, "c")])
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "c"]
+
+
+def test_a_log_folder_without_entries_is_a_table_that_is_not_there_yet(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    (table.folder / "_delta_log").mkdir(parents=True)
+
+    add_rows(table, 1, [(0, 0, 0, "a")])
+
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+
+
+def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
+    tmp_path: Path, steps: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 2)
+    table = LakeTable(tmp_path, table_feed())
+    for version in range(1, 6):
+        add_version(table, version, ["k"] * version)
+
+    log, name = "tables/totals/_delta_log", "00000000000000000004.checkpoint.parquet"
+    written = ("fsync", f"tables/totals/_staging/log/_delta_log/{name}")
+    assert in_order(
+        steps, written, ("link", f"{log}/{name}"), ("fsync", log), ("rename", f"{log}/_last_checkpoint"), ("fsync", log)
+    )
+    for number in range(5):
+        (tmp_path / log / f"{number:020}.json").unlink()  # what the checkpoint sums up
+    again = LakeTable(tmp_path, table_feed())
+    assert list(again.versions()) == [1, 2, 3, 4, 5]
+    assert again.current_version == 5
+    add_version(again, 6, ["k"])
+    assert len(LakeTable(tmp_path, table_feed()).files) == 6
