@@ -156,7 +156,7 @@ class Disk:
         return node
 
     def _place(self, path: str) -> tuple[int, str]:
-        return self._find(os.path.dirname(path)), os.path.basename(path)
+        return self._find(str(Path(path).parent)), Path(path).name
 
     def _find(self, path: str) -> int:
         node = 0
@@ -230,10 +230,9 @@ class Disk:
         while waiting:
             above, folder = waiting.pop()
             for name, node in children.get(folder, ()):
-                path = os.path.join(above, name)
-                tree[path] = None if node in self._folders else data[node]
+                tree[above + name] = None if node in self._folders else data[node]
                 if node in self._folders:
-                    waiting.append((path, node))
+                    waiting.append((f"{above}{name}/", node))
         return tree
 
 
