@@ -88,7 +88,7 @@ def nested(depth: int) -> st.SearchStrategy[Type]:
     fields = names.flatmap(lambda found: st.tuples(*[st.tuples(st.just(name), inner) for name in found]))
     return st.one_of(
         inner.map(lambda element: Type("ARRAY", element_type=element)),
-        st.builds(lambda key, element: Type("MAP", key_type=key, element_type=element), keys, inner),
+        st.builds(_map, keys, inner),
         fields.map(lambda found: Type("STRUCT", fields=tuple(found))),
     )
 
@@ -126,6 +126,25 @@ def _struct_with_long_decimal(type_: Type, inside: bool = False) -> bool:
     if type_.base in ("ARRAY", "MAP"):
         return _struct_with_long_decimal(type_.element, inside)
     return inside and type_.base == "DECIMAL" and type_.precision > _DOUBLE_DIGITS
+
+
+def inexact() -> st.SearchStrategy[Type]:
+    """Types that are not exact: to be refused as soon as a value could be wrong."""
+    long = decimals().filter(lambda type_: type_.precision > _DOUBLE_DIGITS)
+    keyed = st.builds(_map, long, scalars())
+    times = st.builds(_map, long, st.sampled_from(("TIME", "TIMESTAMP")).map(Type))
+    whole = st.sampled_from(("BOOLEAN", "INTEGER", "BIGINT")).map(Type)
+    deep = st.builds(_map, whole, st.builds(_struct, long))
+    found = st.builds(_struct, keyed | deep) | times
+    return found | found.map(lambda element: Type("ARRAY", element_type=element))
+
+
+def _map(key: Type, element: Type) -> Type:
+    return Type("MAP", key_type=key, element_type=element)
+
+
+def _struct(field: Type) -> Type:
+    return Type("STRUCT", fields=(("A", field),))
 
 
 def rows(types: tuple[Type, ...]) -> st.SearchStrategy[tuple[Any, ...]]:

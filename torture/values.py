@@ -23,6 +23,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 
 from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, running_mariadb
@@ -51,13 +52,14 @@ from torture.expected import (
     seen_forms,
 )
 from torture.figures import Figure
-from torture.generated import draw, rows, schemas
+from torture.generated import draw, inexact, rows, schemas
 from torture.victim import DAY_MS, Scene, stopwatch
 
 _READERS = ("Parquet", "DuckDB", "pandas")
 Servers = Mapping[str, Callable[[Path], AbstractContextManager[PrivateServer]]]
 _NOW_MS = 1_790_000_000_000
 _COLUMNS = 18
+_FIRST_INEXACT = 1001  # number of a set
 _KEY_LENGTH = 700  # of texts in a key: an index takes 3,072 bytes
 _MAP_NAMES = re.compile(r" \('.*?'\)(?=>)")  # Arrow shows a map's type with a name that means nothing
 _IN_FULL = {"DOUBLE": "value", "BYTES": "HEX(value)"}
@@ -115,15 +117,20 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     promises = tuple(f"differences in {place}" for place in places)
     figure, started = Figure("F7", what, promises, unit="values"), time.monotonic()
     sets, root = generate(cells, seed), folder / "lake"
-    export(sets, folder)
+    if failed := export(sets, folder):
+        figure.count("exports that failed", failed)
+        return figure
     for drawn in sets:
         figure.tried += len(drawn.rows) * len(drawn.types)
         check_lake(figure, root, drawn)
+    inexact_sets = min(20, max(2, cells // 1000))
+    refused = check_refusals(figure, folder, inexact_sets, seed)
     different = len(
         {(str(type_), repr(value)) for drawn in sets for _, type_, column in drawn.columns for value in column}
     )
     figure.told = (
-        f"{different:,} different ones, in {len(sets)} sets of {_COLUMNS} columns, each as a stream and as a table"
+        f"{different:,} different ones, in {len(sets)} sets of {_COLUMNS} columns, each as a stream and as a table; "
+        f"{refused} of {2 * inexact_sets} sources that cannot be told exactly were refused, the others lost nothing"
     )
     for product, start in servers.items():
         (folder / product).mkdir()
@@ -135,16 +142,16 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     return figure
 
 
-def export(sets: Sequence[Generated], folder: Path) -> None:
-    """Serves all sets, and exports them by the script into a new lake. Raises RuntimeError with what it said."""
+def export(sets: Sequence[Generated], folder: Path) -> str:
+    """Serves all sets, and exports them by the script into the lake of that folder; returns its errors if it failed."""
     feeds = [feed for drawn in sets for feed in drawn.feeds()]
     for feed in feeds:
         FeedStore(folder / "lake").add(feed)
+    names = [word for feed in feeds for word in (f"--{feed.type}", feed.name)]
     with running(Dataset([source for drawn in sets for source in drawn.sources()])) as emulator:
-        process = Scene(folder / "lake", emulator, *feeds[:2]).start("--all", output=folder / "export")
+        process = Scene(folder / "lake", emulator, *feeds[:2]).start(*names, output=folder / "export")
         process.join()
-    if process.exitcode:
-        raise RuntimeError((folder / "export.err").read_text(encoding="utf-8"))
+    return (folder / "export.err").read_text(encoding="utf-8") if process.exitcode else ""
 
 
 def generate(cells: int, seed: int) -> list[Generated]:
@@ -153,9 +160,9 @@ def generate(cells: int, seed: int) -> list[Generated]:
     return [Generated(n, types, draw(rows(types), count, seed + n)) for n, types in enumerate(drawn, 1)]
 
 
-def check_lake(figure: Figure, root: Path, drawn: Generated) -> None:
-    """Compares what each reader of the lake finds in the stream and in the table."""
-    for feed in drawn.feeds():
+def check_lake(figure: Figure, root: Path, drawn: Generated, feeds: Sequence[Feed] | None = None) -> None:
+    """Compares what each reader of the lake finds in these feeds; without them in the stream and in the table."""
+    for feed in drawn.feeds() if feeds is None else feeds:
         for reader, table in zip(_READERS, _read(root, feed), strict=True):
             places = {n: row for row, n in enumerate(table["n"].to_pylist())}
             if sorted(places) != list(range(len(drawn.rows))) or table.num_rows != len(places):
@@ -168,7 +175,7 @@ def check_lake(figure: Figure, root: Path, drawn: Generated) -> None:
                 forms = seen_forms(column.combine_chunks())
                 for n, value in enumerate(values):
                     wanted, seen = lake_form(value, type_), forms[places[n]]
-                    if wanted != seen or type(wanted) is not type(seen):
+                    if repr(wanted) != repr(seen):
                         figure.count(
                             f"differences in {reader}", f"{feed.name}.{name} {type_}: {wanted!r}, not {seen!r}"
                         )
@@ -184,6 +191,23 @@ def _read(root: Path, feed: Feed) -> Iterator[pa.Table]:
         yield connection.sql(f'SELECT * FROM "{view}"').to_arrow_table()
     frame = delta.to_pandas(types_mapper=pd.ArrowDtype)
     yield pa.table({name: pa.chunked_array(frame[name].array.__arrow_array__()) for name in frame.columns})
+
+
+def check_refusals(figure: Figure, folder: Path, count: int, seed: int) -> int:
+    """Exports `count` sets of one type that is not exact each; returns how many streams and tables were refused.
+
+    One that is not refused has to have right values.
+    """
+    drawn = draw(st.tuples(inexact()), count, seed)
+    sets = [Generated(n, types, draw(rows(types), 5, seed + n)) for n, types in enumerate(drawn, _FIRST_INEXACT)]
+    export(sets, folder)
+    refused = 0
+    for one in sets:
+        tables = [LakeTable(folder / "lake", feed) for feed in one.feeds()]
+        taken = [table.feed for table in tables if table.exists and table.files]
+        refused += 2 - len(taken)
+        check_lake(figure, folder / "lake", one, taken)
+    return refused
 
 
 def check_warehouse(figure: Figure, product: str, server: Server, root: Path, sets: Sequence[Generated]) -> int:
