@@ -104,9 +104,10 @@ def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[LakeColumn
     for name, column in targets.items():
         is_key = name in mapping.keys
         length = key_length if is_key else _KEY_LENGTH if name == member else None
-        comment = _WINDOW.get(column.name, "") if is_key else ""
-        type_, what = _column_type(column.type, length)
-        comment = f" COMMENT '{comment or what}'" if comment or what else ""
+        type_, meaning = _column_type(column.type, length)
+        if is_key and column.name in _WINDOW:
+            meaning = _WINDOW[column.name]
+        comment = f" COMMENT '{meaning}'" if meaning else ""
         lines.append(f"{quote(name)} {type_} {'NOT NULL' if is_key else 'NULL'}{comment}")
     keys = ", ".join(quote(key) for key in mapping.keys)
     lines.append(f"PRIMARY KEY ({quote(surrogate)})")
@@ -161,7 +162,7 @@ def _member_column(mapping: WarehouseMapping) -> str | None:
 
 
 def _column_type(type_: SqlType, key_length: int | None) -> tuple[str, str]:
-    """The MySQL type, and what its comment says; `key_length` limits a text or bytes that is part of an index."""
+    """The MySQL type, and what a comment should say of it; `key_length` limits a text or bytes that is part of an index."""
     if type_.base == "DECIMAL":
         if type_.scale > _MOST_SCALE:
             return f"VARCHAR({type_.precision + 3})", "decimal number"  # a sign, a zero and the point
