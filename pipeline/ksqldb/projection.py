@@ -8,6 +8,7 @@ put back. Seen exact on 7.2, 7.6 and 8.3.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,12 +98,16 @@ class RowReader:
             LakeColumn(plan.column.name, Column(plan.column.source.name, type_, plan.column.source.role))
             for plan, type_ in zip(plans, self._types, strict=True)
         )
-        self.schema = pa.schema([(column.name, lake_type(column.source.type)) for column in self.columns])
+        fields = []
+        for column in self.columns:
+            with _naming(column.source):
+                fields.append((column.name, lake_type(column.source.type)))
+        self.schema = pa.schema(fields)
 
     def batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
         """One batch of `self.schema`.
 
-        Raises ValueNotRepresentable naming the column.
+        Raises ValueNotRepresentable or TypeNotSupported naming the column.
         """
         values = list(zip(*rows, strict=True))
         arrays, at = [], 0
@@ -110,14 +115,23 @@ class RowReader:
             main: Sequence[Any] = values[at]
             if _is_wrapped(plan):
                 main = [value and value[_WRAP_FIELD] for value in main]
-            for offset, part in enumerate(plan.parts[1:], 1):
-                assert part.put
-                main = [part.put(value, exact) for value, exact in zip(main, values[at + offset], strict=True)]
-            array = to_array(main, type_, plan.column.source.name, _is_wrapped(plan))
+            with _naming(plan.column.source):
+                for offset, part in enumerate(plan.parts[1:], 1):
+                    assert part.put
+                    main = [part.put(value, exact) for value, exact in zip(main, values[at + offset], strict=True)]
+                array = to_array(main, type_, plan.column.source.name, _is_wrapped(plan))
             # A cast would match the fields of a STRUCT by name and fill the renamed ones with nulls.
             arrays.append(array if array.type == field.type else array.view(field.type))
             at += len(plan.parts)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+@contextlib.contextmanager
+def _naming(column: Column) -> Iterator[None]:
+    try:
+        yield
+    except TypeNotSupported as error:
+        raise TypeNotSupported(f"column {column.name}: {error.message}", error.hint) from None
 
 
 def lake_name(name: str) -> str:

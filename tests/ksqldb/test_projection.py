@@ -157,7 +157,7 @@ def test_long_decimal_keys_are_refused_where_a_map_of_times_is_wrapped() -> None
     long = reader_of(of, "STRUCT<`V` MAP<DECIMAL(30, 10), TIME>>")
 
     assert short.batch([({"V": [(Decimal("1.5"), 0)]},)]).to_pylist() == [{"m": [(Decimal("1.50"), "00:00:00.000")]}]
-    with pytest.raises(TypeNotSupported, match="cannot be read exactly"):
+    with pytest.raises(TypeNotSupported, match=r"column M: .* cannot be read exactly"):
         long.batch([({"V": [(ROUGH, 0)]},)])
 
 
@@ -168,11 +168,16 @@ def test_the_key_type_of_a_map_is_the_headers() -> None:
     assert str(reader.columns[0].source.type) == "MAP<INTEGER, INTEGER>"
 
 
+def test_a_map_whose_keys_arrive_shortened_is_refused_by_the_columns_name() -> None:
+    with pytest.raises(TypeNotSupported, match=r"column M: .* DATE keys"):
+        reader_of(source(("M", "MAP<STRING, INTEGER>")), "MAP<DATE, INTEGER>")
+
+
 def test_long_decimals_behind_map_keys_that_are_no_text_are_refused() -> None:
     of = source(("C", "STRUCT<`M` MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>>"))
     reader = reader_of(of, "STRUCT<`M` MAP<INTEGER, STRUCT<`D` DECIMAL(30, 10)>>>", "MAP<INTEGER, DECIMAL(30, 10)>")
 
-    with pytest.raises(TypeNotSupported, match="keys are not STRING"):
+    with pytest.raises(TypeNotSupported, match=r"column C: .* keys are not STRING"):
         reader.batch([({"M": [(1, {"D": ROUGH})]}, {"1": LONG})])
 
 
