@@ -162,7 +162,7 @@ def _member_column(mapping: WarehouseMapping) -> str | None:
 
 
 def _column_type(type_: SqlType, key_length: int | None) -> tuple[str, str]:
-    """The MySQL type, and what a comment should say of it; `key_length` limits a text or bytes that is part of an index."""
+    """The MySQL type, and what a comment should say of it; `key_length` limits text or bytes in an index."""
     if type_.base == "DECIMAL":
         if type_.scale > _MOST_SCALE:
             return f"VARCHAR({type_.precision + 3})", "decimal number"  # a sign, a zero and the point
