@@ -40,7 +40,7 @@ def random_kills(folder: Path, kills: int, seed: int) -> Figure:
             if stage.kill_after(rng.uniform(0, lasts[way]), *way):
                 figure.tried += 1
                 check_readers(stage, figure, source, f"kill {figure.tried}")
-                _check_table(stage, figure, f"kill {figure.tried}")
+                check_table(stage, figure, f"kill {figure.tried}")
         _export_all(stage, figure)
         check_complete(stage, figure, source, "the end")
         commits += _start_again(stage)
@@ -69,7 +69,7 @@ def _export_all(stage: Scene, figure: Figure) -> None:
     figure.count("runs that did not resume", f"exit code {code}", int(code != 0))
 
 
-def _check_table(stage: Scene, figure: Figure, when: str) -> None:
+def check_table(stage: Scene, figure: Figure, when: str) -> None:
     """The current version is whole, whatever was killed."""
     table = LakeTable(stage.root, stage.table)
     if table.current_version is None:

@@ -18,6 +18,7 @@ from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
 from torture.page import write_row
+from torture.power_loss import WAYS, power_loss
 from torture.values import check_lake, check_warehouse, generate, generated_values
 from torture.victim import check_complete, scene
 
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F1": lambda folder: random_kills(folder, kills=6, seed=1),
     "F2": lambda folder: every_crash_point(folder, every=47),
     "F3": lambda _: cut_answers(rows=60, every=29),
+    "F4": lambda folder: power_loss(folder, every=9, seed=1, ways=WAYS[:1]),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
 }
