@@ -9,21 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-from ksqldb_emulator.dataset import Column, Record, Source
 from ksqldb_emulator.faults import Fault
-from ksqldb_emulator.sqltypes import parse_type
-from pipeline.lake.table import LakeTable
+from torture import changed_sources
+from torture.changed_sources import STREAM, TABLE
 from torture.figures import Figure
 from torture.trial import PROMISES, Case, Trial, lake_rows, source_rows, try_case
 from torture.victim import stopwatch
-
-STREAM, TABLE = ("--stream", "events"), ("--table", "latest")
 
 
 def odd_sources(folder: Path, full: bool = False) -> Figure:
@@ -65,48 +59,6 @@ def table_pull_that_shrinks_at_each_read(trial: Trial) -> None:
     trial.expect_error(trial.run(*TABLE), 75, "had fewer rows at each of 6 reads")
     trial.expect_complete()
     trial.expect_done(trial.run(*TABLE))
-
-
-def recreated_topic(trial: Trial) -> None:
-    trial.expect_done(trial.run("--all"))
-    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
-    old = stage.emulator.source("EVENTS")
-    stage.emulator.replace_source(replace(old, records=old.records[:60]))
-    trial.expect_error(trial.run(*STREAM), 1, "was re-created or cut", "manage_feeds.py archive")
-    trial.expect_rows(stage.stream, history)
-    # The hint, done as it says.
-    trial.expect_done(trial.run("archive", "events", script="manage_feeds"))
-    again = ("add", "--name", "events_2", "--type", "stream", "--source", "EVENTS", "--description", "the new topic")
-    trial.expect_done(trial.run(*again, script="manage_feeds"))
-    trial.expect_done(trial.run("--stream", "events_2"), "60 rows")
-    trial.expect_rows(stage.stream, history)
-
-
-def recreated_topic_that_grew_past_the_bookmark(trial: Trial) -> None:
-    trial.expect_done(trial.run("--all"))
-    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
-    old = stage.emulator.source("EVENTS")
-    others = [replace(record, rowtime=record.rowtime + 1) for record in old.records]
-    stage.emulator.replace_source(replace(old, records=others))
-    stage.add_rows(200)
-    trial.expect_error(trial.run(*STREAM), 1, "was re-created: offset", "manage_feeds.py archive")
-    trial.expect_rows(stage.stream, history)
-
-
-def retention_past_the_bookmark(trial: Trial) -> None:
-    trial.expect_done(trial.run("--all"))
-    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
-    stage.add_rows(60)
-    source = stage.emulator.source("EVENTS")
-    source.log_start = {0: 105}
-    trial.expect_error(trial.run(*STREAM), 1, "may have lost rows", "--accept-gap")
-    trial.expect_rows(stage.stream, history)
-    trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 0: offsets 100 to 104 are lost")
-    kept = [r for r in source.records if r.partition != 0 or not 100 <= r.offset < 105]
-    trial.expect_rows(stage.stream, source_rows(source, kept))
-    note = LakeTable(stage.root, stage.stream).history()[0]["pipeline"]
-    if note["gaps"] != {"0": [100, 105]}:
-        trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
 
 
 def duplicated_rows_of_a_stream(trial: Trial) -> None:
@@ -199,72 +151,11 @@ def client_killed_without_closing_its_query(trial: Trial) -> None:
     trial.expect_no_query()
 
 
-def new_column(trial: Trial) -> None:
-    trial.expect_done(trial.run("--all"))
-    for name in ("EVENTS", "LATEST"):
-        _change(trial, name, {"CHANNEL": ("STRING", None)})
-    trial.stage.add_rows(3)
-    for name in ("EVENTS", "LATEST"):
-        newest = trial.stage.emulator.source(name).records[-1]
-        assert isinstance(newest.values, dict)
-        newest.values["CHANNEL"] = "web"
-    trial.expect_done(trial.run("--all"))
-    trial.expect_complete()
-    note = LakeTable(trial.stage.root, trial.stage.stream).history()[1]["pipeline"]
-    if note.get("added_columns") != ["channel"]:
-        trial.wrong("told wrongly", f"the commit keeps {note}")
-
-
-def wider_type(trial: Trial) -> None:
-    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7), "PRICE": ("DECIMAL(9, 2)", Decimal("1.20"))})
-    trial.expect_done(trial.run("--all"))
-    _change(trial, "EVENTS", {"SIZE": ("BIGINT", 7), "PRICE": ("DECIMAL(18, 4)", Decimal("1.2000"))})
-    trial.stage.add_rows(3)
-    newest = trial.stage.emulator.source("EVENTS").records[-1]
-    assert isinstance(newest.values, dict)
-    newest.values["SIZE"] = 2**40
-    trial.expect_done(trial.run("--all"))
-    trial.expect_done(trial.run("--all"))  # the files with the narrower type have had their grace period
-    trial.expect_complete()
-    table = LakeTable(trial.stage.root, trial.stage.stream)
-    kinds = [entry.get("pipeline", {}).get("kind") for entry in table.history()]
-    told = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
-    if "widen" not in kinds or told != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":
-        trial.wrong("told wrongly", f"the log keeps {kinds}, the schema {table.schema}")
-    trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
-
-
-def incompatible_type(trial: Trial) -> None:
-    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7)})
-    trial.expect_done(trial.run("--all"))
-    history = lake_rows(trial.stage.root, trial.stage.stream)
-    _change(trial, "EVENTS", {"SIZE": ("STRING", "7")})
-    trial.stage.add_rows(3)
-    trial.expect_error(trial.run(*STREAM), 1, "size was int32 and is string", "manage_feeds.py archive events")
-    trial.expect_rows(trial.stage.stream, history)
-    _change(trial, "EVENTS", {"SIZE": ("INTEGER", 7)})
-    trial.expect_done(trial.run("--all"))
-    trial.expect_complete()
-
-
-def column_that_is_gone(trial: Trial) -> None:
-    trial.expect_done(trial.run("--all"))
-    source = trial.stage.emulator.source("LATEST")
-    trial.stage.emulator.replace_source(replace(source, columns=source.columns[:-1]))
-    trial.expect_error(trial.run(*TABLE), 1, "text is gone", "manage_feeds.py archive latest")
-    trial.stage.emulator.replace_source(source)
-    trial.expect_complete()
-    trial.expect_done(trial.run("--all"))
-
-
 CASES: tuple[Case, ...] = (
     short_first_table_pull,
     short_later_table_pull,
     table_pull_that_stays_short,
     table_pull_that_shrinks_at_each_read,
-    recreated_topic,
-    recreated_topic_that_grew_past_the_bookmark,
-    retention_past_the_bookmark,
     duplicated_rows_of_a_stream,
     duplicated_rows_of_a_table,
     stalled_push,
@@ -273,10 +164,7 @@ CASES: tuple[Case, ...] = (
     progress_that_looks_caught_up,
     reader_paused,
     client_killed_without_closing_its_query,
-    new_column,
-    wider_type,
-    incompatible_type,
-    column_that_is_gone,
+    *changed_sources.CASES,
 )
 
 
@@ -290,13 +178,3 @@ def _read_by_nobody(trial: Trial) -> None:
     """Without a query that reads it the stream's true end is not known."""
     source = trial.stage.emulator.source("EVENTS")
     trial.stage.emulator.replace_source(replace(source, read_queries=()))
-
-
-def _change(trial: Trial, name: str, columns: Mapping[str, tuple[str, Any]]) -> None:
-    """Gives a source columns of that type, with that value in every row."""
-    source: Source = trial.stage.emulator.source(name)
-    kept = tuple(column for column in source.columns if column.name not in columns)
-    new = tuple(Column(column, parse_type(type_)) for column, (type_, _) in columns.items())
-    values = {column: value for column, (_, value) in columns.items()}
-    records: list[Record] = [replace(r, values={**(r.values or {}), **values}) for r in source.records]
-    trial.stage.emulator.replace_source(replace(source, columns=(*kept, *new), records=records))
