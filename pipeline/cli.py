@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -11,7 +12,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +24,7 @@ from pipeline.errors import PipelineError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_NUDGES, _NUDGE_S = 10, 0.3
 log = logging.getLogger("pipeline")
 
 
@@ -39,7 +43,8 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
-            return command(*args, **kwargs)
+            with _signals_are_noticed():
+                return command(*args, **kwargs)
         except PipelineError as error:
             say_error(error)
             sys.exit(error.exit_code)
@@ -57,6 +62,35 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+@contextlib.contextmanager
+def _signals_are_noticed() -> Iterator[None]:
+    """Nudges the main thread out of its system call after a signal.
+
+    Python handles signals between two of its own instructions: one that arrives just before a read that blocks would
+    wait for the read's end, which on a silent connection is minutes away.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    handler = signal.signal(signal.SIGURG, lambda *_: None)
+    threading.Thread(target=_nudge, args=(reader, threading.get_ident()), name="nudge", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGURG, handler)
+        writer.close()
+        reader.close()
+
+
+def _nudge(reader: socket.socket, main_thread: int) -> None:
+    with contextlib.suppress(OSError):  # the command has ended before this thread has begun
+        if reader.recv(1):
+            for _ in range(_NUDGES):
+                time.sleep(_NUDGE_S)
+                signal.pthread_kill(main_thread, signal.SIGURG)
 
 
 def say_error(error: PipelineError) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
 from pipeline.warehouse.connection import Connection
@@ -19,7 +22,7 @@ from torture.trial import PROMISES, Running, Trial
 from torture.victim import scene
 
 SIGNALS = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-SOON_S = 10
+SOON_S = 12  # on a machine that is busy; alone it is two
 pytestmark = pytest.mark.server
 
 
@@ -134,3 +137,31 @@ def test_a_load_that_waits_for_a_lock_ends(trial: Trial, mariadb: PrivateServer,
 
     trial.expect_done(trial.sync(), "Loaded as snapshot 2")
     assert not any(trial.figure.wrong.values()), trial.figure
+
+
+def test_a_signal_that_another_thread_takes_ends_a_read_that_blocks() -> None:
+    """As when a signal comes a moment before the read: the flag is set, and nothing wakes the main thread."""
+    code = """if True:
+        import signal, socket
+        from pipeline import cli
+
+        @cli.boundary
+        def main():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            print("ready", flush=True)
+            pair = socket.socketpair()
+            pair[0].recv(1)
+
+        main()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=SOON_S)
+
+    assert process.returncode == 143
+    assert said == "terminated: what was committed stays, the next run goes on from there\n"
