@@ -3,7 +3,8 @@
 Each run is recorded once. For each step the trees are made that a power cut after it may leave (see `replay`), the
 same tree only once. In each of them, before anything repairs it: every acknowledged log entry is there, byte for byte,
 with its data files, and readers see whole commits. An entry is acknowledged when the run goes on to something else than
-the log. Then the next run must end well and every row be there once.
+the log. A file that is replaced whole (views, metadata, a feed) is as it was at one time, and not older than when the
+run last said something. Then the next run must end well and every row be there once.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import random
+import re
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import PipelineError
@@ -31,6 +33,7 @@ from torture.victim import Scene, check_complete, check_readers, scene, stopwatc
 PROMISES = (
     "acknowledged commits lost",
     "torn commits",
+    "files torn or too old",
     "damaged tables",
     "torn table versions",
     "lost rows",
@@ -43,28 +46,39 @@ PROMISES = (
 
 @dataclass(frozen=True)
 class Way:
-    """A run to record. `killed`: an equal run was killed at its last commit just before, and its steps count too."""
+    """A run to record. `killed_at`: an equal run was killed just before, after the last step whose "call path" this
+    matches; its steps count too.
+    """
 
     arguments: tuple[str, ...]
     fresh: bool = False
-    killed: bool = False
+    killed_at: str = ""
+    script: str = "export_to_data_lake"
 
 
 WAYS = (
     Way(("--all",), fresh=True),
+    Way(("--all",), fresh=True, killed_at=r" link .*/events/_delta_log/0+\.json"),
     Way(("--all",)),
-    Way(("--stream", "events"), killed=True),
+    Way(("--stream", "events"), killed_at=r" link .*/events/_delta_log/\d+\.json"),
+    Way(("--table", "latest"), killed_at=r" mkdir .*/version="),
     Way(("--stream", "events", "--full")),
+    Way(("rollback", "latest", "--to-version", "3"), script="metadata_utils"),
+    Way(("update", "latest", "--owner", "somebody"), script="manage_feeds"),
 )
 
 
 @dataclass
 class Crash:
-    """A tree and where it comes from. `acknowledged` are the log entries that must be in it."""
+    """A tree and where it comes from. `acknowledged` are the log entries that must be in it.
+
+    `contents` are what each file that is replaced whole may hold, None for a file that is not there.
+    """
 
     tree: Tree
     told: str
     acknowledged: frozenset[str]
+    contents: Mapping[str, Sequence[bytes | None]] = field(default_factory=dict)
 
 
 def power_loss(folder: Path, every: int, seed: int, ways: Sequence[Way] = WAYS) -> Figure:
@@ -121,16 +135,16 @@ def _record(
 
     def run(**env: str) -> int:
         wanted = stage.env | {"STEPS_ROOT": str(stage.root), "COMMIT_ROWS": "12"} | env
-        return starter.run("export_to_data_lake", way.arguments, wanted, folder / "recorded")
+        return starter.run(way.script, way.arguments, wanted, folder / "recorded")
 
     runs: list[dict[str, str]] = [{}]
     _put(stage, before)
     stage.emulator.options.rows_per_s = 100
-    if way.killed:
+    if way.killed_at:
         log.unlink(missing_ok=True)
         run(STEPS_LOG=str(log))
         lines = log.read_text(encoding="utf-8").splitlines()
-        last = max(number for number, line in enumerate(lines, 1) if _is_entry(line))
+        last = max(number for number, line in enumerate(lines, 1) if re.search(way.killed_at, line))
         runs.insert(0, {"STEPS_KILL": str(last), "STEPS_WHEN": "after"})
         _put(stage, before)
     disk, steps = Disk(before), []
@@ -149,6 +163,7 @@ def _crashes(disk: Disk, runs: list[list[Step]], rng: random.Random) -> list[Cra
     """All different trees of all cuts. A tree that several cuts leave must have what the last of them acknowledged."""
     found: dict[bytes, Crash] = {}
     acknowledged: set[str] = set()
+    contents = {path: [content] for path, content in disk.seen().items() if _is_replaced(path)}
     number = 0
     for steps in runs:
         linked: set[str] = set()
@@ -159,11 +174,16 @@ def _crashes(disk: Disk, runs: list[list[Step]], rng: random.Random) -> list[Cra
                 linked.add(step.path)
             elif f"/{LOG}" not in step.path and step.call != "fsync":
                 acknowledged |= linked
+            if step.call == "rename" and _is_replaced(step.path):
+                contents.setdefault(step.path, [None]).append(disk.seen()[step.path])
+            elif step.call == "say":
+                contents = {path: known[-1:] for path, known in contents.items()}
             if step.call == "say" or _is_scratch(step.path):
                 continue  # no other tree than before
             for what, tree in disk.after_power_cut(rng):
                 told = f"after step {number} ({step.call} {step.path}), {what}"
-                found[_digest(tree)] = Crash(tree, told, frozenset(acknowledged))
+                allowed = {path: tuple(known) for path, known in contents.items()}
+                found[_digest(tree)] = Crash(tree, told, frozenset(acknowledged), allowed)
     return list(found.values())
 
 
@@ -174,6 +194,10 @@ def _is_scratch(path: str) -> bool:
 
 def _is_entry(path: str) -> bool:
     return f"/{LOG}/" in path and not _is_scratch(path) and PurePosixPath(path).suffix == ".json"
+
+
+def _is_replaced(path: str) -> bool:
+    return PurePosixPath(path).name in ("views.sql", "_metadata.json") or path.startswith("feeds/")
 
 
 def _digest(tree: Tree) -> bytes:
@@ -194,6 +218,8 @@ def try_crash(stage: Scene, figure: Figure, way: Way, crash: Crash, whole: Tree)
     figure.count("acknowledged commits lost", f"{told}: {lost}", len(lost))
     torn = [path for path, content in crash.tree.items() if _is_entry(path) and content != whole.get(path)]
     figure.count("torn commits", f"{told}: {torn}", len(torn))
+    other = [path for path, allowed in crash.contents.items() if crash.tree.get(path) not in allowed]
+    figure.count("files torn or too old", f"{told}: {other}", len(other))
     if _check_tables(stage, figure, told):
         check_readers(stage, figure, source, told)
     figure.count("runs that did not resume", told, int(stage.run("--all") != 0))

@@ -5,8 +5,8 @@ What is assumed of the file system, which is what POSIX promises and no more, bu
 - `fsync` of a file makes its bytes and its length durable, not its name; `fsync` of a folder makes the names in it
   durable: what was created, linked, renamed or deleted there. Without it each of them may be on disk or not, in any
   order, however much later the power fails; changes of one name keep their order.
-- Bytes that were written and not synced may be on disk from the first one up to any other, as zeros, or not at all,
-  also when a name that came later is there.
+- Bytes that were written and not synced may be on disk whole, in part, as zeros or not at all, also when a name that
+  came later is there.
 - A rename is one change, also between two folders, and durable with the folder that it moved to. ext4, XFS and Btrfs do
   so; a file that was synced before it is never seen in part under its new name.
 - What was synced stays: disks that lie about it are not covered.

@@ -17,7 +17,8 @@ ENTRY = "streams/events/_delta_log/00000000000000000001.json"
 
 def wrong_with(stage: Scene, whole: Tree, left: Tree) -> set[str]:
     figure = Figure("F4", "a tree that no disk may leave", PROMISES)
-    try_crash(stage, figure, WAYS[0], Crash(left, "made up", frozenset({ENTRY})), whole)
+    contents = {"views.sql": (whole["views.sql"],)}
+    try_crash(stage, figure, WAYS[0], Crash(left, "made up", frozenset({ENTRY}), contents), whole)
     return {what for what, count in figure.wrong.items() if count}
 
 
@@ -32,3 +33,4 @@ def test_trees_that_break_a_promise_are_counted(tmp_path: Path) -> None:
         assert "acknowledged commits lost" in lost
         assert {"acknowledged commits lost", "torn commits"} <= wrong_with(stage, whole, whole | {ENTRY: entry[:9]})
         assert "damaged tables" in wrong_with(stage, whole, whole | {file: b""})
+        assert "files torn or too old" in wrong_with(stage, whole, whole | {"views.sql": b""})
