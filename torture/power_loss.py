@@ -90,7 +90,7 @@ def power_loss(folder: Path, every: int, seed: int, ways: Sequence[Way] = WAYS) 
         for fresh in sorted({way.fresh for way in ways}, reverse=True):
             place = folder / ("fresh" if fresh else "filled")
             place.mkdir()
-            with scene(place, rows=60, days=1) as stage:
+            with scene(place, rows=600, days=1) as stage:
                 if not fresh:
                     _fill(stage, figure)
                 before = read_tree(stage.root)
@@ -119,7 +119,7 @@ def _fill(stage: Scene, figure: Figure) -> None:
         table = LakeTable(stage.root, feed)
         while table.delta_version % CHECKPOINT_EVERY != CHECKPOINT_EVERY - 1:
             table.commit("", Change(), dt.datetime.now(dt.UTC))
-    stage.add_rows(20)
+    stage.add_rows(600)
 
 
 def _put(stage: Scene, tree: Tree) -> None:
@@ -139,7 +139,7 @@ def _record(
 
     runs: list[dict[str, str]] = [{}]
     _put(stage, before)
-    stage.emulator.options.rows_per_s = 100
+    stage.emulator.options.rows_per_s = 1000  # the rows of two polls come apart, so that they are two commits
     if way.killed_at:
         log.unlink(missing_ok=True)
         run(STEPS_LOG=str(log))
