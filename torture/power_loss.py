@@ -3,8 +3,9 @@
 Each run is recorded once. For each step the trees are made that a power cut after it may leave (see `replay`), the
 same tree only once. In each of them, before anything repairs it: every acknowledged log entry is there, byte for byte,
 with its data files, and readers see whole commits. An entry is acknowledged when the run goes on to something else than
-the log. A file that is replaced whole (views, metadata, a feed) is as it was at one time, and not older than when the
-run last said something. Then the next run must end well and every row be there once.
+the log, or when a later run ends that found it. A file that is replaced whole (views, metadata, a feed) is as it was at
+one time, and not older than when the run last said something. Then the next run must end well and every row be there
+once.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def power_loss(folder: Path, every: int, seed: int, ways: Sequence[Way] = WAYS) 
                     for crash in crashes[rng.randrange(every) :: every]:
                         figure.tried += 1
                         try_crash(stage, figure, way, crash, whole)
-    figure.told = f"{steps} steps of {len(ways)} exports with {commits} commits"
+    figure.told = f"{steps} steps of {len(ways)} commands with {commits} commits"
     figure.told += ", all trees" if every == 1 else f", one tree in {every}"
     figure.seconds = stopwatch(started)
     return figure
@@ -164,12 +165,16 @@ def _crashes(disk: Disk, runs: list[list[Step]], rng: random.Random) -> list[Cra
     found: dict[bytes, Crash] = {}
     acknowledged: set[str] = set()
     contents = {path: [content] for path, content in disk.seen().items() if _is_replaced(path)}
+    linked: set[str] = set()
+    found_by_run: set[str] = set()
     number = 0
     for steps in runs:
-        linked: set[str] = set()
+        linked, found_by_run = set(), linked
         for step in steps:
             number += 1
             disk.apply(step)
+            if step is steps[-1]:
+                acknowledged |= found_by_run
             if step.call == "link" and _is_entry(step.path):
                 linked.add(step.path)
             elif f"/{LOG}" not in step.path and step.call != "fsync":
@@ -178,7 +183,7 @@ def _crashes(disk: Disk, runs: list[list[Step]], rng: random.Random) -> list[Cra
                 contents.setdefault(step.path, [None]).append(disk.seen()[step.path])
             elif step.call == "say":
                 contents = {path: known[-1:] for path, known in contents.items()}
-            if step.call == "say" or _is_scratch(step.path):
+            if _is_scratch(step.path) and step is not steps[-1]:
                 continue  # no other tree than before
             for what, tree in disk.after_power_cut(rng):
                 told = f"after step {number} ({step.call} {step.path}), {what}"
