@@ -87,14 +87,21 @@ def _copy_log(folder: Path, private: Path, version: int) -> Path:
     log, copy = folder / LOG, private / LOG
     delete_folder(private)
     make_folder(private)
-    hint = log / _LAST_CHECKPOINT
-    first = int(json.loads(hint.read_text(encoding="utf-8"))["version"]) if hint.exists() else 0
+    first = _last_checkpoint(log)
     for path in log.iterdir():
         number = path.name.partition(".")[0]
         if path.name == _LAST_CHECKPOINT or (number.isdigit() and first <= int(number) <= version):
             make_folder(copy)
             link_file(path, copy / path.name)
     return copy
+
+
+def _last_checkpoint(log: Path) -> int:
+    """The version of the checkpoint that readers are pointed to; 0 without one, or with a hint that was torn."""
+    try:
+        return int(json.loads((log / _LAST_CHECKPOINT).read_bytes())["version"])
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _is_whole(entry: Path) -> bool:

@@ -336,9 +336,9 @@ class LakeTable:
         version = self.delta_version + 1 if self.exists else 0
         private = self.staging_folder("log")
         publish_entry(self.folder, private, version, write)
+        self.refresh()
         if version and version % CHECKPOINT_EVERY == 0:
             write_checkpoint(self.folder, private, version)
-        self.refresh()
 
     def _waiting_files(self, grace_hours: int) -> set[str]:
         """Files that were taken out of the table less than the grace period ago."""

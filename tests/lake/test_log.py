@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import CommitFailed
+from pipeline.lake.storage import DiskFull
 from pipeline.lake.table import LakeTable
 from tests.lake.test_table import add_rows, add_version, stream_feed, table_feed, values
 
@@ -128,3 +130,34 @@ def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
     assert again.current_version == 5
     add_version(again, 6, ["k"])
     assert len(LakeTable(tmp_path, table_feed()).files) == 6
+
+
+@pytest.mark.parametrize("hint", [b"", b"\0\0\0", b'{"version":'])
+def test_a_torn_hint_to_the_last_checkpoint_is_passed_over(tmp_path: Path, hint: bytes) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    (table.folder / "_delta_log" / "_last_checkpoint").write_bytes(hint)
+
+    add_rows(table, 2, [(0, 0, 1, "b")])
+
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "b"]
+
+
+def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    with monkeypatch.context() as patched:
+        patched.setattr(table_module, "CHECKPOINT_EVERY", 2)
+        patched.setattr(table_module, "write_checkpoint", full)
+        with pytest.raises(DiskFull):
+            add_rows(table, 2, [(0, 0, 1, "b")])
+
+    assert table.delta_version == 2
+    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    assert values(again) == ["a", "b"]
+    assert again.bookmarks() == {0: (2, 0)}
