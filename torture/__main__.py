@@ -33,7 +33,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F1": lambda folder: random_kills(folder, 1000 if full else 40, seed),
         "F2": lambda folder: every_crash_point(folder, 1 if full else 9),
         "F3": lambda _: cut_answers(1000 if full else 200, 1 if full else 13),
-        "F4": lambda folder: power_loss(folder, 1 if full else 10, seed),
+        "F4": lambda folder: power_loss(folder, 1 if full else 7, seed),
         "F5": lambda folder: many_at_once(folder, 16, 20 if full else 2),
         "F6": lambda folder: killed_loads(folder, 200 if full else 15, seed),
         "F7": lambda folder: generated_values(folder, 100_000 if full else 10_000, seed),
