@@ -1,6 +1,6 @@
 """`python -m torture`: every promise of reliability, tried until it breaks; the result is a table anyone can reproduce.
 
-Takes a few minutes, with TORTURE=full more than an hour, and writes its table into docs/reliability.md, a row as soon
+Takes some minutes, with TORTURE=full some hours, and writes its table into docs/reliability.md, a row as soon
 as it is known. Exits 1 when a promise is broken.
 """
 
