@@ -23,8 +23,8 @@ import mysql.connector
 from pipeline.errors import PipelineError
 from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.refusals import (
+    RowRefused,
     WarehouseBusy,
-    WarehouseRefused,
     WarehouseUnreachable,
     is_local_refused,
     is_stall,
@@ -42,6 +42,7 @@ _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
     "NO_ENGINE_SUBSTITUTION'",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SET SESSION max_error_count = 64",  # with 0 LOAD DATA would hide its warnings
 )
 
 
@@ -146,19 +147,22 @@ class Connection:
     def takes_local_files(self) -> bool:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
-    def load_file(self, table: str, columns: str, write: Callable[[Path], object]) -> int | None:
+    def load_file(
+        self, table: str, columns: str, write: Callable[[Path], object], values: Sequence[Any] = ()
+    ) -> int | None:
         """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
 
         The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
-        statement's column list with its SET clause. LOAD DATA LOCAL turns errors into warnings, so a warning raises
-        WarehouseRefused, a temporary folder that cannot be written raises ScratchUnusable.
+        statement's column list with its SET clause, for `values`. LOAD DATA LOCAL turns errors into warnings, so a
+        warning raises RowRefused, a temporary folder that cannot be written raises ScratchUnusable.
         """
         path = self._own_folder / "rows"
         try:
             with scratch_errors(path.parent):
                 write(path)
             sent = self.run(
-                f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}", (str(path),)
+                f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}",
+                (str(path), *values),
             )
         except PipelineError as error:
             if is_local_refused(error):
@@ -168,9 +172,10 @@ class Connection:
         finally:
             path.unlink(missing_ok=True)
         for _, number, text in self.rows("SHOW WARNINGS LIMIT 1"):
-            raise WarehouseRefused(
-                f"MySQL at {self.server.place} would change rows (warning {number}): {text_of(text)}",
+            raise RowRefused(
+                f"MySQL at {self.server.place} would leave out or change a row (warning {number}): {text_of(text)}",
                 "nothing was changed",
+                text_of(text),
             )
         return sent
 
@@ -297,15 +302,4 @@ def _errors(server: Server) -> Iterator[None]:
     except OSError as error:
         raise WarehouseUnreachable(
             f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
-        ) from error
-
-
-@contextlib.contextmanager
-def _writing_in(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WarehouseRefused(
-            f"rows cannot be put into the temporary folder {folder}: {error.strerror}; nothing was changed",
-            "free space there, or name another folder by TMPDIR",
         ) from error

@@ -1,8 +1,10 @@
 """Whole-star loads: all tables of a sync in one transaction, with their ledger rows.
 
-Rows go into session-private staging tables first, outside the transaction; then set-based statements fill dimensions,
-facts, ledger, rejects and the pointer of the current_* views, and one COMMIT makes the new star visible. Killed at
-any point before it, client or server, the old star stays as it was and the staging tables are gone with the session.
+Members go into session-private staging tables first; then one transaction fills dimensions, facts, ledger, rejects and
+the pointer of the current_* views, and its COMMIT makes the new star visible. A snapshot's rows go straight into their
+facts. When a fact refuses one of them, the transaction is rolled back, the rows are staged too, and set-based
+statements find those that are refused. Killed at any point before the COMMIT, client or server, the old star stays as
+it was and the staging tables are gone with the session.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import ActionNeeded
-from pipeline.warehouse.bulk import StagedRowsLost
+from pipeline.warehouse.bulk import RowsLost
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members
-from pipeline.warehouse.fact import fill_fact
+from pipeline.warehouse.fact import fill_fact, send_to_fact
 from pipeline.warehouse.ledger import (
     FactEntry,
     add_fact,
@@ -28,9 +30,10 @@ from pipeline.warehouse.ledger import (
     show,
 )
 from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
+from pipeline.warehouse.refusals import RowRefused
 from pipeline.warehouse.rows import Reject
 from pipeline.warehouse.spool import SHOWN_REJECTS, Spool
-from pipeline.warehouse.staging import REJECTS, stage_all
+from pipeline.warehouse.staging import REJECTS, stage_members, stage_rows
 
 
 class RowsDoNotFit(ActionNeeded):
@@ -103,22 +106,25 @@ def load_star(
             same = same_content(connection, ((s.plan.fact, s.content_hash) for s in spools), taken_at.date())
             if same is not None:
                 return _already_there(connection, plans, same)
-        stage_all(connection, spools)
+        stage_members(connection, spools)
         facts: list[LoadedFact] = []
 
-        def publish() -> int:
+        def publish(from_staging: bool) -> int:
             version = add_snapshot(connection, source, taken_at, now)
-            facts[:] = _publish(connection, spools, version, taken_at)
+            facts[:] = _publish(connection, spools, version, taken_at, from_staging)
             if strict:
                 _refuse_rejects(facts)
             if dry_run:
                 raise _DryRun
             return version
 
-        try:
-            version = connection.in_transaction(publish)
-        except _DryRun:
-            return Loaded(facts, in_bulk=connection.takes_local_files)
+        version = None
+        with contextlib.suppress(_DryRun):
+            try:
+                version = connection.in_transaction(lambda: publish(from_staging=False))
+            except RowRefused:
+                stage_rows(connection, spools)
+                version = connection.in_transaction(lambda: publish(from_staging=True))
         return Loaded(facts, version, in_bulk=connection.takes_local_files)
 
 
@@ -131,7 +137,9 @@ def _already_there(connection: Connection, plans: Sequence[Plan], version: int) 
     return Loaded(facts, version, unchanged=True)
 
 
-def _publish(connection: Connection, spools: Sequence[Spool], version: int, taken_at: dt.datetime) -> list[LoadedFact]:
+def _publish(
+    connection: Connection, spools: Sequence[Spool], version: int, taken_at: dt.datetime, from_staging: bool
+) -> list[LoadedFact]:
     """Fills every table of the star; part of the load's transaction, which may be tried again."""
     facts = {}
     # Attributes that are told with a time are put in last, so that they win over those told without.
@@ -139,11 +147,14 @@ def _publish(connection: Connection, spools: Sequence[Spool], version: int, take
         plan, newest = spool.plan, is_newest(connection, spool.plan.fact, taken_at)
         count, first = new_members(connection, plan)
         fill_dimension(connection, plan, newest)
-        rows, refused = fill_fact(connection, plan, version, taken_at)
+        if from_staging:
+            rows, refused = fill_fact(connection, plan, version, taken_at)
+        else:
+            rows, refused = send_to_fact(connection, spool, version, taken_at), []
         rejected = spool.reject_count + len(refused)
         if rows + len(refused) != spool.row_count:
-            raise StagedRowsLost(
-                f"{rows} of {spool.row_count} staged rows reached {plan.fact}; nothing was loaded",
+            raise RowsLost(
+                f"{rows} of {spool.row_count} rows reached {plan.fact}; nothing was loaded",
                 "run the command again",
             )
         entry = FactEntry(plan.fact, plan.snapshot.feed, plan.snapshot.lake_version, rows, rejected, spool.content_hash)

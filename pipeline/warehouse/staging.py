@@ -1,4 +1,4 @@
-"""A snapshot's rows in tables of this session only: the fact's rows, its dimension's members, and the rejects.
+"""Tables of this session only: a snapshot's members and rejects, and its rows where the fact refuses some of them.
 
 Nothing here is seen by anyone else; a session that ends, however it ends, takes its staging tables along.
 """
@@ -17,8 +17,8 @@ from pipeline.warehouse.spool import Spool
 REJECTS = "stg_rejects"
 
 
-def stage_all(connection: Connection, spools: Sequence[Spool]) -> None:
-    """Sends the snapshots into staging tables, made anew."""
+def stage_members(connection: Connection, spools: Sequence[Spool]) -> None:
+    """Sends the dimensions' members and the rejects into staging tables, made anew."""
     connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(REJECTS)}")
     connection.run(
         f"CREATE TEMPORARY TABLE {quote(REJECTS)} (reject_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
@@ -28,15 +28,21 @@ def stage_all(connection: Connection, spools: Sequence[Spool]) -> None:
     )
     for spool in spools:
         plan = spool.plan
-        _make_table(connection, plan.staging, plan.columns)
-        for lines in spool.row_lines():
-            send_lines(connection, plan.staging, plan.columns, lines)
         if plan.members:
             _make_table(connection, plan.member_staging, plan.members)
             for lines in spool.member_lines():
                 send_lines(connection, plan.member_staging, plan.members, lines)
         for rejects in spool.rejects():
             add_rejects(connection, plan, rejects)
+
+
+def stage_rows(connection: Connection, spools: Sequence[Spool]) -> None:
+    """Sends the facts' rows into staging tables, made anew."""
+    for spool in spools:
+        plan = spool.plan
+        _make_table(connection, plan.staging, plan.columns)
+        for lines in spool.row_lines():
+            send_lines(connection, plan.staging, plan.columns, lines)
 
 
 def add_rejects(connection: Connection, plan: Plan, rejects: Sequence[Reject]) -> None:
