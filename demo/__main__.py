@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ _SECONDS_OF_ARRIVALS = 60
 @click.option("--transactions", default=5000, show_default=True)
 def main(folder: Path, transactions: int) -> None:
     """Run the whole job on sample data."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     today = dt.datetime.now(dt.UTC).date()

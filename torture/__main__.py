@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +49,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
 @click.option("--only", multiple=True, metavar="F", help="Only this figure (repeatable); the page keeps the others.")
 def main(seed: int, only: tuple[str, ...]) -> None:
     """Try every promise of reliability until it breaks. TORTURE=full tries each of them far more often."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
     full, holds = os.environ.get("TORTURE") == "full", True
     for name, experiment in experiments(full, seed).items():
         if only and name not in only:

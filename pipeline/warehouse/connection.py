@@ -42,7 +42,6 @@ _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
     "NO_ENGINE_SUBSTITUTION'",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "SET SESSION max_error_count = 64",  # with 0 LOAD DATA would hide its warnings
 )
 
 
@@ -171,11 +170,12 @@ class Connection:
             raise
         finally:
             path.unlink(missing_ok=True)
-        for _, number, text in self.rows("SHOW WARNINGS LIMIT 1"):
+        ((warning_count,),) = self.rows("SHOW COUNT(*) WARNINGS")
+        if int(warning_count):
+            shown = self.rows("SHOW WARNINGS LIMIT 1")  # none where max_error_count is 0
+            reason = f"{text_of(shown[0][2])} (warning {shown[0][1]})" if shown else "the server does not say why"
             raise RowRefused(
-                f"MySQL at {self.server.place} would leave out or change a row (warning {number}): {text_of(text)}",
-                "nothing was changed",
-                text_of(text),
+                f"MySQL at {self.server.place} would leave out or change a row: {reason}", "nothing was changed", reason
             )
         return sent
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -217,6 +218,40 @@ def test_rows_that_the_table_itself_refuses_are_found_among_the_others(warehouse
         (f'{{"id": {n}}}', f'{{"id": {n}, "value": {n}.00}}') for n in (7, 150, 299)
     ]
     assert all("odd_ones" in reason for _, reason, _ in kept)
+
+
+def test_rows_are_staged_only_when_their_fact_refuses_some(warehouse: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    run = Connection.run
+
+    def listen(connection: Connection, sql: str, values: Sequence[Any] = ()) -> int:
+        said.append(sql)
+        return run(connection, sql, values)
+
+    monkeypatch.setattr(Connection, "run", listen)
+    is_staged = "CREATE TEMPORARY TABLE `stg_fact_own`"
+    snapshot = own_fact(warehouse, "value INT CHECK (value < 3)", pa.int32(), [1, 2])
+    load(warehouse, snapshot)
+    assert not any(sql.startswith(is_staged) for sql in said)
+
+    other = pa.record_batch([[1, 2], [2, 3]], schema=snapshot.schema)
+    loaded = load(warehouse, replace(snapshot, batches=lambda: iter([other])))
+
+    assert any(sql.startswith(is_staged) for sql in said)
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (1, 1)
+
+
+def test_a_server_that_hides_warnings_loses_no_row_in_silence(warehouse: Server) -> None:
+    with Connection(as_root(warehouse)) as connection:
+        connection.run("SET @before = @@GLOBAL.max_error_count")
+        connection.run("SET GLOBAL max_error_count = 0")
+        try:
+            snapshot = own_fact(warehouse, "value INT CHECK (value <> 2)", pa.int32(), [1, 2, 3])
+            loaded = load(warehouse, snapshot)
+        finally:
+            connection.run("SET GLOBAL max_error_count = @before")
+
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (2, 1)
 
 
 def test_a_row_whose_parent_is_missing_is_rejected(warehouse: Server) -> None:
