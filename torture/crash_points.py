@@ -11,7 +11,8 @@ from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
 from torture.figures import Figure
-from torture.victim import Scene, check_complete, check_readers, scene, stopwatch
+from torture.readers import check_complete, check_readers
+from torture.victim import Scene, scene, stopwatch
 
 _SOURCE = Path(__file__).with_name("steps.c")
 

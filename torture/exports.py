@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.lake.table import LakeTable
 from torture.figures import Figure
-from torture.victim import KEYS, Scene, check_complete, check_readers, read_stream, scene, stopwatch
+from torture.readers import check_complete, check_readers, read_stream
+from torture.victim import KEYS, Scene, scene, stopwatch
 
 _WAYS = (("--all",), ("--stream", "events"), ("--table", "latest"))
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from torture.crash_points import compile_layer
 from torture.figures import Figure
 from torture.layered import LayeredStarter, layered_starter
+from torture.readers import check_readers
 from torture.trial import Done, Trial
-from torture.victim import check_readers, scene
+from torture.victim import scene
 
 _SAID = {
     errno.ENOSPC: "the disk is full: ",

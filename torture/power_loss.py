@@ -28,8 +28,9 @@ from torture.crash_points import compile_layer
 from torture.exports import check_table
 from torture.figures import Figure
 from torture.layered import LayeredStarter, layered_starter
+from torture.readers import check_complete, check_readers
 from torture.replay import Disk, Step, Tree, read_record, read_tree, write_tree
-from torture.victim import Scene, check_complete, check_readers, scene, stopwatch
+from torture.victim import Scene, scene, stopwatch
 
 PROMISES = (
     "acknowledged commits lost",

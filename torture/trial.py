@@ -15,7 +15,8 @@ from ksqldb_emulator.dataset import Record, Source
 from pipeline.feeds import Feed
 from pipeline.lake.table import LakeTable
 from torture.figures import Figure
-from torture.victim import Scene, check_complete, check_readers, scene
+from torture.readers import check_complete, check_readers
+from torture.victim import Scene, scene
 
 PROMISES = ("told wrongly", "lost rows", "duplicated rows", "changed rows", "runs that did not resume", "queries left")
 _NO_REPORT = re.compile(r"Traceback|panicked|Exception ignored|Warning")

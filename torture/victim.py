@@ -1,7 +1,6 @@
 """A scene to hurt: an emulated server, a lake, and exports in processes that can be killed at any moment.
 
-Exports are forked from a process that has everything imported, so a try costs what the export costs. Readers check
-the lake as each kind of reader does, against the rows of the emulated server.
+Exports are forked from a process that has everything imported, so a try costs what the export costs.
 """
 
 from __future__ import annotations
@@ -19,18 +18,11 @@ from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import deltalake
-import duckdb
-import pandas
-import polars
-import pyarrow.parquet as pq
-
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
-from torture.figures import Figure
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["export_to_data_lake", "sync_to_mysql", "manage_feeds", "metadata_utils"])
@@ -151,70 +143,6 @@ def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
         FeedStore(root).add(feed)
     with running(make_dataset(rows, days)) as emulator:
         yield Scene(root, emulator, stream, table)
-
-
-COMMIT_READERS = ("delta", "pandas", "polars", "views")
-_COLUMNS = ["rowpartition", "rowoffset", "n"]
-
-
-def read_stream(root: Path, reader: str) -> Counter[tuple[int, int, int]]:
-    """(partition, offset, n) of the stream's rows as a reader sees them: one of COMMIT_READERS, or `glob`."""
-    folder = root / "streams" / "events"
-    if reader == "views":
-        views = root / "views.sql"
-        if not views.exists():
-            return Counter()
-        with duckdb.connect() as connection:
-            connection.execute(views.read_text(encoding="utf-8"))
-            exists = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'events'").fetchall()
-            sql = "SELECT rowpartition, rowoffset, n FROM events"
-            return Counter(connection.sql(sql).fetchall()) if exists else Counter()
-    if reader == "glob":
-        return _rows_of(sorted(folder.glob("date=*/*.parquet")))
-    if not deltalake.DeltaTable.is_deltatable(str(folder)):
-        return Counter()
-    if reader == "polars":
-        return Counter(polars.scan_delta(str(folder)).select(_COLUMNS).collect().iter_rows())
-    paths = [Path(uri) for uri in deltalake.DeltaTable(folder).file_uris()]
-    if reader == "pandas":
-        frames = [pandas.read_parquet(path, columns=_COLUMNS) for path in paths]
-        return Counter(row for frame in frames for row in frame.itertuples(index=False, name=None))
-    return _rows_of(paths)
-
-
-def _rows_of(paths: Sequence[Path]) -> Counter[tuple[int, int, int]]:
-    rows: Counter[tuple[int, int, int]] = Counter()
-    for path in paths:
-        batch = pq.read_table(path, columns=_COLUMNS).to_pydict()
-        rows.update(zip(*(batch[name] for name in _COLUMNS), strict=True))
-    return rows
-
-
-def check_readers(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
-    """Counts what a reader of the commit must never see: rows twice, rows from nowhere, holes, or nothing readable.
-
-    Offsets of the scene begin at 0 and have no gaps, so a reader sees the first so many rows of each topic partition.
-    """
-    for reader in COMMIT_READERS:
-        try:
-            seen = read_stream(scene.root, reader)
-        except (OSError, duckdb.Error, deltalake.exceptions.DeltaError, polars.exceptions.PolarsError) as error:
-            figure.count("unreadable", f"{when}, {reader}: {error}")
-            continue
-        figure.count("duplicated rows", f"{when}, {reader}", sum(n - 1 for n in seen.values() if n > 1))
-        figure.count("rows from nowhere", f"{when}, {reader}", len(set(seen) - set(source)))
-        offsets = {partition: set[int]() for partition, _, _ in seen}
-        for partition, offset, _ in seen:
-            offsets[partition].add(offset)
-        figure.count("holes", f"{when}, {reader}", sum(max(of) + 1 - len(of) for of in offsets.values()))
-
-
-def check_complete(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
-    """After a run that ended well every kind of reader sees every row once, a bare glob too."""
-    for reader in (*COMMIT_READERS, "glob"):
-        seen = read_stream(scene.root, reader)
-        figure.count("lost rows", f"{when}, {reader}", sum((source - seen).values()))
-        figure.count("duplicated rows", f"{when}, {reader}", sum((seen - source).values()))
 
 
 def stopwatch(started: float) -> float:

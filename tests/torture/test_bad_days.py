@@ -11,8 +11,8 @@ from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
 from torture import broken_places, failing_disk, odd_sources
 from torture.figures import Figure
+from torture.readers import COMMIT_READERS
 from torture.trial import PROMISES, Case, Trial, try_case
-from torture.victim import COMMIT_READERS
 
 pytestmark = pytest.mark.server
 
