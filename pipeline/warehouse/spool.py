@@ -50,6 +50,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
                         "memory_limit": _MEMORY,
                         "temp_directory": str(self._folder),
                         "preserve_insertion_order": False,
+                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) packs its tables anew every 16 MB
                     }
                 )
             )
