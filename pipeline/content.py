@@ -53,14 +53,17 @@ def texts_of(array: pa.Array) -> pa.Array:
 
 
 def values_of(array: pa.Array) -> list[Any]:
-    """A column's Python values: maps as dicts, what Python's dates cannot hold as FarMoment."""
+    """A column's Python values: maps as dicts, what Python's dates cannot hold as FarMoment.
+
+    A map with keys that are one for Python, 0.0 and -0.0, has their texts as keys.
+    """
     try:
         return list(array.to_pylist(maps_as_pydicts="strict"))
-    except OverflowError:
-        return _with_far_moments(array)
+    except (OverflowError, KeyError):
+        return _one_by_one(array)
 
 
-def _with_far_moments(array: pa.Array) -> list[Any]:
+def _one_by_one(array: pa.Array) -> list[Any]:
     kind, valid = array.type, array.is_valid().to_pylist()
     if pa.types.is_date32(kind):
         return [None if day is None else _moment(day * _DAY_US, True) for day in array.view(pa.int32()).to_pylist()]
@@ -73,13 +76,18 @@ def _with_far_moments(array: pa.Array) -> list[Any]:
     if pa.types.is_map(kind):
         keys, items, ends = values_of(array.keys), values_of(array.items), array.offsets.to_pylist()
         return [
-            dict(zip(keys[ends[row] : ends[row + 1]], items[ends[row] : ends[row + 1]], strict=True)) if ok else None
+            _map_of(keys[ends[row] : ends[row + 1]], items[ends[row] : ends[row + 1]]) if ok else None
             for row, ok in enumerate(valid)
         ]
     if pa.types.is_list(kind):
         items, ends = values_of(array.values), array.offsets.to_pylist()
         return [items[ends[row] : ends[row + 1]] if ok else None for row, ok in enumerate(valid)]
     return list(array.to_pylist())
+
+
+def _map_of(keys: Sequence[Any], items: Sequence[Any]) -> dict[Any, Any]:
+    found = dict(zip(keys, items, strict=True))
+    return found if len(found) == len(keys) else dict(zip(map(to_json, keys), items, strict=True))
 
 
 def _moment(epoch_us: int, is_date: bool) -> dt.date | FarMoment:
