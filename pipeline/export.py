@@ -158,7 +158,7 @@ def export_table(client: Client, table: LakeTable, run: Run, version: int | None
     prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
     done = Exported(version=number, lag=behind)
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
-    replaced = versions.get(number, [])
+    replaced = table.versions().get(number, [])  # not those from before columns were widened
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
     table.commit(run.id, change, run.now)
     done.count(snapshot.files)

@@ -6,9 +6,11 @@ Each replacement is one commit, and only rows that were read again are replaced:
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.errors import ActionNeeded, WrongUsage
 from pipeline.export import (
@@ -23,10 +25,10 @@ from pipeline.export import (
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import PushStalled
-from pipeline.ksqldb.stream import StreamRead, Window, read_stream
-from pipeline.lake.table import Change, LakeTable
+from pipeline.ksqldb.stream import StreamRead, Window, read_stream, recreated
+from pipeline.lake.table import Change, DataFile, LakeTable
 from pipeline.lake.upkeep import rows_not_in
-from pipeline.lake.writer import partition_dates
+from pipeline.lake.writer import StagedFile, partition_dates
 
 _DAY = dt.timedelta(days=1)
 
@@ -63,6 +65,12 @@ def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Expo
                 f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
                 "nothing needs to be done: the lake has more than the source",
             )
+        elsewhere = _count_elsewhere(table, old, staged)
+        if elsewhere:
+            raise DayNotReplaceable(
+                f"{elsewhere} rows of {day} lie under other dates in the lake: its partitioning was changed",
+                f"python export_to_data_lake.py --stream {table.feed.name} --full",
+            )
     except BaseException:
         writer.discard()
         raise
@@ -85,7 +93,7 @@ def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
     writer = stream_writer(table, schema, run.id)
     kept = stream_writer(table, schema, f"{run.id}0001")
     try:
-        fill_writer(writer, read.batches, None, new_marks)
+        fill_writer(writer, _witnessed(read.batches, old_marks, source.topic), None, new_marks)
         _refuse_part(read, table)
         behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
         if behind:
@@ -109,6 +117,36 @@ def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
     return done
+
+
+def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:
+    """How many staged rows other files than the `old` ones have; files from other times are not read."""
+    times = [pq.read_table(file.path, columns=["rowtime"]).column(0) for file in staged if file.row_count]
+    if not times:
+        return 0
+    first, last = min(pc.min(time).as_py() for time in times), max(pc.max(time).as_py() for time in times)
+    others = []
+    for file in table.files:
+        low, high = file.bounds.get("rowtime", (first, last))
+        if file not in old and low <= last and first <= high:
+            others.append(file)
+    only_there: int = sum(rest.num_rows for rest in rows_not_in(table, others, staged))
+    return sum(file.row_count for file in others) - only_there
+
+
+def _witnessed(
+    batches: Iterator[pa.RecordBatch], marks: Mapping[int, tuple[int, int | None]], topic: str
+) -> Iterator[pa.RecordBatch]:
+    """The batches; raises TopicChanged when the row before a bookmark is another one than the lake's."""
+    for batch in batches:
+        for partition, (due, rowtime) in marks.items():
+            at = pc.and_(
+                pc.equal(batch.column("rowpartition"), partition), pc.equal(batch.column("rowoffset"), due - 1)
+            )
+            for found in batch.column("rowtime").filter(at).to_pylist():
+                if rowtime is not None and found != rowtime:
+                    raise recreated(topic, partition, due - 1, found, rowtime)
+        yield batch
 
 
 def _refuse_part(read: StreamRead, table: LakeTable) -> None:

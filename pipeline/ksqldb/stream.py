@@ -98,6 +98,15 @@ def read_stream(
     return read
 
 
+def recreated(topic: str, partition: int, offset: int, rowtime_ms: int, known_ms: int) -> TopicChanged:
+    """The error for a row that the lake knows as another one."""
+    return TopicChanged(
+        f"the topic {topic} was re-created: offset {offset} of partition {partition} has ROWTIME {rowtime_ms} now, "
+        f"and had {known_ms} when it was read into the lake",
+        "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the topic",
+    )
+
+
 class _Keeper:
     """Lets each row through once: new ones, or in a window old ones; checks the witnesses."""
 
@@ -162,11 +171,7 @@ class _Keeper:
             return True
         if offset < mark.next_offset:
             if mark.last_rowtime_ms is not None and rowtime != mark.last_rowtime_ms:
-                raise TopicChanged(
-                    f"the topic {self._source.topic} was re-created: offset {offset} of partition {partition} has "
-                    f"ROWTIME {rowtime} now, and had {mark.last_rowtime_ms} when it was read into the lake",
-                    "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the topic",
-                )
+                raise recreated(self._source.topic, partition, offset, rowtime, mark.last_rowtime_ms)
             return False
         if offset > mark.next_offset and partition not in self.gaps:
             self._gap(partition, mark.next_offset, offset)

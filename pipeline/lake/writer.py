@@ -71,7 +71,8 @@ class StagedWriter:
             make_folder(folder)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Raises DiskFull or LakeNotWritable; everything staged is removed then."""
+        """Takes columns in any order. Raises DiskFull or LakeNotWritable; everything staged is removed then."""
+        batch = batch.select(self._schema.names)
         self.row_count += batch.num_rows
         with self._all_or_nothing():
             if self._date_column is None:

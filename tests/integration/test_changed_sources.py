@@ -1,0 +1,121 @@
+"""Sources and feeds that change between runs in ways that once doubled rows, lost history or ended in a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
+from ksqldb_emulator.sqltypes import parse_type
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.feeds import Feed
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.table import LakeTable
+from tests.support import feed_for, run_script
+
+pytestmark = pytest.mark.server
+START_MS = 1_763_600_000_000
+DAY_MS = 86_400_000
+
+
+def columns(**types: str) -> tuple[Column, ...]:
+    return tuple(
+        Column(name, parse_type(text.removesuffix(" KEY")), "KEY" if text.endswith(" KEY") else "VALUE")
+        for name, text in types.items()
+    )
+
+
+def events(count: int, first: int = 0, **values: Any) -> list[Record]:
+    return [Record(0, n, START_MS + n, {"ID": n, "TEXT": f"v{n}"} | values) for n in range(first, first + count)]
+
+
+def a_stream(records: list[Record], **more: str) -> Source:
+    return Source("S", "STREAM", columns(ID="BIGINT", TEXT="STRING", **more), "s_topic", 1, records)
+
+
+def export(root: Path, server: Emulator, feed: Feed, *arguments: str) -> Any:
+    FeedStore(root).save(feed)
+    env = {"LAKE_ROOT": str(root), "KSQLDB_URL": server.url, "QUIET_S": "0.5", "SNAPSHOT_RECHECK_S": "0"}
+    return run_script("export_to_data_lake.py", f"--{feed.type}", feed.name, *arguments, env=env)
+
+
+def rows(root: Path, feed: Feed) -> list[dict[str, Any]]:
+    table = LakeTable(root, feed)
+    return [row for batch in table.read_batches(table.files) for row in batch.to_pylist()]
+
+
+def places(root: Path, feed: Feed) -> Counter[int]:
+    return Counter(row["rowoffset"] for row in rows(root, feed))
+
+
+def test_a_topic_that_the_server_cannot_describe_for_a_while_keeps_its_bookmark(lake_root: Path) -> None:
+    source = a_stream(events(50))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        source.partitions = 0
+        server.append("S", events(5, first=50))
+        assert export(lake_root, server, feed).returncode == 0
+        assert export(lake_root, server, feed).returncode == 0
+
+    assert places(lake_root, feed) == Counter(range(55))
+
+
+def test_a_version_is_replaced_while_a_column_becomes_wider(lake_root: Path) -> None:
+    query = Query("CTAS_T", "CREATE ...", ("T",), ("t",), ("x",))
+    records = [Record(0, n, START_MS, {"K": key, "N": n}) for n, key in enumerate("ab")]
+    source = Source("T", "TABLE", columns(K="STRING KEY", N="INTEGER"), "t_topic", 1, records, write_query=query)
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        server.replace_source(dataclasses.replace(source, columns=columns(K="STRING KEY", N="BIGINT")))
+        done = export(lake_root, server, feed, "--version", "1")
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(row["k"] for row in rows(lake_root, feed)) == ["a", "b"]
+
+
+def test_columns_in_another_order_are_the_same_columns(lake_root: Path) -> None:
+    source = a_stream(events(5))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        turned = dataclasses.replace(source, columns=tuple(reversed(source.columns)), records=events(9))
+        server.replace_source(turned)
+        done = export(lake_root, server, feed)
+
+    assert done.returncode == 0, done.stderr
+    assert {(row["id"], row["text"]) for row in rows(lake_root, feed)} == {(n, f"v{n}") for n in range(9)}
+
+
+def test_a_day_is_not_replaced_when_its_rows_lie_under_other_dates(lake_root: Path) -> None:
+    source = a_stream(events(5, CREATED=START_MS - 5 * DAY_MS), CREATED="TIMESTAMP")
+    day = dt.datetime.fromtimestamp(START_MS / 1000, dt.UTC).date() - dt.timedelta(days=5)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed_for(source)).returncode == 0
+        feed = feed_for(source, partitioning="date:created")
+        done = export(lake_root, server, feed, "--date", day.isoformat())
+        assert done.returncode == 1
+        assert "5 rows of 2025-11-15 lie under other dates" in done.stderr
+        assert export(lake_root, server, feed, "--full").returncode == 0
+        assert export(lake_root, server, feed, "--date", day.isoformat()).returncode == 0
+
+    assert places(lake_root, feed) == Counter(range(5))
+
+
+def test_the_whole_of_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path) -> None:
+    source = a_stream(events(5))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        source.records[:] = [Record(0, n, START_MS + 999 + n, {"ID": -n, "TEXT": "other"}) for n in range(8)]
+        done = export(lake_root, server, feed, "--full")
+
+    assert done.returncode == 1
+    assert "the topic s_topic was re-created" in done.stderr
+    assert {row["text"] for row in rows(lake_root, feed)} == {f"v{n}" for n in range(5)}
