@@ -93,6 +93,16 @@ class Settings(BaseSettings):
             raise ValueError("KSQLDB_USER and KSQLDB_TOKEN exclude each other: give one")
         return self
 
+    @model_validator(mode="after")
+    def _secrets_stay_secret(self) -> Self:
+        """What HTTP libraries would refuse by repeating it, and what a message about the server would show."""
+        token = self.ksqldb_token.get_secret_value()
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("KSQLDB_TOKEN holds a line break or another character that HTTP cannot send")
+        if "@" in self.ksqldb_url:
+            raise ValueError("KSQLDB_URL holds a user or password: give them as KSQLDB_USER and KSQLDB_PASSWORD")
+        return self
+
     def ksqldb_connection(self) -> Connection:
         return Connection(
             url=self.ksqldb_url,

@@ -55,13 +55,16 @@ def test_settings_are_shown_with_secrets_masked(lake_root: Path, tmp_path: Path)
         ({"MYSQL_PORT": "high"}, "MYSQL_PORT"),
         ({"MYSQL_PASSWORD_FILE": "/nowhere"}, "MYSQL_PASSWORD_FILE"),
         ({"KSQLDB_USER": "u", "KSQLDB_TOKEN": "t0ken"}, "exclude each other"),
+        ({"KSQLDB_TOKEN": "t0ken\n"}, "KSQLDB_TOKEN holds a line break"),
+        ({"KSQLDB_TOKEN": "t0ken\u20ac"}, "another character that HTTP cannot send"),
+        ({"KSQLDB_URL": "http://me:t0ken@localhost:8088"}, "KSQLDB_URL holds a user or password"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(lake_root: Path, env: dict[str, str], said: str) -> None:
     done = script(lake_root, "data_lake_config", code=1, **env)
 
     assert said in done.stderr
-    assert "t0ken" not in done.stderr
+    assert "t0ken" not in done.stderr + done.stdout
 
 
 def test_feeds_from_default_to_deleted(lake_root: Path) -> None:
