@@ -65,6 +65,7 @@ def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Expo
                 f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
                 "nothing needs to be done: the lake has more than the source",
             )
+        _refuse_other_rows(table, old, staged, source.topic)
         elsewhere = _count_elsewhere(table, old, staged)
         if elsewhere:
             raise DayNotReplaceable(
@@ -117,6 +118,19 @@ def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
     return done
+
+
+def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile], topic: str) -> None:
+    """Raises TopicChanged when a row that was read again is another one than the lake's at its offset."""
+    columns = ["rowpartition", "rowoffset", "rowtime"]
+    then = [batch.select(columns) for batch in table.read_batches(old)]
+    if not then or not staged:
+        return
+    now = pa.concat_tables([pq.read_table(file.path, columns=columns) for file in staged])
+    both = now.join(pa.Table.from_batches(then), columns[:2], join_type="inner", right_suffix="_then")
+    others = both.filter(pc.not_equal(both["rowtime"], both["rowtime_then"]))
+    for row in others.slice(0, 1).to_pylist():
+        raise recreated(topic, row["rowpartition"], row["rowoffset"], row["rowtime"], row["rowtime_then"])
 
 
 def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:

@@ -108,13 +108,14 @@ def test_a_day_is_not_replaced_when_its_rows_lie_under_other_dates(lake_root: Pa
     assert places(lake_root, feed) == Counter(range(5))
 
 
-def test_the_whole_of_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path) -> None:
+@pytest.mark.parametrize("way", [("--full",), ("--date", "2025-11-20")])
+def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path, way: tuple[str, ...]) -> None:
     source = a_stream(events(5))
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         assert export(lake_root, server, feed).returncode == 0
         source.records[:] = [Record(0, n, START_MS + 999 + n, {"ID": -n, "TEXT": "other"}) for n in range(8)]
-        done = export(lake_root, server, feed, "--full")
+        done = export(lake_root, server, feed, *way)
 
     assert done.returncode == 1
     assert "the topic s_topic was re-created" in done.stderr
