@@ -27,6 +27,7 @@ Position = tuple[int, int]  # fetched, committed
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
+_MOST_WAITS = 20  # of QUIET_S each
 _LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
@@ -227,10 +228,14 @@ class _Watch(threading.Thread):
             closed = client.close_query(self._answer.header.query_id or "")
         except PipelineError:
             closed = False
-        # Rows that are already queued still come; they are in the order of their offsets, so any end is a good end.
-        self._over.wait(self._limits.stall_s if closed else self._limits.quiet_s)
-        if not self._over.is_set():
-            self._answer.hang_up()
+        # Rows that are already queued still come, to a slow reader slowly. Without a close the server never says that
+        # they are all there: it is left when nothing came for a while, or when new ones keep on coming.
+        seen, waits = -1, 1 if closed else _MOST_WAITS
+        while waits and seen != self._answer.byte_count:
+            seen, waits = self._answer.byte_count, waits - 1
+            if self._over.wait(self._limits.stall_s if closed else self._limits.quiet_s):
+                return
+        self._answer.hang_up()
 
     def _positions(self, client: Client) -> dict[int, Position] | None:
         """By partition; None while the server does not list the query or does not answer."""
