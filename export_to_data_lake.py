@@ -81,7 +81,7 @@ def export_feeds(
                 raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
             own = with_deadline(_named(run, index), left)
             if wish.dry_run:
-                result.exported = preview(client, LakeTable(root, feed))
+                result.exported = preview(client, LakeTable(root, feed), wish.version)
             else:
                 _export(client, root, result, own, wish, holder)
         except PipelineError as error:
@@ -99,11 +99,11 @@ def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, ho
         table = LakeTable.for_writing(root, feed, run.grace_hours)
         try:
             if feed.type == "table":
-                result.exported = export_table(client, table, run, wish.version)
+                export_table(client, table, run, result.exported, wish.version)
             elif wish.day is not None:
-                result.exported = export_day(client, table, wish.day, run)
+                export_day(client, table, run, result.exported, wish.day)
             else:
-                result.exported = (export_full if wish.full else export_stream)(client, table, run)
+                (export_full if wish.full else export_stream)(client, table, run, result.exported)
             result.expired = expire(table, f"{run.id}ee", run.now)
         finally:
             if table.exists:

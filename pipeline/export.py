@@ -24,7 +24,7 @@ from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
 from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.table import Change, LakeTable, Mark
 from pipeline.lake.upkeep import widen
 from pipeline.lake.writer import StagedFile, StagedWriter
 
@@ -67,6 +67,11 @@ class Exported:
         self.size_bytes += sum(file.size_bytes for file in staged)
         self.commits += 1
 
+    def tell_read(self, read: StreamRead) -> None:
+        self.outcome = read.outcome or ""
+        self.notes = [f"{read.replayed_rows} rows came again and were dropped"] if read.replayed_rows else []
+        self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(read.gaps.items())]
+
 
 def source_of(client: Client, table: LakeTable) -> Source:
     """The feed's source on the server.
@@ -88,21 +93,21 @@ def source_of(client: Client, table: LakeTable) -> Source:
     return source
 
 
-def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
+def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) -> None:
     """Appends the rows after the bookmark, committing every `run.commit_rows` rows and at the end.
 
-    Raises PushStalled after committing what came; any other error leaves what was committed before it.
+    `done` tells at each moment what was committed. Raises PushStalled after committing what came; any other error
+    leaves what was committed before it.
     """
     source = source_of(client, table)
     marks = table.bookmarks()
-    done = Exported()
     read = read_stream(client, source, bookmarks_of(marks), run.limits, accept_gap=run.accept_gap)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     batches, ended = read.batches, False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
         writer = stream_writer(table, schema, commit_id)
-        new_marks: dict[int, tuple[int, int | None]] = {}
+        new_marks: dict[int, Mark] = {}
         stalled: PushStalled | None = None
         try:
             ended = fill_writer(writer, batches, run.commit_rows, new_marks)
@@ -111,7 +116,9 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
         except BaseException:
             writer.discard()
             raise
-        if writer.row_count:
+        if ended:
+            new_marks |= marks_without_rows(read, marks | new_marks)
+        if writer.row_count or new_marks:
             staged = writer.finish()
             note = _stream_note(run, read, staged, marks, new_marks)
             change = Change(adds=staged, bookmarks=new_marks, partitions=source.partitions, note=note)
@@ -120,16 +127,12 @@ def export_stream(client: Client, table: LakeTable, run: Run) -> Exported:
             done.count(staged)
             if not ended:
                 run.tell(f"{table.feed.name}: {done.rows:,} rows committed, going on")
+        done.tell_read(read)
         if stalled is not None:
             raise stalled
-    done.outcome = read.outcome or ""
-    if read.replayed_rows:
-        done.notes.append(f"{read.replayed_rows} rows came again and were dropped")
-    done.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(read.gaps.items())]
-    return done
 
 
-def export_table(client: Client, table: LakeTable, run: Run, version: int | None = None) -> Exported:
+def export_table(client: Client, table: LakeTable, run: Run, done: Exported, version: int | None = None) -> None:
     """Publishes a complete snapshot as the next version, or as `version` (the current one is then replaced).
 
     Raises SnapshotUnsettled or SnapshotShrank; the last good snapshot then stays the current one.
@@ -156,15 +159,14 @@ def export_table(client: Client, table: LakeTable, run: Run, version: int | None
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
     prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
-    done = Exported(version=number, lag=behind)
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
     replaced = table.versions().get(number, [])  # not those from before columns were widened
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
     table.commit(run.id, change, run.now)
+    done.version, done.lag = number, behind
     done.count(snapshot.files)
     if reads > 1:
         done.notes.append(f"read {reads} times before it was believed")
-    return done
 
 
 @dataclass
@@ -196,15 +198,13 @@ def _version_number(table: LakeTable, wanted: int | None) -> int:
     return wanted
 
 
-def bookmarks_of(marks: Mapping[int, tuple[int, int | None]]) -> dict[int, Bookmark]:
+def bookmarks_of(marks: Mapping[int, Mark]) -> dict[int, Bookmark]:
     return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
 
-def prepare_table(
-    run: Run, table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str
-) -> pa.Schema:
-    """Makes the table, or has it take over new columns and wider types; returns the table's own schema."""
-    told = pa.schema(
+def _told(schema: pa.Schema, columns: tuple[LakeColumn, ...]) -> pa.Schema:
+    """The columns of a read as the lake keeps them, each with its ksqlDB name, type and role."""
+    return pa.schema(
         [
             schema.field(column.name).with_metadata(
                 {
@@ -216,6 +216,13 @@ def prepare_table(
             for column in columns
         ]
     )
+
+
+def prepare_table(
+    run: Run, table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str
+) -> pa.Schema:
+    """Makes the table, or has it take over new columns and wider types; returns the table's own schema."""
+    told = _told(schema, columns)
     if not table.exists:
         table.create(told, topic)
     elif wider := table.match_schema(told):
@@ -236,7 +243,7 @@ def fill_writer(
     writer: StagedWriter,
     batches: Iterator[pa.RecordBatch],
     limit: int | None,
-    marks: dict[int, tuple[int, int | None]],
+    marks: dict[int, Mark],
 ) -> bool:
     """Writes batches until `limit` rows are there; returns whether the read has ended. Moves `marks` along."""
     for batch in batches:
@@ -247,7 +254,7 @@ def fill_writer(
     return True
 
 
-def _move_marks(marks: dict[int, tuple[int, int | None]], batch: pa.RecordBatch) -> None:
+def _move_marks(marks: dict[int, Mark], batch: pa.RecordBatch) -> None:
     partitions = batch.column("rowpartition").to_numpy()
     offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
     for partition in set(partitions.tolist()):
@@ -256,12 +263,23 @@ def _move_marks(marks: dict[int, tuple[int, int | None]], batch: pa.RecordBatch)
         marks[partition] = (int(offsets[last]) + 1, int(rowtimes[last]))
 
 
+def marks_without_rows(read: StreamRead, marks: Mapping[int, Mark]) -> dict[int, Mark]:
+    """Where to go on in partitions that brought no row: after an accepted gap, and at the end of those never read.
+
+    Rows that come there and expire before the next run are then a gap as well.
+    """
+    known = {partition: gap_end for partition, (_, gap_end) in read.gaps.items()}
+    if read.outcome == "exact" and read.ends is not None:
+        known |= {partition: offsets.end for partition, offsets in read.ends.items() if partition not in marks}
+    return {p: (due, None) for p, due in known.items() if due > marks.get(p, (-1, None))[0]}
+
+
 def _stream_note(
     run: Run,
     read: StreamRead,
     staged: list[StagedFile],
-    old: Mapping[int, tuple[int, int | None]],
-    new: Mapping[int, tuple[int, int | None]],
+    old: Mapping[int, Mark],
+    new: Mapping[int, Mark],
 ) -> dict[str, Any]:
     return {
         "kind": "stream",
@@ -270,8 +288,13 @@ def _stream_note(
         "outcome": read.outcome or "in progress",
         "from": {str(p): old.get(p, (0, None))[0] for p in sorted(new)},
         "to": {str(p): mark for p, (mark, _) in sorted(new.items())},
-        "gaps": {str(p): list(gap) for p, gap in sorted(read.gaps.items())},
+        "gaps": gaps_note(read),
     }
+
+
+def gaps_note(read: StreamRead) -> dict[str, list[int]]:
+    """Lost offsets as a commit records them: from, and the first that is there again."""
+    return {str(partition): list(gap) for partition, gap in sorted(read.gaps.items())}
 
 
 def with_deadline(run: Run, seconds_left: float | None, clock: Callable[[], float] = time.monotonic) -> Run:
@@ -281,7 +304,7 @@ def with_deadline(run: Run, seconds_left: float | None, clock: Callable[[], floa
     return dataclasses.replace(run, limits=dataclasses.replace(run.limits, deadline=clock() + seconds_left))
 
 
-def preview(client: Client, table: LakeTable) -> Exported:
+def preview(client: Client, table: LakeTable, version: int | None = None) -> Exported:
     """What an export would meet, without reading rows or changing anything.
 
     Raises what the export would raise for a source that is unknown, unreadable, or no longer fits.
@@ -289,9 +312,11 @@ def preview(client: Client, table: LakeTable) -> Exported:
     source = source_of(client, table)
     reader = project(source, positions=table.feed.type == "stream").describe()
     done = Exported()
+    if table.exists:
+        table.compare_schema(_told(reader.schema, reader.columns))
     if table.feed.type == "table":
         refuse_unreadable(source)
-        done.version, done.lag = _version_number(table, None), lag(client, source) if source.pullable else None
+        done.version, done.lag = _version_number(table, version), lag(client, source) if source.pullable else None
         done.notes.append("read by a pull query" if source.pullable else "read by a push query, folded by key")
     else:
         marks, ends = table.bookmarks(), true_ends(client, source)

@@ -17,7 +17,7 @@ from pipeline.export import source_of
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table
-from pipeline.ksqldb.stream import Bookmark, Window, read_stream
+from pipeline.ksqldb.stream import OLD_ROWS, Bookmark, read_stream
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Finding
 
@@ -70,8 +70,9 @@ def part_names(table: LakeTable) -> str:
 
 def _compare_stream(client: Client, table: LakeTable, limits: Limits) -> Comparison:
     marks = {partition: Bookmark(*mark) for partition, mark in table.bookmarks().items()}
-    read = read_stream(client, source_of(client, table), marks, limits, window=Window())
-    result, first = Comparison(table.feed.name), dict[int, int]()
+    read = read_stream(client, source_of(client, table), marks, limits, wanted=OLD_ROWS)
+    result = Comparison(table.feed.name)
+    first = {partition: offsets.start for partition, offsets in (read.ends or {}).items()}
     names = table.schema.names
     for batch in read.batches:
         for partition, offset in _first_offsets(batch).items():

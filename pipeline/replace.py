@@ -5,8 +5,9 @@ Each replacement is one commit, and only rows that were read again are replaced:
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +20,15 @@ from pipeline.export import (
     bookmarks_of,
     fill_writer,
     fit_batch,
+    gaps_note,
+    marks_without_rows,
     prepare_table,
     source_of,
     stream_writer,
 )
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.push import PushStalled
-from pipeline.ksqldb.stream import StreamRead, Window, read_stream, recreated
-from pipeline.lake.table import Change, DataFile, LakeTable
+from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
+from pipeline.lake.table import Change, DataFile, LakeTable, Mark
 from pipeline.lake.upkeep import rows_not_in
 from pipeline.lake.writer import StagedFile, partition_dates
 
@@ -37,7 +39,7 @@ class DayNotReplaceable(ActionNeeded):
     """The source no longer has rows that the lake has, so replacing them would lose them."""
 
 
-def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Exported:
+def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: dt.date) -> None:
     """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
 
     Raises DayNotReplaceable when the source has lost rows of that day.
@@ -46,10 +48,11 @@ def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Expo
     if not table.exists:
         raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    window = Window()
+    wanted = OLD_ROWS
     if table.feed.partition_column == "rowtime":
-        window = Window(int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000))
-    read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, window=window)
+        first_ms, end_ms = int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000)
+        wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=end_ms)
+    read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, wanted=wanted)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
     writer = stream_writer(table, schema, run.id)
@@ -75,27 +78,27 @@ def export_day(client: Client, table: LakeTable, day: dt.date, run: Run) -> Expo
     except BaseException:
         writer.discard()
         raise
-    done = Exported(outcome=read.outcome or "")
     note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
     table.commit(run.id, Change(adds=staged, removes=old, note=note), run.now)
+    done.tell_read(read)
     done.count(staged)
-    return done
 
 
-def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
+def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> None:
     """Reads the whole stream again and replaces, in one commit, every row that the source still has.
 
     Rows that the source no longer has stay. Raises DayNotReplaceable when the read ends before the bookmark.
     """
     source = source_of(client, table)
-    read = read_stream(client, source, {}, run.limits)
+    old_marks, new_marks = table.bookmarks(), dict[int, Mark]()
+    read = read_stream(client, source, bookmarks_of(old_marks), run.limits, run.accept_gap, ALL_ROWS)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
-    old_marks, new_marks = table.bookmarks(), dict[int, tuple[int, int | None]]()
     writer = stream_writer(table, schema, run.id)
     kept = stream_writer(table, schema, f"{run.id}0001")
     try:
-        fill_writer(writer, _witnessed(read.batches, old_marks, source.topic), None, new_marks)
+        fill_writer(writer, read.batches, None, new_marks)
         _refuse_part(read, table)
+        new_marks |= marks_without_rows(read, old_marks | new_marks)
         behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
         if behind:
             raise DayNotReplaceable(
@@ -110,14 +113,15 @@ def export_full(client: Client, table: LakeTable, run: Run) -> Exported:
         writer.discard()
         kept.discard()
         raise
-    done = Exported(outcome=read.outcome or "")
     note = {"kind": "full", "run": run.id, "rows": writer.row_count, "kept_rows": kept.row_count}
-    change = Change(staged, table.files, old_marks | new_marks, source.partitions, note=note)
+    change = Change(
+        staged, table.files, old_marks | new_marks, source.partitions, note=note | {"gaps": gaps_note(read)}
+    )
     table.commit(run.id, change, run.now)
+    done.tell_read(read)
     done.count(staged)
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
-    return done
 
 
 def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile], topic: str) -> None:
@@ -148,24 +152,6 @@ def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence
     return sum(file.row_count for file in others) - only_there
 
 
-def _witnessed(
-    batches: Iterator[pa.RecordBatch], marks: Mapping[int, tuple[int, int | None]], topic: str
-) -> Iterator[pa.RecordBatch]:
-    """The batches; raises TopicChanged when the row before a bookmark is another one than the lake's."""
-    for batch in batches:
-        for partition, (due, rowtime) in marks.items():
-            at = pc.and_(
-                pc.equal(batch.column("rowpartition"), partition), pc.equal(batch.column("rowoffset"), due - 1)
-            )
-            for found in batch.column("rowtime").filter(at).to_pylist():
-                if rowtime is not None and found != rowtime:
-                    raise recreated(topic, partition, due - 1, found, rowtime)
-        yield batch
-
-
 def _refuse_part(read: StreamRead, table: LakeTable) -> None:
     if read.outcome == "time limit":
-        raise PushStalled(
-            f"{table.feed.name} was not read to its end in the time given; nothing was replaced",
-            "run it with a higher --max-runtime",
-        )
+        raise TimeIsOver(table.feed.name)

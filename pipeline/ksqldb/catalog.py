@@ -58,9 +58,12 @@ class Source:
         return tuple(column.name for column in self.columns if column.role == "KEY")
 
 
+UNKNOWN = -1
+
+
 @dataclass(frozen=True)
 class Offsets:
-    """A topic partition's first offset that still exists, its end, and how far a query has read it."""
+    """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it."""
 
     start: int
     end: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ import requests
 import tenacity
 import urllib3
 
-from pipeline.errors import ActionNeeded, PipelineError
+from pipeline.errors import ActionNeeded, PipelineError, TryLater
 from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, AnswerParser, Ending, Framing, Header, Rows
 from pipeline.ksqldb.refusals import (
     ServerNotReady,
@@ -70,6 +71,16 @@ class Connection:
                 "the ksqlDB address holds a user or password, which would end up in logs",
                 "give them as KSQLDB_USER and KSQLDB_PASSWORD",
             )
+
+
+class TimeIsOver(TryLater):
+    """A read was not at its end at its deadline."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was not read to its end in the time given; nothing of it was kept",
+            "run the same command with a higher --max-runtime",
+        )
 
 
 class Client:
@@ -131,15 +142,23 @@ class Client:
             raise AnswerMalformed(f"the server answers {statement!r} with something other than entities", "report this")
         return answer
 
-    def query(self, sql: str, framing: Framing, ending: Ending, properties: Mapping[str, str] | None = None) -> Answer:
+    def query(
+        self,
+        sql: str,
+        framing: Framing,
+        ending: Ending,
+        properties: Mapping[str, str] | None = None,
+        at_most_s: float | None = None,
+    ) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
-        of ours at a time: the query before, where an error kept it from being read, is ended first.
+        of ours at a time: the query before, where an error kept it from being read, is ended first. A server that
+        keeps refusing or silent is waited for `at_most_s`.
         """
         self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
-        self._answer = self._retrying(lambda: self._start(body, framing, ending))
+        self._answer = self._retrying(lambda: self._start(body, framing, ending, at_most_s), at_most_s)
         return self._answer
 
     def _end_last_query(self) -> None:
@@ -147,8 +166,8 @@ class Client:
             self._answer.close()
             self._answer = None
 
-    def _start(self, body: dict[str, Any], framing: Framing, ending: Ending) -> Answer:
-        response = self._request("POST", "/query-stream", body, framing.value, stream=True)
+    def _start(self, body: dict[str, Any], framing: Framing, ending: Ending, at_most_s: float | None) -> Answer:
+        response = self._request("POST", "/query-stream", body, framing.value, stream=True, at_most_s=at_most_s)
         answer = Answer(self, response, AnswerParser(framing, ending), pull="EMIT CHANGES" not in body["sql"])
         with answer.closing_on_error():
             answer.read_header()
@@ -171,14 +190,16 @@ class Client:
         stream: bool = False,
         at_most_s: float | None = None,
     ) -> requests.Response:
-        timeout_s = min(self.connection.timeout_s, at_most_s or self.connection.timeout_s)
+        at_most_s = math.inf if at_most_s is None else at_most_s
+        timeout_s = min(self.connection.timeout_s, at_most_s)
+        silent_s = min(self.connection.stall_s, at_most_s) if stream else timeout_s
         try:
             response = self._session.request(
                 method,
                 self._url + path,
                 data=None if body is None else json.dumps(body).encode(),
                 headers={"Accept": accept, "Content-Type": "application/json"},
-                timeout=(timeout_s, self.connection.stall_s if stream else timeout_s),
+                timeout=(timeout_s, silent_s),
                 allow_redirects=False,
                 stream=stream,
             )
@@ -188,8 +209,7 @@ class Client:
             text = response.text
         except (OSError, urllib3.exceptions.HTTPError) as error:
             connecting = isinstance(error, requests.exceptions.ConnectTimeout)
-            waited_s = self.connection.stall_s if stream and not connecting else timeout_s
-            raise unreachable(error, self._url, waited_s) from error
+            raise unreachable(error, self._url, timeout_s if connecting else silent_s) from error
         raise refusal(response.status_code, text, self._url)
 
     def _json(self, response: requests.Response) -> Any:
@@ -200,7 +220,7 @@ class Client:
                 f"what answers at {self._url} does not speak JSON, so it is no ksqlDB server", "check KSQLDB_URL"
             ) from None
 
-    def _retrying(self, attempt: Callable[[], _T]) -> _T:
+    def _retrying(self, attempt: Callable[[], _T], at_most_s: float | None = None) -> _T:
         """Repeats a start that the server refuses for now, with growing random pauses, up to `retry_s` in all.
 
         A server that was never reached is not waited for: that is a wrong address more often than a restart.
@@ -212,7 +232,7 @@ class Client:
         policy = tenacity.Retrying(
             retry=tenacity.retry_if_exception(passing),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
-            stop=tenacity.stop_after_delay(self.connection.retry_s),
+            stop=tenacity.stop_after_delay(min(self.connection.retry_s, math.inf if at_most_s is None else at_most_s)),
             sleep=self._sleep,
             reraise=True,
         )
@@ -272,14 +292,15 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         self.byte_count += len(piece or b"")
         return piece
 
-    def wait_as_long_as_watched(self) -> None:
-        """Lifts the limit on a read without a byte: a push over a large topic is silent while nothing matches.
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Sets the limit on a read without a byte.
 
-        The caller must watch the query from another thread and `hang_up` when it stalls.
+        None lifts it: a push over a large topic is silent while nothing matches. The caller must then watch the query
+        from another thread and `hang_up` when it stalls.
         """
         connection = self._response.raw.connection
         if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(None)
+            connection.sock.settimeout(seconds)
 
     @contextlib.contextmanager
     def closing_on_error(self) -> Iterator[None]:

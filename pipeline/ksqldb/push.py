@@ -16,14 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
-from pipeline.ksqldb.catalog import Offsets, Source
+from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.client import Answer, Client
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, Header, Rows
+from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, Ending, Framing, Header, Rows
 from pipeline.ksqldb.refusals import StatementRefused
 
 Outcome = Literal["exact", "quiet", "time limit"]
 Position = tuple[int, int]  # fetched, committed
 
+_NOT_FETCHED: Position = (-1, -1)
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
@@ -102,8 +103,8 @@ def start_push(
             raise
         answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST)
         quiet_s += _UNSTEADY_EXTRA_S
-    answer.wait_as_long_as_watched()
-    rule = StopRule(source, quiet_s, ends, bookmark)
+    answer.wait_at_most(None)
+    rule = StopRule(source, quiet_s, ends, bookmark, limits.stall_s)
     return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
 
 
@@ -111,17 +112,22 @@ def start_push(
 class StopRule:
     """Decides from the positions seen over time whether the scan is at its end.
 
-    Where the true ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one
+    Where the ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one
     full poll and has processed it: a scan that is behind fetches full polls, several a second, so what comes more
     slowly is what arrives just now. Without this a stream that is written to all the time would never be at its end.
+    A scan of big records is as slow as that: while it moves, it is given `slow_s` to come to its bookmark.
     """
 
     source: Source
     quiet_s: float
     ends: Mapping[int, Offsets] | None
     bookmark: Mapping[int, int]
+    slow_s: float = 120
     _calm: dict[int, Position] = field(default_factory=dict)
     _calm_since: float = 0.0
+    _last: dict[int, Position] = field(default_factory=dict)
+    _moved_at: float = 0.0
+    _unfetched_since: float | None = None
 
     def judge(self, positions: dict[int, Position], now: float) -> Outcome | None:
         """`exact`, `quiet`, or None to go on.
@@ -129,18 +135,39 @@ class StopRule:
         Raises TopicChanged when the scan ended before the bookmark.
         """
         if self.ends is not None:
-            reached = (self._reached(p, offsets, positions.get(p)) for p, offsets in self.ends.items())
-            return "exact" if all(reached) else None
+            return self._judge_by_ends(self.ends, positions, now)
         if not self._is_calm(positions):
             self._calm, self._calm_since = positions, now
-        patience = self.quiet_s * (_EMPTY_FACTOR if (-1, -1) in positions.values() else 1)
+        if positions != self._last:
+            self._last, self._moved_at = positions, now
+        behind = [p for p, (_, committed) in positions.items() if 0 <= committed < self.bookmark.get(p, 0)]
+        patience = self.quiet_s * (_EMPTY_FACTOR if _NOT_FETCHED in positions.values() else 1)
+        if behind and now - self._moved_at < self.quiet_s:
+            patience = max(patience, self.slow_s)
         all_there = set(positions) >= set(range(self.source.partitions))
         if not all_there or now - self._calm_since < patience or not self._is_processed(positions):
             return None
-        for partition, (_, committed) in positions.items():
-            if 0 <= committed < self.bookmark.get(partition, 0):
-                raise topic_recreated(self.source, partition, committed, self.bookmark[partition])
+        for partition in behind:
+            raise topic_recreated(self.source, partition, positions[partition][1], self.bookmark[partition])
         return "quiet"
+
+    def _judge_by_ends(
+        self, ends: Mapping[int, Offsets], positions: Mapping[int, Position], now: float
+    ) -> Outcome | None:
+        """A partition that retention has emptied is never fetched; it is waited for where its start is not known."""
+        due = [partition for partition, offsets in ends.items() if not self._reached(partition, offsets, positions)]
+        if not due:
+            return "exact"
+        if any(ends[p].start != UNKNOWN or positions.get(p) != _NOT_FETCHED for p in due):
+            self._unfetched_since = None
+        elif self._unfetched_since is None:
+            self._unfetched_since = now
+        waited_s = 0.0 if self._unfetched_since is None else now - self._unfetched_since
+        return "quiet" if waited_s >= self.quiet_s * _EMPTY_FACTOR else None
+
+    def _reached(self, partition: int, offsets: Offsets, positions: Mapping[int, Position]) -> bool:
+        nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
+        return nothing_new or positions.get(partition, _NOT_FETCHED)[1] >= offsets.end
 
     def _is_calm(self, positions: Mapping[int, Position]) -> bool:
         """Whether less than one full poll was fetched, or waits to be processed, since it was calm."""
@@ -150,13 +177,9 @@ class StopRule:
         waiting = sum(max(0, fetched + 1 - committed) for fetched, committed in positions.values() if fetched >= 0)
         return min(steps, default=0) >= 0 and sum(steps) < _POLL_RECORDS and waiting < _POLL_RECORDS
 
-    def _reached(self, partition: int, offsets: Offsets, position: Position | None) -> bool:
-        nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
-        return nothing_new or (position is not None and position[1] >= offsets.end)
-
     @staticmethod
     def _is_processed(positions: Mapping[int, Position]) -> bool:
-        return all(committed > fetched or (fetched, committed) == (-1, -1) for fetched, committed in positions.values())
+        return all(position == _NOT_FETCHED or position[1] > position[0] for position in positions.values())
 
 
 def topic_recreated(source: Source, partition: int, end: int, bookmark: int) -> TopicChanged:
@@ -250,12 +273,15 @@ class _Watch(threading.Thread):
         return None
 
     def _positions_of(self, query: Mapping[str, Any]) -> dict[int, Position]:
-        return {
-            int(entry["topicPartitionEntity"]["partition"]): (int(entry["endOffset"]), int(entry["committedOffset"]))
-            for task in query.get("tasksMetadata") or ()
-            for entry in task.get("topicOffsets") or ()
-            if entry["topicPartitionEntity"]["topic"] == self._source.topic
-        }
+        try:
+            return {
+                int(at["topicPartitionEntity"]["partition"]): (int(at["endOffset"]), int(at["committedOffset"]))
+                for task in query.get("tasksMetadata") or ()
+                for at in task.get("topicOffsets") or ()
+                if at["topicPartitionEntity"]["topic"] == self._source.topic
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnswerMalformed(f"the server's progress cannot be read: {error!r}", "report this") from None
 
     def _stalled(self, positions: dict[int, Position] | None) -> PushStalled:
         where = "the server no longer lists the query"

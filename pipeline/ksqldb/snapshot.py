@@ -7,6 +7,8 @@ snapshot again and takes it only when it does not shrink between reads.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -15,10 +17,10 @@ import pyarrow as pa
 
 from pipeline.errors import ActionNeeded, TryLater
 from pipeline.ksqldb.catalog import Source, SourceNotReadable, quote, true_ends
-from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
-from pipeline.ksqldb.push import Limits, PushStalled, start_push
+from pipeline.ksqldb.push import Limits, start_push
 
 _BATCH_ROWS = 65_536
 _READS = 5
@@ -50,7 +52,7 @@ def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
     refuse_unreadable(source)
     projection = project(source, positions=False)
     if source.pullable:
-        return _pull(client, source, projection)
+        return _pull(client, source, projection, limits)
     return _fold(client, source, projection, limits)
 
 
@@ -63,9 +65,10 @@ def refuse_unreadable(source: Source) -> None:
         )
 
 
-def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
+def _pull(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
-    answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET)
+    with _in_time(source, limits) as left_s:
+        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=left_s)
     with answer.closing_on_error():
         reader = projection.reader(answer.header)
     places = _key_places(projection)
@@ -73,7 +76,14 @@ def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
     def batches() -> Iterator[pa.RecordBatch]:
         seen: list[Any] = []
         with answer:
-            for rows in answer.rows():
+            incoming = answer.rows()
+            while True:
+                with _in_time(source, limits) as left_s:
+                    if left_s is not None:
+                        answer.wait_at_most(left_s)
+                    rows = next(incoming, None)
+                if rows is None:
+                    break
                 seen.append(_fingerprints(rows.values, places))
                 yield reader.batch(rows.values)
         _refuse_doubles(source, seen)
@@ -81,12 +91,29 @@ def _pull(client: Client, source: Source, projection: Projection) -> TableRead:
     return TableRead(reader, batches())
 
 
+@contextlib.contextmanager
+def _in_time(source: Source, limits: Limits) -> Iterator[float | None]:
+    """Gives the seconds that are left, None for no limit; raises TimeIsOver for what fails because they are over."""
+    if limits.deadline is None:
+        yield None
+        return
+    left_s = limits.deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeIsOver(source.name)
+    try:
+        yield left_s
+    except TryLater:
+        if time.monotonic() < limits.deadline:
+            raise
+        raise TimeIsOver(source.name) from None
+
+
 def _key_places(projection: Projection) -> list[int]:
     """Where in a row its key is; of a windowed table the window's bounds are part of it."""
-    at, places = 0, []
+    at, places = 0, list[int]()
     for plan in projection.plans:
         if plan.column.source.role == "KEY":
-            places.append(at)
+            places += range(at, at + len(plan.parts))
         at += len(plan.parts)
     return places
 
@@ -108,6 +135,17 @@ def _refuse_doubles(source: Source, seen: list[Any]) -> None:
         )
 
 
+def _refuse_hidden_keys(source: Source, projection: Projection) -> None:
+    """For a deleted row: the server fills only key columns that are asked for as they are."""
+    for plan in projection.plans:
+        if plan.column.source.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.source.name)]:
+            raise SourceNotReadable(
+                f"a row of the table {source.name} was deleted, and the server does not tell which: its key column "
+                f"{plan.column.source.name} has the type {plan.column.source.type}",
+                "derive a table that can be pulled (CREATE TABLE ... AS SELECT), or one with a BIGINT or STRING key",
+            )
+
+
 def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
     """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory."""
     ends = true_ends(client, source)
@@ -121,6 +159,8 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
         newest: dict[str, tuple[Any, ...]] = {}
         for rows in push.rows():
             deletes = set(rows.tombstones)
+            if deletes:
+                _refuse_hidden_keys(source, projection)
             for place, row in enumerate(rows.values):
                 key = repr([row[i] for i in key_places])
                 if place in deletes:
@@ -128,7 +168,7 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
                 else:
                     newest[key] = row
         if push.outcome == "time limit":
-            raise PushStalled(f"the table {source.name} was not read to its end in the time given", "give it more time")
+            raise TimeIsOver(source.name)
         kept = list(newest.values())
         for start in range(0, len(kept), _BATCH_ROWS):
             yield reader.batch(kept[start : start + _BATCH_ROWS])

@@ -11,12 +11,12 @@ row there, or none. It is compared and never yielded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.ksqldb.catalog import Offsets, Source, quote, true_ends
+from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source, quote, true_ends
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, Outcome, TopicChanged, start_push, topic_recreated
@@ -24,36 +24,42 @@ from pipeline.ksqldb.push import Limits, Outcome, TopicChanged, start_push, topi
 
 @dataclass(frozen=True)
 class Bookmark:
-    """How far a topic partition was read: the next offset, and the ROWTIME of the last row before it."""
+    """How far a topic partition was read: the next offset, and the ROWTIME of the row before it, if there was one."""
 
     next_offset: int
     last_rowtime_ms: int | None = None
 
 
 @dataclass(frozen=True)
-class Window:
-    """What was already read: rows before the bookmark, all or those with ROWTIME in [start, end), epoch ms."""
+class Wanted:
+    """Which rows: `new` ones from the bookmarks on, `old` ones before them; those with ROWTIME in [start, end), ms."""
 
+    new: bool = True
+    old: bool = False
     start_ms: int | None = None
     end_ms: int | None = None
+
+
+NEW_ROWS, OLD_ROWS, ALL_ROWS = Wanted(), Wanted(new=False, old=True), Wanted(old=True)
 
 
 @dataclass
 class StreamRead:
     """A stream while it is read: `schema` is there from the start, the rest is filled by `batches`.
 
-    `outcome` says how the read ended: `exact` at the topic's true end, `quiet` where the server stood still,
-    `time limit`. `replayed_rows` came again and were dropped.
+    `ends` are the true ends at the start of the read, where they could be known. `outcome` says how it ended: `exact`
+    at the goal, `quiet` where the server stood still, `time limit`. `replayed_rows` came again and were dropped.
     """
 
     source: Source
     columns: tuple[LakeColumn, ...]
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+    ends: Mapping[int, Offsets] | None
+    gaps: Mapping[int, tuple[int, int]]
     outcome: Outcome | None = None
     row_count: int = 0
     replayed_rows: int = 0
-    gaps: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_stream(
@@ -62,26 +68,26 @@ def read_stream(
     bookmarks: Mapping[int, Bookmark],
     limits: Limits,
     accept_gap: bool = False,
-    window: Window | None = None,
+    wanted: Wanted = NEW_ROWS,
 ) -> StreamRead:
-    """The rows at and after the bookmarks; with `window`, that part of those before them.
+    """The rows at and after the bookmarks, or the `wanted` others.
 
     `accept_gap` goes on where the topic has already lost rows after the bookmark, and records the gap.
     Raises TopicChanged for a topic that was re-created or lost rows, PushStalled, and what the client raises.
     """
     projection = project(source, positions=True)
     ends = true_ends(client, source)
-    keeper = _Keeper(source, bookmarks, accept_gap, window)
-    if ends is not None:
-        keeper.check_against(ends)
-    if window is not None:
-        ends = {p: Offsets(0, mark.next_offset, 0) for p, mark in bookmarks.items()}
-    if ends is not None and all(end.end <= keeper.first_wanted(p, end.start) for p, end in ends.items()):
+    keeper = _Keeper(source, bookmarks, ends, accept_gap, wanted)
+    goal = ends
+    if not wanted.new:
+        starts = {p: offsets.start for p, offsets in (ends or {}).items()}
+        goal = {p: Offsets(starts.get(p, UNKNOWN), mark.next_offset, 0) for p, mark in bookmarks.items()}
+    if goal is not None and all(offsets.end <= keeper.first_wanted(p, offsets.start) for p, offsets in goal.items()):
         reader = projection.describe()
-        return StreamRead(source, reader.columns, reader.schema, iter(()), outcome="exact", gaps=keeper.gaps)
+        return StreamRead(source, reader.columns, reader.schema, iter(()), ends, keeper.gaps, outcome="exact")
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)}{keeper.predicate()} EMIT CHANGES;"
-    scanned_to = {} if window is not None else {p: mark.next_offset for p, mark in bookmarks.items()}
-    push = start_push(client, source, sql, limits, ends, scanned_to)
+    scanned_to = {} if wanted.old else {p: mark.next_offset for p, mark in bookmarks.items()}
+    push = start_push(client, source, sql, limits, goal, scanned_to)
     with push.answer.closing_on_error():
         reader = projection.reader(push.header)
 
@@ -94,7 +100,7 @@ def read_stream(
                 yield reader.batch(kept)
         read.outcome = push.outcome
 
-    read = StreamRead(source, reader.columns, reader.schema, batches(), gaps=keeper.gaps)
+    read = StreamRead(source, reader.columns, reader.schema, batches(), ends, keeper.gaps)
     return read
 
 
@@ -108,74 +114,75 @@ def recreated(topic: str, partition: int, offset: int, rowtime_ms: int, known_ms
 
 
 class _Keeper:
-    """Lets each row through once: new ones, or in a window old ones; checks the witnesses."""
+    """Lets each wanted row through once; checks the witnesses, and that no row between was lost."""
 
     def __init__(
-        self, source: Source, bookmarks: Mapping[int, Bookmark], accept_gap: bool, window: Window | None
+        self,
+        source: Source,
+        bookmarks: Mapping[int, Bookmark],
+        ends: Mapping[int, Offsets] | None,
+        accept_gap: bool,
+        wanted: Wanted,
     ) -> None:
-        self._source, self._bookmarks, self._accept_gap, self._window = source, bookmarks, accept_gap, window
+        self._source, self._bookmarks, self._accept_gap, self._wanted = source, bookmarks, accept_gap, wanted
+        self._due = {partition: mark.next_offset for partition, mark in bookmarks.items()}
+        self._ends_known = ends is not None
         self._highest: dict[int, int] = {}
         self.gaps: dict[int, tuple[int, int]] = {}
         self.replayed_rows = 0
+        if ends is not None:
+            self._check_against(ends)
 
     def first_wanted(self, partition: int, start: int) -> int:
-        mark = self._bookmarks.get(partition)
-        return 0 if self._window is not None else max(start, mark.next_offset if mark else 0)
+        return max(start, 0 if self._wanted.old else self._due.get(partition, 0))
 
     def predicate(self) -> str:
-        if self._window is not None:
-            if self._window.start_ms is None:
-                return ""
-            return f" WHERE ROWTIME >= {self._window.start_ms} AND ROWTIME < {self._window.end_ms}"
-        if not self._bookmarks:
+        if self._wanted.start_ms is not None:
+            return f" WHERE ROWTIME >= {self._wanted.start_ms} AND ROWTIME < {self._wanted.end_ms}"
+        if self._wanted.old or not self._due:
             return ""
-        known = sorted(self._bookmarks)
-        terms = [f"(ROWPARTITION = {p} AND ROWOFFSET >= {max(0, self._bookmarks[p].next_offset - 1)})" for p in known]
-        terms += [f"ROWPARTITION = {p}" for p in range(known[-1]) if p not in self._bookmarks]
+        known = sorted(self._due)
+        terms = [f"(ROWPARTITION = {p} AND ROWOFFSET >= {max(0, self._due[p] - 1)})" for p in known]
+        terms += [f"ROWPARTITION = {p}" for p in range(known[-1]) if p not in self._due]
         return " WHERE " + " OR ".join([*terms, f"ROWPARTITION > {known[-1]}"])
 
-    def check_against(self, ends: Mapping[int, Offsets]) -> None:
-        for partition, mark in self._bookmarks.items():
+    def _check_against(self, ends: Mapping[int, Offsets]) -> None:
+        for partition, due in self._due.items():
             offsets = ends.get(partition)
-            if offsets is None or offsets.end < mark.next_offset:
-                raise topic_recreated(self._source, partition, offsets.end if offsets else 0, mark.next_offset)
-            if offsets.start > mark.next_offset and self._window is None:
-                self._gap(partition, mark.next_offset, offsets.start)
+            if offsets is None or offsets.end < due:
+                raise topic_recreated(self._source, partition, offsets.end if offsets else 0, due)
+            if offsets.start > due and self._wanted.new:
+                self._gap(partition, due, offsets.start)
 
     def keep(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """`rows` without those that came before; a task reads its partition in order, so a step back is a replay."""
         kept = []
         for row in rows:
-            rowtime, partition, offset = row[0], row[1], row[2]
+            partition, offset = row[1], row[2]
             if offset <= self._highest.get(partition, -1):
                 self.replayed_rows += 1
                 continue
-            if self._window is not None:
-                if offset >= self._next_offset(partition):
-                    continue
-            elif partition not in self._highest and not self._is_new(partition, offset, rowtime):
-                self._highest[partition] = offset
-                continue
+            due = self._due.get(partition, 0)
+            if partition not in self._highest and offset > due and self._wanted.new:
+                self._check_first(partition, offset)
             self._highest[partition] = offset
-            kept.append(row)
+            if offset == due - 1:
+                self._check_witness(partition, offset, row[0])
+            if self._wanted.new if offset >= due else self._wanted.old:
+                kept.append(row)
         return kept
 
-    def _next_offset(self, partition: int) -> int:
-        mark = self._bookmarks.get(partition)
-        return mark.next_offset if mark else 0
+    def _check_witness(self, partition: int, offset: int, rowtime: int) -> None:
+        known = self._bookmarks[partition].last_rowtime_ms
+        if known is not None and rowtime != known:
+            raise recreated(self._source.topic, partition, offset, rowtime, known)
 
-    def _is_new(self, partition: int, offset: int, rowtime: int) -> bool:
-        """For the first row of a partition: False for the witness, which is compared here."""
+    def _check_first(self, partition: int, first: int) -> None:
+        """The witness did not come. Where the server tells where the topic starts, only a row can be its own proof."""
         mark = self._bookmarks.get(partition)
-        if mark is None:
-            return True
-        if offset < mark.next_offset:
-            if mark.last_rowtime_ms is not None and rowtime != mark.last_rowtime_ms:
-                raise recreated(self._source.topic, partition, offset, rowtime, mark.last_rowtime_ms)
-            return False
-        if offset > mark.next_offset and partition not in self.gaps:
-            self._gap(partition, mark.next_offset, offset)
-        return True
+        without_witness = mark is not None and mark.last_rowtime_ms is None and self._ends_known
+        if mark is not None and partition not in self.gaps and not without_witness:
+            self._gap(partition, mark.next_offset, first)
 
     def _gap(self, partition: int, wanted: int, first: int) -> None:
         if not self._accept_gap:

@@ -10,6 +10,7 @@ disagree.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.feeds import Feed
 from pipeline.lake.delta import commit_properties, delta_errors, is_wider, plain_schema
 from pipeline.lake.log import (
@@ -36,6 +37,7 @@ from pipeline.lake.log import (
 from pipeline.lake.storage import LakeDamaged, delete_file, delete_folder, make_folder, move_file, sync_folder
 from pipeline.lake.writer import Partition, StagedFile
 
+_log = logging.getLogger("pipeline")
 STAGING = "_staging"
 VIEWS = "views.sql"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -47,6 +49,10 @@ _KEEP_LOG = {
     "delta.logRetentionDuration": "interval 400 days",
     "delta.deletedFileRetentionDuration": "interval 400 days",
 }
+
+
+Mark = tuple[int, int | None]
+"""How far a topic partition was read: the offset that is due, and the ROWTIME of the row before it, if there was."""
 
 
 class SchemaChanged(ActionNeeded):
@@ -72,14 +78,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does. `bookmarks` are next offsets and last ROWTIMEs by topic partition.
+    """What one commit does. `bookmarks` are by topic partition.
 
     `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed.
     """
 
     adds: Sequence[StagedFile] = ()
     removes: Sequence[DataFile] = ()
-    bookmarks: Mapping[int, tuple[int, int | None]] = field(default_factory=dict)
+    bookmarks: Mapping[int, Mark] = field(default_factory=dict)
     partitions: int | None = None
     current_version: int | None = None
     schema: pa.Schema | None = None
@@ -160,8 +166,8 @@ class LakeTable:
             found.setdefault(int(file.partition or 0), []).append(file)
         return dict(sorted(found.items()))
 
-    def bookmarks(self) -> dict[int, tuple[int, int | None]]:
-        """By topic partition: the next offset that is due, and the ROWTIME of the row before it."""
+    def bookmarks(self) -> dict[int, Mark]:
+        """The bookmark of each topic partition that has one."""
         if not self.exists:
             return {}
         count = self._table.transaction_version(_PARTITIONS) or 0
@@ -196,10 +202,10 @@ class LakeTable:
         partition = pa.field(self.partition_column, _PARTITION_TYPES[self.partition_column])
         return deltalake.Schema.from_arrow(pa.schema([*schema, partition]))
 
-    def match_schema(self, schema: pa.Schema) -> list[str]:
-        """Takes over new columns; returns the columns whose type has become wider, which are left as they are.
+    def compare_schema(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
+        """The columns that are new, and those whose type has become wider.
 
-        Raises SchemaChanged for anything else; the table is left as it was.
+        Raises SchemaChanged for any other difference.
         """
         old = {column.name: column for column in self.schema}
         new = {column.name: column for column in schema}
@@ -214,17 +220,24 @@ class LakeTable:
                 f"keep the history under its feed (manage_feeds.py archive {self.feed.name}) and add a new feed, "
                 "or derive a source that keeps the old columns",
             )
-        added = [new[name] for name in new if name not in old]
+        return [name for name in new if name not in old], changed
+
+    def match_schema(self, schema: pa.Schema) -> list[str]:
+        """Takes over new columns; returns the columns whose type has become wider, which are left as they are.
+
+        Raises SchemaChanged for anything else; the table is left as it was.
+        """
+        added, wider = self.compare_schema(schema)
         if added:
             with delta_errors(self.folder):
-                fields = deltalake.Schema.from_arrow(pa.schema(added)).fields
-                note = commit_properties({"added_columns": [column.name for column in added]})
+                fields = deltalake.Schema.from_arrow(pa.schema([schema.field(name) for name in added])).fields
+                note = commit_properties({"added_columns": added})
                 self._publish(
                     lambda private: deltalake.DeltaTable(private).alter.add_columns(
                         fields, commit_properties=note, post_commithook_properties=NO_HOOKS
                     )
                 )
-        return changed
+        return wider
 
     def commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
         """Publishes the change in one log entry and returns its Delta version.
@@ -342,7 +355,15 @@ class LakeTable:
         publish_entry(self.folder, private, version, write)
         self.refresh()
         if version and version % CHECKPOINT_EVERY == 0:
-            write_checkpoint(self.folder, private, version)
+            self._write_checkpoint(private, version)
+
+    def _write_checkpoint(self, private: Path, version: int) -> None:
+        """The commit stands without it: reading the log takes longer, until the next one can be written."""
+        try:
+            with delta_errors(self.folder):
+                write_checkpoint(self.folder, private, version)
+        except PipelineError as error:
+            _log.warning("%s: no checkpoint of its log could be written: %s", self.feed.name, error.message)
 
     def _waiting_files(self, grace_hours: int) -> set[str]:
         """Files that were taken out of the table less than the grace period ago."""

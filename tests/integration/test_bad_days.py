@@ -151,6 +151,16 @@ def test_a_stream_answer_without_its_end_is_not_taken(lake: Path, emulator: Emul
     assert is_complete(lake, emulator)
 
 
+def test_a_run_that_ends_badly_tells_what_it_committed(lake: Path, emulator: Emulator) -> None:
+    emulator.faults.add(Fault("push", idle_after=300))
+
+    done = stream(lake, emulator, "--json", COMMIT_ROWS="100", STALL_S="3")
+
+    expect(done, 75, "stalled")
+    (told,) = json.loads(done.stdout)["feeds"]
+    assert 0 < told["rows"] == lake_rows(lake, feed_for(emulator.source(STREAM))).total()
+
+
 @pytest.mark.parametrize(
     "fault",
     [Fault("pull", cut_at=9_000), Fault("pull", cut_at=9_000, clean=True), Fault("pull", error_after=7)],

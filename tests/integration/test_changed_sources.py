@@ -6,51 +6,15 @@ import dataclasses
 import datetime as dt
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
-from ksqldb_emulator.sqltypes import parse_type
-from ksqldb_emulator.testing import Emulator, running
-from pipeline.feeds import Feed
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
-from tests.support import feed_for, run_script
+from ksqldb_emulator.dataset import Dataset, Query, Record, Source
+from ksqldb_emulator.testing import running
+from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, events, export, places, rows
+from tests.support import feed_for
 
 pytestmark = pytest.mark.server
-START_MS = 1_763_600_000_000
-DAY_MS = 86_400_000
-
-
-def columns(**types: str) -> tuple[Column, ...]:
-    return tuple(
-        Column(name, parse_type(text.removesuffix(" KEY")), "KEY" if text.endswith(" KEY") else "VALUE")
-        for name, text in types.items()
-    )
-
-
-def events(count: int, first: int = 0, **values: Any) -> list[Record]:
-    return [Record(0, n, START_MS + n, {"ID": n, "TEXT": f"v{n}"} | values) for n in range(first, first + count)]
-
-
-def a_stream(records: list[Record], **more: str) -> Source:
-    return Source("S", "STREAM", columns(ID="BIGINT", TEXT="STRING", **more), "s_topic", 1, records)
-
-
-def export(root: Path, server: Emulator, feed: Feed, *arguments: str) -> Any:
-    FeedStore(root).save(feed)
-    env = {"LAKE_ROOT": str(root), "KSQLDB_URL": server.url, "QUIET_S": "0.5", "SNAPSHOT_RECHECK_S": "0"}
-    return run_script("export_to_data_lake.py", f"--{feed.type}", feed.name, *arguments, env=env)
-
-
-def rows(root: Path, feed: Feed) -> list[dict[str, Any]]:
-    table = LakeTable(root, feed)
-    return [row for batch in table.read_batches(table.files) for row in batch.to_pylist()]
-
-
-def places(root: Path, feed: Feed) -> Counter[int]:
-    return Counter(row["rowoffset"] for row in rows(root, feed))
 
 
 def test_a_topic_that_the_server_cannot_describe_for_a_while_keeps_its_bookmark(lake_root: Path) -> None:
@@ -120,3 +84,29 @@ def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path
     assert done.returncode == 1
     assert "the topic s_topic was re-created" in done.stderr
     assert {row["text"] for row in rows(lake_root, feed)} == {f"v{n}" for n in range(5)}
+
+
+@pytest.mark.parametrize("column", ["INTEGER", "STRING"])
+def test_a_dry_run_meets_what_the_export_would_meet(lake_root: Path, column: str) -> None:
+    source = a_stream(events(5))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        server.replace_source(dataclasses.replace(source, columns=columns(ID=column, TEXT="STRING"), records=[]))
+        told = export(lake_root, server, feed, "--dry-run")
+
+    assert told.returncode == 1
+    assert f"id was int64 and is {'int32' if column == 'INTEGER' else 'string'}" in told.stderr
+
+
+def test_a_dry_run_knows_which_versions_are_history(lake_root: Path) -> None:
+    query = Query("CTAS_T", "CREATE ...", ("T",), ("t",), ("x",))
+    records = [Record(0, 0, START_MS, {"K": "a", "N": 1})]
+    source = Source("T", "TABLE", columns(K="STRING KEY", N="INTEGER"), "t_topic", 1, records, write_query=query)
+    with running(Dataset([source])) as server:
+        for _ in range(2):
+            assert export(lake_root, server, feed_for(source)).returncode == 0
+        told = export(lake_root, server, feed_for(source), "--version", "1", "--dry-run")
+
+    assert told.returncode == 2
+    assert "version 1 of t is history: 2 is the newest" in told.stderr

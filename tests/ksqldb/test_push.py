@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ksqldb.catalog import Offsets, Source
+from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.push import Position, StopRule, TopicChanged
 from tests.vectors import exchanges, needs_vectors
 
@@ -134,3 +134,30 @@ def test_a_scan_that_ends_before_the_bookmark_means_another_topic(committed: int
             first_verdict(judge, seen)
     else:
         assert first_verdict(judge, seen)[0] == "quiet"
+
+
+def test_a_scan_of_big_records_is_given_time_to_come_to_its_bookmark() -> None:
+    """Some hundred records a second are less than a poll in the quiet time; while they move, that is no end."""
+    judge = rule(1, bookmark={0: 1_000_000})
+    slow: list[tuple[float, dict[int, Position]]] = [(n * 0.4, {0: (n * 120 + 119, n * 120 + 120)}) for n in range(200)]
+
+    assert first_verdict(judge, slow) == (None, None)
+    with pytest.raises(TopicChanged, match="ends at offset 24000"):
+        first_verdict(judge, [(80 + n * 0.4, {0: (23_999, 24_000)}) for n in range(20)])
+
+
+def test_a_short_topic_that_is_written_to_slowly_is_told_from_a_slow_scan() -> None:
+    judge = rule(1, bookmark={0: 1_000_000})
+    written_to: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (n, n + 1)}) for n in range(200)]
+
+    with pytest.raises(TopicChanged, match="was re-created or cut"):
+        first_verdict(judge, written_to)
+
+
+def test_a_partition_whose_start_is_not_known_may_have_been_emptied() -> None:
+    never: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (9, 10), 1: (-1, -1)}) for n in range(30)]
+    ends = {0: Offsets(UNKNOWN, 10, 0), 1: Offsets(UNKNOWN, 10, 0)}
+
+    assert first_verdict(rule(2, ends), never) == ("quiet", 4 * QUIET_S)
+    assert first_verdict(rule(2, ends | {1: Offsets(0, 10, 0)}), never) == (None, None)
+    assert first_verdict(rule(2, ends), [(float(n), {0: (8, 9), 1: (-1, -1)}) for n in range(30)]) == (None, None)

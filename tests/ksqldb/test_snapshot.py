@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
 from pipeline.errors import PipelineError, TryLater
 from pipeline.ksqldb.catalog import SourceNotReadable, describe
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client, Connection, TimeIsOver
 from pipeline.ksqldb.framing import QueryFailed
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import SnapshotDoubled, SnapshotShrank, SnapshotUnsettled, TableRead, read_table, settle
@@ -203,6 +204,36 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
         {"id": "c", "v": None},
         {"id": "d", "v": 5},
     ]
+
+
+@pytest.mark.parametrize("type_", ["TIMESTAMP", "TIME"])
+def test_a_deleted_row_whose_key_the_server_does_not_tell_is_refused(type_: str) -> None:
+    columns = (EmulatedColumn("ID", parse_type(type_), "KEY"), EmulatedColumn("V", parse_type("INTEGER")))
+    kept = [Record(0, n, 1, {"ID": n, "V": n}) for n in range(2)]
+    deleted = Record(0, 2, 2, None, key={"ID": 0}, at_s=0.5)
+    for records in (kept, [*kept, deleted]):
+        table = EmulatedSource("T", "TABLE", columns, "t", 1, records)
+        with running(Dataset([table])) as server, Client(Connection(server.url)) as client:
+            read = read_table(client, describe(client, "T"), Limits(quiet_s=1, stall_s=10))
+            if deleted in records:
+                with pytest.raises(SourceNotReadable, match=f"its key column ID has the type {type_}"):
+                    all_rows(read)
+            else:
+                assert sorted(row["v"] for row in all_rows(read)) == [0, 1]
+
+
+def test_a_pull_ends_at_its_deadline_though_the_server_is_silent() -> None:
+    with running(pulled_table(*range(2000))) as server, Client(Connection(server.url)) as client:
+        server.faults.add(Fault("pull", idle_after=100, count=0))
+        source = describe(client, "T")
+        started = time.monotonic()
+        read = read_table(client, source, Limits(deadline=started + 1))
+
+        with pytest.raises(TimeIsOver, match="T was not read to its end"):
+            all_rows(read)
+        with pytest.raises(TimeIsOver):
+            read_table(client, source, Limits(deadline=started + 1))
+        assert time.monotonic() - started < 5
 
 
 def pulled_table(*keys: int) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.ksqldb.catalog import Source, describe
+from pipeline.ksqldb.catalog import Offsets, Source, describe
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import AnswerIncomplete
 from pipeline.ksqldb.push import Limits, TopicChanged
-from pipeline.ksqldb.stream import Bookmark, Window, _Keeper, read_stream
+from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Wanted, _Keeper, read_stream
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, needs_vectors
 
@@ -36,8 +37,13 @@ def client(server: ReplayServer) -> Iterator[Client]:
         yield client
 
 
-def keeper(bookmarks: Mapping[int, Bookmark], accept_gap: bool = False, window: Window | None = None) -> _Keeper:
-    return _Keeper(SOURCE, bookmarks, accept_gap, window)
+def keeper(
+    bookmarks: Mapping[int, Bookmark],
+    accept_gap: bool = False,
+    wanted: Wanted = NEW_ROWS,
+    ends: Mapping[int, Offsets] | None = None,
+) -> _Keeper:
+    return _Keeper(SOURCE, bookmarks, ends, accept_gap, wanted)
 
 
 def lets_through(predicate: str, row: Row) -> bool:
@@ -61,10 +67,10 @@ def test_the_server_is_asked_for_the_new_rows_and_one_witness_a_partition(next_o
 
 
 @given(st.integers(-5, 5), st.integers(-5, 5), st.integers(-6, 6))
-def test_a_window_asks_for_its_rows_whatever_their_offset(start: int, end: int, rowtime: int) -> None:
-    asked = keeper({0: Bookmark(3)}, window=Window(start, end)).predicate()
+def test_old_rows_are_asked_for_whatever_their_offset(start: int, end: int, rowtime: int) -> None:
+    asked = keeper({0: Bookmark(3)}, wanted=dataclasses.replace(OLD_ROWS, start_ms=start, end_ms=end)).predicate()
 
-    assert keeper({0: Bookmark(3)}, window=Window()).predicate() == ""
+    assert keeper({0: Bookmark(3)}, wanted=OLD_ROWS).predicate() == ""
     assert lets_through(asked, (rowtime, 0, 1)) == (start <= rowtime < end)
 
 
@@ -108,11 +114,12 @@ def test_every_new_row_is_kept_once_and_in_order_whatever_comes_again(
     assert sieve.gaps == {}
 
 
-def test_a_window_keeps_old_rows_only_and_each_once() -> None:
-    sieve = keeper({0: Bookmark(3, 2), 1: Bookmark(1, 0)}, window=Window(0, 100))
+@pytest.mark.parametrize(("wanted", "new"), [(OLD_ROWS, []), (ALL_ROWS, [(3, 0, 3), (9, 1, 1), (5, 2, 0)])])
+def test_old_rows_are_kept_once_and_new_ones_when_all_are_wanted(wanted: Wanted, new: list[Row]) -> None:
+    sieve = keeper({0: Bookmark(3, 2), 1: Bookmark(1, 9)}, wanted=wanted)
     rows: Sequence[Row] = [(0, 0, 0), (1, 0, 1), (0, 0, 0), (2, 0, 2), (3, 0, 3), (9, 1, 0), (9, 1, 1), (5, 2, 0)]
 
-    assert sieve.keep(list(rows)) == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (9, 1, 0)]
+    assert sorted(sieve.keep(list(rows))) == sorted([(0, 0, 0), (1, 0, 1), (2, 0, 2), (9, 1, 0), *new])
     assert sieve.replayed_rows == 1
 
 
@@ -123,15 +130,29 @@ def test_a_witness_with_another_time_means_another_topic() -> None:
     assert keeper({1: Bookmark(10, 5)}).keep([(5, 1, 9), (8, 1, 10)]) == [(8, 1, 10)]
 
 
-def test_rows_lost_to_retention_are_an_error_unless_accepted() -> None:
+@pytest.mark.parametrize("wanted", [NEW_ROWS, ALL_ROWS])
+def test_rows_lost_to_retention_are_an_error_unless_accepted(wanted: Wanted) -> None:
     rows: list[tuple[Any, ...]] = [(8, 0, 15), (9, 0, 16)]
 
     with pytest.raises(TopicChanged, match=r"now begins at offset 15, but the next row due for the lake is 10") as told:
-        keeper({0: Bookmark(10, 5)}).keep(list(rows))
+        keeper({0: Bookmark(10, 5)}, wanted=wanted).keep(list(rows))
     assert "--accept-gap" in told.value.hint
-    accepting = keeper({0: Bookmark(10, 5)}, accept_gap=True)
+    accepting = keeper({0: Bookmark(10, 5)}, accept_gap=True, wanted=wanted)
     assert accepting.keep(list(rows)) == rows
     assert accepting.gaps == {0: (10, 15)}
+    with pytest.raises(TopicChanged, match="now begins at offset 12"):
+        keeper({0: Bookmark(10, 5)}, wanted=wanted, ends={0: Offsets(12, 12, 0)})
+
+
+def test_a_partition_that_brought_no_row_yet_has_no_witness_and_is_judged_by_where_its_topic_starts() -> None:
+    """Offsets have gaps (records that cannot be read, marks of transactions): a first row further on proves nothing."""
+    rows: list[tuple[Any, ...]] = [(8, 0, 15)]
+
+    assert keeper({0: Bookmark(10)}, ends={0: Offsets(10, 16, 0)}).keep(list(rows)) == rows
+    with pytest.raises(TopicChanged, match="may have lost rows"):
+        keeper({0: Bookmark(10)}, ends={0: Offsets(11, 16, 0)})
+    with pytest.raises(TopicChanged, match="may have lost rows"):
+        keeper({0: Bookmark(10)}).keep(list(rows))
 
 
 def test_a_partition_that_is_new_has_no_gap() -> None:
