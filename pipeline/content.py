@@ -165,12 +165,12 @@ class ContentHash:
 
 def to_json(value: Any) -> str:
     """JSON text of a lake value: decimals as numbers with all digits, bytes in hexadecimal, times in RFC 3339, far ones
-    in ISO 8601; a key that is no text as the text of its JSON.
+    in ISO 8601; a key that is no text as the text of its JSON. Keys are sorted: a map has no order.
     """  # fmt: skip
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)}: {to_json(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(sorted(f"{_key(key)}: {to_json(item)}" for key, item in value.items())) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(to_json(item) for item in value) + "]"
     if isinstance(value, dt.datetime):

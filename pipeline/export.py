@@ -27,6 +27,7 @@ from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.table import Change, LakeTable, Mark
 from pipeline.lake.upkeep import widen
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.witness import witnessed
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
     marks = table.bookmarks()
     read = read_stream(client, source, bookmarks_of(marks), run.limits, accept_gap=run.accept_gap)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
-    batches, ended = read.batches, False
+    batches, ended = witnessed(table, read), False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
         writer = stream_writer(table, schema, commit_id)

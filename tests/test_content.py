@@ -78,4 +78,4 @@ def test_keys_that_are_no_text_are_the_text_of_their_json(kind: pa.DataType, key
 def test_keys_that_are_one_for_python_stay_two() -> None:
     maps = pa.array([[(0.0, 1), (-0.0, 2)], None, [(1.5, 3)]], pa.map_(pa.float64(), pa.int32()))
 
-    assert texts_of(maps).to_pylist() == ['{"0.0": 1, "-0.0": 2}', None, '{"1.5": 3}']
+    assert texts_of(maps).to_pylist() == ['{"-0.0": 2, "0.0": 1}', None, '{"1.5": 3}']

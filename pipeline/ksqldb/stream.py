@@ -5,13 +5,14 @@ rowtime, rowpartition and rowoffset, in the order of the offsets within a partit
 scans the topic from its start and sends what the predicate lets through.
 
 The last row before each bookmark is asked for again as a witness: a topic that was deleted and made anew has another
-row there, or none. It is compared and never yielded.
+row there, or none. Its ROWTIME is compared here; its values are left to who knows what they were. It is never yielded
+as new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -49,6 +50,7 @@ class StreamRead:
 
     `ends` are the true ends at the start of the read, where they could be known. `outcome` says how it ended: `exact`
     at the goal, `quiet` where the server stood still, `time limit`. `replayed_rows` came again and were dropped.
+    `witnesses` are there before the rows after them.
     """
 
     source: Source
@@ -60,6 +62,7 @@ class StreamRead:
     outcome: Outcome | None = None
     row_count: int = 0
     replayed_rows: int = 0
+    witnesses: list[pa.RecordBatch] = field(default_factory=list)
 
 
 def read_stream(
@@ -96,6 +99,9 @@ def read_stream(
             kept = keeper.keep(rows.values)
             read.row_count += len(kept)
             read.replayed_rows = keeper.replayed_rows
+            if keeper.witnesses:
+                read.witnesses.append(reader.batch(keeper.witnesses))
+                keeper.witnesses = []
             if kept:
                 yield reader.batch(kept)
         read.outcome = push.outcome
@@ -129,6 +135,7 @@ class _Keeper:
         self._ends_known = ends is not None
         self._highest: dict[int, int] = {}
         self.gaps: dict[int, tuple[int, int]] = {}
+        self.witnesses: list[tuple[Any, ...]] = []
         self.replayed_rows = 0
         if ends is not None:
             self._check_against(ends)
@@ -168,6 +175,7 @@ class _Keeper:
             self._highest[partition] = offset
             if offset == due - 1:
                 self._check_witness(partition, offset, row[0])
+                self.witnesses.append(row)
             if self._wanted.new if offset >= due else self._wanted.old:
                 kept.append(row)
         return kept

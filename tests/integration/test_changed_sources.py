@@ -110,3 +110,34 @@ def test_a_dry_run_knows_which_versions_are_history(lake_root: Path) -> None:
 
     assert told.returncode == 2
     assert "version 1 of t is history: 2 is the newest" in told.stderr
+
+
+def test_a_topic_made_anew_is_noticed_though_its_rows_have_the_old_times(lake_root: Path) -> None:
+    """As with event times of a day's grain. Reading all again is the way on where the topic is the same one."""
+    source = a_stream([Record(0, n, START_MS, {"ID": n, "TEXT": "old"}) for n in range(5)])
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        source.records[:] = [Record(0, n, START_MS, {"ID": n, "TEXT": "new"}) for n in range(8)]
+        refused = export(lake_root, server, feed)
+        assert refused.returncode == 1
+        assert "offset 4 of partition 0 has other values than in the lake (text)" in refused.stderr
+        assert {row["text"] for row in rows(lake_root, feed)} == {"old"}
+        assert export(lake_root, server, feed, "--full").returncode == 0
+        assert export(lake_root, server, feed).returncode == 0
+
+    assert [row["text"] for row in rows(lake_root, feed)] == ["new"] * 8
+
+
+def test_the_witness_may_have_columns_that_came_later(lake_root: Path) -> None:
+    source = a_stream(events(5, MORE=7, LIST={"b": 1, "a": 2}), LIST="MAP<STRING, INTEGER>")
+    feed = feed_for(source)
+    wider = columns(ID="BIGINT", TEXT="STRING", LIST="MAP<STRING, BIGINT>", MORE="INTEGER")
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        later = events(9, MORE=7, LIST={"a": 2, "b": 1})
+        server.replace_source(dataclasses.replace(source, columns=wider, records=later))
+        done = export(lake_root, server, feed)
+
+    assert done.returncode == 0, done.stderr
+    assert {(row["rowoffset"] < 5, row["more"]) for row in rows(lake_root, feed)} == {(True, None), (False, 7)}
