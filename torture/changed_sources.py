@@ -41,6 +41,28 @@ def recreated_topic_that_grew_past_the_bookmark(trial: Trial) -> None:
     trial.expect_rows(stage.stream, history)
 
 
+def recreated_topic_with_the_old_times(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
+    old = stage.emulator.source("EVENTS")
+    others = [replace(record, values={**(record.values or {}), "TEXT": "another"}) for record in old.records]
+    stage.emulator.replace_source(replace(old, records=others))
+    stage.add_rows(200)
+    trial.expect_error(trial.run(*STREAM), 1, "has other values than in the lake (text)", "manage_feeds.py archive")
+    trial.expect_rows(stage.stream, history)
+
+
+def topic_that_cannot_be_described_for_a_while(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    source = trial.stage.emulator.source("EVENTS")
+    source.partitions = 0
+    trial.stage.add_rows(30)
+    trial.expect_error(trial.run(*STREAM), 75, "cannot ask Kafka for now")
+    source.partitions = 3
+    trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+
+
 def retention_past_the_bookmark(trial: Trial) -> None:
     trial.expect_done(trial.run("--all"))
     stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
@@ -55,6 +77,32 @@ def retention_past_the_bookmark(trial: Trial) -> None:
     note = LakeTable(stage.root, stage.stream).history()[0]["pipeline"]
     if note["gaps"] != {"0": [100, 105]}:
         trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
+
+
+def retention_in_a_partition_that_was_empty(trial: Trial) -> None:
+    stage = trial.stage
+    source = stage.emulator.source("EVENTS")
+    later = [record for record in source.records if record.partition == 2]
+    source.records[:] = [record for record in source.records if record.partition != 2]
+    trial.expect_done(trial.run(*STREAM))
+    source.records += later[20:]
+    source.log_start = {2: 20}
+    trial.expect_error(trial.run(*STREAM), 1, "partition 2 now begins at offset 20", "--accept-gap")
+    trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 2: offsets 0 to 19 are lost")
+    trial.expect_rows(stage.stream, source_rows(source))
+
+
+def partition_emptied_by_retention(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
+    source = stage.emulator.source("EVENTS")
+    source.records[:] = [record for record in source.records if record.partition != 1]
+    source.log_start = {1: 120}
+    trial.expect_error(trial.run(*STREAM, "--full"), 1, "may have lost rows", "--accept-gap")
+    trial.expect_done(trial.run(*STREAM, "--full", "--accept-gap"), "partition 1: offsets 100 to 119 are lost")
+    trial.expect_done(trial.run(*STREAM))
+    trial.expect_rows(stage.stream, history)
+    trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
 
 
 def new_column(trial: Trial) -> None:
@@ -118,7 +166,11 @@ def column_that_is_gone(trial: Trial) -> None:
 CASES: tuple[Case, ...] = (
     recreated_topic,
     recreated_topic_that_grew_past_the_bookmark,
+    recreated_topic_with_the_old_times,
+    topic_that_cannot_be_described_for_a_while,
     retention_past_the_bookmark,
+    retention_in_a_partition_that_was_empty,
+    partition_emptied_by_retention,
     new_column,
     wider_type,
     incompatible_type,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ActionNeeded, TryLater
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.framing import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, described_type
@@ -26,6 +26,10 @@ class SourceUnknown(ActionNeeded):
 
 class SourceNotReadable(ActionNeeded):
     """The source exists but cannot be read completely."""
+
+
+class TopicNotDescribed(TryLater):
+    """The server cannot ask Kafka about a topic."""
 
 
 def quote(name: str) -> str:
@@ -119,7 +123,13 @@ def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
     """The present start and end of each partition of the source's topic, where REST can tell them.
 
     It can when a persistent query reads the source: the query's sink tells the positions of what it reads.
+    Raises TopicNotDescribed.
     """
+    if not source.partitions:
+        raise TopicNotDescribed(
+            f"the server does not tell how many partitions the topic {source.topic} has: it cannot ask Kafka for now",
+            "look at the Kafka brokers, then run the same command again",
+        )
     for sink in source.readers:
         offsets = _offsets_read_by(client, sink).get(source.topic)
         if offsets is not None and len(offsets) == source.partitions:

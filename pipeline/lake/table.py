@@ -340,8 +340,7 @@ class LakeTable:
     def _transactions(self, change: Change) -> list[deltalake.Transaction]:
         wanted: dict[str, int | None] = {_CURRENT: change.current_version}
         if change.partitions is not None:
-            # Never less than before: a server that cannot ask Kafka tells 0 partitions.
-            known = self._table.transaction_version(_PARTITIONS) or 0
+            known = self._table.transaction_version(_PARTITIONS) or 0  # never less: a bookmark stays in sight
             wanted[_PARTITIONS] = max(known, change.partitions, *(partition + 1 for partition in change.bookmarks))
         for partition, (next_offset, rowtime_ms) in change.bookmarks.items():
             wanted[f"{self.topic}/{partition}"] = next_offset

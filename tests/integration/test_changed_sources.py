@@ -24,7 +24,10 @@ def test_a_topic_that_the_server_cannot_describe_for_a_while_keeps_its_bookmark(
         assert export(lake_root, server, feed).returncode == 0
         source.partitions = 0
         server.append("S", events(5, first=50))
-        assert export(lake_root, server, feed).returncode == 0
+        refused = export(lake_root, server, feed)
+        assert refused.returncode == 75
+        assert "it cannot ask Kafka for now" in refused.stderr
+        source.partitions = 1
         assert export(lake_root, server, feed).returncode == 0
 
     assert places(lake_root, feed) == Counter(range(55))
