@@ -6,7 +6,9 @@ itself knows what they were, so nothing more has to be kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import operator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +38,7 @@ def witnessed(table: LakeTable, read: StreamRead) -> Iterator[pa.RecordBatch]:
 def _refuse_changed(table: LakeTable, read: StreamRead) -> None:
     came = _texts(read.witnesses)
     read.witnesses.clear()
-    for place, then in _texts(_rows_at(table, list(came))).items():
+    for place, then in _texts(_rows_at(table, came.keys())).items():
         now = came[place]
         changed = [name for name, text in then.items() if text is not None and now.get(name, text) != text]
         if changed:
@@ -58,12 +60,15 @@ def _texts(batches: Iterable[pa.RecordBatch]) -> dict[Place, dict[str, str | Non
     return found
 
 
-def _rows_at(table: LakeTable, places: list[Place]) -> Iterable[pa.RecordBatch]:
+def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordBatch]:
     """The lake's rows at these places; only files and row groups whose bounds allow one are read."""
-    for file in table.files:
+    for file in table.files if places else ():
         low, high = zip(*(file.bounds[name] for name in _PLACE), strict=True)
-        there = [at for at in places if all(a <= x <= b for a, x, b in zip(low, at, high, strict=True))]
-        for partition, offset in there:
-            wanted = (pc.field("rowpartition") == partition) & (pc.field("rowoffset") == offset)
-            rows = pq.read_table(table.folder / file.path, filters=wanted, partitioning=None)
-            yield from rows.to_batches()
+        wanted = [
+            (pc.field("rowpartition") == partition) & (pc.field("rowoffset") == offset)
+            for partition, offset in places
+            if low[0] <= partition <= high[0] and low[1] <= offset <= high[1]
+        ]
+        if wanted:
+            any_of_them = functools.reduce(operator.or_, wanted)
+            yield from pq.read_table(table.folder / file.path, filters=any_of_them, partitioning=None).to_batches()
