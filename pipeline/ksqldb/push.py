@@ -9,6 +9,7 @@ Facts: one stream thread and a short commit interval make progress visible and s
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
 from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
-from pipeline.ksqldb.client import Answer, Client
+from pipeline.ksqldb.client import Answer, Client, TimeIsOver
 from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, Ending, Framing, Header, Rows
 from pipeline.ksqldb.refusals import StatementRefused
 
@@ -28,6 +29,7 @@ _NOT_FETCHED: Position = (-1, -1)
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
+_MOMENT_S = 0.01
 _MOST_WAITS = 20  # of QUIET_S each
 _LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
@@ -50,6 +52,24 @@ class Limits:
     quiet_s: float = 3
     stall_s: float = 120
     deadline: float | None = None
+
+    def left_s(self) -> float | None:
+        """Seconds to the deadline, never less than a moment; None without one."""
+        return None if self.deadline is None else max(_MOMENT_S, self.deadline - time.monotonic())
+
+    @property
+    def over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    @contextlib.contextmanager
+    def in_time(self, what: str) -> Iterator[None]:
+        """Raises TimeIsOver when there is no time for the block, and for what fails in it because the time is over."""
+        if self.over:
+            raise TimeIsOver(what)
+        try:
+            yield
+        except TryLater as error:
+            raise TimeIsOver(what) if self.over else error from None
 
 
 @dataclass
@@ -96,13 +116,14 @@ def start_push(
     time is allowed.
     """
     quiet_s = limits.quiet_s
-    try:
-        answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST | _STEADY)
-    except StatementRefused as error:
-        if not any(name.removeprefix("ksql.streams.") in error.message for name in _STEADY):
-            raise
-        answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST)
-        quiet_s += _UNSTEADY_EXTRA_S
+    with limits.in_time(source.name):
+        try:
+            answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST | _STEADY, limits.left_s())
+        except StatementRefused as error:
+            if not any(name.removeprefix("ksql.streams.") in error.message for name in _STEADY):
+                raise
+            answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST, limits.left_s())
+            quiet_s += _UNSTEADY_EXTRA_S
     answer.wait_at_most(None)
     rule = StopRule(source, quiet_s, ends, bookmark, limits.stall_s)
     return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
@@ -234,7 +255,7 @@ class _Watch(threading.Thread):
                 self.outcome = self._rule.judge(positions, now) if positions is not None else None
             except TopicChanged as error:
                 self.error = error
-            if self._limits.deadline is not None and now >= self._limits.deadline and self.outcome is None:
+            if self._limits.over and self.outcome is None:
                 self.outcome = "time limit"
             if self.outcome is not None or self.error is not None:
                 self._end(client)

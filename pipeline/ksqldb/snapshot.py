@@ -7,8 +7,6 @@ snapshot again and takes it only when it does not shrink between reads.
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -67,8 +65,8 @@ def refuse_unreadable(source: Source) -> None:
 
 def _pull(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
-    with _in_time(source, limits) as left_s:
-        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=left_s)
+    with limits.in_time(source.name):
+        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=limits.left_s())
     with answer.closing_on_error():
         reader = projection.reader(answer.header)
     places = _key_places(projection)
@@ -78,9 +76,9 @@ def _pull(client: Client, source: Source, projection: Projection, limits: Limits
         with answer:
             incoming = answer.rows()
             while True:
-                with _in_time(source, limits) as left_s:
-                    if left_s is not None:
-                        answer.wait_at_most(left_s)
+                with limits.in_time(source.name):
+                    if limits.deadline is not None:
+                        answer.wait_at_most(limits.left_s())
                     rows = next(incoming, None)
                 if rows is None:
                     break
@@ -89,23 +87,6 @@ def _pull(client: Client, source: Source, projection: Projection, limits: Limits
         _refuse_doubles(source, seen)
 
     return TableRead(reader, batches())
-
-
-@contextlib.contextmanager
-def _in_time(source: Source, limits: Limits) -> Iterator[float | None]:
-    """Gives the seconds that are left, None for no limit; raises TimeIsOver for what fails because they are over."""
-    if limits.deadline is None:
-        yield None
-        return
-    left_s = limits.deadline - time.monotonic()
-    if left_s <= 0:
-        raise TimeIsOver(source.name)
-    try:
-        yield left_s
-    except TryLater:
-        if time.monotonic() < limits.deadline:
-            raise
-        raise TimeIsOver(source.name) from None
 
 
 def _key_places(projection: Projection) -> list[int]:
