@@ -42,7 +42,7 @@ def delta_errors(folder: Path) -> Iterator[None]:
             with disk_errors(folder):
                 raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
         raise CommitFailed(
-            f"the Delta log of {folder} could not be used: {text}",
+            f"the Delta log of {folder} could not be used: {text.partition(chr(10))[0]}",
             "nothing was committed; run the same command again",
         ) from error
 

@@ -28,6 +28,7 @@ from pipeline.lake.log import (
     CHECKPOINT_EVERY,
     LOG,
     NO_HOOKS,
+    open_table,
     publish_entry,
     remove_torn_entry,
     sync_log,
@@ -114,9 +115,7 @@ class LakeTable:
 
     def refresh(self) -> None:
         self._files = None
-        with delta_errors(self.folder):
-            exists = (self.folder / LOG).is_dir() and any((self.folder / LOG).glob("*.json"))
-            self._delta = deltalake.DeltaTable(self.folder) if exists else None
+        self._delta = open_table(self.folder, self.feed.name)
 
     @property
     def exists(self) -> bool:
