@@ -7,12 +7,16 @@ written anew by the next run.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline import cli
+from pipeline.errors import PipelineError
+from pipeline.feeds import Feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
@@ -62,12 +66,22 @@ def write_metadata(table: LakeTable) -> None:
         write_json(table.folder / "_metadata.json", describe_table(table))
 
 
-def write_views(root: Path) -> Path:
-    """Writes `views.sql` for all active feeds that have data; returns its path."""
+def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
+    """Writes `views.sql` for all active feeds that have data; returns its path.
+
+    A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
+    """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
-        tables = [LakeTable(root, feed) for feed in FeedStore(root).list()]
-        statements = [statement for table in tables if table.exists for statement in _views(table)]
+        statements = list[str]()
+        for feed in FeedStore(root).list():
+            try:
+                table = LakeTable(root, feed)
+                statements += _views(table) if table.exists else ()
+            except PipelineError as error:
+                old = _statements(path)
+                statements += [old[name] for name in _view_names(feed) if name in old]
+                tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
             "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
@@ -76,14 +90,22 @@ def write_views(root: Path) -> Path:
     return path
 
 
-def _views(table: LakeTable) -> Iterable[str]:
-    name = table.feed.name
-    if table.feed.type == "stream":
-        yield _view(name, table, table.files)
-        return
-    current = table.current_version
-    yield _view(f"{name}_current", table, table.versions().get(current, []) if current is not None else [])
-    yield _view(f"{name}_history", table, table.files)
+def _statements(views: Path) -> dict[str, str]:
+    """The statements of a `views.sql` that is there, by the name of their view."""
+    text = views.read_text(encoding="utf-8") if views.exists() else ""
+    found = re.split('^(?=CREATE OR REPLACE VIEW ")', text, flags=re.MULTILINE)[1:]
+    return {statement.split('"')[1]: statement.rstrip("\n") + "\n" for statement in found}
+
+
+def _view_names(feed: Feed) -> tuple[str, ...]:
+    return (feed.name,) if feed.type == "stream" else (f"{feed.name}_current", f"{feed.name}_history")
+
+
+def _views(table: LakeTable) -> list[str]:
+    shown = [table.files]
+    if table.feed.type == "table":
+        shown.insert(0, tuple(table.versions().get(table.current_version or 0, ())))
+    return [_view(name, table, files) for name, files in zip(_view_names(table.feed), shown, strict=True)]
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:

@@ -95,3 +95,19 @@ def test_a_column_that_is_gone_new_or_other_at_the_server_is_a_finding(
 
     assert done.returncode == 1
     assert done.stdout == f"s: 1 problem\n  columns differ from the server's: {said}\n"
+
+
+def test_a_feed_with_a_damaged_log_stops_neither_the_others_export_nor_their_verification(lake_root: Path) -> None:
+    first, second = small_stream("A"), small_stream("B")
+    with running(Dataset([first, second])) as server:
+        assert export(lake_root, server, feed_for(first)).returncode == 0
+        log = lake_root / "streams" / "a" / "_delta_log"
+        (log / f"{0:020}.json").write_bytes(b"{")
+        exported = export(lake_root, server, feed_for(second))
+    done = verify(lake_root)
+
+    assert exported.returncode == 0
+    assert "views.sql is not up to date for one feed: the feed a cannot be read" in exported.stderr
+    assert done.returncode == 1
+    assert f"a: not all could be verified: the feed a cannot be read: {log}/{0:020}.json is not whole\n" in done.stdout
+    assert "b: ok\n" in done.stdout

@@ -316,6 +316,35 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
     assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
 
 
+def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    store.add(table_feed())
+    store.add(stream_feed(name="unseen"))
+    events, totals = LakeTable(tmp_path, stream_feed()), LakeTable(tmp_path, table_feed())
+    add_rows(events, 1, [(0, 0, 0, "a")])
+    add_version(totals, 1, ["a"])
+    before = write_views(tmp_path).read_text(encoding="utf-8")
+    add_rows(LakeTable(tmp_path, stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
+    add_version(totals, 2, ["a", "b"])
+    for name in ("events", "unseen"):
+        (tmp_path / "streams" / name / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
+    told: list[str] = []
+
+    for _ in range(2):
+        after = write_views(tmp_path, told.append).read_text(encoding="utf-8")
+
+    with duckdb.connect() as connection:
+        connection.execute(after)
+        assert connection.sql("SELECT v FROM events").fetchall() == [("a",)]
+        assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
+    start = before.index('CREATE OR REPLACE VIEW "events"')
+    assert before[start : before.index(";", start)] in after
+    assert "unseen" not in after
+    assert len(told) == 4
+    assert "the feed events cannot be read" in told[0]
+
+
 def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from pipeline.lake.storage import hold_feed\n"
