@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.feeds import Feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
@@ -80,7 +79,7 @@ def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
                 statements += _views(table) if table.exists else ()
             except PipelineError as error:
                 old = _statements(path)
-                statements += [old[name] for name in _view_names(feed) if name in old]
+                statements += [old[name] for name in feed.view_names if name in old]
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
@@ -97,15 +96,11 @@ def _statements(views: Path) -> dict[str, str]:
     return {statement.split('"')[1]: statement.rstrip("\n") + "\n" for statement in found}
 
 
-def _view_names(feed: Feed) -> tuple[str, ...]:
-    return (feed.name,) if feed.type == "stream" else (f"{feed.name}_current", f"{feed.name}_history")
-
-
 def _views(table: LakeTable) -> list[str]:
     shown = [table.files]
     if table.feed.type == "table":
         shown.insert(0, tuple(table.versions().get(table.current_version or 0, ())))
-    return [_view(name, table, files) for name, files in zip(_view_names(table.feed), shown, strict=True)]
+    return [_view(name, table, files) for name, files in zip(table.feed.view_names, shown, strict=True)]
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from manage_feeds import feeds_of
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
@@ -406,6 +407,26 @@ def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
     store.delete("events")
     with pytest.raises(FeedUnknown):
         store.delete("events")
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
+    store = FeedStore(tmp_path)
+    store.add(table_feed())
+    if archived:
+        store.archive("totals")
+
+    for name in ("totals_current", "totals_history"):
+        with pytest.raises(FeedExists, match=f"the feed totals has a view '{name}' already"):
+            store.add(stream_feed(name=name))
+    store.add(table_feed(name="totals_current"))
+
+
+def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
+    found, unnamed = feeds_of({"X": "table", "X_CURRENT": "stream", "TOTALS_HISTORY": "stream"}, [table_feed()])
+
+    assert [feed.name for feed in found] == ["x"]
+    assert unnamed == ["TOTALS_HISTORY", "X_CURRENT"]
 
 
 def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
