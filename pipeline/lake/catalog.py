@@ -104,15 +104,20 @@ def _views(table: LakeTable) -> list[str]:
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
+    """The table's columns and its partition column, no less and no more, of those files."""
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
-    head = f'CREATE OR REPLACE VIEW "{name}" AS\n'
+    columns = [(_quoted(field.name), _duckdb_type(field.type)) for field in table.schema]
+    columns.append((_quoted(table.partition_column), kind))
+    nulls = ", ".join(f"NULL::{type_} AS {column}" for column, type_ in columns)
+    head, empty = f'CREATE OR REPLACE VIEW "{name}" AS\n', f"SELECT {nulls}\nWHERE false"
     if not files:
-        columns = [*table.schema, pa.field(table.partition_column, pa.date32() if kind == "DATE" else pa.int32())]
-        nulls = ", ".join(f"NULL::{_duckdb_type(field.type)} AS {_quoted(field.name)}" for field in columns)
-        return f"{head}SELECT {nulls}\nWHERE false;\n"
+        return f"{head}{empty};\n"
     paths = ",\n  ".join(_text(str(table.folder / file.path)) for file in sorted(files, key=lambda file: file.path))
     options = f"hive_partitioning = true, hive_types = {{'{table.partition_column}': {kind}}}, union_by_name = true"
-    return f"{head}SELECT *\nFROM read_parquet([\n  {paths}\n], {options});\n"
+    names = ", ".join(column for column, _ in columns)
+    # Files from before a column was new do not have it: the empty rows do.
+    rows = f"SELECT *\nFROM read_parquet([\n  {paths}\n], {options})"
+    return f"{head}SELECT {names}\nFROM (\n{empty}\nUNION ALL BY NAME\n{rows}\n);\n"
 
 
 def _text(value: str) -> str:

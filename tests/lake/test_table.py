@@ -317,6 +317,28 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
     assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
 
 
+def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Path) -> None:
+    FeedStore(tmp_path).add(table_feed())
+    FeedStore(tmp_path).add(stream_feed())
+    totals, events = LakeTable(tmp_path, table_feed()), LakeTable(tmp_path, stream_feed())
+    add_version(totals, 1, ["a"])
+    add_rows(events, 1, [(0, 0, 0, "a")])
+    new = [("x", pa.decimal128(9, 2)), ("y", pa.list_(pa.struct([("z", pa.timestamp("us", "UTC"))])))]
+    totals.match_schema(pa.schema([*TABLE, *map(pa.field, *zip(*new, strict=True))]))
+    events.match_schema(pa.schema([*SCHEMA, *map(pa.field, *zip(*new, strict=True))]))
+
+    with duckdb.connect() as connection:
+        connection.execute(write_views(tmp_path).read_text(encoding="utf-8"))
+        totals_view = connection.sql("SELECT * FROM totals_current")
+        events_view = connection.sql("SELECT * FROM events")
+        assert totals_view.fetchall() == [("a", Decimal("1.0000000001"), None, None, 1)]
+        assert events_view.fetchall() == [(0, 0, 0, "a", None, None, dt.date(1970, 1, 1))]
+        assert totals_view.columns == ["k", "amount", "x", "y", "version"]
+        assert events_view.columns == [*SCHEMA.names, "x", "y", "date"]
+        expected = ["DECIMAL(9,2)", "STRUCT(z TIMESTAMP WITH TIME ZONE)[]", "DATE"]
+        assert [str(type_) for type_ in events_view.types[-3:]] == expected
+
+
 def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(tmp_path: Path) -> None:
     store = FeedStore(tmp_path)
     store.add(stream_feed())
