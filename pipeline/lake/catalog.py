@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +112,28 @@ def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
     head, empty = f'CREATE OR REPLACE VIEW "{name}" AS\n', f"SELECT {nulls}\nWHERE false"
     if not files:
         return f"{head}{empty};\n"
-    paths = ",\n  ".join(_text(str(table.folder / file.path)) for file in sorted(files, key=lambda file: file.path))
-    options = f"hive_partitioning = true, hive_types = {{'{table.partition_column}': {kind}}}, union_by_name = true"
-    names = ", ".join(column for column, _ in columns)
     # Files from before a column was new do not have it: the empty rows do.
-    rows = f"SELECT *\nFROM read_parquet([\n  {paths}\n], {options})"
-    return f"{head}SELECT {names}\nFROM (\n{empty}\nUNION ALL BY NAME\n{rows}\n);\n"
+    rows = "\nUNION ALL BY NAME\n".join([empty, *_reads(table, files, kind)])
+    return f"{head}SELECT {', '.join(column for column, _ in columns)}\nFROM (\n{rows}\n);\n"
+
+
+def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[str]:
+    """DuckDB takes each `name=value` of a path for a column: below such a folder partitions are read one by one."""
+    column = table.partition_column
+    if "=" not in str(table.folder):
+        options = f"hive_partitioning = true, hive_types = {{'{column}': {kind}}}"
+        yield f"SELECT *\nFROM {_read_parquet(table, files, options)}"
+        return
+    for partition in dict.fromkeys(file.partition for file in files):
+        members = [file for file in files if file.partition == partition]
+        value = "NULL" if partition is None else _text(partition)
+        read = _read_parquet(table, members, "hive_partitioning = false")
+        yield f"SELECT *, {value}::{kind} AS {_quoted(column)}\nFROM {read}"
+
+
+def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> str:
+    paths = ",\n  ".join(_text(str(table.folder / path)) for path in sorted(file.path for file in files))
+    return f"read_parquet([\n  {paths}\n], {options}, union_by_name = true)"
 
 
 def _text(value: str) -> str:

@@ -339,6 +339,42 @@ def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Pa
         assert [str(type_) for type_ in events_view.types[-3:]] == expected
 
 
+@pytest.mark.parametrize("folder", ["env=prod", "v=5", "date=1999-01-01", "date=x", "version=9"])
+def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder / "lake"
+    FeedStore(root).add(stream_feed())
+    FeedStore(root).add(table_feed())
+    add_rows(LakeTable(root, stream_feed()), 1, [(0, 0, 0, "a"), (DAY_MS, 0, 1, "b")])
+    for version in (1, 2):
+        add_version(LakeTable(root, table_feed()), version, ["a"])
+
+    with duckdb.connect() as connection:
+        connection.execute(write_views(root).read_text(encoding="utf-8"))
+        events = connection.sql("SELECT * FROM events ORDER BY date")
+        assert events.columns == [*SCHEMA.names, "date"]
+        assert events.fetchall() == [
+            (0, 0, 0, "a", dt.date(1970, 1, 1)),
+            (DAY_MS, 0, 1, "b", dt.date(1970, 1, 2)),
+        ]
+        assert connection.sql("SELECT k, version FROM totals_current").fetchall() == [("a", 2)]
+        assert connection.sql("SELECT k, version FROM totals_history ORDER BY 2").fetchall() == [("a", 1), ("a", 2)]
+
+
+def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
+    for root in (tmp_path / "plain", tmp_path / "env=prod"):
+        FeedStore(root).add(stream_feed(partitioning="date:d"))
+        table = LakeTable(root, stream_feed(partitioning="date:d"))
+        schema = SCHEMA.append(pa.field("d", pa.date32()))
+        table.create(schema, "topic")
+        writer = StagedWriter(table.staging_folder("x"), schema, date_column="d")
+        writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "rowpartition": 0, "rowoffset": 0}], schema=schema))
+        table.commit(commit_id(1), Change(adds=writer.finish()), NOW)
+
+        with duckdb.connect() as connection:
+            connection.execute(write_views(root).read_text(encoding="utf-8"))
+            assert connection.sql("SELECT rowoffset, date FROM events").fetchall() == [(0, None)]
+
+
 def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(tmp_path: Path) -> None:
     store = FeedStore(tmp_path)
     store.add(stream_feed())
