@@ -18,13 +18,14 @@ import click
 
 from data_lake_config import Settings, load_settings
 from pipeline import cli
-from pipeline.errors import WrongUsage, common_exit_code
+from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
+from pipeline.lake.log import LogDamaged
+from pipeline.lake.storage import FeedLocked, disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import expire, expired_files, roll_back
 from pipeline.proof import Verdict, compare_with_source, judge, part_names, verify_feeds
@@ -272,24 +273,34 @@ def expire_command(feeds: tuple[str, ...], dry_run: bool) -> None:
     """Let go of partitions past their feed's retention, and of files past their grace period."""
     settings = load_settings()
     root, store = _lake()
-    now = cli.utc_now()
+    now, errors = cli.utc_now(), list[PipelineError]()
     for feed in store.select(feeds) if feeds else store.list():
-        if dry_run:
-            table = LakeTable(root, feed)
-            gone = sorted({file.partition or "" for file in expired_files(table, now)})
-            click.echo(f"{feed.name}: would expire {', '.join(gone) or 'nothing'}")
-            continue
-        with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
-            table = LakeTable.for_writing(root, feed, settings.expire_grace_hours)
-            gone = expire(table, cli.new_run_id(now), now)
-            deleted = table.remove_orphans(settings.expire_grace_hours)
-            if table.exists:
-                write_metadata(table)
-        click.echo(f"{feed.name}: expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted")
+        try:
+            told = _would_expire(root, feed, now) if dry_run else _expire(root, feed, now, settings.expire_grace_hours)
+            click.echo(f"{feed.name}: {told}")
+        except (FeedLocked, LogDamaged) as error:
+            errors.append(error)
+            cli.say_error(error)
     if dry_run:
         click.echo("Nothing was changed.")
     else:
         write_views(root)
+    raise SystemExit(common_exit_code(errors))
+
+
+def _would_expire(root: Path, feed: Feed, now: dt.datetime) -> str:
+    gone = sorted({file.partition or "" for file in expired_files(LakeTable(root, feed), now)})
+    return f"would expire {', '.join(gone) or 'nothing'}"
+
+
+def _expire(root: Path, feed: Feed, now: dt.datetime, grace_hours: int) -> str:
+    with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
+        table = LakeTable.for_writing(root, feed, grace_hours)
+        gone = expire(table, cli.new_run_id(now), now)
+        deleted = table.remove_orphans(grace_hours)
+        if table.exists:
+            write_metadata(table)
+    return f"expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted"
 
 
 if __name__ == "__main__":

@@ -33,10 +33,14 @@ NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_e
 _LAST_CHECKPOINT = "_last_checkpoint"
 
 
+class LogDamaged(LakeDamaged):
+    """The Delta log of one feed cannot be read; the other feeds are as they were."""
+
+
 def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:
     """The table by its log; None before its first entry.
 
-    Raises LakeDamaged for a log that cannot be read, or that has an empty entry: the Delta library would pass it over,
+    Raises LogDamaged for a log that cannot be read, or that has an empty entry: the Delta library would pass it over,
     and its rows.
     """
     log = folder / LOG
@@ -54,7 +58,7 @@ def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:
     hint = "restore its Delta log from a backup; its data files are as they were"
     if due and str(due[-1]) in what:
         hint = f"the next export of {feed} removes that entry: another program began it and did not end it"
-    raise LakeDamaged(f"the feed {feed} cannot be read: {what}", hint)
+    raise LogDamaged(f"the feed {feed} cannot be read: {what}", hint)
 
 
 def publish_entry(folder: Path, private: Path, version: int, write: Callable[[Path], object]) -> None:
