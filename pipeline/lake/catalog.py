@@ -16,12 +16,12 @@ import pyarrow as pa
 
 from pipeline import cli
 from pipeline.errors import PipelineError
+from pipeline.lake.delta import KSQLDB_TYPE as KSQLDB_TYPE
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
 
 KSQLDB_NAME = b"ksqldb.name"
-KSQLDB_TYPE = b"ksqldb.type"
 KSQLDB_ROLE = b"ksqldb.role"
 
 
