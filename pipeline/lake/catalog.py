@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,11 @@ def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
     """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
-        statements = list[str]()
-        for feed in FeedStore(root).list():
+        feeds, statements = FeedStore(root).list(), list[str]()
+        views = Counter(view for feed in feeds for view in feed.view_names)
+        for view in [view for view, count in views.items() if count > 1]:
+            tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
+        for feed in feeds:
             try:
                 table = LakeTable(root, feed)
                 statements += _views(table) if table.exists else ()

@@ -480,6 +480,19 @@ def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
     store.add(table_feed(name="totals_current"))
 
 
+def test_feeds_that_share_a_view_all_the_same_are_told_of(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.save(table_feed())
+    store.save(stream_feed(name="totals_history"))
+    told: list[str] = []
+
+    write_views(tmp_path, told.append)
+
+    assert told == [
+        "views.sql shows only one of two feeds as totals_history: archive one, and add it under another name"
+    ]
+
+
 def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
     found, unnamed = feeds_of({"X": "table", "X_CURRENT": "stream", "TOTALS_HISTORY": "stream"}, [table_feed()])
 
