@@ -19,7 +19,7 @@ import click
 
 from data_lake_config import load_settings
 from pipeline import cli
-from pipeline.errors import PipelineError, TryLater, WrongUsage
+from pipeline.errors import PipelineError, TryLater, WrongUsage, common_exit_code
 from pipeline.export import (
     Exported,
     Run,
@@ -112,11 +112,8 @@ def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, ho
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when all went well; what the failures have in common, or 1: a person must act."""
-    codes = {result.error.exit_code for result in results if result.error is not None}
-    if not codes:
-        return 0
-    return codes.pop() if len(codes) == 1 else 1
+    """0 when all went well; else by what failed."""
+    return common_exit_code(result.error for result in results if result.error is not None)
 
 
 def as_json(results: Sequence[Result], wish: Wish) -> dict[str, Any]:

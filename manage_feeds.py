@@ -38,6 +38,7 @@ def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
 def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
     """A feed for each source of the server that no feed reads yet, and the sources that need a name from a person."""
     read = {feed.source.upper() for feed in known}
+    views = {view for feed in known for view in feed.view_names}
     found: list[Feed] = []
     unnamed = []
     for source, kind in sorted(sources.items()):
@@ -45,9 +46,12 @@ def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed]
             continue
         name = source.lower()
         if FEED_NAME.fullmatch(name) and all(feed.name != name for feed in found):
-            found.append(parse_feed({"name": name, "type": kind, "source": source}, f"the feed for {source}"))
-        else:
-            unnamed.append(source)
+            feed = parse_feed({"name": name, "type": kind, "source": source}, f"the feed for {source}")
+            if views.isdisjoint(feed.view_names):
+                views |= set(feed.view_names)
+                found.append(feed)
+                continue
+        unnamed.append(source)
     return found, unnamed
 
 

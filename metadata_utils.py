@@ -7,9 +7,10 @@ feed: killed before it nothing happened, killed after it only `_metadata.json` a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ import click
 
 from data_lake_config import Settings, load_settings
 from pipeline import cli
-from pipeline.errors import WrongUsage
+from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
+from pipeline.lake.log import LogDamaged
+from pipeline.lake.storage import FeedLocked, disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import Finding, expire, expired_files, roll_back, verify
-from pipeline.proof import compare_with_source, part_names
+from pipeline.lake.upkeep import expire, expired_files, roll_back
+from pipeline.proof import Verdict, compare_with_source, judge, part_names, verify_feeds
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.reconcile import reconcile
 
@@ -95,9 +97,14 @@ def history_rows(table: LakeTable) -> list[dict[str, Any]]:
     return rows
 
 
-def verify_feeds(root: Path, feeds: Sequence[Feed]) -> dict[str, list[Finding]]:
-    """What is wrong, by feed; every feed that was looked at is a key."""
-    return {feed.name: verify(LakeTable(root, feed)) for feed in feeds}
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """The verdict for people: one line, and one more for each finding."""
+    parts = ["".join(verdict.compared)] if not verdict.errors else []
+    if verdict.findings:
+        parts = [cli.plural(len(verdict.findings), "problem")]
+    parts += [f"not all could be verified: {error.message}" for error in verdict.errors]
+    findings = [f"  {finding.what}: {finding.detail}" for finding in verdict.findings]
+    return [f"{verdict.feed.name}: {'; '.join(parts)}", *findings]
 
 
 def _lake() -> tuple[Path, FeedStore]:
@@ -193,45 +200,49 @@ def history(feed: str, json_output: bool) -> None:
 def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
     root, store = _lake()
-    chosen = store.select(feeds) if feeds else store.list()
-    found = verify_feeds(root, chosen)
-    states = {feed.name: "ok" if LakeTable(root, feed).exists else "not exported yet" for feed in chosen}
+    verdicts = verify_feeds(root, store.select(feeds) if feeds else store.list())
+    exported = [verdict for verdict in verdicts if verdict.table is not None and verdict.table.exists]
     settings = load_settings()
     if with_source:
-        with Client(settings.ksqldb_connection()) as client:
-            client.server_version()
-            for feed in chosen:
-                if states[feed.name] == "ok":
-                    states[feed.name] = _compare(client, LakeTable(root, feed), settings, found[feed.name])
+        limits = Limits(settings.quiet_s, settings.stall_s)
+        judge(exported, lambda: _server(settings), lambda client, verdict: _compare(client, verdict, limits))
     if with_warehouse:
-        with Connection(settings.mysql_server()) as connection:
-            for feed in chosen:
-                if feed.warehouse is not None and states[feed.name] != "not exported yet":
-                    states[feed.name] += _reconcile(connection, LakeTable(root, feed), found[feed.name])
-    findings = [finding for group in found.values() for finding in group]
+        mapped = [verdict for verdict in exported if verdict.feed.warehouse is not None]
+        judge(mapped, lambda: Connection(settings.mysql_server()), _reconcile)
+    findings = [finding for verdict in verdicts for finding in verdict.findings]
+    errors = [(verdict.feed.name, error) for verdict in verdicts for error in verdict.errors]
     if json_output:
+        names = sorted(verdict.feed.name for verdict in verdicts)
+        failed = [{"feed": name, "message": error.message, "hint": error.hint} for name, error in errors]
         listed = [vars(finding) for finding in findings]
-        cli.show_json({"schema_version": 1, "feeds": sorted(found), "findings": listed})
+        cli.show_json({"schema_version": 1, "feeds": names, "findings": listed, "errors": failed})
     else:
-        for name, group in found.items():
-            click.echo(f"{name}: {cli.plural(len(group), 'problem') if group else states[name]}")
-            for finding in group:
-                click.echo(f"  {finding.what}: {finding.detail}")
-    raise SystemExit(1 if findings else 0)
+        for verdict in verdicts:
+            click.echo("\n".join(verdict_lines(verdict)))
+    for told in {error.message: error for _, error in errors}.values():
+        cli.say_error(told)
+    raise SystemExit(1 if findings else common_exit_code(error for _, error in errors))
 
 
-def _compare(client: Client, table: LakeTable, settings: Settings, found: list[Finding]) -> str:
-    """Adds what differs from the server to `found`; returns what was compared."""
-    result = compare_with_source(client, table, Limits(settings.quiet_s, settings.stall_s))
-    found += result.findings(part_names(table))
+@contextlib.contextmanager
+def _server(settings: Settings) -> Iterator[Client]:
+    with Client(settings.ksqldb_connection()) as client:
+        client.server_version()
+        yield client
+
+
+def _compare(client: Client, verdict: Verdict, limits: Limits) -> str:
+    assert verdict.table is not None
+    result = compare_with_source(client, verdict.table, limits)
+    verdict.findings += result.findings(part_names(verdict.table))
     old = f"; {result.beyond_retention:,} older rows are no longer there" if result.beyond_retention else ""
-    return f"ok, {cli.plural(result.row_count, 'row')} as on the server{old}"
+    return f", {cli.plural(result.row_count, 'row')} as on the server{old}"
 
 
-def _reconcile(connection: Connection, table: LakeTable, found: list[Finding]) -> str:
-    """Adds what differs in the warehouse to `found`; returns what was compared."""
-    result = reconcile(connection, table)
-    found += result.findings
+def _reconcile(connection: Connection, verdict: Verdict) -> str:
+    assert verdict.table is not None
+    result = reconcile(connection, verdict.table)
+    verdict.findings += result.findings
     counted = f", {result.counted} only counted" if result.counted else ""
     return f"; in the warehouse {cli.plural(result.by_value, 'snapshot')} as in the lake{counted}"
 
@@ -262,24 +273,34 @@ def expire_command(feeds: tuple[str, ...], dry_run: bool) -> None:
     """Let go of partitions past their feed's retention, and of files past their grace period."""
     settings = load_settings()
     root, store = _lake()
-    now = cli.utc_now()
+    now, errors = cli.utc_now(), list[PipelineError]()
     for feed in store.select(feeds) if feeds else store.list():
-        if dry_run:
-            table = LakeTable(root, feed)
-            gone = sorted({file.partition or "" for file in expired_files(table, now)})
-            click.echo(f"{feed.name}: would expire {', '.join(gone) or 'nothing'}")
-            continue
-        with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
-            table = LakeTable.for_writing(root, feed, settings.expire_grace_hours)
-            gone = expire(table, cli.new_run_id(now), now)
-            deleted = table.remove_orphans(settings.expire_grace_hours)
-            if table.exists:
-                write_metadata(table)
-        click.echo(f"{feed.name}: expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted")
+        try:
+            told = _would_expire(root, feed, now) if dry_run else _expire(root, feed, now, settings.expire_grace_hours)
+            click.echo(f"{feed.name}: {told}")
+        except (FeedLocked, LogDamaged) as error:
+            errors.append(error)
+            cli.say_error(error)
     if dry_run:
         click.echo("Nothing was changed.")
     else:
         write_views(root)
+    raise SystemExit(common_exit_code(errors))
+
+
+def _would_expire(root: Path, feed: Feed, now: dt.datetime) -> str:
+    gone = sorted({file.partition or "" for file in expired_files(LakeTable(root, feed), now)})
+    return f"would expire {', '.join(gone) or 'nothing'}"
+
+
+def _expire(root: Path, feed: Feed, now: dt.datetime, grace_hours: int) -> str:
+    with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
+        table = LakeTable.for_writing(root, feed, grace_hours)
+        gone = expire(table, cli.new_run_id(now), now)
+        deleted = table.remove_orphans(grace_hours)
+        if table.exists:
+            write_metadata(table)
+    return f"expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted"
 
 
 if __name__ == "__main__":

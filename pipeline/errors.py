@@ -7,6 +7,8 @@ traceback. Secrets never enter a message.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class PipelineError(Exception):
     """What happened, to which thing, and what to do about it."""
@@ -35,3 +37,11 @@ class TryLater(PipelineError):
     """Nothing changed; the same command may well succeed later."""
 
     exit_code = 75
+
+
+def common_exit_code(errors: Iterable[PipelineError]) -> int:
+    """0 without errors; the code that they have in common, or 1: a person must act."""
+    codes = {error.exit_code for error in errors}
+    if not codes:
+        return 0
+    return codes.pop() if len(codes) == 1 else 1

@@ -156,6 +156,11 @@ class Feed(Strict):
     def kind_folder(self) -> str:
         return "streams" if self.type == "stream" else "tables"
 
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """Its views in `views.sql`: of a table the current version first."""
+        return (self.name,) if self.type == "stream" else (f"{self.name}_current", f"{self.name}_history")
+
 
 _TABLE_DEFAULTS = {"partitioning": "version", "storage_mode": "OVERWRITE"}
 

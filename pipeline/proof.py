@@ -1,4 +1,4 @@
-"""Is the lake what the server has? Both are read and hashed, independent of order; one changed value shows.
+"""Is each feed sound, and what the server has? Rows are hashed, independent of order; one changed value shows.
 
 Changes nothing. A stream is compared up to its bookmark, by topic partition, from the first offset that the server
 still has; a table with what the server has now, which may have moved on since the snapshot.
@@ -6,27 +6,85 @@ still has; a table with what the server has now, which may have moved on since t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.content import ContentHash
+from pipeline.errors import PipelineError
 from pipeline.export import source_of
+from pipeline.feeds import Feed
+from pipeline.ksqldb.catalog import Source
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table
 from pipeline.ksqldb.stream import OLD_ROWS, Bookmark, read_stream
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import Finding
+from pipeline.lake.upkeep import Finding, verify
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Verdict:
+    """What is told of one feed: what is wrong, what was compared, and the errors that kept us from comparing more."""
+
+    feed: Feed
+    table: LakeTable | None = None
+    findings: list[Finding] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    errors: list[PipelineError] = field(default_factory=list)
+
+
+def judge(
+    verdicts: Sequence[Verdict], opened: Callable[[], AbstractContextManager[_T]], look: Callable[[_T, Verdict], str]
+) -> None:
+    """Has `look` compare each feed with what is opened; it adds its findings and returns what it compared.
+
+    An error stays with its feed, or with all where nothing can be opened: none keeps the others from being judged.
+    """
+    if not verdicts:
+        return
+    try:
+        with opened() as other:
+            for verdict in verdicts:
+                try:
+                    verdict.compared.append(look(other, verdict))
+                except PipelineError as error:
+                    verdict.errors.append(error)
+    except PipelineError as error:
+        for verdict in verdicts:
+            verdict.errors.append(error)
+
+
+def verify_feeds(root: Path, feeds: Sequence[Feed]) -> list[Verdict]:
+    """Proves the files of each feed against its log."""
+    verdicts = [Verdict(feed) for feed in feeds]
+    judge(verdicts, lambda: nullcontext(root), _prove)
+    return verdicts
+
+
+def _prove(root: Path, verdict: Verdict) -> str:
+    verdict.table = LakeTable(root, verdict.feed)
+    verdict.findings += verify(verdict.table)
+    return "ok" if verdict.table.exists else "not exported yet"
 
 
 @dataclass
 class Comparison:
-    """What was compared, by part: topic partitions of a stream, or the one part of a table."""
+    """What was compared, by part: topic partitions of a stream, or the one part of a table.
+
+    `columns` tells the columns that are not the same on both sides; only new ones at the server let rows be compared.
+    """
 
     feed: str
+    columns: list[Finding] = field(default_factory=list)
     source: dict[int, ContentHash] = field(default_factory=dict)
     lake: dict[int, ContentHash] = field(default_factory=dict)
     beyond_retention: int = 0
@@ -36,8 +94,8 @@ class Comparison:
         return sum(part.row_count for part in self.lake.values())
 
     def findings(self, part_name: str) -> list[Finding]:
-        """The parts that differ."""
-        found = []
+        """The columns and the parts that differ."""
+        found = list(self.columns)
         for part in sorted(set(self.source) | set(self.lake)):
             there, here = self.source.get(part, ContentHash()), self.lake.get(part, ContentHash())
             if (there.row_count, there.hexdigest()) != (here.row_count, here.hexdigest()):
@@ -50,17 +108,38 @@ class Comparison:
 
 def compare_with_source(client: Client, table: LakeTable, limits: Limits) -> Comparison:
     """Reads the feed's rows at the server and in the lake. Raises what reading either raises."""
-    if table.feed.type == "stream":
-        return _compare_stream(client, table, limits)
-    read = read_table(client, source_of(client, table), limits)
-    result = Comparison(table.feed.name, {0: ContentHash()}, {0: ContentHash()})
+    source = source_of(client, table)
+    there, here = _columns_of(source), {column.name: column.type for column in table.schema}
+    changed = [f"{name} is gone" for name in here if name not in there]
+    changed += [
+        f"{name} is {type_} in the lake, {there[name]} on the server"
+        for name, type_ in here.items()
+        if type_ != there.get(name, type_)
+    ]
+    new = [f"{name} is not in the lake yet" for name in there if name not in here]
+    result = Comparison(table.feed.name)
+    if changed or new:
+        detail = "; ".join([*changed, *new]) + ("; the rows were not compared" if changed else "")
+        result.columns.append(Finding(table.feed.name, "columns differ from the server's", detail))
+    if not changed:
+        (_compare_stream if table.feed.type == "stream" else _compare_table)(client, source, table, limits, result)
+    return result
+
+
+def _columns_of(source: Source) -> dict[str, pa.DataType]:
+    schema = project(source, positions=source.kind == "stream").describe().schema
+    return {column.name: column.type for column in schema}
+
+
+def _compare_table(client: Client, source: Source, table: LakeTable, limits: Limits, result: Comparison) -> None:
+    read = read_table(client, source, limits)
     names = table.schema.names
+    result.source[0], result.lake[0] = ContentHash(), ContentHash()
     for batch in read.batches:
         result.source[0].add_batch(batch.select(names))
     files = table.versions().get(table.current_version or 0, [])
     for batch in table.read_batches(files):
         result.lake[0].add_batch(batch)
-    return result
 
 
 def part_names(table: LakeTable) -> str:
@@ -68,10 +147,9 @@ def part_names(table: LakeTable) -> str:
     return "partition {}" if table.feed.type == "stream" else f"version {table.current_version}"
 
 
-def _compare_stream(client: Client, table: LakeTable, limits: Limits) -> Comparison:
+def _compare_stream(client: Client, source: Source, table: LakeTable, limits: Limits, result: Comparison) -> None:
     marks = {partition: Bookmark(*mark) for partition, mark in table.bookmarks().items()}
-    read = read_stream(client, source_of(client, table), marks, limits, wanted=OLD_ROWS)
-    result = Comparison(table.feed.name)
+    read = read_stream(client, source, marks, limits, wanted=OLD_ROWS)
     first = {partition: offsets.start for partition, offsets in (read.ends or {}).items()}
     names = table.schema.names
     for batch in read.batches:
@@ -82,7 +160,6 @@ def _compare_stream(client: Client, table: LakeTable, limits: Limits) -> Compari
         known = _since(batch, first)
         result.beyond_retention += batch.num_rows - known.num_rows
         _add(result.lake, known)
-    return result
 
 
 def _first_offsets(batch: pa.RecordBatch) -> dict[int, int]:

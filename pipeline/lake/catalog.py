@@ -7,18 +7,22 @@ written anew by the next run.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline import cli
+from pipeline.errors import PipelineError
+from pipeline.lake.delta import KSQLDB_TYPE as KSQLDB_TYPE
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
 
 KSQLDB_NAME = b"ksqldb.name"
-KSQLDB_TYPE = b"ksqldb.type"
 KSQLDB_ROLE = b"ksqldb.role"
 
 
@@ -62,12 +66,25 @@ def write_metadata(table: LakeTable) -> None:
         write_json(table.folder / "_metadata.json", describe_table(table))
 
 
-def write_views(root: Path) -> Path:
-    """Writes `views.sql` for all active feeds that have data; returns its path."""
+def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
+    """Writes `views.sql` for all active feeds that have data; returns its path.
+
+    A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
+    """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
-        tables = [LakeTable(root, feed) for feed in FeedStore(root).list()]
-        statements = [statement for table in tables if table.exists for statement in _views(table)]
+        feeds, statements = FeedStore(root).list(), list[str]()
+        views = Counter(view for feed in feeds for view in feed.view_names)
+        for view in [view for view, count in views.items() if count > 1]:
+            tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
+        for feed in feeds:
+            try:
+                table = LakeTable(root, feed)
+                statements += _views(table) if table.exists else ()
+            except PipelineError as error:
+                old = _statements(path)
+                statements += [old[name] for name in feed.view_names if name in old]
+                tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
             "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
@@ -76,26 +93,51 @@ def write_views(root: Path) -> Path:
     return path
 
 
-def _views(table: LakeTable) -> Iterable[str]:
-    name = table.feed.name
-    if table.feed.type == "stream":
-        yield _view(name, table, table.files)
-        return
-    current = table.current_version
-    yield _view(f"{name}_current", table, table.versions().get(current, []) if current is not None else [])
-    yield _view(f"{name}_history", table, table.files)
+def _statements(views: Path) -> dict[str, str]:
+    """The statements of a `views.sql` that is there, by the name of their view."""
+    text = views.read_text(encoding="utf-8") if views.exists() else ""
+    found = re.split('^(?=CREATE OR REPLACE VIEW ")', text, flags=re.MULTILINE)[1:]
+    return {statement.split('"')[1]: statement.rstrip("\n") + "\n" for statement in found}
+
+
+def _views(table: LakeTable) -> list[str]:
+    shown = [table.files]
+    if table.feed.type == "table":
+        shown.insert(0, tuple(table.versions().get(table.current_version or 0, ())))
+    return [_view(name, table, files) for name, files in zip(table.feed.view_names, shown, strict=True)]
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
+    """The table's columns and its partition column, no less and no more, of those files."""
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
-    head = f'CREATE OR REPLACE VIEW "{name}" AS\n'
+    columns = [(_quoted(field.name), _duckdb_type(field.type)) for field in table.schema]
+    columns.append((_quoted(table.partition_column), kind))
+    nulls = ", ".join(f"NULL::{type_} AS {column}" for column, type_ in columns)
+    head, empty = f'CREATE OR REPLACE VIEW "{name}" AS\n', f"SELECT {nulls}\nWHERE false"
     if not files:
-        columns = [*table.schema, pa.field(table.partition_column, pa.date32() if kind == "DATE" else pa.int32())]
-        nulls = ", ".join(f"NULL::{_duckdb_type(field.type)} AS {_quoted(field.name)}" for field in columns)
-        return f"{head}SELECT {nulls}\nWHERE false;\n"
-    paths = ",\n  ".join(_text(str(table.folder / file.path)) for file in sorted(files, key=lambda file: file.path))
-    options = f"hive_partitioning = true, hive_types = {{'{table.partition_column}': {kind}}}, union_by_name = true"
-    return f"{head}SELECT *\nFROM read_parquet([\n  {paths}\n], {options});\n"
+        return f"{head}{empty};\n"
+    # Files from before a column was new do not have it: the empty rows do.
+    rows = "\nUNION ALL BY NAME\n".join([empty, *_reads(table, files, kind)])
+    return f"{head}SELECT {', '.join(column for column, _ in columns)}\nFROM (\n{rows}\n);\n"
+
+
+def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[str]:
+    """DuckDB takes each `name=value` of a path for a column: below such a folder partitions are read one by one."""
+    column = table.partition_column
+    if "=" not in str(table.folder):
+        options = f"hive_partitioning = true, hive_types = {{'{column}': {kind}}}"
+        yield f"SELECT *\nFROM {_read_parquet(table, files, options)}"
+        return
+    for partition in dict.fromkeys(file.partition for file in files):
+        members = [file for file in files if file.partition == partition]
+        value = "NULL" if partition is None else _text(partition)
+        read = _read_parquet(table, members, "hive_partitioning = false")
+        yield f"SELECT *, {value}::{kind} AS {_quoted(column)}\nFROM {read}"
+
+
+def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> str:
+    paths = ",\n  ".join(_text(str(table.folder / path)) for path in sorted(file.path for file in files))
+    return f"read_parquet([\n  {paths}\n], {options}, union_by_name = true)"
 
 
 def _text(value: str) -> str:

@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 from pipeline.errors import TryLater
 from pipeline.lake.storage import disk_errors
 
+KSQLDB_TYPE = b"ksqldb.type"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
@@ -42,7 +43,7 @@ def delta_errors(folder: Path) -> Iterator[None]:
             with disk_errors(folder):
                 raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
         raise CommitFailed(
-            f"the Delta log of {folder} could not be used: {text}",
+            f"the Delta log of {folder} could not be used: {text.partition(chr(10))[0]}",
             "nothing was committed; run the same command again",
         ) from error
 
@@ -78,6 +79,19 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
         return pa.binary()
     return type_
+
+
+def is_retold(old: pa.Field, new: pa.Field) -> bool:
+    """Whether columns of one Arrow type differ in what ksqlDB calls it, and all values of `old` are of `new`.
+
+    TIME is kept as text, so it can become STRING, at any depth. Not the other way: not all text is a time.
+    """
+    pairs = set(zip(_words(old), _words(new), strict=False))
+    return old.type == new.type and (b"TIME", b"STRING") in pairs and (b"STRING", b"TIME") not in pairs
+
+
+def _words(column: pa.Field) -> list[bytes]:
+    return re.findall(rb"`[^`]*`|\w+", (column.metadata or {}).get(KSQLDB_TYPE, b""))
 
 
 def is_wider(old: pa.DataType, new: pa.DataType) -> bool:

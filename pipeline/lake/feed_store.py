@@ -63,13 +63,16 @@ class FeedStore:
         return feeds
 
     def add(self, feed: Feed) -> None:
-        """Raises FeedExists when the name is taken, also by an archived feed, whose data is still there."""
+        """Raises FeedExists when its name or a view's is taken, also by an archived feed, whose data is still there."""
         for folder, where in ((self._active, "active"), (self._archived, "archived")):
             if self._is_in(feed.name, folder):
                 raise FeedExists(
                     f"there is already an {where} feed {feed.name!r}",
                     "choose another name, or change it: manage_feeds.py update",
                 )
+        for other in (*self.list(), *self.list(archived=True)):
+            for view in set(feed.view_names) & set(other.view_names):
+                raise FeedExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
         self.save(feed)
 
     def save(self, feed: Feed) -> None:

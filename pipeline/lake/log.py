@@ -9,19 +9,56 @@ the private copy, which is in the staging folder that the next run removes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import deltalake
 
-from pipeline.lake.delta import CommitFailed
-from pipeline.lake.storage import delete_file, delete_folder, link_file, make_folder, sync_file, sync_folder, write_file
+from pipeline.lake.delta import CommitFailed, delta_errors
+from pipeline.lake.storage import (
+    LakeDamaged,
+    delete_file,
+    delete_folder,
+    link_file,
+    make_folder,
+    sync_file,
+    sync_folder,
+    write_file,
+)
 
 LOG = "_delta_log"
 CHECKPOINT_EVERY = 100
 """Entries from one checkpoint to the next; the Delta library's own default."""
 NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _LAST_CHECKPOINT = "_last_checkpoint"
+
+
+class LogDamaged(LakeDamaged):
+    """The Delta log of one feed cannot be read; the other feeds are as they were."""
+
+
+def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:
+    """The table by its log; None before its first entry.
+
+    Raises LogDamaged for a log that cannot be read, or that has an empty entry: the Delta library would pass it over,
+    and its rows.
+    """
+    log = folder / LOG
+    with delta_errors(folder):
+        if not log.is_dir() or not any(log.glob("*.json")):
+            return None
+        due = _entries_due(log)
+        what = "" if all(not entry.exists() or entry.stat().st_size for entry in due) else _harm(due)
+        try:
+            if not what:
+                with delta_errors(folder):
+                    return deltalake.DeltaTable(folder)
+        except CommitFailed as error:
+            what = _harm(due) or error.message
+    hint = "restore its Delta log from a backup; its data files are as they were"
+    if due and str(due[-1]) in what:
+        hint = f"the next export of {feed} removes that entry: another program began it and did not end it"
+    raise LogDamaged(f"the feed {feed} cannot be read: {what}", hint)
 
 
 def publish_entry(folder: Path, private: Path, version: int, write: Callable[[Path], object]) -> None:
@@ -102,6 +139,24 @@ def _last_checkpoint(log: Path) -> int:
         return int(json.loads((log / _LAST_CHECKPOINT).read_bytes())["version"])
     except (FileNotFoundError, ValueError):
         return 0
+
+
+def _entries_due(log: Path) -> list[Path]:
+    """The entries that readers need, there or not: those after the newest checkpoint."""
+    checkpoints = (path.name.partition(".")[0] for path in log.glob("*.checkpoint*.parquet"))
+    first = max(map(int, checkpoints), default=-1) + 1
+    last = max((int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), default=-1)
+    return [log / f"{number:020}.json" for number in range(first, last + 1)]
+
+
+def _harm(entries: Iterable[Path]) -> str:
+    """What is wrong with the first entry that is missing or not whole; empty without one."""
+    for entry in entries:
+        if not entry.exists():
+            return f"{entry} is missing"
+        if not _is_whole(entry):
+            return f"{entry} is not whole"
+    return ""
 
 
 def _is_whole(entry: Path) -> bool:

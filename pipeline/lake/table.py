@@ -24,11 +24,12 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.delta import commit_properties, delta_errors, is_wider, plain_schema
+from pipeline.lake.delta import commit_properties, delta_errors, is_retold, is_wider, plain_schema
 from pipeline.lake.log import (
     CHECKPOINT_EVERY,
     LOG,
     NO_HOOKS,
+    open_table,
     publish_entry,
     remove_torn_entry,
     sync_log,
@@ -120,9 +121,7 @@ class LakeTable:
 
     def refresh(self) -> None:
         self._files = None
-        with delta_errors(self.folder):
-            exists = (self.folder / LOG).is_dir() and any((self.folder / LOG).glob("*.json"))
-            self._delta = deltalake.DeltaTable(self.folder) if exists else None
+        self._delta = open_table(self.folder, self.feed.name)
 
     @property
     def exists(self) -> bool:
@@ -210,7 +209,8 @@ class LakeTable:
         old = {column.name: column for column in self.schema}
         new = {column.name: column for column in schema}
         gone = [name for name in old if name not in new]
-        changed = [name for name in old if name in new and new[name].type != old[name].type]
+        both = [name for name in old if name in new]
+        changed = [name for name in both if new[name].type != old[name].type or is_retold(old[name], new[name])]
         other = [name for name in changed if not is_wider(old[name].type, new[name].type)]
         if gone or other:
             said = [f"{name} is gone" for name in gone]

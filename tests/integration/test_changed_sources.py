@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -58,6 +59,32 @@ def test_columns_in_another_order_are_the_same_columns(lake_root: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert {(row["id"], row["text"]) for row in rows(lake_root, feed)} == {(n, f"v{n}") for n in range(9)}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ("TIME", "STRING", "STRING"),
+        ("ARRAY<STRUCT<`TIME` TIME, `AT` TIMESTAMP>>", "ARRAY<STRUCT<`TIME` STRING, `AT` TIMESTAMP>>", None),
+        ("STRING", "TIME", "STRING"),
+    ],
+)
+def test_metadata_tell_a_type_that_all_rows_have(lake_root: Path, then: str, now: str, told: str | None) -> None:
+    source = a_stream([Record(0, 0, START_MS, {"ID": 0, "TEXT": "v", "X": None})], X=then)
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        records = [*source.records, Record(0, 1, START_MS, {"ID": 1, "TEXT": "v", "X": None})]
+        server.replace_source(a_stream(records, X=now))
+        for _ in range(2):
+            done = export(lake_root, server, feed)
+            assert done.returncode == 0, done.stderr
+
+    metadata = json.loads((lake_root / "streams" / "s" / "_metadata.json").read_text(encoding="utf-8"))
+    assert {column["name"]: column["ksqldb_type"] for column in metadata["columns"]}["x"] == (told or now)
+    assert places(lake_root, feed) == Counter(range(2))
+    kinds = [entry.get("pipeline", {}).get("kind") for entry in LakeTable(lake_root, feed).history()]
+    assert kinds.count("widen") == (now != "TIME")
 
 
 def test_a_day_is_not_replaced_when_its_rows_lie_under_other_dates(lake_root: Path) -> None:

@@ -19,6 +19,7 @@ from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.storage import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
@@ -147,6 +148,26 @@ def test_upkeep_from_the_shell(lake_root: Path, emulator: Emulator) -> None:
     broken = script(lake_root, "metadata_utils", "verify", "payment_method_totals", "--json", code=1)
     assert json.loads(broken.stdout)["findings"][0]["what"] == "file is missing"
     script(lake_root, "metadata_utils", "rollback", "payment_method_totals", "--to-version", "77", code=2)
+
+
+def test_expire_goes_on_after_a_feed_that_is_held_or_damaged(lake_root: Path, emulator: Emulator) -> None:
+    add_default_feeds(lake_root)
+    names = ("payment_method_totals", "product_purchase_counts", "user_transaction_summary")
+    tables = [argument for name in names for argument in ("--table", name)]
+    for _ in range(2):
+        script(lake_root, "export_to_data_lake", *tables, KSQLDB_URL=emulator.url)
+    for name in names:
+        script(lake_root, "manage_feeds", "update", name, "--retention-versions", "1")
+
+    with hold_feed(lake_root / "tables" / names[0], names[0], {"pid": "7"}):
+        held = script(lake_root, "metadata_utils", "expire", *names[:2], code=75)
+        (lake_root / "tables" / names[1] / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
+        damaged = script(lake_root, "metadata_utils", "expire", *names, code=1)
+
+    assert held.stdout == f"{names[1]}: expired 1; 0 old files deleted\n"
+    assert f"error: the feed {names[0]} is held by another run (pid 7)" in held.stderr
+    assert damaged.stdout == f"{names[2]}: expired 1; 0 old files deleted\n"
+    assert f"error: the feed {names[1]} cannot be read" in damaged.stderr
 
 
 def test_setup_says_what_is_missing(lake_root: Path, emulator: Emulator) -> None:

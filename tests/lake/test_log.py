@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import deltalake
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import CommitFailed
+from pipeline.lake.storage import LakeDamaged
 from pipeline.lake.table import LakeTable
 from tests.lake.test_table import add_rows, add_version, stream_feed, table_feed, values
 
@@ -160,3 +162,56 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
     again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a", "b"]
     assert again.bookmarks() == {0: (2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda entry: entry.write_bytes(entry.read_bytes()[:-40]), "is not whole"),
+        (lambda entry: entry.write_bytes(b""), "is not whole"),
+        (lambda entry: entry.unlink(), "is missing"),
+        (lambda entry: entry.write_bytes(b'{"add": 3}\n'), "could not be used: Kernel error"),
+    ],
+    ids=["torn", "empty", "gone", "other JSON"],
+)
+def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
+    tmp_path: Path, harm: Callable[[Path], object], said: str
+) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    for number in range(3):
+        add_rows(table, number, [(0, 0, number, "a")])
+    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    harm(entry)
+
+    for opening in (LakeTable, partial(LakeTable.for_writing, grace_hours=1)):
+        with pytest.raises(LakeDamaged) as raised:
+            opening(tmp_path, stream_feed())
+        assert raised.value.exit_code == 1
+        assert "the feed events cannot be read" in raised.value.message
+        assert said in raised.value.message
+        assert said.startswith("could") or str(entry) in raised.value.message
+        assert "\n" not in raised.value.message
+        assert "backup" in raised.value.hint
+
+
+def test_a_damaged_entry_before_the_last_checkpoint_harms_nobody(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    deltalake.DeltaTable(table.folder).create_checkpoint()
+    (table.folder / "_delta_log" / f"{1:020}.json").write_bytes(b"")
+
+    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+
+
+def test_readers_are_told_that_the_next_export_removes_a_torn_last_entry(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    add_rows(table, 2, [(0, 0, 1, "b")])
+    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    entry.write_bytes(entry.read_bytes()[:-40])
+
+    with pytest.raises(LakeDamaged) as raised:
+        LakeTable(tmp_path, stream_feed())
+
+    assert "the next export of events removes that entry" in raised.value.hint
+    assert values(LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)) == ["a"]

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from manage_feeds import feeds_of
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
@@ -316,6 +317,93 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
     assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
 
 
+def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Path) -> None:
+    FeedStore(tmp_path).add(table_feed())
+    FeedStore(tmp_path).add(stream_feed())
+    totals, events = LakeTable(tmp_path, table_feed()), LakeTable(tmp_path, stream_feed())
+    add_version(totals, 1, ["a"])
+    add_rows(events, 1, [(0, 0, 0, "a")])
+    new = [("x", pa.decimal128(9, 2)), ("y", pa.list_(pa.struct([("z", pa.timestamp("us", "UTC"))])))]
+    totals.match_schema(pa.schema([*TABLE, *map(pa.field, *zip(*new, strict=True))]))
+    events.match_schema(pa.schema([*SCHEMA, *map(pa.field, *zip(*new, strict=True))]))
+
+    with duckdb.connect() as connection:
+        connection.execute(write_views(tmp_path).read_text(encoding="utf-8"))
+        totals_view = connection.sql("SELECT * FROM totals_current")
+        events_view = connection.sql("SELECT * FROM events")
+        assert totals_view.fetchall() == [("a", Decimal("1.0000000001"), None, None, 1)]
+        assert events_view.fetchall() == [(0, 0, 0, "a", None, None, dt.date(1970, 1, 1))]
+        assert totals_view.columns == ["k", "amount", "x", "y", "version"]
+        assert events_view.columns == [*SCHEMA.names, "x", "y", "date"]
+        expected = ["DECIMAL(9,2)", "STRUCT(z TIMESTAMP WITH TIME ZONE)[]", "DATE"]
+        assert [str(type_) for type_ in events_view.types[-3:]] == expected
+
+
+@pytest.mark.parametrize("folder", ["env=prod", "v=5", "date=1999-01-01", "date=x", "version=9"])
+def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder / "lake"
+    FeedStore(root).add(stream_feed())
+    FeedStore(root).add(table_feed())
+    add_rows(LakeTable(root, stream_feed()), 1, [(0, 0, 0, "a"), (DAY_MS, 0, 1, "b")])
+    for version in (1, 2):
+        add_version(LakeTable(root, table_feed()), version, ["a"])
+
+    with duckdb.connect() as connection:
+        connection.execute(write_views(root).read_text(encoding="utf-8"))
+        events = connection.sql("SELECT * FROM events ORDER BY date")
+        assert events.columns == [*SCHEMA.names, "date"]
+        assert events.fetchall() == [
+            (0, 0, 0, "a", dt.date(1970, 1, 1)),
+            (DAY_MS, 0, 1, "b", dt.date(1970, 1, 2)),
+        ]
+        assert connection.sql("SELECT k, version FROM totals_current").fetchall() == [("a", 2)]
+        assert connection.sql("SELECT k, version FROM totals_history ORDER BY 2").fetchall() == [("a", 1), ("a", 2)]
+
+
+def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
+    for root in (tmp_path / "plain", tmp_path / "env=prod"):
+        FeedStore(root).add(stream_feed(partitioning="date:d"))
+        table = LakeTable(root, stream_feed(partitioning="date:d"))
+        schema = SCHEMA.append(pa.field("d", pa.date32()))
+        table.create(schema, "topic")
+        writer = StagedWriter(table.staging_folder("x"), schema, date_column="d")
+        writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "rowpartition": 0, "rowoffset": 0}], schema=schema))
+        table.commit(commit_id(1), Change(adds=writer.finish()), NOW)
+
+        with duckdb.connect() as connection:
+            connection.execute(write_views(root).read_text(encoding="utf-8"))
+            assert connection.sql("SELECT rowoffset, date FROM events").fetchall() == [(0, None)]
+
+
+def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    store.add(table_feed())
+    store.add(stream_feed(name="unseen"))
+    events, totals = LakeTable(tmp_path, stream_feed()), LakeTable(tmp_path, table_feed())
+    add_rows(events, 1, [(0, 0, 0, "a")])
+    add_version(totals, 1, ["a"])
+    before = write_views(tmp_path).read_text(encoding="utf-8")
+    add_rows(LakeTable(tmp_path, stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
+    add_version(totals, 2, ["a", "b"])
+    for name in ("events", "unseen"):
+        (tmp_path / "streams" / name / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
+    told: list[str] = []
+
+    for _ in range(2):
+        after = write_views(tmp_path, told.append).read_text(encoding="utf-8")
+
+    with duckdb.connect() as connection:
+        connection.execute(after)
+        assert connection.sql("SELECT v FROM events").fetchall() == [("a",)]
+        assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
+    start = before.index('CREATE OR REPLACE VIEW "events"')
+    assert before[start : before.index(";", start)] in after
+    assert "unseen" not in after
+    assert len(told) == 4
+    assert "the feed events cannot be read" in told[0]
+
+
 def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from pipeline.lake.storage import hold_feed\n"
@@ -377,6 +465,39 @@ def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
     store.delete("events")
     with pytest.raises(FeedUnknown):
         store.delete("events")
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
+    store = FeedStore(tmp_path)
+    store.add(table_feed())
+    if archived:
+        store.archive("totals")
+
+    for name in ("totals_current", "totals_history"):
+        with pytest.raises(FeedExists, match=f"the feed totals has a view '{name}' already"):
+            store.add(stream_feed(name=name))
+    store.add(table_feed(name="totals_current"))
+
+
+def test_feeds_that_share_a_view_all_the_same_are_told_of(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.save(table_feed())
+    store.save(stream_feed(name="totals_history"))
+    told: list[str] = []
+
+    write_views(tmp_path, told.append)
+
+    assert told == [
+        "views.sql shows only one of two feeds as totals_history: archive one, and add it under another name"
+    ]
+
+
+def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
+    found, unnamed = feeds_of({"X": "table", "X_CURRENT": "stream", "TOTALS_HISTORY": "stream"}, [table_feed()])
+
+    assert [feed.name for feed in found] == ["x"]
+    assert unnamed == ["TOTALS_HISTORY", "X_CURRENT"]
 
 
 def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
