@@ -8,6 +8,7 @@ here, except by `delete --data`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
 from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import FeedExists, FeedStore
 from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
     """Adds the feeds whose name no active or archived feed has; returns those added."""
-    taken = {feed.name for archived in (False, True) for feed in store.list(archived)}
-    added = [feed for feed in wanted if feed.name not in taken]
-    for feed in added:
-        store.add(feed)
+    added = []
+    for feed in wanted:
+        with contextlib.suppress(FeedExists):
+            store.add(feed)
+            added.append(feed)
     return added
 
 
@@ -138,7 +140,7 @@ def ddl(name: str, save_mapping: bool, anew: bool) -> None:
         mapping = propose_mapping(feed, columns, [*store.list(), *store.list(archived=True)])
     click.echo(fact_sql(feed, mapping, columns), nl=False)
     if save_mapping and mapping != feed.warehouse:
-        store.save(feed.model_copy(update={"warehouse": mapping}))
+        store.change(name, lambda feed: feed.model_copy(update={"warehouse": mapping}))
         cli.tell(f"the feed {name} is mapped to {mapping.fact}")
     elif save_mapping:
         cli.tell(f"the feed {name} keeps its mapping to {mapping.fact}; --anew proposes another")
@@ -199,14 +201,12 @@ def update(name: str, **fields: Any) -> None:
     given = {key: value for key, value in fields.items() if value}
     if not given:
         raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
-    feed = _checked(store.get(name).model_dump() | given, f"the changed feed {name}")
-    store.save(feed)
+    feed = store.change(name, lambda old: _checked(old.model_dump() | given, f"the changed feed {name}"))
     click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
 
 
 def _set_enabled(name: str, enabled: bool) -> None:
-    store = _store()
-    store.save(store.get(name).model_copy(update={"enabled": enabled}))
+    _store().change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
     click.echo(f"{'enabled' if enabled else 'disabled'} {name}")
 
 

@@ -108,7 +108,7 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Puts `text` in the place of the file, whole and on disk, in one step for readers."""
+    """Puts `text` in the place of the file, whole and on disk, in one step for readers; for one writer at a time."""
     make_folder(path.parent)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
