@@ -24,6 +24,8 @@ from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import FeedExists, FeedStore
 from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
+from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
@@ -201,8 +203,23 @@ def update(name: str, **fields: Any) -> None:
     given = {key: value for key, value in fields.items() if value}
     if not given:
         raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
-    feed = store.change(name, lambda old: _checked(old.model_dump() | given, f"the changed feed {name}"))
+    root, before = _root(), store.get(name)
+    feed = store.change(name, lambda old: _changed(root, old, given))
     click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
+    if feed.partitioning != before.partitioning and LakeTable(root, feed).files:
+        cli.tell("rows that are in the lake stay under the dates that they have; to put them under the new ones:")
+        cli.tell(f"  python export_to_data_lake.py --stream {name} --full")
+
+
+def _changed(root: Path, old: Feed, given: dict[str, Any]) -> Feed:
+    """The feed with what is given; a partitioning that the next export would refuse for its column is wrong usage."""
+    feed = _checked(old.model_dump() | given, f"the changed feed {old.name}")
+    if feed.partitioning != old.partitioning and (table := LakeTable(root, feed)).exists:
+        try:
+            check_partition_column(table.schema, feed.partition_column)
+        except PartitionColumnUnusable as error:
+            raise WrongUsage(error.message, error.hint) from None
+    return feed
 
 
 def _set_enabled(name: str, enabled: bool) -> None:

@@ -66,7 +66,7 @@ class StagedWriter:
         self._file_count = 0
         self.row_count = 0
         if date_column is not None:
-            partition_dates(schema.empty_table().to_batches() or [_empty(schema)], date_column)
+            check_partition_column(schema, date_column)
         with disk_errors(folder):
             make_folder(folder)
 
@@ -156,6 +156,11 @@ class StagedWriter:
         )
 
 
+def check_partition_column(schema: pa.Schema, column: str) -> None:
+    """Raises PartitionColumnUnusable when rows of this schema cannot be partitioned by the column's date."""
+    partition_dates([_empty(schema)], column)
+
+
 def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array]:
     """The UTC date of each row's partition: of `rowtime` (epoch ms) or of a TIMESTAMP or DATE column.
 
@@ -165,7 +170,7 @@ def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array
     for batch in batches:
         if column not in batch.schema.names:
             raise PartitionColumnUnusable(
-                f"the feed is partitioned by the column {column!r}, which its source does not have",
+                f"the feed is partitioned by the column {column!r}, which it does not have",
                 f"choose one of {', '.join(batch.schema.names)}: manage_feeds.py update NAME --partitioning date:...",
             )
         values = batch.column(column)

@@ -108,6 +108,24 @@ def test_a_day_is_not_replaced_when_its_rows_lie_under_other_dates(lake_root: Pa
     assert places(lake_root, feed) == Counter(range(5))
 
 
+def test_a_partitioning_that_rows_in_the_lake_do_not_fit_is_told_when_it_is_chosen(lake_root: Path) -> None:
+    source = a_stream(events(5, CREATED=START_MS - 5 * DAY_MS), CREATED="TIMESTAMP")
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+
+    def update(rule: str) -> Any:
+        return run_script("manage_feeds.py", "update", "s", "--partitioning", rule, env={"LAKE_ROOT": str(lake_root)})
+
+    missing, no_date, good = update("date:nope"), update("date:text"), update("date:created")
+
+    assert (missing.returncode, no_date.returncode, good.returncode) == (2, 2, 0)
+    assert "the column 'nope', which it does not have" in missing.stderr
+    assert "the column 'text', which is neither TIMESTAMP nor DATE" in no_date.stderr
+    assert "python export_to_data_lake.py --stream s --full" in good.stderr
+    assert FeedStore(lake_root).get("s").partitioning == "date:created"
+
+
 @pytest.mark.parametrize("way", [("--full",), ("--date", "2025-11-20")])
 def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path, way: tuple[str, ...]) -> None:
     source = a_stream(events(5))
