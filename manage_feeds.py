@@ -23,7 +23,7 @@ from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import FeedExists, FeedStore
-from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
+from pipeline.lake.storage import delete_feed_data, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
@@ -280,7 +280,7 @@ def delete(name: str, confirm: bool, data: bool) -> None:
         return
     if data:
         with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
-            delete_folder(folder)
+            delete_feed_data(folder)
     store.delete(name)
     write_views(root)
     click.echo(f"deleted {name}" + (" and its data" if data else f"; its data stays in {folder}"))
