@@ -34,7 +34,7 @@ from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
-from pipeline.lake.table import LakeTable
+from pipeline.lake.table import NULL_PARTITION, LakeTable
 from pipeline.lake.upkeep import expire
 from pipeline.replace import export_day, export_full
 
@@ -104,6 +104,9 @@ def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, ho
                 export_day(client, table, run, result.exported, wish.day)
             else:
                 (export_full if wish.full else export_stream)(client, table, run, result.exported)
+            if result.exported.undated_rows:
+                told = cli.plural(result.exported.undated_rows, "row")
+                result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
             result.expired = expire(table, f"{run.id}ee", run.now)
         finally:
             if table.exists:

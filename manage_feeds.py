@@ -21,17 +21,25 @@ from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
 from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import delete_folder, hold_feed, lake_folder
+from pipeline.lake.feed_store import FeedExists, FeedStore, ViewExists
+from pipeline.lake.storage import delete_feed_data, hold_feed, lake_folder
+from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
-    """Adds the feeds whose name no active or archived feed has; returns those added."""
-    taken = {feed.name for archived in (False, True) for feed in store.list(archived)}
-    added = [feed for feed in wanted if feed.name not in taken]
-    for feed in added:
-        store.add(feed)
+    """Adds the feeds whose name no active or archived feed has; returns those added, tells those with a taken view."""
+    added = []
+    for feed in wanted:
+        try:
+            store.add(feed)
+        except ViewExists as error:
+            cli.tell(f"skipped {feed.name}: {error.message}")
+        except FeedExists:
+            continue
+        else:
+            added.append(feed)
     return added
 
 
@@ -142,7 +150,7 @@ def ddl(name: str, save_mapping: bool, anew: bool) -> None:
         mapping = propose_mapping(feed, columns, [*store.list(), *store.list(archived=True)])
     click.echo(fact_sql(feed, mapping, columns), nl=False)
     if save_mapping and mapping != feed.warehouse:
-        store.save(feed.model_copy(update={"warehouse": mapping}))
+        store.change(name, lambda feed: feed.model_copy(update={"warehouse": mapping}))
         cli.tell(f"the feed {name} is mapped to {mapping.fact}")
     elif save_mapping:
         cli.tell(f"the feed {name} keeps its mapping to {mapping.fact}; --anew proposes another")
@@ -203,14 +211,27 @@ def update(name: str, **fields: Any) -> None:
     given = {key: value for key, value in fields.items() if value}
     if not given:
         raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
-    feed = _checked(store.get(name).model_dump() | given, f"the changed feed {name}")
-    store.save(feed)
+    root, before = _root(), store.get(name)
+    feed = store.change(name, lambda old: _changed(root, old, given))
     click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
+    if feed.partitioning != before.partitioning and LakeTable(root, feed).files:
+        cli.tell("rows that are in the lake stay under the dates that they have; to put them under the new ones:")
+        cli.tell(f"  python export_to_data_lake.py --stream {name} --full")
+
+
+def _changed(root: Path, old: Feed, given: dict[str, Any]) -> Feed:
+    """The feed with what is given; a partitioning that the next export would refuse for its column is wrong usage."""
+    feed = _checked(old.model_dump() | given, f"the changed feed {old.name}")
+    if feed.partitioning != old.partitioning and (table := LakeTable(root, feed)).exists:
+        try:
+            check_partition_column(table.schema, feed.partition_column)
+        except PartitionColumnUnusable as error:
+            raise WrongUsage(error.message, error.hint) from None
+    return feed
 
 
 def _set_enabled(name: str, enabled: bool) -> None:
-    store = _store()
-    store.save(store.get(name).model_copy(update={"enabled": enabled}))
+    _store().change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
     click.echo(f"{'enabled' if enabled else 'disabled'} {name}")
 
 
@@ -267,7 +288,7 @@ def delete(name: str, confirm: bool, data: bool) -> None:
         return
     if data:
         with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
-            delete_folder(folder)
+            delete_feed_data(folder)
     store.delete(name)
     write_views(root)
     click.echo(f"deleted {name}" + (" and its data" if data else f"; its data stays in {folder}"))

@@ -61,12 +61,14 @@ class Exported:
     version: int | None = None
     lag: int | None = None
     notes: list[str] = field(default_factory=list)
+    undated_rows: int = 0
 
     def count(self, staged: list[StagedFile]) -> None:
         self.rows += sum(file.row_count for file in staged)
         self.files += len(staged)
         self.size_bytes += sum(file.size_bytes for file in staged)
         self.commits += 1
+        self.undated_rows += sum(file.row_count for file in staged if file.partition is None)
 
     def tell_read(self, read: StreamRead) -> None:
         self.outcome = read.outcome or ""

@@ -240,7 +240,7 @@ def _long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[str, 
                 continue
             inner = f"{sql}->{quote(name)}"
             if not _holds(field, "STRUCT"):
-                yield inner, _put_field(name, None)
+                yield inner, _put_field(name, _exact)
             for deeper, put in _long_decimals(inner, field, depth):
                 yield deeper, _put_field(name, put)
     elif type_.base == "ARRAY":
@@ -267,10 +267,19 @@ def _holds(type_: SqlType, base: str) -> bool:
     return type_.base == base or any(_holds(part, base) for part in inner)
 
 
-def _put_field(name: str, put: Put | None) -> Put:
+def _exact(value: Any, exact: Any) -> Any:
+    if exact is None and value is not None:
+        raise TypeNotSupported(
+            "the server sent a long decimal inside a STRUCT as a double only: where its digits were asked for is NULL",
+            "look into the server's log for the reason, or derive a stream that casts the decimal to STRING",
+        )
+    return exact
+
+
+def _put_field(name: str, put: Put) -> Put:
     def into_struct(value: dict[str, Any] | None, exact: Any) -> Any:
         if value is not None:
-            value[name] = exact if put is None else put(value[name], exact)
+            value[name] = put(value[name], exact)
         return value
 
     return into_struct
@@ -278,9 +287,9 @@ def _put_field(name: str, put: Put | None) -> Put:
 
 def _put_each(put: Put) -> Put:
     def into_list(value: list[Any] | None, exact: list[Any] | None) -> Any:
-        if value is None or exact is None:
-            return value
-        return [put(item, part) for item, part in zip(value, exact, strict=True)]
+        if value is None:
+            return None
+        return [put(item, part) for item, part in zip(value, _exact(value, exact), strict=True)]
 
     return into_list
 
@@ -292,8 +301,8 @@ def _put_values(put: Put) -> Put:
                 "long decimals inside a map whose keys are not STRING cannot be read exactly",
                 "derive a stream that casts the keys to STRING",
             )
-        if value is None or exact is None:
-            return value
-        return {key: put(item, exact[key]) for key, item in value.items()}
+        if value is None:
+            return None
+        return {key: put(item, _exact(value, exact)[key]) for key, item in value.items()}
 
     return into_map

@@ -1,16 +1,27 @@
 """Feeds on disk: one JSON file each in `feeds/active`, moved to `feeds/archived` when its work is done.
 
-Every change replaces one file whole, so a crash leaves the feed as it was or as it was meant to be.
+Every change replaces one file whole, so a crash leaves the feed as it was or as it was meant to be. One process at a
+time changes feeds, so none writes over another's change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
-from pipeline.lake.storage import delete_file, disk_errors, make_folder, move_file, read_json, sync_folder, write_json
+from pipeline.lake.storage import (
+    delete_file,
+    disk_errors,
+    make_folder,
+    move_file,
+    read_json,
+    short_lock,
+    sync_folder,
+    write_json,
+)
 
 
 class FeedUnknown(WrongUsage):
@@ -19,6 +30,10 @@ class FeedUnknown(WrongUsage):
 
 class FeedExists(WrongUsage):
     """A feed of that name is there already."""
+
+
+class ViewExists(FeedExists):
+    """A feed of another name has a view of that name already."""
 
 
 class FeedStore:
@@ -63,46 +78,65 @@ class FeedStore:
         return feeds
 
     def add(self, feed: Feed) -> None:
-        """Raises FeedExists when its name or a view's is taken, also by an archived feed, whose data is still there."""
-        for folder, where in ((self._active, "active"), (self._archived, "archived")):
-            if self._is_in(feed.name, folder):
-                raise FeedExists(
-                    f"there is already an {where} feed {feed.name!r}",
-                    "choose another name, or change it: manage_feeds.py update",
-                )
-        for other in (*self.list(), *self.list(archived=True)):
-            for view in set(feed.view_names) & set(other.view_names):
-                raise FeedExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
-        self.save(feed)
+        """Raises FeedExists when an active or archived feed has its name, ViewExists when one has a view of its."""
+        with self._changing():
+            for folder, where in ((self._active, "active"), (self._archived, "archived")):
+                if self._is_in(feed.name, folder):
+                    raise FeedExists(
+                        f"there is already an {where} feed {feed.name!r}",
+                        "choose another name, or change it: manage_feeds.py update",
+                    )
+            for other in (*self.list(), *self.list(archived=True)):
+                for view in set(feed.view_names) & set(other.view_names):
+                    raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
+            self._write(feed)
 
     def save(self, feed: Feed) -> None:
-        with disk_errors(self._active):
-            write_json(self._active / f"{feed.name}.json", feed.model_dump(mode="json"))
+        """Writes the feed over the one of its name, whatever that is; see `change`."""
+        with self._changing():
+            self._write(feed)
+
+    def change(self, name: str, changed: Callable[[Feed], Feed]) -> Feed:
+        """Replaces an active feed by what `changed` makes of it as it is now; returns that."""
+        with self._changing():
+            feed = changed(self.get(name))
+            self._write(feed)
+        return feed
 
     def archive(self, name: str) -> None:
-        self.get(name)
-        self._move(name, self._active, self._archived)
+        with self._changing():
+            self.get(name)
+            self._move(name, self._active, self._archived)
 
     def restore(self, name: str) -> None:
-        if not self._is_in(name, self._archived):
-            raise FeedUnknown(f"there is no archived feed {name!r}", "python manage_feeds.py list --archived")
-        self._move(name, self._archived, self._active)
+        with self._changing():
+            if not self._is_in(name, self._archived):
+                raise FeedUnknown(f"there is no archived feed {name!r}", "python manage_feeds.py list --archived")
+            self._move(name, self._archived, self._active)
 
     def delete(self, name: str) -> None:
         """Removes the feed's file, wherever it is; its data stays in the lake."""
-        folder = self._archived if self._is_in(name, self._archived) else self._active
-        if folder is self._active:
-            self.get(name)
-        with disk_errors(folder):
+        with self._changing():
+            folder = self._archived if self._is_in(name, self._archived) else self._active
+            if folder is self._active:
+                self.get(name)
             delete_file(folder / f"{name}.json")
             sync_folder(folder)
 
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        self.make_folders()
+        feeds = self._active.parent
+        with disk_errors(feeds), short_lock(feeds / ".lock"):
+            yield
+
+    def _write(self, feed: Feed) -> None:
+        write_json(self._active / f"{feed.name}.json", feed.model_dump(mode="json"))
+
     def _move(self, name: str, source: Path, target: Path) -> None:
-        with disk_errors(target):
-            make_folder(target)
-            move_file(source / f"{name}.json", target / f"{name}.json")
-            sync_folder(target)
-            sync_folder(source)
+        move_file(source / f"{name}.json", target / f"{name}.json")
+        sync_folder(target)
+        sync_folder(source)
 
     def _is_in(self, name: str, folder: Path) -> bool:
         # The names of the folder are asked, so that a name with slashes never leaves it.

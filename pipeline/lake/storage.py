@@ -21,6 +21,8 @@ import filelock
 
 from pipeline.errors import ActionNeeded, TryLater
 
+_LOCK = "_lock"
+
 
 class LakeNotWritable(ActionNeeded):
     """The lake's folder cannot be written, or not even read; nothing was committed."""
@@ -108,7 +110,7 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Puts `text` in the place of the file, whole and on disk, in one step for readers."""
+    """Puts `text` in the place of the file, whole and on disk, in one step for readers; for one writer at a time."""
     make_folder(path.parent)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -142,6 +144,22 @@ def delete_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def delete_feed_data(folder: Path) -> None:
+    """Deletes the folder of a feed that this process holds. What cannot be deleted stays, and is deleted the next time.
+
+    The lock goes last: without it a second run would take the feed while its files are being deleted.
+    """
+    with disk_errors(folder):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+        delete_file(folder / _LOCK)
+        with contextlib.suppress(OSError):  # another run may be in it already; an empty folder is no data
+            folder.rmdir()
+
+
 def checksum(path: Path) -> str:
     """The first 16 hexadecimal digits of the file's SHA-256."""
     with path.open("rb") as file:
@@ -167,7 +185,7 @@ def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[No
     note = folder / "_lock.json"
     with disk_errors(folder):
         make_folder(folder)
-        lock = filelock.FileLock(folder / "_lock", timeout=0)
+        lock = filelock.FileLock(folder / _LOCK, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:

@@ -22,6 +22,7 @@ from pipeline.lake.storage import checksum, delete_file, disk_errors, make_folde
 
 ROW_GROUP_ROWS = 131_072
 _OPEN_FILES = 32
+_YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
 Partition = str | None
 
@@ -66,7 +67,7 @@ class StagedWriter:
         self._file_count = 0
         self.row_count = 0
         if date_column is not None:
-            partition_dates(schema.empty_table().to_batches() or [_empty(schema)], date_column)
+            check_partition_column(schema, date_column)
         with disk_errors(folder):
             make_folder(folder)
 
@@ -156,16 +157,22 @@ class StagedWriter:
         )
 
 
+def check_partition_column(schema: pa.Schema, column: str) -> None:
+    """Raises PartitionColumnUnusable when rows of this schema cannot be partitioned by the column's date."""
+    partition_dates([_empty(schema)], column)
+
+
 def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array]:
     """The UTC date of each row's partition: of `rowtime` (epoch ms) or of a TIMESTAMP or DATE column.
 
+    Null where the column is null, and outside of the years 1 to 9999, which not every reader of the lake knows.
     Raises PartitionColumnUnusable.
     """
     dates = []
     for batch in batches:
         if column not in batch.schema.names:
             raise PartitionColumnUnusable(
-                f"the feed is partitioned by the column {column!r}, which its source does not have",
+                f"the feed is partitioned by the column {column!r}, which it does not have",
                 f"choose one of {', '.join(batch.schema.names)}: manage_feeds.py update NAME --partitioning date:...",
             )
         values = batch.column(column)
@@ -176,7 +183,9 @@ def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array
                 f"the feed is partitioned by the column {column!r}, which is neither TIMESTAMP nor DATE",
                 "choose a TIMESTAMP or DATE column: manage_feeds.py update NAME --partitioning date:COLUMN",
             )
-        dates.append(values.cast(pa.date32(), safe=False))
+        moments = values.cast(pa.timestamp("ms"), safe=False)
+        near = pc.and_(pc.greater_equal(moments, _YEAR_1), pc.less(moments, _YEAR_10000))
+        dates.append(pc.if_else(near, values, pa.scalar(None, values.type)).cast(pa.date32(), safe=False))
     return dates
 
 

@@ -7,13 +7,17 @@ import datetime as dt
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import running
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, events, export, places, rows
-from tests.support import feed_for
+from tests.support import feed_for, run_script
 
 pytestmark = pytest.mark.server
 
@@ -102,6 +106,24 @@ def test_a_day_is_not_replaced_when_its_rows_lie_under_other_dates(lake_root: Pa
     assert places(lake_root, feed) == Counter(range(5))
 
 
+def test_a_partitioning_that_rows_in_the_lake_do_not_fit_is_told_when_it_is_chosen(lake_root: Path) -> None:
+    source = a_stream(events(5, CREATED=START_MS - 5 * DAY_MS), CREATED="TIMESTAMP")
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+
+    def update(rule: str) -> Any:
+        return run_script("manage_feeds.py", "update", "s", "--partitioning", rule, env={"LAKE_ROOT": str(lake_root)})
+
+    missing, no_date, good = update("date:nope"), update("date:text"), update("date:created")
+
+    assert (missing.returncode, no_date.returncode, good.returncode) == (2, 2, 0)
+    assert "the column 'nope', which it does not have" in missing.stderr
+    assert "the column 'text', which is neither TIMESTAMP nor DATE" in no_date.stderr
+    assert "python export_to_data_lake.py --stream s --full" in good.stderr
+    assert FeedStore(lake_root).get("s").partitioning == "date:created"
+
+
 @pytest.mark.parametrize("way", [("--full",), ("--date", "2025-11-20")])
 def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path, way: tuple[str, ...]) -> None:
     source = a_stream(events(5))
@@ -171,3 +193,45 @@ def test_the_witness_may_have_columns_that_came_later(lake_root: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert {(row["rowoffset"] < 5, row["more"]) for row in rows(lake_root, feed)} == {(True, None), (False, 7)}
+
+
+@pytest.mark.parametrize("far_ms", [START_MS * 1000, -62_135_596_800_001])
+def test_rows_of_far_years_are_kept_without_a_date_by_every_command(lake_root: Path, far_ms: int) -> None:
+    source = a_stream(events(5) + [Record(0, n, far_ms, {"ID": n, "TEXT": f"v{n}"}) for n in (5, 6)])
+    near, feed = Source("B", "STREAM", source.columns, "b_topic", 1, events(5)), feed_for(source, retention_days=9999)
+    env = {"LAKE_ROOT": str(lake_root)}
+    with running(Dataset([source, near])) as server:
+        env["KSQLDB_URL"] = server.url
+        for each in (feed, feed_for(near)):
+            FeedStore(lake_root).add(each)
+        first = run_script("export_to_data_lake.py", "--all", env=env)
+        server.append("S", events(2, first=7))
+        others = [export(lake_root, server, feed, *way) for way in ((), ("--date", "2025-11-20"), ("--full",))]
+        proved = run_script("metadata_utils.py", "verify", "--source", env=env)
+        told = run_script("metadata_utils.py", "--report", env=env)
+
+    for done in (first, *others, proved, told):
+        assert done.returncode == 0, done.stderr
+    for done in (first, others[-1]):
+        assert "2 rows without a date in the years 1 to 9999, in date=__HIVE_DEFAULT_PARTITION__" in done.stderr
+    assert LakeTable(lake_root, feed_for(near)).exists
+    assert places(lake_root, feed) == Counter(range(9))
+    with duckdb.connect() as connection:
+        connection.execute((lake_root / "views.sql").read_text(encoding="utf-8"))
+        query = "SELECT rowoffset FROM s WHERE date IS NULL ORDER BY 1"
+        assert connection.execute(query).fetchall() == [(5,), (6,)]
+        assert connection.execute("SELECT count(*) FROM s WHERE date = DATE '2025-11-20'").fetchall() == [(7,)]
+    files = [file for file in LakeTable(lake_root, feed).files if file.partition is None]
+    assert {file.bounds["rowtime"] for file in files} == {(far_ms, far_ms)}
+
+
+def test_rows_with_a_far_date_of_their_own_are_kept_without_one(lake_root: Path) -> None:
+    dues = (0, 2_932_897, None, -719_163)
+    source = a_stream([Record(0, n, START_MS, {"ID": n, "TEXT": "", "DUE": due}) for n, due in enumerate(dues)],
+                      DUE="DATE")  # fmt: skip
+    feed = feed_for(source, partitioning="date:due")
+    with running(Dataset([source])) as server:
+        done = export(lake_root, server, feed)
+
+    assert done.returncode == 0, done.stderr
+    assert {file.partition: file.row_count for file in LakeTable(lake_root, feed).files} == {"1970-01-01": 1, None: 3}

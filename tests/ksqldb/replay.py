@@ -30,6 +30,7 @@ class Scripted:
     after_s: float = 0
     idle_s: float = 0
     location: str = ""
+    encoding: str = ""
 
 
 @dataclass
@@ -88,6 +89,8 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
                 self.close_connection = True
             if answer.location:
                 self.send_header("Location", answer.location)
+            if answer.encoding:
+                self.send_header("Content-Encoding", answer.encoding)
             with contextlib.suppress(ConnectionError):  # a client that leaves early is part of the tests
                 self.end_headers()
                 for piece in answer.pieces:

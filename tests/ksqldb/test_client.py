@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import socket
 import ssl
@@ -291,6 +292,7 @@ def test_a_query_asks_for_its_format_and_sends_its_properties(server: ReplayServ
     (asked,) = server.asked
     assert asked.path == "/query-stream"
     assert asked.headers["Accept"] == "application/json"
+    assert asked.headers["Accept-Encoding"] == "identity"
     assert asked.body == {"sql": "SELECT 1;", "properties": {"auto.offset.reset": "earliest"}}
 
 
@@ -310,6 +312,19 @@ def test_a_push_that_is_left_early_is_closed_on_the_server(server: ReplayServer,
     # Pulls are not known to /close-query, and a query that was read to its end is over.
     assert left == ([{"queryId": "transient_X_1"}] * 2 if "EMIT" in sql else [])
     assert [asked.path for asked in server.asked] == ["/query-stream"]
+
+
+def test_an_answer_that_a_proxy_compressed_is_taken_whole_or_not_at_all(server: ReplayServer) -> None:
+    packed = gzip.compress(HEAD + b",[1]]")
+    for size in (1, 7, len(packed)):
+        server.say(Scripted(200, [packed[at : at + size] for at in range(0, len(packed), size)], encoding="gzip"))
+        with impatient(server.url) as client:
+            assert pull(client) == [(1,)]
+
+    for broken in (packed[:-12], packed[:20], gzip.compress(HEAD + b",[1]"), HEAD + b",[1]]"):
+        server.say(Scripted(200, [broken], encoding="gzip"))
+        with impatient(server.url) as client, pytest.raises(AnswerIncomplete):
+            pull(client)
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

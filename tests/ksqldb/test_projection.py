@@ -137,6 +137,25 @@ def test_nulls_at_every_level_stay_where_they_are() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("type_", "exact_type", "value", "exact"),
+    [
+        ("STRUCT<`D` DECIMAL(38, 10)>", "DECIMAL(38, 10)", {"D": ROUGH}, None),
+        ("STRUCT<`D` ARRAY<DECIMAL(38, 10)>>", "ARRAY<DECIMAL(38, 10)>", {"D": [ROUGH]}, None),
+        ("ARRAY<STRUCT<`D` DECIMAL(38, 10)>>", "ARRAY<DECIMAL(38, 10)>", [{"D": ROUGH}], None),
+        ("ARRAY<STRUCT<`D` DECIMAL(38, 10)>>", "ARRAY<DECIMAL(38, 10)>", [None, {"D": ROUGH}], [None, None]),
+        ("MAP<STRING, STRUCT<`D` DECIMAL(38, 10)>>", "MAP<STRING, DECIMAL(38, 10)>", {"x": {"D": ROUGH}}, None),
+    ],
+)
+def test_a_long_decimal_whose_digits_did_not_come_is_never_taken_from_the_double(
+    type_: str, exact_type: str, value: Any, exact: Any
+) -> None:
+    reader = reader_of(source(("C", type_)), type_, exact_type)
+
+    with pytest.raises(TypeNotSupported, match=r"column C: .* as a double only"):
+        reader.batch([(value, exact)])
+
+
 def test_wrapped_times_are_taken_out_again() -> None:
     of = source(("T", "TIME"), ("TS", "TIMESTAMP"), ("A", "ARRAY<TIMESTAMP>"))
     reader = reader_of(of, "STRUCT<`V` TIME>", "BIGINT", "STRUCT<`V` ARRAY<TIMESTAMP>>")
