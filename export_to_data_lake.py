@@ -9,6 +9,7 @@ the lake is as it was; killed after it, only the last two steps are missing, and
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -109,9 +110,20 @@ def _export(client: Client, root: Path, result: Result, run: Run, wish: Wish, ho
                 result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
             result.expired = expire(table, f"{run.id}ee", run.now)
         finally:
-            if table.exists:
-                write_metadata(table)
-                write_views(root)
+            _describe(root, table, sys.exception())
+
+
+def _describe(root: Path, table: LakeTable, failure: BaseException | None) -> None:
+    """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and tells of both."""
+    try:
+        if table.exists:
+            write_metadata(table)
+            write_views(root)
+    except PipelineError as error:
+        if failure is None:
+            raise
+        if isinstance(failure, PipelineError):
+            failure.message += f"; besides, {error.message}"
 
 
 def exit_code(results: Sequence[Result]) -> int:

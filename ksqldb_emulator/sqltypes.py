@@ -51,7 +51,7 @@ class Type:
         if self.base == "MAP":
             return f"MAP<{self.key}, {self.element}>"
         if self.base == "STRUCT":
-            return f"STRUCT<{', '.join(f'`{name}` {type_}' for name, type_ in self.fields)}>"
+            return f"STRUCT<{', '.join(f'`{name}` {type_}' for name, type_ in self.fields) or ' '}>"
         return self.base
 
     def described(self) -> dict[str, Any]:

@@ -176,7 +176,9 @@ def project(source: Source, positions: bool) -> Projection:
     plans = [_Plan(LakeColumn(lake_name(c.name), c), (_Part(quote(c.name), c.name),)) for c in columns]
     for index, column in enumerate(described):
         plans.append(_plan(column, _alias(index, names)))
-    return Projection(tuple(plans))
+    projection = Projection(tuple(plans))
+    projection.describe()  # a type that the lake cannot hold is refused before anything is asked
+    return projection
 
 
 def check_names(source: Source) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from demo.definitions import build
 from demo.events import generate
-from ksqldb_emulator.dataset import Column, Dataset, Source
+from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
@@ -121,6 +121,20 @@ def test_column_names_that_collide_are_refused(lake_root: Path) -> None:
     FeedStore(lake_root).add(feed_for(source))
     with running(Dataset([source])) as server:
         expect(run(lake_root, "--stream", "twins", url=server.url), 1, "the column 'KEY' would be called 'key'")
+
+
+def test_a_failed_export_tells_its_reason_before_that_of_its_metadata(lake_root: Path) -> None:
+    source = Source("S", "STREAM", (Column("N", parse_type("BIGINT")),), "s", 1, [Record(0, 0, 1, {"N": 1})])
+    FeedStore(lake_root).add(feed_for(source))
+    metadata = lake_root / "streams" / "s" / "_metadata.json"
+    with running(Dataset([source])) as server:
+        assert run(lake_root, "--stream", "s", url=server.url).returncode == 0
+        source.records[:] = [Record(0, 0, 2, {"N": 1})]
+        metadata.unlink()
+        metadata.mkdir()
+        done = run(lake_root, "--stream", "s", url=server.url)
+
+    expect(done, 1, "was re-created", f"; besides, the lake cannot be used: {metadata}", "add a new feed for the topic")
 
 
 def test_a_malformed_feed_file_is_named_and_nothing_is_exported(lake: Path, emulator: Emulator) -> None:

@@ -61,6 +61,12 @@ def test_each_type_is_asked_for_in_the_form_that_loses_nothing(type_: str, asked
     assert project(source(("C", type_)), positions=False).select_list == asked
 
 
+@pytest.mark.parametrize("type_", ["STRUCT< >", "ARRAY<STRUCT< >>", "STRUCT<`A` MAP<STRING, STRUCT< >>>"])
+def test_a_type_that_the_lake_cannot_hold_is_refused_by_its_column_before_anything_is_asked(type_: str) -> None:
+    with pytest.raises(TypeNotSupported, match=r"column EMPTY: columns of type STRUCT< > are not supported"):
+        project(source(("K", "STRING"), ("EMPTY", type_)), positions=False)
+
+
 def test_an_alias_never_takes_the_name_of_a_column() -> None:
     of = source(("X0_0", "STRING"), ("X1_0", "STRING"), ("x2_0", "STRING"), ("T", "TIME"), ("X3_0", "TIME"))
 
