@@ -1,8 +1,9 @@
 """One connection to MySQL or MariaDB: TLS, time limits, session settings, and one writer at a time.
 
-Every session is strict, in UTC and utf8mb4. Nothing waits without a limit: for a connection, for an answer, for locks.
-A session that is interrupted while the server is at work is ended there too, so that nothing of it goes on. The
-driver's pure-Python form is used: its C extension needs a newer OpenSSL than Debian 12 has.
+Every session is strict, in UTC and utf8mb4, and checks keys, whatever the server's own settings are. Nothing waits
+without a limit: for a connection, for an answer, for locks. A session that is interrupted while the server is at work is
+ended there too, so that nothing of it goes on. The driver's pure-Python form is used: its C extension needs a newer
+OpenSSL than Debian 12 has.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pipeline.warehouse.server import Server, tls_options
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _KILL_S = 5.0
+_IDLE_S = 28_800  # while a large snapshot is sorted on this side; the servers' own default
 _PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
 _T = TypeVar("_T")
 _SESSION = (
@@ -42,6 +44,9 @@ _SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
     "NO_ENGINE_SUBSTITUTION'",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SET SESSION foreign_key_checks = 1, unique_checks = 1 /*M! , check_constraint_checks = 1 */",  # MariaDB's alone
+    "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0",
+    f"SET SESSION completion_type = 'NO_CHAIN', wait_timeout = {_IDLE_S}",
 )
 
 

@@ -103,8 +103,8 @@ def _can_hold(target: TargetColumn, kind: pa.DataType) -> bool:
         return number
     if target.data_type == "decimal":
         return number or fraction or bool(pa.types.is_decimal(kind))
-    if target.data_type in ("double", "float"):
-        return fraction or bool(pa.types.is_integer(kind))
+    if target.data_type in ("double", "float"):  # a DOUBLE(10,2) rounds, and says nothing
+        return "(" not in target.column_type and (fraction or bool(pa.types.is_integer(kind)))
     if target.is_text:
         return not bool(pa.types.is_binary(kind))
     if target.is_binary:

@@ -119,11 +119,11 @@ def _all_fit(array: pa.Array, column: StagedColumn) -> bool:
             return bool(pc.all(pc.is_finite(array)).as_py())
         return pa.types.is_integer(kind) and _all_between(array, -_DOUBLE_DIGITS, _DOUBLE_DIGITS)
     if target.is_text:
-        if not pa.types.is_string(kind) or (column.is_key and pc.any(pc.ends_with(array, " ")).as_py()):
+        if not pa.types.is_string(kind) or (_cuts_spaces(column) and pc.any(pc.ends_with(array, " ")).as_py()):
             return False
         size = pc.binary_length(array) if target.data_type.endswith("text") else pc.utf8_length(array)
         return bool(pc.max(size).as_py() <= target.length)
-    if target.is_binary:
+    if target.is_binary and target.data_type != "binary":
         return pa.types.is_binary(kind) and bool(pc.max(pc.binary_length(array)).as_py() <= target.length)
     if target.data_type == "date":
         return pa.types.is_date32(kind) and _all_between(array.view(pa.int32()), *_days_of_mysql())
@@ -172,9 +172,14 @@ def _check(value: Any, column: StagedColumn) -> None:
         if column.is_key or not target.nullable:
             raise Misfit("is NULL")
         return
-    if column.is_key and isinstance(value, str) and value.endswith(" "):
-        raise Misfit("ends with a space, which MySQL does not see when it compares keys")
+    if _cuts_spaces(column) and isinstance(value, str) and value.endswith(" "):
+        sees = "keep in a CHAR" if target.data_type == "char" else "see when it compares keys"
+        raise Misfit(f"ends with a space, which MySQL does not {sees}")
     _CHECKS[target.data_type](value, target)
+
+
+def _cuts_spaces(column: StagedColumn) -> bool:
+    return column.is_key or column.target.data_type == "char"
 
 
 def _integer(value: Any, target: TargetColumn) -> None:
@@ -231,6 +236,8 @@ def _bytes(value: Any, target: TargetColumn) -> None:
         raise Misfit("is not binary")
     if len(value) > target.length:
         raise Misfit(f"has {len(value)} bytes, {target.column_type} holds {target.length}")
+    if target.data_type == "binary" and len(value) < target.length:
+        raise Misfit(f"has {len(value)} bytes, {target.column_type} would add zeros")
 
 
 def _date(value: Any, _: TargetColumn) -> None:

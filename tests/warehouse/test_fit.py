@@ -39,6 +39,8 @@ HELD = {
     "INT": _NUMBERS,
     "DECIMAL(10, 2)": {*_NUMBERS, "DOUBLE", "DECIMAL"},
     "DOUBLE": {"INTEGER", "BIGINT", "DOUBLE"},
+    "DOUBLE(10, 2)": set(),
+    "FLOAT(10, 2)": set(),
     "VARCHAR(10)": {*KINDS} - {"BYTES"},
     "TEXT": {*KINDS} - {"BYTES"},
     "VARBINARY(10)": {"BYTES"},

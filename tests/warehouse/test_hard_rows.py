@@ -174,6 +174,22 @@ def test_a_float_that_would_lose_digits_is_rejected(warehouse: Server) -> None:
     assert reasons(warehouse) == ["0.1 would be rounded by FLOAT", "nan is not a number that MySQL can hold"]
 
 
+@pytest.mark.parametrize(
+    ("column", "kind", "values", "reason"),
+    [
+        ("value CHAR(3)", pa.string(), ["a", "b ", None], "ends with a space, which MySQL does not keep in a CHAR"),
+        ("value BINARY(2)", pa.binary(), [b"ab", b"a", None], "has 1 bytes, binary(2) would add zeros"),
+    ],
+)
+def test_a_value_that_a_column_of_fixed_length_would_change_is_rejected(
+    warehouse: Server, column: str, kind: pa.DataType, values: list[Any], reason: str
+) -> None:
+    load(warehouse, own_fact(warehouse, column, kind, values))
+
+    assert rows_of(warehouse, "SELECT id, value FROM fact_own ORDER BY id") == [(0, values[0]), (2, None)]
+    assert reasons(warehouse) == [reason]
+
+
 def test_of_rows_that_mysql_cannot_tell_apart_the_first_stays_and_the_others_are_kept_whole(warehouse: Server) -> None:
     twice = [method("card", 1), method("card", 2), method("cash", 3)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import time
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -12,8 +14,9 @@ from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
-from tests.warehouse.samples import NOW, USERS, load, rows_of, snapshot, user
+from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 from tests.warehouse.test_bulk import COLUMNS, load_by, rich
+from tests.warehouse.test_hard_rows import own_fact
 
 pytestmark = pytest.mark.mysql
 
@@ -25,12 +28,20 @@ ODD = {
     "explicit_defaults_for_timestamp": "OFF",
     "max_allowed_packet": "1048576",
     "autocommit": "OFF",
+    "completion_type": "'RELEASE'",
+    "foreign_key_checks": "OFF",
+    "unique_checks": "OFF",
+    "sql_safe_updates": "ON",
+    "sql_select_limit": "1",
+    "max_join_size": "1",
+    "wait_timeout": "2",
 }
 
 
 @pytest.fixture
 def odd_server(empty_server: Server, is_mariadb: bool) -> Iterator[Server]:
     odd = ODD | {"tx_isolation" if is_mariadb else "transaction_isolation": "'READ-UNCOMMITTED'"}
+    odd |= {"check_constraint_checks": "OFF"} if is_mariadb else {}
     with Connection(empty_server, with_database=False) as connection:
         before = {name: connection.rows(f"SELECT @@GLOBAL.{name}")[0][0] for name in odd}
         for name, value in odd.items():
@@ -68,3 +79,34 @@ def test_times_of_the_ledger_and_keys_are_exact(odd_server: Server) -> None:
     told = "SELECT last_transaction_date FROM fact_user_transaction_summary WHERE user_id = 'é'"
     assert rows_of(odd_server, told) == [(moment.replace(tzinfo=None),)]
     assert rows_of(odd_server, "SELECT COUNT(*), MAX(CHAR_LENGTH(user_id)) FROM dim_users") == [(4, 255)]
+
+
+def test_keys_and_checks_hold_and_a_history_is_kept(odd_server: Server) -> None:
+    init_schema(odd_server, PROJECT_ROOT / "sql")
+    with Connection(odd_server) as connection:
+        connection.run("CREATE TABLE parent (value INT PRIMARY KEY)")
+        connection.run("INSERT INTO parent VALUES (1), (2), (3)")
+        connection.run("COMMIT")
+    column = "value INT CHECK (value <> 2), FOREIGN KEY (value) REFERENCES parent (value)"
+
+    loaded = load(odd_server, own_fact(odd_server, column, pa.int32(), [1, 2, 3, 4]))
+    for days, city in enumerate(["Lyon", "Rome"]):
+        users = snapshot("user_transaction_summary", USERS, [user("a", user_city=city), user("b")], days=days)
+        load(odd_server, users, scd2={"dim_users"})
+
+    assert (loaded.facts[0].rows, loaded.facts[0].rejected) == (2, 2)
+    cities = "SELECT user_id, user_city FROM dim_users_history ORDER BY user_id, valid_from"
+    assert rows_of(odd_server, cities) == [("a", "Lyon"), ("a", "Rome"), ("b", None)]
+
+
+def test_a_snapshot_may_take_longer_to_sort_than_the_server_waits_for_a_session(odd_server: Server) -> None:
+    init_schema(odd_server, PROJECT_ROOT / "sql")
+    card = methods(method("card"))
+
+    def slow_batches() -> Iterator[pa.RecordBatch]:
+        time.sleep(3)
+        yield from card.batches()
+
+    loaded = load(odd_server, dataclasses.replace(card, batches=slow_batches))
+
+    assert loaded.facts[0].rows == 1
