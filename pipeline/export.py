@@ -23,7 +23,7 @@ from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
 from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
-from pipeline.lake.catalog import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
+from pipeline.lake.columns import told_schema
 from pipeline.lake.table import Change, LakeTable, Mark
 from pipeline.lake.upkeep import widen
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -205,27 +205,11 @@ def bookmarks_of(marks: Mapping[int, Mark]) -> dict[int, Bookmark]:
     return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
 
-def _told(schema: pa.Schema, columns: tuple[LakeColumn, ...]) -> pa.Schema:
-    """The columns of a read as the lake keeps them, each with its ksqlDB name, type and role."""
-    return pa.schema(
-        [
-            schema.field(column.name).with_metadata(
-                {
-                    KSQLDB_NAME: column.source.name.encode(),
-                    KSQLDB_TYPE: str(column.source.type).encode(),
-                    KSQLDB_ROLE: column.source.role.encode(),
-                }
-            )
-            for column in columns
-        ]
-    )
-
-
 def prepare_table(
     run: Run, table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str
 ) -> pa.Schema:
     """Makes the table, or has it take over new columns and wider types; returns the table's own schema."""
-    told = _told(schema, columns)
+    told = told_schema(schema, columns)
     if not table.exists:
         table.create(told, topic)
     elif wider := table.match_schema(told):
@@ -316,7 +300,7 @@ def preview(client: Client, table: LakeTable, version: int | None = None) -> Exp
     reader = project(source, positions=table.feed.type == "stream").describe()
     done = Exported()
     if table.exists:
-        table.compare_schema(_told(reader.schema, reader.columns))
+        table.compare_schema(told_schema(reader.schema, reader.columns))
     if table.feed.type == "table":
         refuse_unreadable(source)
         done.version, done.lag = _version_number(table, version), lag(client, source) if source.pullable else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,10 @@ import pyarrow as pa
 
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.lake.delta import KSQLDB_TYPE as KSQLDB_TYPE
+from pipeline.lake.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
-
-KSQLDB_NAME = b"ksqldb.name"
-KSQLDB_ROLE = b"ksqldb.role"
 
 
 def describe_table(table: LakeTable) -> dict[str, Any]:
@@ -66,17 +63,17 @@ def write_metadata(table: LakeTable) -> None:
         write_json(table.folder / "_metadata.json", describe_table(table))
 
 
-def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
+def write_views(root: Path) -> Path:
     """Writes `views.sql` for all active feeds that have data; returns its path.
 
-    A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
+    A feed that cannot be read keeps the views that it had, and why is told: it must not stop the others' runs.
     """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
         feeds, statements = FeedStore(root).list(), list[str]()
         views = Counter(view for feed in feeds for view in feed.view_names)
         for view in [view for view, count in views.items() if count > 1]:
-            tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
+            cli.tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
         for feed in feeds:
             try:
                 table = LakeTable(root, feed)
@@ -84,7 +81,7 @@ def write_views(root: Path, tell: Callable[[str], None] = cli.tell) -> Path:
             except PipelineError as error:
                 old = _statements(path)
                 statements += [old[name] for name in feed.view_names if name in old]
-                tell(f"{VIEWS} is not up to date for one feed: {error.message}")
+                cli.tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
             "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"

@@ -17,7 +17,6 @@ from deltalake.exceptions import DeltaError
 from pipeline.errors import TryLater
 from pipeline.lake.storage import disk_errors
 
-KSQLDB_TYPE = b"ksqldb.type"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
@@ -79,31 +78,3 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
         return pa.binary()
     return type_
-
-
-def is_retold(old: pa.Field, new: pa.Field) -> bool:
-    """Whether columns of one Arrow type differ in what ksqlDB calls it, and all values of `old` are of `new`.
-
-    TIME is kept as text, so it can become STRING, at any depth. Not the other way: not all text is a time.
-    """
-    pairs = set(zip(_words(old), _words(new), strict=False))
-    return old.type == new.type and (b"TIME", b"STRING") in pairs and (b"STRING", b"TIME") not in pairs
-
-
-def _words(column: pa.Field) -> list[bytes]:
-    return re.findall(rb"`[^`]*`|\w+", (column.metadata or {}).get(KSQLDB_TYPE, b""))
-
-
-def is_wider(old: pa.DataType, new: pa.DataType) -> bool:
-    """Whether every value of `old` is one of `new` too, at every depth: INTEGER to BIGINT, DECIMAL to a longer one."""
-    if old == new or (old == pa.int32() and new == pa.int64()):
-        return True
-    if pa.types.is_decimal(old) and pa.types.is_decimal(new):
-        return bool(new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale)
-    if pa.types.is_list(old) and pa.types.is_list(new):
-        return is_wider(old.value_type, new.value_type)
-    if pa.types.is_map(old) and pa.types.is_map(new):
-        return bool(old.key_type == new.key_type) and is_wider(old.item_type, new.item_type)
-    if pa.types.is_struct(old) and pa.types.is_struct(new) and [f.name for f in old] == [f.name for f in new]:
-        return all(is_wider(a.type, b.type) for a, b in zip(old, new, strict=True))
-    return False

@@ -10,7 +10,6 @@ disagree.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.errors import ActionNeeded, PipelineError
+from pipeline import cli
+from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.delta import commit_properties, delta_errors, is_retold, is_wider, plain_schema
+from pipeline.lake.columns import compare_columns
+from pipeline.lake.delta import commit_properties, delta_errors, plain_schema
 from pipeline.lake.log import (
     CHECKPOINT_EVERY,
     LOG,
@@ -38,7 +39,6 @@ from pipeline.lake.log import (
 from pipeline.lake.storage import LakeDamaged, delete_file, delete_folder, make_folder, move_file, sync_folder
 from pipeline.lake.writer import Partition, StagedFile
 
-_log = logging.getLogger("pipeline")
 STAGING = "_staging"
 VIEWS = "views.sql"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -54,10 +54,6 @@ _KEEP_LOG = {
 
 Mark = tuple[int, int | None]
 """How far a topic partition was read: the offset that is due, and the ROWTIME of the row before it, if there was."""
-
-
-class SchemaChanged(ActionNeeded):
-    """The source's columns no longer fit the lake's."""
 
 
 @dataclass(frozen=True)
@@ -202,25 +198,8 @@ class LakeTable:
         return deltalake.Schema.from_arrow(pa.schema([*schema, partition]))
 
     def compare_schema(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
-        """The columns that are new, and those whose type has become wider.
-
-        Raises SchemaChanged for any other difference.
-        """
-        old = {column.name: column for column in self.schema}
-        new = {column.name: column for column in schema}
-        gone = [name for name in old if name not in new]
-        both = [name for name in old if name in new]
-        changed = [name for name in both if new[name].type != old[name].type or is_retold(old[name], new[name])]
-        other = [name for name in changed if not is_wider(old[name].type, new[name].type)]
-        if gone or other:
-            said = [f"{name} is gone" for name in gone]
-            said += [f"{name} was {old[name].type} and is {new[name].type}" for name in other]
-            raise SchemaChanged(
-                f"the columns of {self.feed.source} no longer fit the lake's table {self.feed.name}: {'; '.join(said)}",
-                f"keep the history under its feed (manage_feeds.py archive {self.feed.name}) and add a new feed, "
-                "or derive a source that keeps the old columns",
-            )
-        return [name for name in new if name not in old], changed
+        """The columns that are new, and those whose type has become wider; raises SchemaChanged for anything else."""
+        return compare_columns(self.feed, self.schema, schema)
 
     def match_schema(self, schema: pa.Schema) -> list[str]:
         """Takes over new columns; returns the columns whose type has become wider, which are left as they are.
@@ -362,7 +341,7 @@ class LakeTable:
             with delta_errors(self.folder):
                 write_checkpoint(self.folder, private, version)
         except PipelineError as error:
-            _log.warning("%s: no checkpoint of its log could be written: %s", self.feed.name, error.message)
+            cli.tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")
 
     def _waiting_files(self, grace_hours: int) -> set[str]:
         """Files that were taken out of the table less than the grace period ago."""

@@ -1,8 +1,8 @@
 """One connection to MySQL or MariaDB: TLS, time limits, session settings, and one writer at a time.
 
 Every session is strict, in UTC and utf8mb4, and checks keys, whatever the server's own settings are. Nothing waits
-without a limit: for a connection, for an answer, for locks. A session that is interrupted while the server is at work is
-ended there too, so that nothing of it goes on. The driver's pure-Python form is used: its C extension needs a newer
+without a limit: for a connection, for an answer, for locks. A session that is interrupted while the server is at work
+is ended there too, so that nothing of it goes on. The driver's pure-Python form is used: its C extension needs a newer
 OpenSSL than Debian 12 has.
 """
 

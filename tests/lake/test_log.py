@@ -145,7 +145,7 @@ def test_a_torn_hint_to_the_last_checkpoint_is_passed_over(tmp_path: Path, hint:
 
 
 def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -157,7 +157,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
         patched.setattr(table_module, "write_checkpoint", full)
         add_rows(table, 2, [(0, 0, 1, "b")])
 
-    assert "no checkpoint of its log could be written: the disk is full" in caplog.text
+    assert "no checkpoint of its log could be written: the disk is full" in capsys.readouterr().err
     assert table.delta_version == 2
     again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a", "b"]
