@@ -35,9 +35,15 @@ from pipeline.warehouse.reconcile import reconcile
 _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
 
 
-def describe_lake(root: Path, feeds: Sequence[Feed]) -> list[dict[str, Any]]:
-    """What the log of each feed tells, by name."""
-    return [describe_table(LakeTable(root, feed)) for feed in feeds]
+def describe_lake(root: Path, feeds: Sequence[Feed]) -> tuple[list[dict[str, Any]], list[PipelineError]]:
+    """What the log of each feed tells, by name, and the errors of those whose log is damaged."""
+    told, errors = list[dict[str, Any]](), list[PipelineError]()
+    for feed in feeds:
+        try:
+            told.append(describe_table(LakeTable(root, feed)))
+        except LogDamaged as error:
+            errors.append(error)
+    return told, errors
 
 
 def flat(told: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def main(ctx: click.Context, stats: bool, report: bool, csv_file: Path | None, j
             raise WrongUsage("--stats, --report, --csv and --json go without a command", "metadata_utils.py --help")
         return
     root, store = _lake()
-    lake = describe_lake(root, store.list())
+    lake, errors = describe_lake(root, store.list())
     if csv_file is not None:
         with disk_errors(csv_file), csv_file.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, _CSV_COLUMNS)
@@ -137,14 +143,16 @@ def main(ctx: click.Context, stats: bool, report: bool, csv_file: Path | None, j
         cli.show_json({"schema_version": 1, "root": str(root), "feeds": lake})
     elif report:
         click.echo("\n".join(report_lines(lake, root)))
-    elif stats or csv_file is None:
+    elif lake and (stats or csv_file is None):
         _show_stats(lake)
+    elif not lake and not errors:
+        click.echo("no feeds yet: python manage_feeds.py sync")
+    for error in errors:
+        cli.say_error(error)
+    ctx.exit(common_exit_code(errors))
 
 
 def _show_stats(lake: Sequence[dict[str, Any]]) -> None:
-    if not lake:
-        click.echo("no feeds yet: python manage_feeds.py sync")
-        return
     rows = [
         [
             told["feed"],

@@ -169,6 +169,12 @@ def test_expire_goes_on_after_a_feed_that_is_held_or_damaged(lake_root: Path, em
     assert damaged.stdout == f"{names[2]}: expired 1; 0 old files deleted\n"
     assert f"error: the feed {names[1]} cannot be read" in damaged.stderr
 
+    for form in ("--stats", "--report", "--json"):
+        told = script(lake_root, "metadata_utils", form, code=1)
+        assert names[0] in told.stdout
+        assert names[1] not in told.stdout
+        assert f"error: the feed {names[1]} cannot be read" in told.stderr
+
 
 def test_setup_says_what_is_missing(lake_root: Path, emulator: Emulator) -> None:
     script(lake_root, "test_setup", "--no-mysql", KSQLDB_URL=emulator.url, code=1)
