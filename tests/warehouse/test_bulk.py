@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from sync_to_mysql import report_lines
 from tests.lake.test_table import add_version
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
+from tests.warehouse.test_hard_rows import own_fact
 
 pytestmark = pytest.mark.mysql
 
@@ -111,6 +113,27 @@ def test_a_refused_file_is_sent_by_insert_instead(without_local_infile: Server) 
 
     assert (loaded.in_bulk, loaded.facts[0].rows) == (False, 1)
     assert rows_of(without_local_infile, "SELECT COUNT(*) FROM current_payment_method_totals") == [(1,)]
+
+
+def test_a_server_of_small_packets_gets_small_inserts_and_a_row_larger_than_one_is_told(
+    without_local_infile: Server,
+) -> None:
+    server, rows = without_local_infile, [str(n) + "é🚀'" * 500 for n in range(1000)]
+    with Connection(as_root(server)) as connection:
+        ((before,),) = connection.rows("SELECT @@GLOBAL.max_allowed_packet")
+        connection.run("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            snapshot = own_fact(server, "value LONGTEXT", pa.string(), rows)
+            loaded = load(server, snapshot)
+            huge = pa.record_batch([[1], ["x" * 2_000_000]], schema=snapshot.schema)
+            with pytest.raises(WarehouseRefused, match=r"larger than MySQL at .* takes: 2,0") as raised:
+                load(server, dataclasses.replace(snapshot, batches=lambda: iter([huge])))
+        finally:
+            connection.run("SET GLOBAL max_allowed_packet = %s", (before,))
+
+    assert raised.value.hint == "raise max_allowed_packet on the server"
+    assert loaded.facts[0].rows == 1000
+    assert [value for (value,) in rows_of(server, "SELECT value FROM fact_own ORDER BY id")] == rows
 
 
 def test_a_value_that_the_server_would_change_stops_the_load(warehouse: Server) -> None:
