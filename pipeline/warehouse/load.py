@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import ActionNeeded
 from pipeline.warehouse.bulk import RowsLost
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members
+from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
 from pipeline.warehouse.fact import fill_fact, send_to_fact
 from pipeline.warehouse.ledger import (
     FactEntry,
@@ -147,6 +147,8 @@ def _publish(
         plan, newest = spool.plan, is_newest(connection, spool.plan.fact, taken_at)
         count, first = new_members(connection, plan)
         fill_dimension(connection, plan, newest)
+        if count:
+            refuse_merged_members(connection, plan)
         if from_staging:
             rows, refused = fill_fact(connection, plan, version, taken_at)
         else:
