@@ -96,12 +96,16 @@ def facts_of(connection: Connection, version: int) -> list[FactEntry]:
     ]
 
 
-def is_newest(connection: Connection, fact: str, taken_at: dt.datetime) -> bool:
-    """Whether the warehouse has no younger snapshot of this fact."""
+def is_newest(connection: Connection, fact: str, lake_version: int | None, taken_at: dt.datetime) -> bool:
+    """Whether the warehouse has no younger rows of this fact; an earlier lake version is not.
+
+    `taken_at` is that of the fact's own rows; its snapshot may have younger ones of other facts.
+    """
     ((newest,),) = connection.rows(
         "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
-        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s",
-        (fact,),
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s"
+        " AND (l.lake_version IS NULL OR l.lake_version > %s)",
+        (fact, lake_version or 0),
     )
     return newest is None or bool(newest <= in_mysql(taken_at))
 

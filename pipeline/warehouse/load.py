@@ -144,7 +144,8 @@ def _publish(
     facts = {}
     # Attributes that are told with a time are put in last, so that they win over those told without.
     for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
-        plan, newest = spool.plan, is_newest(connection, spool.plan.fact, taken_at)
+        plan, told = spool.plan, spool.plan.snapshot
+        newest = is_newest(connection, plan.fact, told.lake_version, told.taken_at)
         count, first = new_members(connection, plan)
         fill_dimension(connection, plan, newest)
         if count:

@@ -13,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import VersionUnknown
 from pipeline.scratch import ScratchUnusable
 from pipeline.warehouse import spool as spool_module
 from pipeline.warehouse.connection import Connection
@@ -164,6 +166,31 @@ def test_no_file_is_left_behind(warehouse: Server, tmp_path: Path, monkeypatch: 
     load(warehouse, methods(method("card")))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_of_one_number_but_other_days_are_no_snapshot(lake_root: Path) -> None:
+    """A table that joined the lake later has its version 1 then: history is told by time, not by number."""
+    old, late = FEEDS["payment_method_totals"], FEEDS["product_purchase_counts"]
+    for feed, first_day in ((old, 0), (late, 2)):
+        for version in range(1, 5 - first_day):
+            add_version(LakeTable.for_writing(lake_root, feed, 168), version, ["x"], first_day + version - 5)
+
+    told = [
+        (taken_at.day, [(snapshot.feed, snapshot.lake_version) for snapshot in snapshots])
+        for taken_at, snapshots in lake_history(lake_root, [old, late])
+    ]
+
+    day = (NOW - dt.timedelta(days=4)).day
+    assert told == [
+        (day, [(old.name, 1)]),
+        (day + 1, [(old.name, 2)]),
+        (day + 2, [(old.name, 3), (late.name, 1)]),
+        (day + 3, [(old.name, 4), (late.name, 2)]),
+    ]
+    with pytest.raises(WrongUsage, match=r"version 1 is not of one day in all tables \(payment_method_totals: 2026-"):
+        lake_snapshots(lake_root, [old, late], 1)
+    with pytest.raises(VersionUnknown, match="no version of user_transaction_summary"):
+        list(lake_history(lake_root, [old, FEEDS["user_transaction_summary"]]))
 
 
 def test_every_version_that_the_lake_retains_is_loaded_with_its_own_date(warehouse: Server, lake_root: Path) -> None:

@@ -45,6 +45,19 @@ def test_older_lake_versions_are_added_without_moving_the_views(warehouse: Serve
     assert rows_of(warehouse, dates) == [(1, dt.date(2026, 11, 25)), (2, dt.date(2026, 11, 22))]
 
 
+def test_each_fact_is_judged_by_the_time_of_its_own_rows(warehouse: Server) -> None:
+    """A star may join rows of several days: an old lake version beside a young one moves no view back."""
+    young = snapshot("user_transaction_summary", USERS, [user("a")], 9, days=9)
+    load_at(warehouse, *lake_version(8, 8))
+
+    with Connection(warehouse) as connection:
+        loaded = load_star(connection, [lake_version(3, 3)[0], young], "lake", NOW + dt.timedelta(days=9))
+        again = load_star(connection, [lake_version(8, 8)[0], young], "lake", NOW + dt.timedelta(days=9))
+
+    assert [fact.is_newest for fact in (*loaded.facts, *again.facts)] == [False, True, True, True]
+    assert rows_of(warehouse, CURRENT) == [(8, 3)]
+
+
 def test_older_rows_fill_gaps_of_a_dimension_and_overwrite_nothing(warehouse: Server) -> None:
     def users(version: int, *rows: dict[str, Any]) -> TableSnapshot:
         return snapshot("user_transaction_summary", USERS, list(rows), version, days=version)
