@@ -19,6 +19,7 @@ from pipeline.warehouse.bulk import RowsLost
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
 from pipeline.warehouse.fact import fill_fact, send_to_fact
+from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.ledger import (
     FactEntry,
     add_fact,
@@ -93,6 +94,7 @@ def load_star(
     again a few times.
     """
     plans = [make_plan(connection, snapshot, scd2) for snapshot in snapshots]
+    _refuse_shared_facts(plans)
     with contextlib.ExitStack() as kept:
         kept.enter_context(connection.hold_warehouse())
         if source == "lake":
@@ -126,6 +128,15 @@ def load_star(
                 stage_rows(connection, spools)
                 version = connection.in_transaction(lambda: publish(from_staging=True))
         return Loaded(facts, version, in_bulk=connection.takes_local_files)
+
+
+def _refuse_shared_facts(plans: Sequence[Plan]) -> None:
+    for fact in {plan.fact for plan in plans}:
+        feeds = [plan.snapshot.feed for plan in plans if plan.fact == fact]
+        if len(feeds) > 1:
+            raise MappingDoesNotFit(
+                f"{' and '.join(feeds)} are mapped to one table, {fact}", "give each feed a fact of its own"
+            )
 
 
 def _already_there(connection: Connection, plans: Sequence[Plan], version: int) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -161,6 +162,13 @@ def test_a_fact_that_knows_no_transactions_is_refused(warehouse: Server) -> None
         connection.run("ALTER TABLE fact_own ENGINE = MyISAM")
 
     assert "fact_own is kept by MyISAM, not by InnoDB" in refusal(warehouse, own(ID))
+
+
+def test_two_feeds_in_one_fact_are_refused(warehouse: Server) -> None:
+    make(warehouse, "id INT NOT NULL", UNIQUE)
+
+    with pytest.raises(MappingDoesNotFit, match="own and other are mapped to one table, fact_own"):
+        load(warehouse, own(ID), replace(own(ID), feed="other"))
 
 
 def test_a_fact_needs_the_columns_of_its_snapshot(warehouse: Server) -> None:
