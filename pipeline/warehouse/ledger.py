@@ -237,7 +237,11 @@ def expire(connection: Connection, keep: int | None, days: int | None, now: dt.d
         versions = expired_snapshots(list_snapshots(connection), keep, days, now)
         for version in versions:
             connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
-            facts = connection.rows("SELECT fact_table FROM etl_snapshot_facts WHERE snapshot_version = %s", (version,))
+            facts = connection.rows(  # a fact that was dropped has no rows left
+                "SELECT l.fact_table FROM etl_snapshot_facts AS l JOIN information_schema.tables AS t"
+                " ON t.table_schema = %s AND t.table_name = l.fact_table WHERE l.snapshot_version = %s",
+                (connection.server.database, version),
+            )
             for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
                 _delete_rows(connection, table, version)
             connection.in_transaction(

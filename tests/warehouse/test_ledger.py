@@ -16,6 +16,7 @@ from pipeline.warehouse.ledger import RetentionNotGiven, SnapshotUnknown, expire
 from pipeline.warehouse.load import load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
@@ -169,6 +170,17 @@ def command(server: Server, lake_root: Path, *words: str) -> Result:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def test_a_fact_that_was_dropped_does_not_keep_its_snapshots_from_expiring(warehouse: Server) -> None:
+    load_at(warehouse, *lake_version(1, 1))
+    load_at(warehouse, *lake_version(2, 2))
+    with Connection(as_root(warehouse)) as connection:
+        connection.run("DROP TABLE fact_payment_method_totals")
+
+    with Connection(warehouse) as connection:
+        assert expire(connection, 1, None, NOW) == [1]
+        assert [entry.version for entry in list_snapshots(connection)] == [2]
 
 
 def test_commands_show_history_roll_back_and_expire(warehouse: Server, lake_root: Path) -> None:
