@@ -222,8 +222,9 @@ def main(
     loads: list[Loaded] = []
     options = {"dry_run": dry_run, "strict": strict, "scd2": settings.scd2_tables()}
     if all_versions:
-        for version, snapshots in lake_history(root, feeds):
-            cli.tell(f"version {version} of {', '.join(snapshot.feed for snapshot in snapshots)}")
+        for taken_at, snapshots in lake_history(root, feeds):
+            listed = ", ".join(f"{snapshot.feed} version {snapshot.lake_version}" for snapshot in snapshots)
+            cli.tell(f"{_rfc3339(taken_at)}: {listed}")
             loads.append(sync(server, snapshots, source, now, **options))
     else:
         with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:

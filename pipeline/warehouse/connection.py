@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,14 +29,15 @@ from pipeline.warehouse.refusals import (
     is_local_refused,
     is_stall,
     named,
+    row_too_large,
 )
-from pipeline.warehouse.server import Server, tls_options
+from pipeline.warehouse.server import Server, tls_options, tune_socket
 
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _KILL_S = 5.0
 _IDLE_S = 28_800  # while a large snapshot is sorted on this side; the servers' own default
-_PACKET_BYTES = 4 * 2**20  # of one INSERT, estimated; the smallest usual max_allowed_packet is 16 MiB
+_PACKET_BYTES = 4 * 2**20  # of one INSERT, at most
 _T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -81,7 +81,7 @@ class Connection:
                 **where,
             )
         if not server.socket:
-            _tune_socket(self._raw)
+            tune_socket(self._raw)
         wait = _seconds(server.lock_wait_s)
         for statement in (*_SESSION, f"SET SESSION lock_wait_timeout = {wait}, innodb_lock_wait_timeout = {wait}"):
             self.run(statement)
@@ -148,6 +148,10 @@ class Connection:
         return "mariadb" in text_of(self.rows("SELECT VERSION()")[0][0]).lower()
 
     @cached_property
+    def _most_bytes(self) -> int:
+        return int(self.rows("SELECT @@max_allowed_packet")[0][0])
+
+    @cached_property
     def takes_local_files(self) -> bool:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
@@ -191,12 +195,18 @@ class Connection:
         return folder
 
     def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet."""
+        """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet.
+
+        Raises WarehouseRefused for a row that is larger by itself: the server would only close the connection.
+        """
         waiting: list[Sequence[Any]] = []
         size = 0
         for row in rows:
-            row_size = sum(2 * len(value) if isinstance(value, str | bytes) else 32 for value in row)
-            if waiting and size + row_size > _PACKET_BYTES:
+            length = sum(len(value) for value in row if isinstance(value, str | bytes))
+            if length > self._most_bytes:
+                raise row_too_large(self.server.place, f"{length:,} characters")
+            row_size = 4 * length + 32 * len(row)  # at most, with escapes, quotes and commas
+            if waiting and size + row_size > min(_PACKET_BYTES, self._most_bytes // 2):
                 self._insert(table, columns, waiting)
                 waiting, size = [], 0
             waiting.append(row)
@@ -267,20 +277,6 @@ class Connection:
         for user, host, seconds in self.rows(listed, (other,)):
             return f"connection {other}: {text_of(user)} from {text_of(host)}, {seconds} s in its current statement"
         return f"connection {other} of the server"
-
-
-def _tune_socket(raw: Any) -> None:
-    """What the driver (26.10) has no options for.
-
-    A file ends with two small packets: the second would wait 40 ms until the first is acknowledged. A machine that
-    vanishes in the middle of a statement is noticed after two minutes, not only when the answer is overdue.
-    """
-    opened = raw._socket.sock
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):
-        if hasattr(socket, option):  # not everywhere
-            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _seconds(limit_s: float) -> int:

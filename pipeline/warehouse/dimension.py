@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import in_mysql
@@ -14,6 +15,10 @@ from pipeline.warehouse.plan import History, Plan
 
 SHOWN_MEMBERS = 20
 _FOR_EVER = dt.datetime(9999, 12, 31)
+
+
+class MembersMerged(ActionNeeded):
+    """A dimension cannot tell two members apart; nothing was changed."""
 
 
 def new_members(connection: Connection, plan: Plan) -> tuple[int, list[str]]:
@@ -46,7 +51,7 @@ def fill_dimension(connection: Connection, plan: Plan, is_newest: bool) -> None:
         for name in _attributes(dimension)
         for told, known in [(f"told.{quote(name)}", f"known.{quote(name)}")]
     }
-    changed = [f"known.{key} IS NULL", *(f"NOT ({new} <=> known.{quote(name)})" for name, new in merged.items())]
+    changed = [f"known.{key} IS NULL", *(_differs(new, f"known.{quote(name)}") for name, new in merged.items())]
     listed = ", ".join(quote(name) for name in (dimension.key, *merged))
     taken = ", ".join([f"told.{key}", *(f"{new} AS {quote(name)}" for name, new in merged.items())])
     updates = [f"{table}.{quote(name)} = fresh.{quote(name)}" for name in merged] or [f"{table}.{key} = fresh.{key}"]
@@ -58,6 +63,17 @@ def fill_dimension(connection: Connection, plan: Plan, is_newest: bool) -> None:
     )
 
 
+def refuse_merged_members(connection: Connection, plan: Plan) -> None:
+    """Raises MembersMerged when a member is not there after all: the dimension took it for another one."""
+    count, first = new_members(connection, plan)
+    if count:
+        table = plan.mapping.dimension.table if plan.mapping.dimension else ""
+        raise MembersMerged(
+            f"{table} takes {', '.join(first[:5])} for another member; nothing was loaded",
+            f"a unique key of {table} besides its key, or a collation that is not a _bin one, does that: change it",
+        )
+
+
 def keep_history(connection: Connection, history: History, taken_at: dt.datetime) -> None:
     """Closes the versions of members that changed, at `taken_at`, and opens new ones from then on.
 
@@ -66,7 +82,7 @@ def keep_history(connection: Connection, history: History, taken_at: dt.datetime
     table, dimension, key, now = quote(history.table), quote(history.dimension), quote(history.key), in_mysql(taken_at)
     names = [quote(name) for name in history.attributes]
     joined = f"{table} AS old JOIN {dimension} AS known ON known.{key} = old.{key}"
-    changed = f"old.is_current AND NOT ({' AND '.join(f'old.{name} <=> known.{name}' for name in names)})"
+    changed = f"old.is_current AND ({' OR '.join(_differs(f'old.{name}', f'known.{name}') for name in names)})"
     connection.run(
         f"UPDATE {joined} SET {', '.join(f'old.{name} = known.{name}' for name in names)}"
         f" WHERE {changed} AND old.valid_from >= %s",
@@ -79,6 +95,11 @@ def keep_history(connection: Connection, history: History, taken_at: dt.datetime
         f" LEFT JOIN {table} AS old ON old.{key} = known.{key} AND old.is_current WHERE old.{key} IS NULL",
         (now, _FOR_EVER),
     )
+
+
+def _differs(one: str, other: str) -> str:
+    """SQL for two values that are not the same, byte by byte: collations pass over spaces at the end."""
+    return f"NOT (CAST({one} AS BINARY) <=> CAST({other} AS BINARY))"
 
 
 def _attributes(dimension: DimensionMapping) -> list[str]:

@@ -32,10 +32,11 @@ class MappingDoesNotFit(ActionNeeded):
 
 @dataclass(frozen=True)
 class Target:
-    """A table of the warehouse: its columns by name, and the columns of each of its unique keys."""
+    """A table of the warehouse: its columns by name, the columns of each of its unique keys, and its engine."""
 
     columns: Mapping[str, TargetColumn]
     unique_keys: frozenset[frozenset[str]]
+    engine: str
 
 
 def check_mapping(feed: str, mapping: WarehouseMapping, source: pa.Schema, targets: Mapping[str, Target]) -> None:
@@ -53,6 +54,9 @@ def check_mapping(feed: str, mapping: WarehouseMapping, source: pa.Schema, targe
             problems.append(f"{dimension.table} has no unique key of {dimension.key}")
         if dimension.latest_by and dimension.latest_by not in source.names:
             problems.append(f"the source has no column {dimension.latest_by}")
+    for table, target in targets.items():
+        if target.engine != "InnoDB":  # its rows would stay when a load is rolled back
+            problems.append(f"{table} is kept by {target.engine}, not by InnoDB, and so takes no part in a transaction")
     if problems:
         raise MappingDoesNotFit(
             f"the warehouse mapping of {feed} does not fit: {'; '.join(dict.fromkeys(problems))}",

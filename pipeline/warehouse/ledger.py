@@ -96,12 +96,16 @@ def facts_of(connection: Connection, version: int) -> list[FactEntry]:
     ]
 
 
-def is_newest(connection: Connection, fact: str, taken_at: dt.datetime) -> bool:
-    """Whether the warehouse has no younger snapshot of this fact."""
+def is_newest(connection: Connection, fact: str, lake_version: int | None, taken_at: dt.datetime) -> bool:
+    """Whether the warehouse has no younger rows of this fact; an earlier lake version is not.
+
+    `taken_at` is that of the fact's own rows; its snapshot may have younger ones of other facts.
+    """
     ((newest,),) = connection.rows(
         "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
-        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s",
-        (fact,),
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s"
+        " AND (l.lake_version IS NULL OR l.lake_version > %s)",
+        (fact, lake_version or 0),
     )
     return newest is None or bool(newest <= in_mysql(taken_at))
 
@@ -233,7 +237,11 @@ def expire(connection: Connection, keep: int | None, days: int | None, now: dt.d
         versions = expired_snapshots(list_snapshots(connection), keep, days, now)
         for version in versions:
             connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
-            facts = connection.rows("SELECT fact_table FROM etl_snapshot_facts WHERE snapshot_version = %s", (version,))
+            facts = connection.rows(  # a fact that was dropped has no rows left
+                "SELECT l.fact_table FROM etl_snapshot_facts AS l JOIN information_schema.tables AS t"
+                " ON t.table_schema = %s AND t.table_name = l.fact_table WHERE l.snapshot_version = %s",
+                (connection.server.database, version),
+            )
             for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
                 _delete_rows(connection, table, version)
             connection.in_transaction(

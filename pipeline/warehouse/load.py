@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pipeline.errors import ActionNeeded
 from pipeline.warehouse.bulk import RowsLost
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members
+from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
 from pipeline.warehouse.fact import fill_fact, send_to_fact
+from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.ledger import (
     FactEntry,
     add_fact,
@@ -93,6 +94,7 @@ def load_star(
     again a few times.
     """
     plans = [make_plan(connection, snapshot, scd2) for snapshot in snapshots]
+    _refuse_shared_facts(plans)
     with contextlib.ExitStack() as kept:
         kept.enter_context(connection.hold_warehouse())
         if source == "lake":
@@ -128,6 +130,15 @@ def load_star(
         return Loaded(facts, version, in_bulk=connection.takes_local_files)
 
 
+def _refuse_shared_facts(plans: Sequence[Plan]) -> None:
+    for fact in {plan.fact for plan in plans}:
+        feeds = [plan.snapshot.feed for plan in plans if plan.fact == fact]
+        if len(feeds) > 1:
+            raise MappingDoesNotFit(
+                f"{' and '.join(feeds)} are mapped to one table, {fact}", "give each feed a fact of its own"
+            )
+
+
 def _already_there(connection: Connection, plans: Sequence[Plan], version: int) -> Loaded:
     entries = {entry.fact: entry for entry in facts_of(connection, version)}
     facts = [
@@ -144,9 +155,12 @@ def _publish(
     facts = {}
     # Attributes that are told with a time are put in last, so that they win over those told without.
     for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
-        plan, newest = spool.plan, is_newest(connection, spool.plan.fact, taken_at)
+        plan, told = spool.plan, spool.plan.snapshot
+        newest = is_newest(connection, plan.fact, told.lake_version, told.taken_at)
         count, first = new_members(connection, plan)
         fill_dimension(connection, plan, newest)
+        if count:
+            refuse_merged_members(connection, plan)
         if from_staging:
             rows, refused = fill_fact(connection, plan, version, taken_at)
         else:

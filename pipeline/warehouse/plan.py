@@ -12,7 +12,7 @@ from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fit import MappingDoesNotFit, Target, check_mapping
 from pipeline.warehouse.rows import FILLABLE, StagedColumn
-from pipeline.warehouse.schema import TargetColumn, target_columns, unique_keys
+from pipeline.warehouse.schema import TargetColumn, engine_of, target_columns, unique_keys
 
 _VALIDITY = ("valid_from", "valid_to", "is_current")
 
@@ -79,7 +79,7 @@ def make_plan(connection: Connection, snapshot: TableSnapshot, scd2: Collection[
     """
     mapping, dimension = snapshot.mapping, snapshot.mapping.dimension
     targets = {
-        table: Target(target_columns(connection, table), unique_keys(connection, table))
+        table: Target(target_columns(connection, table), unique_keys(connection, table), engine_of(connection, table))
         for table in [mapping.fact, *([dimension.table] if dimension else [])]
     }
     check_mapping(snapshot.feed, mapping, snapshot.schema, targets)

@@ -95,15 +95,19 @@ def named(error: mysql.connector.Error, place: str, user: str, database: str) ->
     if number in (1205, 1213, 3572):
         return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
     if number in (1153, 2020):
-        return WarehouseRefused(
-            f"a row is larger than MySQL at {place} takes: {text}", "raise max_allowed_packet on the server"
-        )
+        return row_too_large(place, text)
     if number in _ROW_REFUSED:
         reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
         return RowRefused(f"MySQL at {place} refuses a row: {text}", "nothing was changed", reason)
     if number in (1021, 1114, 1041):
         return WarehouseRefused(f"MySQL at {place} has no space left: {text}", "free space on the server")
     return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
+
+
+def row_too_large(place: str, size: str) -> WarehouseRefused:
+    return WarehouseRefused(
+        f"a row is larger than MySQL at {place} takes: {size}", "raise max_allowed_packet on the server"
+    )
 
 
 def _untrusted(error: Any, place: str) -> WarehouseRefused:

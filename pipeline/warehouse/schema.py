@@ -73,6 +73,13 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
     return found
 
 
+def engine_of(connection: Connection, table: str) -> str:
+    """The storage engine of a table; `None` for a view."""
+    query = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    ((engine,),) = connection.rows(query, (connection.server.database, table))
+    return text_of(engine)
+
+
 def _json_columns(connection: Connection, table: str) -> set[str]:
     """The columns that MariaDB checks to be JSON; MySQL has a type for them."""
     if not connection.is_mariadb:

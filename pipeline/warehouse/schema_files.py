@@ -67,12 +67,23 @@ def schema_files(connection: Connection, folder: Path) -> list[SchemaFile]:
     found = []
     for path in sorted(folder.glob("*.sql")):
         if _SCHEMA_FILE.fullmatch(path.name):
-            text = path.read_text(encoding="utf-8")  # makes \n of every line end
+            text = _text_of(path)
             sha256 = hashlib.sha256(text.encode()).hexdigest()
             before = recorded.get(path.name)
             state = "missing" if before is None else "applied" if before == sha256 else "changed"
             found.append(SchemaFile(path.name, text, sha256, state))
     return found
+
+
+def _text_of(path: Path) -> str:
+    """The file's text with \\n at every line end. Raises WarehouseRefused naming a file that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise WarehouseRefused(
+            f"{path.name} cannot be read: {reason}; no file was applied", "write it in UTF-8, readable"
+        ) from error
 
 
 def refuse_changed(files: Sequence[SchemaFile]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,17 +53,34 @@ def mapping_of(feed: Feed) -> WarehouseMapping:
 def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> list[TableSnapshot]:
     """The current version of each table, or `version` of each.
 
-    Raises VersionUnknown naming what is retained.
+    Raises VersionUnknown naming what is retained, WrongUsage for a version that is not of one day in all tables.
     """
     tables = [LakeTable(root, feed) for feed in feeds]
-    return [lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
+    found = [lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
+    if version is not None and len({snapshot.taken_at.date() for snapshot in found}) > 1:
+        days = ", ".join(f"{snapshot.feed}: {snapshot.taken_at:%Y-%m-%d}" for snapshot in found)
+        raise WrongUsage(
+            f"version {version} is not of one day in all tables ({days}), so it is no snapshot of them",
+            "name tables of one day with --table, or take --all-versions, which keeps each at its time",
+        )
+    return found
 
 
-def lake_history(root: Path, feeds: Sequence[Feed]) -> Iterator[tuple[int, list[TableSnapshot]]]:
-    """Every version that the lake retains of these tables, oldest first; each with the tables that have it."""
-    tables = [(table := LakeTable(root, feed), table.versions()) for feed in feeds]
-    for version in sorted({version for _, versions in tables for version in versions}):
-        yield version, [lake_snapshot(table, version) for table, versions in tables if version in versions]
+def lake_history(root: Path, feeds: Sequence[Feed]) -> Iterator[tuple[dt.datetime, list[TableSnapshot]]]:
+    """Every version that the lake retains of these tables, oldest first; those that one run exported together.
+
+    Versions are numbered table by table, so the same number may be of another day. Raises VersionUnknown for a table
+    that has none.
+    """
+    found: dict[tuple[dt.datetime, int], list[TableSnapshot]] = {}
+    for table in (LakeTable(root, feed) for feed in feeds):
+        at_once = Counter[dt.datetime]()
+        for version in table.versions() or (None,):
+            snapshot = lake_snapshot(table, version)
+            found.setdefault((snapshot.taken_at, at_once[snapshot.taken_at]), []).append(snapshot)
+            at_once[snapshot.taken_at] += 1
+    for taken_at, place in sorted(found):
+        yield taken_at, found[taken_at, place]
 
 
 def lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:

@@ -31,7 +31,7 @@ _AHEAD = 2  # pieces that are being converted while one is being kept
 class Spool(contextlib.AbstractContextManager["Spool"]):
     """A snapshot's lines (see `pipeline.content`) for the plan's columns and members; rows that do not fit as rejects.
 
-    `content_hash` is of the rows, the members and the rejects, in any order.
+    `content_hash` is of the rows, the members and the rejects, in any order, and of where the mapping puts them.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -85,6 +85,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
 
     def _fill(self) -> None:
         digest = ContentHash()
+        digest.add_lines(pa.array([self.plan.mapping.model_dump_json()]), b"mapping")
         for part in _converted(self.plan):
             digest.merge(part.digest)
             self._keep_rejects(part.rejects)

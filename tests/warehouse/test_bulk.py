@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
 from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import VersionUnknown
 from pipeline.scratch import ScratchUnusable
 from pipeline.warehouse import spool as spool_module
 from pipeline.warehouse.connection import Connection
@@ -26,6 +29,7 @@ from sync_to_mysql import report_lines
 from tests.lake.test_table import add_version
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
+from tests.warehouse.test_hard_rows import own_fact
 
 pytestmark = pytest.mark.mysql
 
@@ -113,6 +117,27 @@ def test_a_refused_file_is_sent_by_insert_instead(without_local_infile: Server) 
     assert rows_of(without_local_infile, "SELECT COUNT(*) FROM current_payment_method_totals") == [(1,)]
 
 
+def test_a_server_of_small_packets_gets_small_inserts_and_a_row_larger_than_one_is_told(
+    without_local_infile: Server,
+) -> None:
+    server, rows = without_local_infile, [str(n) + "é🚀'" * 500 for n in range(1000)]
+    with Connection(as_root(server)) as connection:
+        ((before,),) = connection.rows("SELECT @@GLOBAL.max_allowed_packet")
+        connection.run("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            snapshot = own_fact(server, "value LONGTEXT", pa.string(), rows)
+            loaded = load(server, snapshot)
+            huge = pa.record_batch([[1], ["x" * 2_000_000]], schema=snapshot.schema)
+            with pytest.raises(WarehouseRefused, match=r"larger than MySQL at .* takes: 2,0") as raised:
+                load(server, dataclasses.replace(snapshot, batches=lambda: iter([huge])))
+        finally:
+            connection.run("SET GLOBAL max_allowed_packet = %s", (before,))
+
+    assert raised.value.hint == "raise max_allowed_packet on the server"
+    assert loaded.facts[0].rows == 1000
+    assert [value for (value,) in rows_of(server, "SELECT value FROM fact_own ORDER BY id")] == rows
+
+
 def test_a_value_that_the_server_would_change_stops_the_load(warehouse: Server) -> None:
     with Connection(warehouse) as connection:
         connection.run("CREATE TEMPORARY TABLE narrow (v VARCHAR(3))")
@@ -141,6 +166,31 @@ def test_no_file_is_left_behind(warehouse: Server, tmp_path: Path, monkeypatch: 
     load(warehouse, methods(method("card")))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_of_one_number_but_other_days_are_no_snapshot(lake_root: Path) -> None:
+    """A table that joined the lake later has its version 1 then: history is told by time, not by number."""
+    old, late = FEEDS["payment_method_totals"], FEEDS["product_purchase_counts"]
+    for feed, first_day in ((old, 0), (late, 2)):
+        for version in range(1, 5 - first_day):
+            add_version(LakeTable.for_writing(lake_root, feed, 168), version, ["x"], first_day + version - 5)
+
+    told = [
+        (taken_at.day, [(snapshot.feed, snapshot.lake_version) for snapshot in snapshots])
+        for taken_at, snapshots in lake_history(lake_root, [old, late])
+    ]
+
+    day = (NOW - dt.timedelta(days=4)).day
+    assert told == [
+        (day, [(old.name, 1)]),
+        (day + 1, [(old.name, 2)]),
+        (day + 2, [(old.name, 3), (late.name, 1)]),
+        (day + 3, [(old.name, 4), (late.name, 2)]),
+    ]
+    with pytest.raises(WrongUsage, match=r"version 1 is not of one day in all tables \(payment_method_totals: 2026-"):
+        lake_snapshots(lake_root, [old, late], 1)
+    with pytest.raises(VersionUnknown, match="no version of user_transaction_summary"):
+        list(lake_history(lake_root, [old, FEEDS["user_transaction_summary"]]))
 
 
 def test_every_version_that_the_lake_retains_is_loaded_with_its_own_date(warehouse: Server, lake_root: Path) -> None:

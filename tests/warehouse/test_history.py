@@ -46,6 +46,14 @@ def test_a_changed_attribute_closes_a_version_and_opens_another(warehouse: Serve
     ]  # fmt: skip
 
 
+def test_a_space_at_the_end_is_a_change(warehouse: Server) -> None:
+    told(warehouse, 0, user("a", user_city="Lyon"))
+    told(warehouse, 1, user("a", user_city="Lyon "))
+
+    assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Lyon ",)]
+    assert rows_of(warehouse, HISTORY) == [("a", "Lyon", day(0), day(1), 0), ("a", "Lyon ", day(1), FOR_EVER, 1)]
+
+
 def test_each_fact_joins_the_one_version_of_its_time(warehouse: Server) -> None:
     for number, city in enumerate(["Lyon", "Paris", "Paris", "Rome"]):
         told(warehouse, number, user("a", user_city=city))

@@ -16,6 +16,7 @@ from pipeline.warehouse.ledger import RetentionNotGiven, SnapshotUnknown, expire
 from pipeline.warehouse.load import load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.server import Server
+from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
@@ -43,6 +44,19 @@ def test_older_lake_versions_are_added_without_moving_the_views(warehouse: Serve
     assert rows_of(warehouse, CURRENT) == [(5, 1)]
     dates = "SELECT snapshot_version, snapshot_date FROM fact_payment_method_totals ORDER BY 1"
     assert rows_of(warehouse, dates) == [(1, dt.date(2026, 11, 25)), (2, dt.date(2026, 11, 22))]
+
+
+def test_each_fact_is_judged_by_the_time_of_its_own_rows(warehouse: Server) -> None:
+    """A star may join rows of several days: an old lake version beside a young one moves no view back."""
+    young = snapshot("user_transaction_summary", USERS, [user("a")], 9, days=9)
+    load_at(warehouse, *lake_version(8, 8))
+
+    with Connection(warehouse) as connection:
+        loaded = load_star(connection, [lake_version(3, 3)[0], young], "lake", NOW + dt.timedelta(days=9))
+        again = load_star(connection, [lake_version(8, 8)[0], young], "lake", NOW + dt.timedelta(days=9))
+
+    assert [fact.is_newest for fact in (*loaded.facts, *again.facts)] == [False, True, True, True]
+    assert rows_of(warehouse, CURRENT) == [(8, 3)]
 
 
 def test_older_rows_fill_gaps_of_a_dimension_and_overwrite_nothing(warehouse: Server) -> None:
@@ -156,6 +170,17 @@ def command(server: Server, lake_root: Path, *words: str) -> Result:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def test_a_fact_that_was_dropped_does_not_keep_its_snapshots_from_expiring(warehouse: Server) -> None:
+    load_at(warehouse, *lake_version(1, 1))
+    load_at(warehouse, *lake_version(2, 2))
+    with Connection(as_root(warehouse)) as connection:
+        connection.run("DROP TABLE fact_payment_method_totals")
+
+    with Connection(warehouse) as connection:
+        assert expire(connection, 1, None, NOW) == [1]
+        assert [entry.version for entry in list_snapshots(connection)] == [2]
 
 
 def test_commands_show_history_roll_back_and_expire(warehouse: Server, lake_root: Path) -> None:

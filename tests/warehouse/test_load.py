@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections import Counter
 from decimal import Decimal
@@ -14,6 +15,7 @@ from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.dimension import MembersMerged
 from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, WarehouseUnreachable
@@ -210,6 +212,31 @@ def test_a_dry_run_changes_nothing(warehouse: Server) -> None:
 
     assert (loaded.facts[0].rows, loaded.facts[0].rejected, loaded.version) == (1, 1, None)
     assert rows_of(warehouse, "SELECT count(*) FROM etl_snapshots") == [(0,)]
+
+
+def test_the_same_rows_under_another_mapping_are_loaded(warehouse: Server) -> None:
+    first = methods(method("card", 3))
+    columns = {**first.mapping.columns, "total_amount": "avg_amount", "avg_amount": "total_amount"}
+    load(warehouse, first)
+
+    swapped = dataclasses.replace(first, mapping=first.mapping.model_copy(update={"columns": columns}))
+    loaded = load(warehouse, swapped)
+
+    assert (loaded.unchanged, loaded.version) == (False, 2)
+    listed = "SELECT total_amount, avg_amount FROM current_payment_method_totals"
+    assert rows_of(warehouse, listed) == [(None, Decimal("1.00"))]
+
+
+def test_a_member_that_a_dimension_takes_for_another_is_refused(warehouse: Server) -> None:
+    with Connection(as_root(warehouse)) as connection:
+        connection.run("ALTER TABLE dim_users ADD UNIQUE (user_email)")
+    ada = user("a", user_email="x", user_name="Ada")
+    load(warehouse, snapshot("user_transaction_summary", USERS, [ada]))
+
+    with pytest.raises(MembersMerged, match="dim_users takes b for another member; nothing was loaded"):
+        load(warehouse, snapshot("user_transaction_summary", USERS, [ada, user("b", user_email="x", user_name="Bob")]))
+
+    assert rows_of(warehouse, "SELECT user_id, user_name FROM dim_users") == [("a", "Ada")]
 
 
 def test_a_failing_load_leaves_the_old_star(warehouse: Server) -> None:

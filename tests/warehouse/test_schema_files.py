@@ -278,6 +278,15 @@ def test_another_database_takes_the_place_of_the_default_one(use: str) -> None:
 
 
 @pytest.mark.mysql
+def test_a_file_that_is_not_utf_8_is_refused_by_name(empty_server: Server, folder: Path) -> None:
+    (folder / "10_fact_own.sql").write_bytes("-- café\nSELECT 1;\n".encode("latin-1"))
+
+    with pytest.raises(
+        WarehouseRefused, match=r"10_fact_own\.sql cannot be read: it is not UTF-8; no file was applied"
+    ):
+        init_schema(empty_server, folder)
+
+
 def test_an_empty_file_is_refused_before_any_other_is_applied(empty_server: Server, folder: Path) -> None:
     (folder / "10_fact_orders.sql").write_text("-- nothing but a comment\n", encoding="utf-8")
 
