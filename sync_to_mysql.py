@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,16 @@ def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
     for feed in feeds:
         mapping_of(feed)
     return feeds
+
+
+def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
+    """A misspelled name would keep no history, and say nothing."""
+    known = {feed.warehouse.dimension.table for feed in store.list() if feed.warehouse and feed.warehouse.dimension}
+    for name in sorted(set(scd2) - known):
+        raise WrongUsage(
+            f"SCD2_DIMENSIONS names {name}, which no feed fills",
+            f"the feeds fill {', '.join(sorted(known)) or 'no dimension'}",
+        )
 
 
 @contextlib.contextmanager
@@ -218,9 +228,10 @@ def main(
     if init_schema and not dry_run:
         for name, is_new in apply_schema(server):
             cli.tell(f"schema of {server.database}: {name} " + ("applied" if is_new else "already there"))
-    feeds = choose_feeds(FeedStore(root), tables)
+    feeds, scd2 = choose_feeds(FeedStore(root), tables), settings.scd2_tables()
+    refuse_unknown_dimensions(FeedStore(root), scd2)
     loads: list[Loaded] = []
-    options = {"dry_run": dry_run, "strict": strict, "scd2": settings.scd2_tables()}
+    options = {"dry_run": dry_run, "strict": strict, "scd2": scd2}
     if all_versions:
         for taken_at, snapshots in lake_history(root, feeds):
             listed = ", ".join(f"{snapshot.feed} version {snapshot.lake_version}" for snapshot in snapshots)

@@ -138,14 +138,20 @@ def known_lake_versions(
 
 
 def same_content(connection: Connection, hashes: Iterable[tuple[str, str]], day: dt.date) -> int | None:
-    """The snapshot that the views show, when it was taken on this day and holds rows of these hashes (fact, hash)."""
+    """The snapshot that the views show, when it was taken on this day and holds rows of these hashes (fact, hash).
+
+    Not after a rollback: the dimensions then hold what a younger snapshot told.
+    """
     versions = set()
     for fact, content_hash in hashes:
         rows = connection.rows(
             "SELECT l.snapshot_version FROM etl_current AS c"
             " JOIN etl_snapshot_facts AS l ON l.snapshot_version = c.snapshot_version AND l.fact_table = c.fact_table"
             " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
-            " WHERE c.fact_table = %s AND l.content_hash = %s AND s.snapshot_date = %s",
+            " WHERE c.fact_table = %s AND l.content_hash = %s AND s.snapshot_date = %s"
+            " AND NOT EXISTS (SELECT 1 FROM etl_snapshot_facts AS f JOIN etl_snapshots AS younger"
+            " ON younger.snapshot_version = f.snapshot_version WHERE f.fact_table = c.fact_table"
+            " AND (younger.taken_at, younger.snapshot_version) > (s.taken_at, s.snapshot_version))",
             (fact, content_hash, day),
         )
         versions.add(int(rows[0][0]) if rows else None)

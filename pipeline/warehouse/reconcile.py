@@ -96,7 +96,7 @@ def _warehouse_hash(connection: Connection, plan: Plan, version: int) -> str:
         for row in [json.loads(text, parse_float=str, parse_int=str)]
     )
     values: Iterable[Sequence[Any]] = itertools.chain(
-        rows, ([row[column.source] for column in plan.columns] for row in refused)
+        rows, ([row.get(column.source) for column in plan.columns] for row in refused)
     )
     for part in _parts(values):
         texts = [pa.array([_text(value) for value in column], pa.string()) for column in zip(*part, strict=True)]

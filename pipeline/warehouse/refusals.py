@@ -99,6 +99,10 @@ def named(error: mysql.connector.Error, place: str, user: str, database: str) ->
     if number in _ROW_REFUSED:
         reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
         return RowRefused(f"MySQL at {place} refuses a row: {text}", "nothing was changed", reason)
+    if number in (1290, 1792, 1836):
+        return WarehouseRefused(
+            f"MySQL at {place} takes no changes: {text}", "set MYSQL_HOST to the primary, or end its read-only mode"
+        )
     if number in (1021, 1114, 1041):
         return WarehouseRefused(f"MySQL at {place} has no space left: {text}", "free space on the server")
     return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")

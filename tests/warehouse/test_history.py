@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data_lake_config import Settings
+from pipeline.errors import WrongUsage
+from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.server import Server
+from sync_to_mysql import refuse_unknown_dimensions
+from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, eur, load, methods, rows_of, snapshot, user
 
@@ -114,3 +119,12 @@ def test_a_history_table_without_the_times_is_refused_before_anything_is_written
 
 def test_the_setting_is_a_list_with_commas() -> None:
     assert Settings(scd2_dimensions=" dim_users, dim_x ").scd2_tables() == {"dim_users", "dim_x"}
+
+
+def test_a_dimension_that_no_feed_fills_is_refused_by_name(tmp_path: Path) -> None:
+    add_default_feeds(tmp_path)
+
+    refuse_unknown_dimensions(FeedStore(tmp_path), {"dim_users"})
+    with pytest.raises(WrongUsage, match="SCD2_DIMENSIONS names dim_userz") as refused:
+        refuse_unknown_dimensions(FeedStore(tmp_path), {"dim_users", "dim_userz"})
+    assert refused.value.hint == "the feeds fill dim_payment_methods, dim_users"

@@ -13,7 +13,7 @@ import sync_to_mysql
 from pipeline.warehouse import ledger
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import RetentionNotGiven, SnapshotUnknown, expire, list_snapshots, roll_back
-from pipeline.warehouse.load import load_star
+from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
@@ -105,6 +105,18 @@ def test_rollback_moves_the_views_is_recorded_and_ends_with_newer_data(warehouse
     assert rows_of(warehouse, CURRENT) == [(1, 1)]
     load_at(warehouse, *lake_version(4, 4))
     assert rows_of(warehouse, CURRENT) == [(4, 4)]
+
+
+def test_the_same_rows_after_a_rollback_are_loaded_for_their_dimensions(warehouse: Server) -> None:
+    def told(city: str) -> Loaded:
+        return load(warehouse, snapshot("user_transaction_summary", USERS, [user("a", user_city=city)]))
+
+    assert [told(city).version for city in ("Paris", "Lyon")] == [1, 2]
+    with Connection(warehouse) as connection:
+        roll_back(connection, 1, NOW)
+
+    assert (told("Paris").version, told("Paris").unchanged) == (3, True)
+    assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Paris",)]
 
 
 def test_rollback_leaves_the_views_of_facts_that_the_snapshot_does_not_hold(warehouse: Server) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
@@ -110,3 +111,10 @@ def test_a_snapshot_may_take_longer_to_sort_than_the_server_waits_for_a_session(
     loaded = load(odd_server, dataclasses.replace(card, batches=slow_batches))
 
     assert loaded.facts[0].rows == 1
+
+
+def test_a_server_that_takes_no_changes_is_told_with_a_way_out(warehouse: Server) -> None:
+    with Connection(warehouse) as connection, pytest.raises(WarehouseRefused, match="takes no changes") as told:
+        connection.run("START TRANSACTION READ ONLY")
+        connection.run("DELETE FROM etl_rejects")
+    assert "primary" in told.value.hint
