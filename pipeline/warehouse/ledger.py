@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import WrongUsage
-from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.connection import Connection, quote, text_of
 
 DELETE_ROWS = 10_000
 """Fact rows of one DELETE, so that no reader and no undo log has to bear a whole snapshot."""
@@ -108,6 +108,27 @@ def is_newest(connection: Connection, fact: str, lake_version: int | None, taken
         (fact, lake_version or 0),
     )
     return newest is None or bool(newest <= in_mysql(taken_at))
+
+
+def leads_dimension(connection: Connection, dimension: str, taken_at: dt.datetime) -> bool:
+    """Whether no fact that refers to the dimension has rows of a later day than `taken_at`.
+
+    By the day: tables of one export are a few seconds apart, and may be loaded one by one in any order.
+    """
+    facts = connection.rows(
+        "SELECT DISTINCT table_name FROM information_schema.key_column_usage"
+        " WHERE table_schema = %s AND referenced_table_schema = %s AND referenced_table_name = %s",
+        (connection.server.database, connection.server.database, dimension),
+    )
+    days = [
+        connection.rows(
+            "SELECT MAX(s.snapshot_date) FROM etl_snapshot_facts AS l"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s",
+            (text_of(fact),),
+        )[0][0]
+        for (fact,) in facts
+    ]
+    return all(day is None or day <= in_mysql(taken_at).date() for day in days)
 
 
 def show(connection: Connection, fact: str, version: int) -> None:

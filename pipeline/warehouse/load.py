@@ -27,6 +27,7 @@ from pipeline.warehouse.ledger import (
     facts_of,
     is_newest,
     known_lake_versions,
+    leads_dimension,
     same_content,
     show,
 )
@@ -152,13 +153,16 @@ def _publish(
     connection: Connection, spools: Sequence[Spool], version: int, taken_at: dt.datetime, from_staging: bool
 ) -> list[LoadedFact]:
     """Fills every table of the star; part of the load's transaction, which may be tried again."""
-    facts = {}
+    facts, histories = {}, set()
     # Attributes that are told with a time are put in last, so that they win over those told without.
     for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
         plan, told = spool.plan, spool.plan.snapshot
         newest = is_newest(connection, plan.fact, told.lake_version, told.taken_at)
+        dimension = plan.mapping.dimension
+        leads = newest and dimension is not None and leads_dimension(connection, dimension.table, taken_at)
         count, first = new_members(connection, plan)
-        fill_dimension(connection, plan, newest)
+        fill_dimension(connection, plan, leads)
+        histories |= {plan.history} if leads else set()
         if count:
             refuse_merged_members(connection, plan)
         if from_staging:
@@ -179,7 +183,6 @@ def _publish(
         facts[plan.fact] = LoadedFact(
             entry.feed, entry.fact, rows, rejected, shown, count, first, entry.lake_version, newest
         )
-    histories = {spool.plan.history for spool in spools if facts[spool.plan.fact].is_newest}
     for history in histories:
         if history is not None:
             keep_history(connection, history, taken_at)

@@ -17,7 +17,7 @@ from pipeline.warehouse.server import Server
 from sync_to_mysql import refuse_unknown_dimensions
 from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_root
-from tests.warehouse.samples import NOW, USERS, eur, load, methods, rows_of, snapshot, user
+from tests.warehouse.samples import EUR, NOW, USERS, eur, load, methods, rows_of, snapshot, user
 
 pytestmark = pytest.mark.mysql
 
@@ -91,6 +91,19 @@ def test_an_older_snapshot_changes_no_version(warehouse: Server) -> None:
     told(warehouse, 1, user("a", user_city="Paris"))
 
     assert rows_of(warehouse, HISTORY) == [("a", "Lyon", day(5), FOR_EVER, 1)]
+
+
+def test_a_table_that_comes_late_with_older_rows_changes_no_version(warehouse: Server) -> None:
+    """Its sibling has told of a later day."""
+    later = snapshot("user_transaction_summary_eur", EUR, [user("a", user_city="Lyon")], 5, days=5)
+    load(warehouse, later, source="lake", scd2={"dim_users"})
+    told(warehouse, 3, user("a", user_city="Paris"), user("b", user_city="Rome"))
+
+    assert rows_of(warehouse, HISTORY)[0] == ("a", "Lyon", day(5), FOR_EVER, 1)
+    users = [("a", "Lyon", "Ada"), ("b", "Rome", "Ada")]
+    assert rows_of(warehouse, "SELECT user_id, user_city, user_name FROM dim_users ORDER BY 1") == users
+    told(warehouse, 5, user("a", user_city="Oslo"))
+    assert rows_of(warehouse, "SELECT user_city FROM dim_users ORDER BY user_id") == [("Oslo",), ("Rome",)]
 
 
 def test_without_the_setting_there_is_no_history(warehouse: Server) -> None:
