@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -105,6 +106,22 @@ def partition_emptied_by_retention(trial: Trial) -> None:
     trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
 
 
+def deleted_row_whose_key_the_server_does_not_tell(trial: Trial) -> None:
+    """A table that only a push reads: a TIMESTAMP is asked for in another form, which deleted rows do not fill."""
+    keys = (1_790_000_000_000, 1_790_000_060_000)
+    columns = (Column("AT", parse_type("TIMESTAMP"), "KEY"), Column("N", parse_type("BIGINT")))
+    records = [Record(0, n, at, {"AT": at, "N": n}) for n, at in enumerate(keys)]
+    trial.stage.emulator.replace_source(Source("LATEST", "TABLE", columns, "latest", 1, records))
+    trial.expect_done(trial.run(*TABLE), "2 rows; version 1")
+    before = lake_rows(trial.stage.root, trial.stage.table)
+    running = trial.start(*TABLE, QUIET_S="3")
+    trial.wait_for_query()
+    time.sleep(1)  # a row that is deleted before it was sent is not told at all
+    trial.stage.emulator.append("LATEST", [Record(0, 2, keys[1], None, key={"AT": keys[0]})])
+    trial.expect_error(running(), 1, "a row of the table LATEST was deleted", "derive a table")
+    trial.expect_rows(trial.stage.table, before)
+
+
 def new_column(trial: Trial) -> None:
     trial.expect_done(trial.run("--all"))
     for name in ("EVENTS", "LATEST"):
@@ -171,6 +188,7 @@ CASES: tuple[Case, ...] = (
     retention_past_the_bookmark,
     retention_in_a_partition_that_was_empty,
     partition_emptied_by_retention,
+    deleted_row_whose_key_the_server_does_not_tell,
     new_column,
     wider_type,
     incompatible_type,
