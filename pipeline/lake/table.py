@@ -311,7 +311,7 @@ class LakeTable:
             path=path,
             size=staged.size_bytes,
             partition_values={self.partition_column: staged.partition},
-            modification_time=_ms(now),
+            modification_time=_ms(staged.written_at or now),
             data_change=True,
             stats=staged.stats,
         )

@@ -6,6 +6,7 @@ Rolling back publishes old rows as a new version: history is never rewritten.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import shutil
@@ -91,16 +92,21 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
 
 
 def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id: str, now: dt.datetime) -> None:
-    """Writes all rows anew with the wider types that `schema` has for `columns`, in one commit."""
+    """Writes all rows anew with the wider types that `schema` has for `columns`, in one commit.
+
+    What is told of a partition's time stays: its rows are as old as before.
+    """
     wanted = {name: schema.field(name) for name in columns}
     wide = pa.schema([wanted.get(column.name, column) for column in table.schema])
     plain, staged = wide.remove_metadata(), list[StagedFile]()
     for number, partition in enumerate(dict.fromkeys(file.partition for file in table.files)):
         writer = StagedWriter(table.staging_folder(f"{commit_id}{number:04x}"), plain, partition=partition)
-        for batch in table.read_batches([file for file in table.files if file.partition == partition]):
+        files = [file for file in table.files if file.partition == partition]
+        for batch in table.read_batches(files):
             writer.add(pa.RecordBatch.from_arrays([c.cast(f.type) for c, f in zip(batch.columns, plain, strict=True)],
                                                   schema=plain))  # fmt: skip
-        staged += writer.finish()
+        written_at = max(file.added_at for file in files)
+        staged += [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
     note = {"kind": "widen", "columns": list(columns), "rows": sum(file.row_count for file in staged)}
     table.commit(commit_id, Change(adds=staged, schema=wide, note=note), now)
 

@@ -7,6 +7,7 @@ A crash leaves staged files, which the next run of the feed removes.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -33,7 +34,10 @@ class PartitionColumnUnusable(ActionNeeded):
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A finished, synced Parquet file that no reader knows of. `stats` is Delta's JSON of counts and bounds."""
+    """A finished, synced Parquet file that no reader knows of. `stats` is Delta's JSON of counts and bounds.
+
+    `written_at` is when its rows first came into the lake, where that is earlier than its commit.
+    """
 
     path: Path
     partition: Partition
@@ -41,6 +45,7 @@ class StagedFile:
     size_bytes: int
     checksum: str
     stats: str
+    written_at: dt.datetime | None = None
 
 
 @dataclass

@@ -24,7 +24,7 @@ from pipeline.lake.columns import SchemaChanged
 from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
 from pipeline.lake.storage import FeedLocked, LakeDamaged, LakeNotWritable, hold_feed, lake_folder
 from pipeline.lake.table import Change, LakeTable
-from pipeline.lake.upkeep import VersionUnknown, expire, roll_back, rows_not_in, verify
+from pipeline.lake.upkeep import VersionUnknown, expire, roll_back, rows_not_in, verify, widen
 from pipeline.lake.writer import StagedWriter
 from tests.support import ROOT
 
@@ -60,13 +60,13 @@ def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]
     table.commit(commit_id(number), change, NOW)
 
 
-def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0) -> None:
+def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, schema: pa.Schema = TABLE) -> None:
     if not table.exists:
-        table.create(TABLE, "")
-    writer = StagedWriter(table.staging_folder(commit_id(version)), TABLE, partition=str(version))
+        table.create(schema, "")
+    writer = StagedWriter(table.staging_folder(commit_id(version)), schema, partition=str(version))
     if keys:
         rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
-        writer.add(pa.RecordBatch.from_pylist(rows, schema=TABLE))
+        writer.add(pa.RecordBatch.from_pylist(rows, schema=schema))
     change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
     table.commit(commit_id(version), change, NOW + dt.timedelta(days=days))
 
@@ -270,6 +270,20 @@ def test_only_new_columns_are_taken_over(tmp_path: Path) -> None:
         with pytest.raises(SchemaChanged, match="no longer fit"):
             table.match_schema(changed)
     assert LakeTable(tmp_path, stream_feed()).delta_version == version
+
+
+def test_versions_keep_their_time_when_a_column_becomes_wider(tmp_path: Path) -> None:
+    """By it retention lets them go, and the warehouse dates its snapshots."""
+    table = LakeTable(tmp_path, table_feed(retention_days=30))
+    for version in (1, 2):
+        add_version(table, version, ["a"], days=version, schema=TABLE.set(1, pa.field("amount", pa.decimal128(20, 10))))
+    before = {version: files[0].added_at for version, files in table.versions().items()}
+
+    widen(table, table.match_schema(TABLE), TABLE, commit_id(3), NOW + dt.timedelta(days=9))
+
+    assert table.schema.field("amount").type == TABLE.field("amount").type
+    assert {version: files[0].added_at for version, files in table.versions().items()} == before
+    assert expire(table, commit_id(4), NOW + dt.timedelta(days=32)) == ["1"]
 
 
 def test_rows_not_in_tells_rows_by_their_place(tmp_path: Path) -> None:
