@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
 from pipeline.lake.storage import (
+    LakeDamaged,
     delete_file,
     disk_errors,
     make_folder,
@@ -53,8 +54,15 @@ class FeedStore:
 
         Raises FeedInvalid for a file that is no valid feed: a broken feed is never skipped in silence.
         """
-        folder = self._archived if archived else self._active
-        return tuple(self._read(folder / name) for name in _names(folder) if name.endswith(".json"))
+        folder, feeds = self._archived if archived else self._active, list[Feed]()
+        for name in _names(folder):
+            if name.endswith(".json"):
+                try:
+                    feeds.append(self._read(folder / name))
+                except LakeDamaged:
+                    if (folder / name).exists():  # else it was archived or deleted just now
+                        raise
+        return tuple(feeds)
 
     def get(self, name: str) -> Feed:
         """The active feed of that name.

@@ -10,6 +10,7 @@ import pytest
 
 from manage_feeds import create_missing
 from pipeline.feeds import parse_feed
+from pipeline.lake import feed_store
 from pipeline.lake.feed_store import FeedStore
 from tests.support import ROOT
 
@@ -17,6 +18,7 @@ _PROCESSES, _CHANGES, _PIPE = 4, 40, subprocess.PIPE
 _TAG = """
 import sys
 from pathlib import Path
+from pipeline.lake import feed_store
 from pipeline.lake.feed_store import FeedStore
 root, me, changes = sys.argv[1:]
 for number in range(int(changes)):
@@ -27,6 +29,7 @@ import sys
 from pathlib import Path
 from data_lake_config import DEFAULT_FEEDS
 from manage_feeds import create_missing
+from pipeline.lake import feed_store
 from pipeline.lake.feed_store import FeedStore
 print(len(create_missing(FeedStore(Path(sys.argv[1])), DEFAULT_FEEDS)))
 """
@@ -69,3 +72,13 @@ def test_a_feed_whose_view_is_taken_does_not_keep_others_from_being_made(
 
     assert [feed.name for feed in added] == ["x", "y"]
     assert "skipped x_current: the feed x has a view 'x_current' already" in capsys.readouterr().err
+
+
+def test_a_feed_that_is_archived_while_feeds_are_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeedStore(tmp_path)
+    store.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
+    monkeypatch.setattr(feed_store, "_names", lambda _: ["f.json", "gone.json"])
+
+    assert [feed.name for feed in store.list()] == ["f"]
