@@ -62,6 +62,11 @@ class State:
     def day(self) -> dt.date:
         return self.taken_at.date()
 
+    @property
+    def lake_version(self) -> int:
+        """Of each table in the lake, where later is higher, whatever was loaded first."""
+        return int((self.taken_at - _at(FIRST_DAY, 0)) / dt.timedelta(hours=1))
+
     def of(self, feed: str, *keys: str) -> dict[Any, Row]:
         """The rows that fit by key: by the value of one column, or by a tuple of several."""
         fitting = (row for row in self.rows[feed] if all(row[key] is not None for key in keys))
@@ -129,7 +134,9 @@ def _finished_rows(first: State, states: list[State]) -> Iterator[tuple[str, Seq
     columns = ["snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"]
     for feed in SCHEMAS:
         mapping = mapping_of(FEEDS[feed])
-        counts = [(state.version, mapping.fact, feed, state.version, len(state.rows[feed]), 0, "") for state in states]
+        counts = [
+            (state.version, mapping.fact, feed, state.lake_version, len(state.rows[feed]), 0, "") for state in states
+        ]
         yield "etl_snapshot_facts", columns, counts
         rows = [
             (state.version, state.day, *(row.get(source) for source in mapping.columns.values()))
@@ -153,7 +160,7 @@ def _text(value: Any) -> str:
 
 def snapshots_of(state: State) -> list[TableSnapshot]:
     days = (state.taken_at - NOW) / _DAY
-    return [snapshot(feed, SCHEMAS[feed], rows, state.version, days) for feed, rows in state.rows.items()]
+    return [snapshot(feed, SCHEMAS[feed], rows, state.lake_version, days) for feed, rows in state.rows.items()]
 
 
 def _spoil_last(rows: dict[str, list[Row]]) -> None:
