@@ -52,20 +52,19 @@ SCHEMAS = {
 
 @dataclass(frozen=True)
 class State:
-    """What ksqlDB's four tables hold at one moment, by feed. `version` is the snapshot's number once it is loaded."""
+    """What ksqlDB's four tables hold at one moment, by feed.
+
+    `version` is the snapshot's number once it is loaded; lake versions are in the order of their time.
+    """
 
     taken_at: dt.datetime
     rows: dict[str, list[Row]]
     version: int
+    lake_version: int
 
     @property
     def day(self) -> dt.date:
         return self.taken_at.date()
-
-    @property
-    def lake_version(self) -> int:
-        """Of each table in the lake, where later is higher, whatever was loaded first."""
-        return int((self.taken_at - _at(FIRST_DAY, 0)) / dt.timedelta(hours=1))
 
     def of(self, feed: str, *keys: str) -> dict[Any, Row]:
         """The rows that fit by key: by the value of one column, or by a tuple of several."""
@@ -82,7 +81,10 @@ def make_history(users: int = USER_COUNT) -> list[State]:
     states = {moment: tables.until(moment) for moment in sorted(moments)}
     _spoil_last(states[moments[-2]])
     order = sorted(states, key=lambda moment: (moment.date() == LAST_DAY, moment.date() == LATE_DAY, moment))
-    return [State(moment, states[moment], version) for version, moment in enumerate(order, 1)]
+    in_time = sorted(states)
+    return [
+        State(moment, states[moment], version, 2 * in_time.index(moment) + 1) for version, moment in enumerate(order, 1)
+    ]
 
 
 def days_of(history: list[State]) -> list[State]:
@@ -112,7 +114,8 @@ def cut_an_expiry_short(server: Server, history: list[State]) -> None:
     halves = {feed: rows[::2] for feed, rows in history[0].rows.items()}
     version = len(history) + 1
     with Connection(server) as connection:
-        load_star(connection, snapshots_of(State(_at(CUT_DAY, 9), halves, version)), "lake", NOW)
+        before = next(state.lake_version for state in history if state.day == CUT_DAY)
+        load_star(connection, snapshots_of(State(_at(CUT_DAY, 9), halves, version, before + 1)), "lake", NOW)
         with connection.transaction():
             connection.run("UPDATE etl_snapshots SET status = 'expiring' WHERE snapshot_version = %s", (version,))
             connection.run("DELETE FROM fact_user_transaction_summary WHERE snapshot_version = %s LIMIT 9", (version,))

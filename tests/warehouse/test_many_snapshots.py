@@ -58,7 +58,8 @@ sync_to_mysql.main()
 def month() -> list[State]:
     """The first 29 states of the history and the last one, numbered by their time."""
     days = sorted(make_history(users=25), key=lambda state: state.taken_at)
-    return [dataclasses.replace(state, version=place) for place, state in enumerate([*days[:29], days[-1]], 1)]
+    chosen = enumerate([*days[:29], days[-1]], 1)
+    return [dataclasses.replace(state, version=place, lake_version=place) for place, state in chosen]
 
 
 @pytest.fixture(scope="module")
