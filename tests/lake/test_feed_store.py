@@ -1,24 +1,25 @@
-"""Many processes that change feeds at once: none writes over another's change, and none fails because of another."""
+"""Feeds on disk: what is refused, what is kept, and many processes that change them at once."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from manage_feeds import create_missing
-from pipeline.feeds import parse_feed
+from manage_feeds import create_missing, feeds_of
+from pipeline.feeds import FeedInvalid, parse_feed
 from pipeline.lake import feed_store
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
+from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import ROOT
 
 _PROCESSES, _CHANGES, _PIPE = 4, 40, subprocess.PIPE
 _TAG = """
 import sys
 from pathlib import Path
-from pipeline.lake import feed_store
 from pipeline.lake.feed_store import FeedStore
 root, me, changes = sys.argv[1:]
 for number in range(int(changes)):
@@ -29,7 +30,6 @@ import sys
 from pathlib import Path
 from data_lake_config import DEFAULT_FEEDS
 from manage_feeds import create_missing
-from pipeline.lake import feed_store
 from pipeline.lake.feed_store import FeedStore
 print(len(create_missing(FeedStore(Path(sys.argv[1])), DEFAULT_FEEDS)))
 """
@@ -82,3 +82,71 @@ def test_a_feed_that_is_archived_while_feeds_are_listed_is_left_out(
     monkeypatch.setattr(feed_store, "_names", lambda _: ["f.json", "gone.json"])
 
     assert [feed.name for feed in store.list()] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "../x"},
+        {"name": "UPPER"},
+        {"source": "a; DROP STREAM b"},
+        {"source": "a`b"},
+        {"unknown": 1},
+        {"storage_mode": "OVERWRITE"},
+        {"partitioning": "version"},
+        {"retention_versions": 3},
+        {"retention_days": 0},
+        {"warehouse": {"fact": "f", "keys": ["k"], "columns": {"k": "k"}}},
+    ],
+)
+def test_a_feed_that_breaks_a_rule_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(FeedInvalid):
+        stream_feed(**wrong)
+
+
+def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    with pytest.raises(FeedExists):
+        store.add(stream_feed())
+    store.archive("events")
+    assert store.list() == ()
+    with pytest.raises(FeedExists, match="archived"):
+        store.add(stream_feed())
+    with pytest.raises(FeedUnknown) as raised:
+        store.get("events")
+    assert "restore events" in raised.value.hint
+    store.restore("events")
+    assert store.get("events") == stream_feed()
+    store.delete("events")
+    with pytest.raises(FeedUnknown):
+        store.delete("events")
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
+    store = FeedStore(tmp_path)
+    store.add(table_feed())
+    if archived:
+        store.archive("totals")
+
+    for name in ("totals_current", "totals_history"):
+        with pytest.raises(FeedExists, match=f"the feed totals has a view '{name}' already"):
+            store.add(stream_feed(name=name))
+    store.add(table_feed(name="totals_current"))
+
+
+def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
+    found, unnamed = feeds_of({"X": "table", "X_CURRENT": "stream", "TOTALS_HISTORY": "stream"}, [table_feed()])
+
+    assert [feed.name for feed in found] == ["x"]
+    assert unnamed == ["TOTALS_HISTORY", "X_CURRENT"]
+
+
+def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
+    store = FeedStore(tmp_path)
+    store.add(stream_feed())
+    (tmp_path / "feeds/active/events.json").rename(tmp_path / "feeds/active/other.json")
+
+    with pytest.raises(FeedInvalid, match="holds the feed 'events'"):
+        store.list()

@@ -15,7 +15,7 @@ from pipeline.lake import table as table_module
 from pipeline.lake.delta import CommitFailed
 from pipeline.lake.storage import LakeDamaged
 from pipeline.lake.table import LakeTable
-from tests.lake.test_table import add_rows, add_version, stream_feed, table_feed, values
+from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
 
 
 @pytest.fixture

@@ -3,80 +3,37 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 
-from manage_feeds import feeds_of
-from pipeline.feeds import Feed, FeedInvalid, parse_feed
-from pipeline.lake.catalog import describe_table, write_metadata, write_views
+from pipeline.lake.catalog import write_views
 from pipeline.lake.columns import SchemaChanged
-from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
+from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import FeedLocked, LakeDamaged, LakeNotWritable, hold_feed, lake_folder
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.upkeep import VersionUnknown, expire, roll_back, rows_not_in, verify, widen
 from pipeline.lake.writer import StagedWriter
-from tests.support import ROOT
-
-NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
-DAY_MS = 86_400_000
-SCHEMA = pa.schema(
-    [("rowtime", pa.int64()), ("rowpartition", pa.int32()), ("rowoffset", pa.int64()), ("v", pa.string())]
+from tests.lake.small_tables import (
+    DAY_MS,
+    NOW,
+    SCHEMA,
+    TABLE,
+    add_rows,
+    add_version,
+    commit_id,
+    glob,
+    stream_feed,
+    table_feed,
+    values,
 )
-TABLE = pa.schema([("k", pa.string()), ("amount", pa.decimal128(38, 10))])
-
-
-def stream_feed(**fields: Any) -> Feed:
-    return parse_feed({"name": "events", "type": "stream", "source": "EVENTS"} | fields, "events")
-
-
-def table_feed(**fields: Any) -> Feed:
-    return parse_feed({"name": "totals", "type": "table", "source": "TOTALS"} | fields, "totals")
-
-
-def commit_id(number: int) -> str:
-    return f"20261120T060000Z-{number:08x}"
-
-
-def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]]) -> None:
-    """Commits (rowtime, partition, offset, v) rows with their bookmarks."""
-    if not table.exists:
-        table.create(SCHEMA, "topic")
-    writer = StagedWriter(table.staging_folder(commit_id(number)), SCHEMA, date_column="rowtime")
-    names = SCHEMA.names
-    writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
-    marks = {partition: (offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
-    change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
-    table.commit(commit_id(number), change, NOW)
-
-
-def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, schema: pa.Schema = TABLE) -> None:
-    if not table.exists:
-        table.create(schema, "")
-    writer = StagedWriter(table.staging_folder(commit_id(version)), schema, partition=str(version))
-    if keys:
-        rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
-        writer.add(pa.RecordBatch.from_pylist(rows, schema=schema))
-    change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
-    table.commit(commit_id(version), change, NOW + dt.timedelta(days=days))
-
-
-def values(table: LakeTable) -> list[str]:
-    return sorted(row["v"] for batch in table.read_batches(table.files) for row in batch.to_pylist())
-
-
-def glob(table: LakeTable) -> list[Path]:
-    return sorted(table.folder.glob("*/*.parquet"))
+from tests.support import ROOT
 
 
 def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
@@ -309,118 +266,6 @@ def test_many_partitions_are_written_with_few_open_files(tmp_path: Path) -> None
     assert len({file.partition for file in staged}) == 90
 
 
-def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
-    root = tmp_path / "it's a lake"
-    store = FeedStore(root)
-    store.add(stream_feed())
-    store.add(table_feed())
-    events, totals = LakeTable(root, stream_feed()), LakeTable(root, table_feed())
-    events.create(SCHEMA, "topic")
-    add_version(totals, 1, ["a"])
-    add_version(totals, 2, ["a", "b"])
-
-    views = write_views(root).read_text(encoding="utf-8")
-    write_metadata(totals)
-
-    with duckdb.connect() as connection:
-        connection.execute(views)
-        assert connection.sql("SELECT count(*) FROM events").fetchall() == [(0,)]
-        assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
-        assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
-    told = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
-    assert told == describe_table(totals)
-    assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
-
-
-def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Path) -> None:
-    FeedStore(tmp_path).add(table_feed())
-    FeedStore(tmp_path).add(stream_feed())
-    totals, events = LakeTable(tmp_path, table_feed()), LakeTable(tmp_path, stream_feed())
-    add_version(totals, 1, ["a"])
-    add_rows(events, 1, [(0, 0, 0, "a")])
-    new = [("x", pa.decimal128(9, 2)), ("y", pa.list_(pa.struct([("z", pa.timestamp("us", "UTC"))])))]
-    totals.match_schema(pa.schema([*TABLE, *map(pa.field, *zip(*new, strict=True))]))
-    events.match_schema(pa.schema([*SCHEMA, *map(pa.field, *zip(*new, strict=True))]))
-
-    with duckdb.connect() as connection:
-        connection.execute(write_views(tmp_path).read_text(encoding="utf-8"))
-        totals_view = connection.sql("SELECT * FROM totals_current")
-        events_view = connection.sql("SELECT * FROM events")
-        assert totals_view.fetchall() == [("a", Decimal("1.0000000001"), None, None, 1)]
-        assert events_view.fetchall() == [(0, 0, 0, "a", None, None, dt.date(1970, 1, 1))]
-        assert totals_view.columns == ["k", "amount", "x", "y", "version"]
-        assert events_view.columns == [*SCHEMA.names, "x", "y", "date"]
-        expected = ["DECIMAL(9,2)", "STRUCT(z TIMESTAMP WITH TIME ZONE)[]", "DATE"]
-        assert [str(type_) for type_ in events_view.types[-3:]] == expected
-
-
-@pytest.mark.parametrize("folder", ["env=prod", "v=5", "date=1999-01-01", "date=x", "version=9"])
-def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, folder: str) -> None:
-    root = tmp_path / folder / "lake"
-    FeedStore(root).add(stream_feed())
-    FeedStore(root).add(table_feed())
-    add_rows(LakeTable(root, stream_feed()), 1, [(0, 0, 0, "a"), (DAY_MS, 0, 1, "b")])
-    for version in (1, 2):
-        add_version(LakeTable(root, table_feed()), version, ["a"])
-
-    with duckdb.connect() as connection:
-        connection.execute(write_views(root).read_text(encoding="utf-8"))
-        events = connection.sql("SELECT * FROM events ORDER BY date")
-        assert events.columns == [*SCHEMA.names, "date"]
-        assert events.fetchall() == [
-            (0, 0, 0, "a", dt.date(1970, 1, 1)),
-            (DAY_MS, 0, 1, "b", dt.date(1970, 1, 2)),
-        ]
-        assert connection.sql("SELECT k, version FROM totals_current").fetchall() == [("a", 2)]
-        assert connection.sql("SELECT k, version FROM totals_history ORDER BY 2").fetchall() == [("a", 1), ("a", 2)]
-
-
-def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
-    for root in (tmp_path / "plain", tmp_path / "env=prod"):
-        FeedStore(root).add(stream_feed(partitioning="date:d"))
-        table = LakeTable(root, stream_feed(partitioning="date:d"))
-        schema = SCHEMA.append(pa.field("d", pa.date32()))
-        table.create(schema, "topic")
-        writer = StagedWriter(table.staging_folder("x"), schema, date_column="d")
-        writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "rowpartition": 0, "rowoffset": 0}], schema=schema))
-        table.commit(commit_id(1), Change(adds=writer.finish()), NOW)
-
-        with duckdb.connect() as connection:
-            connection.execute(write_views(root).read_text(encoding="utf-8"))
-            assert connection.sql("SELECT rowoffset, date FROM events").fetchall() == [(0, None)]
-
-
-def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = FeedStore(tmp_path)
-    store.add(stream_feed())
-    store.add(table_feed())
-    store.add(stream_feed(name="unseen"))
-    events, totals = LakeTable(tmp_path, stream_feed()), LakeTable(tmp_path, table_feed())
-    add_rows(events, 1, [(0, 0, 0, "a")])
-    add_version(totals, 1, ["a"])
-    before = write_views(tmp_path).read_text(encoding="utf-8")
-    add_rows(LakeTable(tmp_path, stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
-    add_version(totals, 2, ["a", "b"])
-    for name in ("events", "unseen"):
-        (tmp_path / "streams" / name / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
-
-    for _ in range(2):
-        after = write_views(tmp_path).read_text(encoding="utf-8")
-
-    with duckdb.connect() as connection:
-        connection.execute(after)
-        assert connection.sql("SELECT v FROM events").fetchall() == [("a",)]
-        assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
-    start = before.index('CREATE OR REPLACE VIEW "events"')
-    assert before[start : before.index(";", start)] in after
-    assert "unseen" not in after
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 4
-    assert "the feed events cannot be read" in told[0]
-
-
 def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from pipeline.lake.storage import hold_feed\n"
@@ -443,86 +288,6 @@ def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
                 break
         except FeedLocked:
             assert time.monotonic() < deadline
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": "../x"},
-        {"name": "UPPER"},
-        {"source": "a; DROP STREAM b"},
-        {"source": "a`b"},
-        {"unknown": 1},
-        {"storage_mode": "OVERWRITE"},
-        {"partitioning": "version"},
-        {"retention_versions": 3},
-        {"retention_days": 0},
-        {"warehouse": {"fact": "f", "keys": ["k"], "columns": {"k": "k"}}},
-    ],
-)
-def test_a_feed_that_breaks_a_rule_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(FeedInvalid):
-        stream_feed(**wrong)
-
-
-def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
-    store = FeedStore(tmp_path)
-    store.add(stream_feed())
-    with pytest.raises(FeedExists):
-        store.add(stream_feed())
-    store.archive("events")
-    assert store.list() == ()
-    with pytest.raises(FeedExists, match="archived"):
-        store.add(stream_feed())
-    with pytest.raises(FeedUnknown) as raised:
-        store.get("events")
-    assert "restore events" in raised.value.hint
-    store.restore("events")
-    assert store.get("events") == stream_feed()
-    store.delete("events")
-    with pytest.raises(FeedUnknown):
-        store.delete("events")
-
-
-@pytest.mark.parametrize("archived", [False, True])
-def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
-    store = FeedStore(tmp_path)
-    store.add(table_feed())
-    if archived:
-        store.archive("totals")
-
-    for name in ("totals_current", "totals_history"):
-        with pytest.raises(FeedExists, match=f"the feed totals has a view '{name}' already"):
-            store.add(stream_feed(name=name))
-    store.add(table_feed(name="totals_current"))
-
-
-def test_feeds_that_share_a_view_all_the_same_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = FeedStore(tmp_path)
-    store.save(table_feed())
-    store.save(stream_feed(name="totals_history"))
-
-    write_views(tmp_path)
-
-    assert capsys.readouterr().err == (
-        "views.sql shows only one of two feeds as totals_history: archive one, and add it under another name\n"
-    )
-
-
-def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
-    found, unnamed = feeds_of({"X": "table", "X_CURRENT": "stream", "TOTALS_HISTORY": "stream"}, [table_feed()])
-
-    assert [feed.name for feed in found] == ["x"]
-    assert unnamed == ["TOTALS_HISTORY", "X_CURRENT"]
-
-
-def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
-    store = FeedStore(tmp_path)
-    store.add(stream_feed())
-    (tmp_path / "feeds/active/events.json").rename(tmp_path / "feeds/active/other.json")
-
-    with pytest.raises(FeedInvalid, match="holds the feed 'events'"):
-        store.list()
 
 
 def test_a_damaged_log_or_file_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from sync_to_mysql import report_lines
-from tests.lake.test_table import add_version
+from tests.lake.small_tables import add_version
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
 from tests.warehouse.test_hard_rows import own_fact

@@ -1,0 +1,64 @@
+"""Feeds and tables of a few rows, and short ways to fill them and to look at them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.feeds import Feed, parse_feed
+from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.writer import StagedWriter
+
+NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
+DAY_MS = 86_400_000
+SCHEMA = pa.schema(
+    [("rowtime", pa.int64()), ("rowpartition", pa.int32()), ("rowoffset", pa.int64()), ("v", pa.string())]
+)
+TABLE = pa.schema([("k", pa.string()), ("amount", pa.decimal128(38, 10))])
+
+
+def stream_feed(**fields: Any) -> Feed:
+    return parse_feed({"name": "events", "type": "stream", "source": "EVENTS"} | fields, "events")
+
+
+def table_feed(**fields: Any) -> Feed:
+    return parse_feed({"name": "totals", "type": "table", "source": "TOTALS"} | fields, "totals")
+
+
+def commit_id(number: int) -> str:
+    return f"20261120T060000Z-{number:08x}"
+
+
+def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]]) -> None:
+    """Commits (rowtime, partition, offset, v) rows with their bookmarks."""
+    if not table.exists:
+        table.create(SCHEMA, "topic")
+    writer = StagedWriter(table.staging_folder(commit_id(number)), SCHEMA, date_column="rowtime")
+    names = SCHEMA.names
+    writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
+    marks = {partition: (offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
+    change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
+    table.commit(commit_id(number), change, NOW)
+
+
+def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, schema: pa.Schema = TABLE) -> None:
+    if not table.exists:
+        table.create(schema, "")
+    writer = StagedWriter(table.staging_folder(commit_id(version)), schema, partition=str(version))
+    if keys:
+        rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
+        writer.add(pa.RecordBatch.from_pylist(rows, schema=schema))
+    change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
+    table.commit(commit_id(version), change, NOW + dt.timedelta(days=days))
+
+
+def values(table: LakeTable) -> list[str]:
+    return sorted(row["v"] for batch in table.read_batches(table.files) for row in batch.to_pylist())
+
+
+def glob(table: LakeTable) -> list[Path]:
+    return sorted(table.folder.glob("*/*.parquet"))
