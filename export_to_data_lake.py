@@ -34,9 +34,9 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.retention import expire
 from pipeline.lake.storage import disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import NULL_PARTITION, LakeTable
-from pipeline.lake.upkeep import expire
 from pipeline.replace import export_day, export_full
 
 

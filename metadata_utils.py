@@ -25,10 +25,12 @@ from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.log import LogDamaged
+from pipeline.lake.retention import expire, expired_files
+from pipeline.lake.rewrite import roll_back
 from pipeline.lake.storage import FeedLocked, disk_errors, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import expire, expired_files, roll_back
-from pipeline.proof import Verdict, compare_with_source, judge, part_names, verify_feeds
+from pipeline.verify.source import compare_with_source, part_names
+from pipeline.verify.verdict import Verdict, judge, verify_feeds
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.reconcile import reconcile
 

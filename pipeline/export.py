@@ -24,8 +24,8 @@ from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
 from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.columns import told_schema
+from pipeline.lake.rewrite import widen
 from pipeline.lake.table import Change, LakeTable, Mark
-from pipeline.lake.upkeep import widen
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.witness import witnessed
 

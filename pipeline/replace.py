@@ -28,8 +28,8 @@ from pipeline.export import (
 )
 from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
+from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import Change, DataFile, LakeTable, Mark
-from pipeline.lake.upkeep import rows_not_in
 from pipeline.lake.writer import StagedFile, partition_dates
 
 _DAY = dt.timedelta(days=1)

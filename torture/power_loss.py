@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import PipelineError
 from pipeline.lake.log import CHECKPOINT_EVERY, LOG
 from pipeline.lake.table import STAGING, Change, LakeTable
-from pipeline.lake.upkeep import verify
+from pipeline.verify.files import verify
 from torture.crash_points import compile_layer
 from torture.exports import check_table
 from torture.figures import Figure

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.content import ContentHash, lines_of, texts_of
+from pipeline.findings import Finding
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import Finding
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fact import WHOLE_ROW, in_full
 from pipeline.warehouse.ledger import facts_of, list_snapshots

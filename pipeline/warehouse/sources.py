@@ -23,8 +23,8 @@ from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.lake.rewrite import VersionUnknown
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import VersionUnknown
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.scratch import scratch_folder
 from pipeline.warehouse.plan import TableSnapshot

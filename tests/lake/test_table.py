@@ -16,10 +16,12 @@ import pytest
 from pipeline.lake.catalog import write_views
 from pipeline.lake.columns import SchemaChanged
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.retention import expire
+from pipeline.lake.rewrite import VersionUnknown, roll_back, rows_not_in, widen
 from pipeline.lake.storage import FeedLocked, LakeDamaged, LakeNotWritable, hold_feed, lake_folder
 from pipeline.lake.table import Change, LakeTable
-from pipeline.lake.upkeep import VersionUnknown, expire, roll_back, rows_not_in, verify, widen
 from pipeline.lake.writer import StagedWriter
+from pipeline.verify.files import verify
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,

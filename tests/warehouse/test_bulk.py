@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.errors import WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
+from pipeline.lake.rewrite import VersionUnknown
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import VersionUnknown
 from pipeline.scratch import ScratchUnusable
 from pipeline.warehouse import spool as spool_module
 from pipeline.warehouse.connection import Connection

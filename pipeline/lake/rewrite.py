@@ -1,6 +1,5 @@
-"""Retention, rollback and proof for a feed's table, each as one commit or none.
+"""Rows of the lake written again: an old version as the new one, a wider type in all rows. Each is one commit or none.
 
-Expired rows leave the log first and the disk after a grace period, so a reader that is under way keeps its files.
 Rolling back publishes old rows as a new version: history is never rewritten.
 """
 
@@ -11,10 +10,8 @@ import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,46 +24,6 @@ from pipeline.lake.writer import Partition, StagedFile, StagedWriter
 
 class VersionUnknown(WrongUsage):
     """The table has no such version any more, or never had it."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that `verify` found wrong."""
-
-    feed: str
-    what: str
-    detail: str
-
-
-def expired_files(table: LakeTable, now: dt.datetime) -> list[DataFile]:
-    """The files that the feed's retention rule lets go of at `now`; never those of the current version."""
-    feed = table.feed
-    oldest = now.date() - dt.timedelta(days=feed.retention_days) if feed.retention_days else None
-    if feed.type == "stream":
-        return [
-            file
-            for file in table.files
-            if oldest and file.partition is not None and dt.date.fromisoformat(file.partition) < oldest
-        ]
-    versions = table.versions()
-    newest = sorted(versions)[-feed.retention_versions :] if feed.retention_versions else list(versions)
-    return [
-        file
-        for version, files in versions.items()
-        for file in files
-        if version != table.current_version
-        and (version not in newest or (oldest is not None and file.added_at.date() < oldest))
-    ]
-
-
-def expire(table: LakeTable, commit_id: str, now: dt.datetime) -> list[str]:
-    """Takes expired partitions out of the table; returns their names. Nothing expired, nothing committed."""
-    files = expired_files(table, now)
-    partitions = sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
-    if files:
-        note = {"kind": "expire", "partitions": partitions, "rows": sum(file.row_count for file in files)}
-        table.commit(commit_id, Change(removes=files, note=note), now)
-    return partitions
 
 
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:
@@ -129,45 +86,6 @@ def _copy(table: LakeTable, file: DataFile, target: Path, partition: Partition) 
     return StagedFile(target, partition, file.row_count, file.size_bytes, digest, json.dumps(stats))
 
 
-def verify(table: LakeTable) -> list[Finding]:
-    """Everything that is wrong between the log and the files; an empty list is the proof that nothing is.
-
-    Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
-    offset) is there twice; no offset is at or after its bookmark.
-    """
-    name, found = table.feed.name, []
-    sound = []
-    for file in table.files:
-        problem = _file_problem(table, file)
-        if problem is None:
-            sound.append(file)
-        else:
-            found.append(Finding(name, problem, file.path))
-    if table.feed.type == "stream" and sound:
-        found += _offset_findings(table, sound)
-    if table.feed.type == "table" and table.exists:
-        current = table.current_version
-        if current is not None and current not in table.versions():
-            found.append(Finding(name, "the current version has no files", f"version {current}"))
-    return found
-
-
-def _file_problem(table: LakeTable, file: DataFile) -> str | None:
-    path = table.folder / file.path
-    try:
-        size = path.stat().st_size
-        if size != file.size_bytes:
-            return f"size is {size} bytes, {file.size_bytes} were written"
-        if checksum(path) != file.checksum:
-            return "content is not what was written (checksum differs)"
-        rows = pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        return "file is missing"
-    except (OSError, pa.ArrowException) as error:
-        return f"file cannot be read: {error}"
-    return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
-
-
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
     """The rows of a stream's committed files whose (topic partition, offset) none of the staged files has.
 
@@ -189,28 +107,3 @@ def _keys(batch: pa.RecordBatch) -> pa.Array:
     """One number for each (topic partition, offset)."""
     partitions = pc.multiply(batch.column("rowpartition").cast(pa.int64()), _OFFSETS)
     return pc.add_checked(partitions, batch.column("rowoffset"))
-
-
-def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:
-    name, found = table.feed.name, []
-    paths = [str(table.folder / file.path) for file in files]
-    with duckdb.connect() as connection:
-        twice = connection.execute(
-            "SELECT rowpartition, rowoffset, count(*) FROM read_parquet($paths, hive_partitioning = false)"
-            " GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 20",
-            {"paths": paths},
-        ).fetchall()
-        highest = connection.execute(
-            "SELECT rowpartition, max(rowoffset) FROM read_parquet($paths, hive_partitioning = false) GROUP BY ALL",
-            {"paths": paths},
-        ).fetchall()
-    for partition, offset, count in twice:
-        found.append(Finding(name, "row is there more than once", f"partition {partition} offset {offset}: {count}"))
-    bookmarks = table.bookmarks()
-    for partition, offset in sorted(highest):
-        due = bookmarks.get(partition, (0, None))[0]
-        if offset >= due:
-            found.append(
-                Finding(name, "offset is not before the bookmark", f"partition {partition}: {offset}, bookmark {due}")
-            )
-    return found

@@ -1,0 +1,14 @@
+"""What a check found to be wrong, whichever check it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `verify` found wrong."""
+
+    feed: str
+    what: str
+    detail: str

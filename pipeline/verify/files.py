@@ -1,0 +1,77 @@
+"""Is each committed file there, with the bytes that were written, and is each row there once? Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.findings import Finding
+from pipeline.lake.storage import checksum
+from pipeline.lake.table import DataFile, LakeTable
+
+
+def verify(table: LakeTable) -> list[Finding]:
+    """Everything that is wrong between the log and the files; an empty list is the proof that nothing is.
+
+    Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
+    offset) is there twice; no offset is at or after its bookmark.
+    """
+    name, found = table.feed.name, []
+    sound = []
+    for file in table.files:
+        problem = _file_problem(table, file)
+        if problem is None:
+            sound.append(file)
+        else:
+            found.append(Finding(name, problem, file.path))
+    if table.feed.type == "stream" and sound:
+        found += _offset_findings(table, sound)
+    if table.feed.type == "table" and table.exists:
+        current = table.current_version
+        if current is not None and current not in table.versions():
+            found.append(Finding(name, "the current version has no files", f"version {current}"))
+    return found
+
+
+def _file_problem(table: LakeTable, file: DataFile) -> str | None:
+    path = table.folder / file.path
+    try:
+        size = path.stat().st_size
+        if size != file.size_bytes:
+            return f"size is {size} bytes, {file.size_bytes} were written"
+        if checksum(path) != file.checksum:
+            return "content is not what was written (checksum differs)"
+        rows = pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        return "file is missing"
+    except (OSError, pa.ArrowException) as error:
+        return f"file cannot be read: {error}"
+    return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
+
+
+def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:
+    name, found = table.feed.name, []
+    paths = [str(table.folder / file.path) for file in files]
+    with duckdb.connect() as connection:
+        twice = connection.execute(
+            "SELECT rowpartition, rowoffset, count(*) FROM read_parquet($paths, hive_partitioning = false)"
+            " GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 20",
+            {"paths": paths},
+        ).fetchall()
+        highest = connection.execute(
+            "SELECT rowpartition, max(rowoffset) FROM read_parquet($paths, hive_partitioning = false) GROUP BY ALL",
+            {"paths": paths},
+        ).fetchall()
+    for partition, offset, count in twice:
+        found.append(Finding(name, "row is there more than once", f"partition {partition} offset {offset}: {count}"))
+    bookmarks = table.bookmarks()
+    for partition, offset in sorted(highest):
+        due = bookmarks.get(partition, (0, None))[0]
+        if offset >= due:
+            found.append(
+                Finding(name, "offset is not before the bookmark", f"partition {partition}: {offset}, bookmark {due}")
+            )
+    return found
