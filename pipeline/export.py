@@ -17,7 +17,15 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import WrongUsage
-from pipeline.ksqldb.catalog import Source, SourceUnknown, find_source, lag, true_ends
+from pipeline.ksqldb.catalog import (
+    Source,
+    SourceUnknown,
+    find_source,
+    lag,
+    state_note,
+    table_offsets,
+    true_ends,
+)
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
@@ -143,7 +151,8 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     source = source_of(client, table)
     versions, current = table.versions(), table.current_version
     number = _version_number(table, version)
-    behind = lag(client, source) if source.pullable else None
+    offsets = table_offsets(client, source)
+    behind = lag(offsets) if source.pullable else None
     reads = 0
 
     def read_and_stage() -> _Staged:
@@ -163,6 +172,9 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
     prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
+    # Of a table that moved while it was read no state can be named: nothing is compared with that one later.
+    state = state_note(offsets)
+    note["state"] = state if state == state_note(table_offsets(client, source)) else None
     replaced = table.versions().get(number, [])  # not those from before columns were widened
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
     table.commit(run.id, change, run.now)
@@ -303,7 +315,8 @@ def preview(client: Client, table: LakeTable, version: int | None = None) -> Exp
         table.compare_schema(told_schema(reader.schema, reader.columns))
     if table.feed.type == "table":
         refuse_unreadable(source)
-        done.version, done.lag = _version_number(table, version), lag(client, source) if source.pullable else None
+        offsets = table_offsets(client, source) if source.pullable else {}
+        done.version, done.lag = _version_number(table, version), lag(offsets)
         done.notes.append("read by a pull query" if source.pullable else "read by a push query, folded by key")
     else:
         marks, ends = table.bookmarks(), true_ends(client, source)

@@ -137,10 +137,37 @@ def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
     return None
 
 
-def lag(client: Client, source: Source) -> int | None:
+TableOffsets = Mapping[str, Mapping[int, Offsets]]
+
+
+def table_offsets(client: Client, source: Source) -> TableOffsets:
+    """By topic and partition what a table's rows are made of: what its own query reads, else its own topic.
+
+    Empty where the server does not tell. Raises TopicNotDescribed.
+    """
+    if source.pullable:
+        return _offsets_read_by(client, source.name)
+    ends = true_ends(client, source) or {}
+    # How far another query has read the topic says nothing about its rows.
+    return {source.topic: {p: Offsets(at.start, at.end, at.end) for p, at in ends.items()}} if ends else {}
+
+
+def lag(offsets: TableOffsets) -> int | None:
     """Records of its sources that a table's own query has not read yet; None when the server does not tell."""
-    offsets = [entry for topic in _offsets_read_by(client, source.name).values() for entry in topic.values()]
-    return sum(max(0, entry.end - max(entry.consumed, entry.start)) for entry in offsets) if offsets else None
+    entries = [entry for topic in offsets.values() for entry in topic.values()]
+    return sum(max(0, entry.end - max(entry.consumed, entry.start)) for entry in entries) if entries else None
+
+
+def state_note(offsets: TableOffsets) -> dict[str, dict[str, list[int]]] | None:
+    """The state of a table as JSON: topic, partition, [offset up to which it was read, end]; None when not told.
+
+    A table whose state is the same at two moments has had the same rows since.
+    """
+    told = {
+        topic: {str(p): [at.consumed, at.end] for p, at in sorted(by_partition.items())}
+        for topic, by_partition in sorted(offsets.items())
+    }
+    return told or None
 
 
 def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]:

@@ -20,6 +20,8 @@ from pipeline.ksqldb.catalog import (
     lag,
     list_sources,
     quote,
+    state_note,
+    table_offsets,
     true_ends,
 )
 from pipeline.ksqldb.client import Client, Connection
@@ -272,21 +274,47 @@ def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: Repl
     told = described("USER_TRANSACTION_SUMMARY", extended=True)
     table = Source("USER_TRANSACTION_SUMMARY", "table", (), None, "t", 3, True, ())
     say_described(server, told)
-    assert lag(client, table) == 0
+    assert lag(table_offsets(client, table)) == 0
 
     first, second = told["queryOffsetSummaries"][0]["topicSummaries"]
     first["offsets"][0]["consumerOffset"] -= 5
     second["offsets"][2] |= {"consumerOffset": 220, "logStartOffset": 200}  # of 260
     say_described(server, told)
-    assert lag(client, table) == 45
+    assert lag(table_offsets(client, table)) == 45
 
     # Not started at all, in a topic whose first records retention has removed.
     first["offsets"][0] |= {"consumerOffset": -1, "logStartOffset": 100, "logEndOffset": 190}
     say_described(server, told)
-    assert lag(client, table) == 90 + 40
+    assert lag(table_offsets(client, table)) == 90 + 40
 
 
 def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE SOURCE_TABLE EXTENDED")
 
-    assert lag(client, Source("SOURCE_TABLE", "table", (), None, "t", 2, False, ())) is None
+    unread = Source("SOURCE_TABLE", "table", (), None, "t", 2, False, ())
+    assert lag(table_offsets(client, unread)) is None
+    assert state_note(table_offsets(client, unread)) is None
+
+
+def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
+    table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
+
+    told = state_note(table_offsets(client, table))
+
+    assert told is not None
+    assert told["transaction_flattened"] == {"0": [190, 190], "1": [213, 213], "2": [197, 197]}
+    assert len(told) == 2
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE FILTERED_TABLE EXTENDED")
+    table = Source("SOURCE_TABLE", "table", (), None, "source_table", 2, False, ("FILTERED_TABLE",))
+
+    ends = true_ends(client, table)
+
+    assert ends is not None
+    assert state_note(table_offsets(client, table)) == {
+        "source_table": {str(partition): [at.end, at.end] for partition, at in ends.items()}
+    }
