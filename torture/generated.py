@@ -65,9 +65,9 @@ def _run(strategy: st.SearchStrategy[_T], number: str) -> list[_T]:
 
 
 def schemas() -> st.SearchStrategy[tuple[Type, ...]]:
-    """Every scalar type once, three decimals, and six nested types."""
+    """Every scalar type once, three decimals, and six nested types, times in a STRUCT always among them."""
     plain = st.tuples(*[st.just(Type(base)) for base in _PLAIN], *[decimals()] * 3)
-    deep = st.tuples(*[nested(depth).filter(is_exact) for depth in (1, 1, 2, 2, 3, 3)])
+    deep = st.tuples(times_in_struct(), *[nested(depth).filter(is_exact) for depth in (1, 2, 2, 3, 3)])
     return st.builds(lambda first, then: first + then, plain, deep)
 
 
@@ -91,6 +91,14 @@ def nested(depth: int) -> st.SearchStrategy[Type]:
         st.builds(_map, keys, inner),
         fields.map(lambda found: Type("STRUCT", fields=tuple(found))),
     )
+
+
+def times_in_struct() -> st.SearchStrategy[Type]:
+    """What is converted deepest in a value: times and a long decimal in a STRUCT, which may be in an ARRAY or a MAP."""
+    bases = ("TIMESTAMP", "DATE", "TIME")
+    fields = (*((base, Type(base)) for base in bases), ("LONG", Type("DECIMAL", precision=30, scale=10)))
+    bare = Type("STRUCT", fields=fields)
+    return st.sampled_from((bare, Type("ARRAY", element_type=bare), _map(Type("STRING"), bare)))
 
 
 def is_exact(type_: Type) -> bool:

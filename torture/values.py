@@ -1,6 +1,7 @@
 """F7: generated values of every ksqlDB type, from the server's answers to each reader of the lake and of the warehouse.
 
-Each set of columns is served as a stream and as a table, and exported by the script. What Parquet, DuckDB and pandas
+Each set of columns is served as a stream and as a table, and exported by the script; then the streams are read again
+by `--full` and by `--date`, and by a run for what is new. After each of these, what Parquet, DuckDB and pandas
 show is compared with the generated values; so is each column in a fact of its own in MariaDB and in MySQL, where a
 value that its column cannot hold has to be among the rejects, whole, and no other.
 """
@@ -13,7 +14,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,8 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     """
     servers = servers or {"MariaDB": running_mariadb, "MySQL": running_mysql}
     places = (*_READERS, *servers)
-    what = f"generated values of all types, nested too, from the wire to {', '.join(places)}"
-    promises = tuple(f"differences in {place}" for place in places)
+    what = f"generated values of all types, nested too, from the wire to {', '.join(places)}; --full and --date besides"
+    promises = (*(f"differences in {place}" for place in places), "differences in verify --source")
     figure, started = Figure("F7", what, promises, unit="values"), time.monotonic()
     sets, root = generate(cells, seed), folder / "lake"
     if failed := export(sets, folder):
@@ -123,6 +124,7 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     for drawn in sets:
         figure.tried += len(drawn.rows) * len(drawn.types)
         check_lake(figure, root, drawn)
+    read_again(figure, sets, folder)
     inexact_sets = min(20, max(2, cells // 1000))
     refused = check_refusals(figure, folder, inexact_sets, seed)
     different = len(
@@ -142,16 +144,44 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     return figure
 
 
-def export(sets: Sequence[Generated], folder: Path) -> str:
-    """Serves all sets, and exports them by the script into the lake of that folder; returns its errors if it failed."""
-    feeds = [feed for drawn in sets for feed in drawn.feeds()]
-    for feed in feeds:
-        FeedStore(folder / "lake").add(feed)
-    names = [word for feed in feeds for word in (f"--{feed.type}", feed.name)]
+@contextmanager
+def serving(sets: Sequence[Generated], folder: Path) -> Iterator[Scene]:
+    """A server with the sources of all sets, and the lake of that folder."""
     with running(Dataset([source for drawn in sets for source in drawn.sources()])) as emulator:
-        process = Scene(folder / "lake", emulator, *feeds[:2]).start(*names, output=folder / "export")
+        yield Scene(folder / "lake", emulator, *list(sets[0].feeds())[:2])
+
+
+def export(sets: Sequence[Generated], folder: Path, *way: str, feeds: Sequence[Feed] | None = None) -> str:
+    """Exports the sets, or these feeds of theirs, by the script; returns its errors if it failed."""
+    if feeds is None:
+        feeds = [feed for drawn in sets for feed in drawn.feeds()]
+        for feed in feeds:
+            FeedStore(folder / "lake").add(feed)
+    names = [word for feed in feeds for word in (f"--{feed.type}", feed.name)]
+    with serving(sets, folder) as scene:
+        process = scene.start(*names, *way, output=folder / "export")
         process.join()
     return (folder / "export.err").read_text(encoding="utf-8") if process.exitcode else ""
+
+
+def read_again(figure: Figure, sets: Sequence[Generated], folder: Path) -> None:
+    """Reads the streams of all sets again in each way that there is, and lets `verify --source` compare all feeds."""
+    streams = [feed for drawn in sets for feed in drawn.feeds() if feed.type == "stream"]
+    days = sorted({_day(record) for source in sets[0].sources() for record in source.records})
+    for way in (("--full",), *(("--date", day) for day in days), ()):
+        if failed := export(sets, folder, *way, feeds=streams):
+            figure.count("exports that failed", f"{' '.join(way)}: {failed}")
+        for drawn in sets:
+            check_lake(figure, folder / "lake", drawn, [feed for feed in drawn.feeds() if feed.type == "stream"])
+    with serving(sets, folder) as scene:
+        verifying = scene.start("verify", "--source", script="metadata_utils", output=folder / "verify")
+        verifying.join()
+    if verifying.exitcode:
+        figure.count("differences in verify --source", (folder / "verify.out").read_text(encoding="utf-8"))
+
+
+def _day(record: Record) -> str:
+    return dt.datetime.fromtimestamp(record.rowtime / 1000, dt.UTC).date().isoformat()
 
 
 def generate(cells: int, seed: int) -> list[Generated]:

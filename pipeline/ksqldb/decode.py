@@ -1,7 +1,8 @@
 """Rows of an answer, as JSON, into Arrow: by the declared type, never by the look of a token.
 
 A DECIMAL stays text until it is a decimal, a BIGINT is never a float, and a value that its Arrow type cannot hold is
-an error that names the column. Encoding facts: section "value encoding" of a 7.6.13 server, re-checked on 7.2 and 8.3.
+an error that names the column. A converter never changes its input. Encoding facts: section "value encoding" of a
+7.6.13 server, re-checked on 7.2 and 8.3.
 """
 
 from __future__ import annotations
@@ -168,10 +169,11 @@ def _fields(converters: list[tuple[str, Convert | None]]) -> Convert | None:
         return None
 
     def convert_fields(value: dict[str, Any]) -> dict[str, Any]:
+        fields = value.copy()  # a row may be read twice: as a witness and as one of a batch
         for name, convert in needed:
-            if value[name] is not None:
-                value[name] = convert(value[name])
-        return value
+            if fields[name] is not None:
+                fields[name] = convert(fields[name])
+        return fields
 
     return convert_fields
 

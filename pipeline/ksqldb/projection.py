@@ -27,6 +27,7 @@ _WRAP_FIELD = "V"
 _BIGINT = SqlType("BIGINT")
 
 Put = Callable[[Any, Any], Any]
+"""A value, and a part of it that was asked for besides: the value with the part in its place, as a new one."""
 
 
 class ColumnNamesCollide(ActionNeeded):
@@ -280,9 +281,7 @@ def _exact(value: Any, exact: Any) -> Any:
 
 def _put_field(name: str, put: Put) -> Put:
     def into_struct(value: dict[str, Any] | None, exact: Any) -> Any:
-        if value is not None:
-            value[name] = put(value[name], exact)
-        return value
+        return None if value is None else value | {name: put(value[name], exact)}
 
     return into_struct
 
