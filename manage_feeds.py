@@ -16,12 +16,12 @@ import click
 
 from data_lake_config import DEFAULT_FEEDS, load_settings
 from pipeline import cli
-from pipeline.errors import WrongUsage
-from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
+from pipeline.errors import WrongUsage, common_exit_code
+from pipeline.feeds import FEED_NAME, MOST_DAYS, MOST_VERSIONS, Feed, FeedInvalid, parse_feed
 from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import FeedExists, FeedStore, ViewExists
+from pipeline.lake.feed_store import BrokenFeed, FeedExists, FeedStore, ViewExists, ignored
 from pipeline.lake.storage import delete_feed_data, hold_feed, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
@@ -89,14 +89,15 @@ def sync(discover: bool) -> None:
         with Client(load_settings().ksqldb_connection()) as client:
             client.server_version()
             sources = list_sources(client)
-        known = [feed for archived in (False, True) for feed in store.list(archived)]
+        known = [feed for archived in (False, True) for feed in store.list(archived, ignored)]
         found, unnamed = feeds_of(sources, known)
         added += create_missing(store, found)
         for source in unnamed:
             click.echo(f"skipped {source}: add it by hand under a name of your own", err=True)
     for feed in added:
         click.echo(f"added {feed.type} {feed.name}")
-    click.echo(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(store.list()), 'active feed')}")
+    active = store.list(broken=lambda feed: cli.say_error(feed.error))
+    click.echo(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(active), 'active feed')}")
 
 
 @main.command("list")
@@ -105,15 +106,18 @@ def sync(discover: bool) -> None:
 @cli.boundary
 def list_feeds(archived: bool, json_output: bool) -> None:
     """List feeds."""
-    feeds = _store().list(archived)
-    if json_output:
-        cli.show_json([feed.model_dump(mode="json") for feed in feeds])
-        return
-    if not feeds:
-        click.echo("no archived feeds" if archived else "no feeds yet: python manage_feeds.py sync")
-        return
+    broken = list[BrokenFeed]()
+    feeds = _store().list(archived, broken.append)
     rows = [[feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed), feed.source] for feed in feeds]
-    click.echo(cli.as_table(rows, ["feed", "type", "", "retention", "source"]))
+    if json_output:
+        cli.show_json({"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]})
+    elif rows:
+        click.echo(cli.as_table(rows, ["feed", "type", "", "retention", "source"]))
+    elif not broken:
+        click.echo("no archived feeds" if archived else "no feeds yet: python manage_feeds.py sync")
+    for feed in broken:
+        cli.say_error(feed.error)
+    raise SystemExit(common_exit_code(feed.error for feed in broken))
 
 
 @main.command()
@@ -147,7 +151,7 @@ def ddl(name: str, save_mapping: bool, anew: bool) -> None:
         columns = lake_columns(find_source(client, feed.source))
     mapping = feed.warehouse
     if mapping is None or anew:
-        mapping = propose_mapping(feed, columns, [*store.list(), *store.list(archived=True)])
+        mapping = propose_mapping(feed, columns, [*store.list(broken=ignored), *store.list(True, ignored)])
     click.echo(fact_sql(feed, mapping, columns), nl=False)
     if save_mapping and mapping != feed.warehouse:
         store.change(name, lambda feed: feed.model_copy(update={"warehouse": mapping}))
@@ -166,8 +170,10 @@ _CHANGEABLE = [
     click.option(
         "--storage-mode", type=click.Choice(["APPEND", "OVERWRITE"]), help="Streams APPEND, tables OVERWRITE."
     ),
-    click.option("--retention-days", type=click.IntRange(1), help="Keep partitions (tables: versions) so many days."),
-    click.option("--retention-versions", type=click.IntRange(1), help="Tables: keep so many versions."),
+    click.option(
+        "--retention-days", type=click.IntRange(1, MOST_DAYS), help="Keep partitions (tables: versions) so many days."
+    ),
+    click.option("--retention-versions", type=click.IntRange(1, MOST_VERSIONS), help="Tables: keep so many versions."),
     click.option("--owner", help="Who answers for it."),
     click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
 ]
@@ -279,19 +285,24 @@ def restore(name: str) -> None:
 def delete(name: str, confirm: bool, data: bool) -> None:
     """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
     store, root = _store(), _root()
-    feeds = {feed.name: feed for archived in (True, False) for feed in store.list(archived)}
-    feed = feeds.get(name) or store.get(name)
-    folder = root / feed.kind_folder / feed.name
+    folder = _data_folder(store, root, name) if data else None
     if not confirm:
+        store.find(name)
         what = f"the feed {name} and all its data in {folder}" if data else f"the feed {name} (its data stays)"
         click.echo(f"would delete {what}; add --confirm to do it\nNothing was changed.")
         return
-    if data:
+    if folder is not None:
         with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
             delete_feed_data(folder)
     store.delete(name)
     write_views(root)
-    click.echo(f"deleted {name}" + (" and its data" if data else f"; its data stays in {folder}"))
+    click.echo(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
+
+
+def _data_folder(store: FeedStore, root: Path, name: str) -> Path:
+    """Where a feed's data is, archived or not. Raises what its file says if it cannot be read: its type is needed."""
+    feed = store.get_anywhere(name)
+    return root / feed.kind_folder / feed.name
 
 
 def _retention(feed: Feed) -> str:

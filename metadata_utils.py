@@ -180,7 +180,7 @@ def history(feed: str, json_output: bool) -> None:
     table = LakeTable(root, store.get(feed))
     rows = history_rows(table)
     if json_output:
-        cli.show_json(rows)
+        cli.show_json({"schema_version": 1, "feed": feed, "commits": rows})
         return
     if not table.exists:
         click.echo(f"{feed} is not exported yet")

@@ -25,7 +25,7 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import lake_name
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.storage import lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
@@ -114,8 +114,11 @@ def check_ksqldb(settings: Settings, root: Path) -> Iterator[Check]:
     try:
         with Client(settings.ksqldb_connection()) as client:
             yield ok("ksqldb", f"{client.server_version()} at {settings.ksqldb_url}")
-            feeds = [feed for feed in FeedStore(root).list() if feed.enabled]
-            if not feeds:
+            broken = list[BrokenFeed]()
+            feeds = [feed for feed in FeedStore(root).list(broken=broken.append) if feed.enabled]
+            for lost in broken:
+                yield Check(f"feed {lost.name}", "failed", lost.error.message, lost.error.hint)
+            if not feeds and not broken:
                 yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
             for feed in feeds:
                 yield _guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, root, feed))  # type: ignore[misc] # bound at once
@@ -175,7 +178,7 @@ def _check_schema(server: Server, root: Path) -> Check:
         files = schema_files(connection, PROJECT_ROOT / "sql")
         refuse_changed(files)
         missing = [file.name for file in files if file.state == "missing"]
-        mappings = [feed.warehouse for feed in FeedStore(root).list() if feed.warehouse]
+        mappings = [feed.warehouse for feed in FeedStore(root).list(broken=ignored) if feed.warehouse]
         tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
         for table in sorted(tables):
             target_columns(connection, table)

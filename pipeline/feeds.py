@@ -6,6 +6,7 @@ refused, so a spelling mistake in a hand-edited file is an error and never a sil
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ActionNeeded
+from pipeline.validation import rules_of
 
 FEED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -21,6 +23,9 @@ _FACT_NAME = re.compile(r"[A-Za-z0-9_]{1,52}")  # the names of its staging table
 SNAPSHOT_COLUMNS = ("snapshot_version", "snapshot_date")
 RESERVED_COLUMNS = (*SNAPSHOT_COLUMNS, "staging_id")
 """Names that a load fills itself, in facts or in its own tables, so that no mapping can fill them."""
+
+MOST_DAYS, MOST_VERSIONS = 36_500, 1_000_000
+"""What a retention may be at most: a day before the year 1 is no date."""
 
 FeedType = Literal["stream", "table"]
 
@@ -110,8 +115,8 @@ class Feed(Strict):
     description: str = ""
     partitioning: str = ""
     storage_mode: Literal["APPEND", "OVERWRITE", ""] = ""
-    retention_days: Annotated[int, Field(ge=1)] | None = None
-    retention_versions: Annotated[int, Field(ge=1)] | None = None
+    retention_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
+    retention_versions: Annotated[int, Field(ge=1, le=MOST_VERSIONS)] | None = None
     enabled: bool = True
     owner: str = ""
     tags: tuple[str, ...] = ()
@@ -132,7 +137,10 @@ class Feed(Strict):
     @model_validator(mode="after")
     def _fits_the_type(self) -> Self:
         if self.type == "stream":
-            if not (self.partitioning == "date" or self.partitioning.startswith("date:")):
+            if (
+                not (self.partitioning == "date" or self.partitioning.startswith("date:"))
+                or len(self.partitioning) == 5
+            ):
                 raise ValueError(f"a stream is partitioned by 'date' or 'date:COLUMN', not {self.partitioning!r}")
             if self.storage_mode != "APPEND":
                 raise ValueError("a stream is kept as APPEND: its history is never overwritten")
@@ -165,18 +173,33 @@ class Feed(Strict):
 _TABLE_DEFAULTS = {"partitioning": "version", "storage_mode": "OVERWRITE"}
 
 
-def parse_feed(data: Any, where: str) -> Feed:
+_KEYS = {
+    "": Feed.model_fields,
+    "warehouse": WarehouseMapping.model_fields,
+    "warehouse.dimension": DimensionMapping.model_fields,
+}
+
+
+def parse_feed(data: Any, where: str, hint: str = "correct what is named and run again") -> Feed:
     """The feed that `data` (parsed JSON) describes; `where` names its origin in the error.
 
-    Raises FeedInvalid with every broken rule, one a line.
+    Raises FeedInvalid with every broken rule.
     """
     try:
+        if (key := _not_text(data)) is not None:
+            raise FeedInvalid(f"{where} breaks a rule: {key} holds a byte that is not UTF-8", hint)
         return Feed.model_validate(data)
+    except RecursionError:
+        raise FeedInvalid(f"{where} is nested too deeply", hint) from None
     except ValidationError as error:
-        rules = "; ".join(
-            ".".join(str(part) for part in problem["loc"])
-            + ": " * bool(problem["loc"])
-            + problem["msg"].removeprefix("Value error, ")
-            for problem in error.errors(include_url=False, include_context=False)
-        )
-        raise FeedInvalid(f"{where} breaks a rule: {rules}", "correct what is named and run again") from None
+        raise FeedInvalid(f"{where} breaks a rule: {rules_of(error, _KEYS)}", hint) from None
+
+
+def _not_text(data: Any) -> str | None:
+    """The key whose text has half of a character in it: what a command line makes of a byte that is no UTF-8."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        try:
+            json.dumps([key, value], ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            return repr(key)
+    return None

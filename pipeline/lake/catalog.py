@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from pipeline import cli
 from pipeline.errors import PipelineError
+from pipeline.faults import contained
 from pipeline.lake.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
 from pipeline.lake.table import VIEWS, DataFile, LakeTable
 
@@ -70,17 +71,21 @@ def write_views(root: Path) -> Path:
     """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
-        feeds, statements = FeedStore(root).list(), list[str]()
+        broken: list[BrokenFeed] = []
+        feeds, statements = FeedStore(root).list(broken=broken.append), list[str]()
+        for lost in broken:
+            statements += _old_views(path, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
+            cli.tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
         views = Counter(view for feed in feeds for view in feed.view_names)
         for view in [view for view, count in views.items() if count > 1]:
             cli.tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
         for feed in feeds:
             try:
-                table = LakeTable(root, feed)
-                statements += _views(table) if table.exists else ()
+                with contained(feed.name):
+                    table = LakeTable(root, feed)
+                    statements += _views(table) if table.exists else ()
             except PipelineError as error:
-                old = _statements(path)
-                statements += [old[name] for name in feed.view_names if name in old]
+                statements += _old_views(path, feed.view_names)
                 cli.tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
@@ -88,6 +93,11 @@ def write_views(root: Path) -> Path:
         )
         write_file(path, head + "\n".join(statements))
     return path
+
+
+def _old_views(path: Path, names: Iterable[str]) -> list[str]:
+    old = _statements(path)
+    return [old[name] for name in names if name in old]
 
 
 def _statements(views: Path) -> dict[str, str]:

@@ -7,10 +7,13 @@ time changes feeds, so none writes over another's change.
 from __future__ import annotations
 
 import contextlib
+import difflib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import PipelineError, WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
 from pipeline.lake.storage import (
     LakeDamaged,
@@ -37,10 +40,19 @@ class ViewExists(FeedExists):
     """A feed of another name has a view of that name already."""
 
 
+@dataclass(frozen=True)
+class BrokenFeed:
+    """A file among the feeds that is none, and why; its name is the file's."""
+
+    name: str
+    error: PipelineError
+
+
 class FeedStore:
     """The feeds of one lake."""
 
     def __init__(self, root: Path) -> None:
+        self.folder = root / "feeds"
         self._active = root / "feeds" / "active"
         self._archived = root / "feeds" / "archived"
 
@@ -49,19 +61,23 @@ class FeedStore:
             make_folder(self._active)
             make_folder(self._archived)
 
-    def list(self, archived: bool = False) -> tuple[Feed, ...]:
-        """All active (or archived) feeds by name.
+    def list(self, archived: bool = False, broken: Callable[[BrokenFeed], None] | None = None) -> tuple[Feed, ...]:
+        """All active (or archived) feeds by name, those that can be read; `broken` gets the others.
 
-        Raises FeedInvalid for a file that is no valid feed: a broken feed is never skipped in silence.
+        Raises FeedInvalid or LakeDamaged for a broken one where there is no `broken`: none is skipped in silence.
         """
         folder, feeds = self._archived if archived else self._active, list[Feed]()
         for name in _names(folder):
-            if name.endswith(".json"):
-                try:
-                    feeds.append(self._read(folder / name))
-                except LakeDamaged:
-                    if (folder / name).exists():  # else it was archived or deleted just now
-                        raise
+            if not name.endswith(".json"):
+                continue
+            try:
+                feeds.append(self._read(folder / name))
+            except (FeedInvalid, LakeDamaged) as error:
+                if not (folder / name).exists():  # it was archived or deleted just now
+                    continue
+                if broken is None:
+                    raise
+                broken(BrokenFeed(name.removesuffix(".json"), error))
         return tuple(feeds)
 
     def get(self, name: str) -> Feed:
@@ -69,13 +85,29 @@ class FeedStore:
 
         Raises FeedUnknown naming what there is.
         """
-        path = self._active / f"{name}.json"
-        if not self._is_in(name, self._active):
-            hint = "python manage_feeds.py list"
-            if self._is_in(name, self._archived):
-                hint = f"it is archived: python manage_feeds.py restore {name}"
-            raise FeedUnknown(f"there is no feed {name!r}", hint)
-        return self._read(path)
+        self._find_active(name)
+        return self._read(self._active / f"{name}.json")
+
+    def get_anywhere(self, name: str) -> Feed:
+        """The feed of that name, active or archived."""
+        return self._read(self.find(name) / f"{name}.json")
+
+    def find(self, name: str) -> Path:
+        """The folder that has a feed of that name, readable or not. Raises FeedUnknown."""
+        if self._is_in(name, self._archived):
+            return self._archived
+        self._find_active(name)
+        return self._active
+
+    def _find_active(self, name: str) -> None:
+        if self._is_in(name, self._active):
+            return
+        hint = "python manage_feeds.py list"
+        if self._is_in(name, self._archived):
+            hint = f"it is archived: python manage_feeds.py restore {name}"
+        elif near := difflib.get_close_matches(f"{name}.json", _names(self._active), 1):
+            hint = f"there is {near[0].removesuffix('.json')}; all of them: python manage_feeds.py list"
+        raise FeedUnknown(f"there is no feed {name!r} in {self._active}", hint)
 
     def select(self, names: Sequence[str], type_: str | None = None) -> tuple[Feed, ...]:
         """The feeds of those names, each of `type_` if given."""
@@ -88,13 +120,16 @@ class FeedStore:
     def add(self, feed: Feed) -> None:
         """Raises FeedExists when an active or archived feed has its name, ViewExists when one has a view of its."""
         with self._changing():
-            for folder, where in ((self._active, "active"), (self._archived, "archived")):
-                if self._is_in(feed.name, folder):
-                    raise FeedExists(
-                        f"there is already an {where} feed {feed.name!r}",
-                        "choose another name, or change it: manage_feeds.py update",
-                    )
-            for other in (*self.list(), *self.list(archived=True)):
+            if self._is_in(feed.name, self._active):
+                raise FeedExists(
+                    f"there is already a feed {feed.name!r}", f"to change it: python manage_feeds.py update {feed.name}"
+                )
+            if self._is_in(feed.name, self._archived):
+                raise FeedExists(
+                    f"there is already an archived feed {feed.name!r}",
+                    f"to bring it back: python manage_feeds.py restore {feed.name}",
+                )
+            for other in (*self.list(broken=ignored), *self.list(archived=True, broken=ignored)):
                 for view in set(feed.view_names) & set(other.view_names):
                     raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
             self._write(feed)
@@ -112,8 +147,9 @@ class FeedStore:
         return feed
 
     def archive(self, name: str) -> None:
+        """Puts a feed away; its file need not be readable."""
         with self._changing():
-            self.get(name)
+            self._find_active(name)
             self._move(name, self._active, self._archived)
 
     def restore(self, name: str) -> None:
@@ -125,9 +161,7 @@ class FeedStore:
     def delete(self, name: str) -> None:
         """Removes the feed's file, wherever it is; its data stays in the lake."""
         with self._changing():
-            folder = self._archived if self._is_in(name, self._archived) else self._active
-            if folder is self._active:
-                self.get(name)
+            folder = self.find(name)
             delete_file(folder / f"{name}.json")
             sync_folder(folder)
 
@@ -150,12 +184,22 @@ class FeedStore:
         # The names of the folder are asked, so that a name with slashes never leaves it.
         return f"{name}.json" in _names(folder)
 
+    def _way_out(self, path: Path) -> str:
+        name = shlex.quote(path.stem)
+        away = f"delete {name} --confirm" if path.parent == self._archived else f"archive {name}"
+        return f"correct it, or put it away: python manage_feeds.py {away}"
+
     def _read(self, path: Path) -> Feed:
+        way_out = self._way_out(path)
         with disk_errors(path, "read"):
-            feed = parse_feed(read_json(path), str(path))
+            feed = parse_feed(read_json(path, way_out), str(path), way_out)
         if feed.name != path.stem:
             raise FeedInvalid(f"{path} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
         return feed
+
+
+def ignored(_: BrokenFeed) -> None:
+    """The views of a feed that cannot be read are not known; its file keeps its name taken."""
 
 
 def _names(folder: Path) -> list[str]:

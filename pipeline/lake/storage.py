@@ -125,15 +125,17 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_file(path, json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, hint: str = "correct or remove that file") -> Any:
     """The parsed file.
 
     Raises LakeDamaged when it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LakeDamaged(f"{path} is not valid JSON: {error}", "correct or remove that file") from None
+    except json.JSONDecodeError as error:
+        raise LakeDamaged(f"{path} is not valid JSON: line {error.lineno}, column {error.colno}", hint) from None
+    except (ValueError, RecursionError):
+        raise LakeDamaged(f"{path} is not valid JSON: it is not UTF-8, or nested too deeply", hint) from None
 
 
 def delete_file(path: Path) -> None:
@@ -182,22 +184,40 @@ def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[No
 
     `holder` is shown to whoever comes second. Raises FeedLocked.
     """
-    note = folder / "_lock.json"
-    with disk_errors(folder):
-        make_folder(folder)
-        lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    with _held(folder / _LOCK, folder / "_lock.json", f"the feed {feed}", holder):
+        yield
+
+
+@contextlib.contextmanager
+def hold_run(root: Path, holder: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the lake for one run of a kind, as `hold_feed` holds a feed. Raises FeedLocked."""
+    with _held(root / ".run.lock", root / ".run.json", f"the lake {root}", holder):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, note: Path, what: str, holder: Mapping[str, Any]) -> Iterator[None]:
+    with disk_errors(path.parent):
+        make_folder(path.parent)
+        lock = filelock.FileLock(path, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
-            with contextlib.suppress(OSError, ValueError):
-                holder = json.loads(note.read_text(encoding="utf-8"))
-            told = ", ".join(f"{key} {value}" for key, value in holder.items())
             raise FeedLocked(
-                f"the feed {feed} is held by another run ({told})", "wait for it to end, then run the command again"
+                f"{what} is held by {_holder_of(note)}", "wait for it to end, then run the command again"
             ) from None
     try:
-        with disk_errors(folder):
+        with disk_errors(path.parent):
+            delete_file(note)  # of a process that died
             write_json(note, holder)
         yield
     finally:
         lock.release()
+
+
+def _holder_of(note: Path) -> str:
+    """Who holds a lock; its note is written a moment after the lock is taken."""
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return f"another run ({', '.join(f'{key} {value}' for key, value in told.items())})"
+    return "another run"

@@ -89,7 +89,7 @@ def test_feeds_from_default_to_deleted(lake_root: Path) -> None:
     script(lake_root, "manage_feeds", "archive", "rates")
     assert "rates" in script(lake_root, "manage_feeds", "list", "--archived").stdout
     listed = json.loads(script(lake_root, "manage_feeds", "list", "--json").stdout)
-    assert {feed["name"] for feed in listed} == {feed.name for feed in DEFAULT_FEEDS}
+    assert {feed["name"] for feed in listed["feeds"]} == {feed.name for feed in DEFAULT_FEEDS}
     script(lake_root, "manage_feeds", "restore", "rates")
     assert "Nothing was changed." in script(lake_root, "manage_feeds", "delete", "rates").stdout
     script(lake_root, "manage_feeds", "delete", "rates", "--confirm")
@@ -118,7 +118,9 @@ def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp
     lake = json.loads(script(lake_root, "metadata_utils", "--json").stdout)
     report = script(lake_root, "metadata_utils", "--report").stdout
     stats = script(lake_root, "metadata_utils").stdout
-    history = json.loads(script(lake_root, "metadata_utils", "history", "transaction_stream", "--json").stdout)
+    history = json.loads(script(lake_root, "metadata_utils", "history", "transaction_stream", "--json").stdout)[
+        "commits"
+    ]
 
     rows = {row["feed"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
     for told in lake["feeds"]:

@@ -1,0 +1,42 @@
+"""The one boundary between a feed and a fault of this program: what nobody expected fails that feed only.
+
+The traceback is logged, and the person gets one sentence that says where it is. Everywhere else an unexpected
+exception passes; `except Exception` is allowed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from pipeline.errors import ActionNeeded, PipelineError
+
+log = logging.getLogger("pipeline")
+
+
+class FeedFault(ActionNeeded):
+    """A fault of this program, met at one feed; the others go on."""
+
+
+@contextlib.contextmanager
+def contained(feed: str) -> Iterator[None]:
+    """What is done for one feed of several. Raises FeedFault for an exception that is no PipelineError."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        log.error("%s: the traceback of a fault of this program", feed, exc_info=error)
+        raise FeedFault(
+            f"{feed} failed by a fault of this program ({type(error).__name__})",
+            f"report it with its traceback, which is {_place_of_the_log()}",
+        ) from error
+
+
+def _place_of_the_log() -> str:
+    """Without a log of its own a process logs to stderr."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.FileHandler):
+            return f"in {handler.baseFilename}"
+    return "above"

@@ -1,0 +1,187 @@
+"""One run: feeds exported one after the other, each under its lock; the failure of one does not stop the others.
+
+What happens for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and progress
+in one step; expire by the retention rule; rewrite `_metadata.json` and `views.sql`. Killed before the commit the lake
+is as it was; killed after it, only the last two steps are missing, and the next run does them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import cli
+from pipeline.errors import PipelineError, TryLater
+from pipeline.export import Exported, Run, export_stream, export_table, preview, with_deadline
+from pipeline.faults import contained
+from pipeline.feeds import Feed
+from pipeline.ksqldb.client import Client
+from pipeline.lake.catalog import write_metadata, write_views
+from pipeline.lake.feed_store import BrokenFeed
+from pipeline.lake.retention import expire
+from pipeline.lake.storage import hold_feed
+from pipeline.lake.table import NULL_PARTITION, LakeTable
+from pipeline.replace import export_day, export_full
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is asked for beyond the default."""
+
+    full: bool = False
+    day: dt.date | None = None
+    version: int | None = None
+    dry_run: bool = False
+
+
+@dataclass
+class Result:
+    """What became of one feed; `type` is None where the feed's file cannot be read."""
+
+    name: str
+    type: str | None
+    exported: Exported = field(default_factory=Exported)
+    expired: list[str] = field(default_factory=list)
+    error: PipelineError | None = None
+    seconds: float = 0.0
+
+
+def export_feeds(
+    client: Client,
+    root: Path,
+    feeds: Sequence[Feed],
+    run: Run,
+    request: ExportRequest,
+    holder: dict[str, str],
+    max_runtime_s: float | None = None,
+    tell: Callable[[str], None] = cli.tell,
+) -> list[Result]:
+    """Exports each feed, and says what became of it as soon as it is known."""
+    started, results = time.monotonic(), []
+    for index, feed in enumerate(feeds):
+        left = None if max_runtime_s is None else max_runtime_s - (time.monotonic() - started)
+        result = Result(feed.name, feed.type)
+        begun = time.monotonic()
+        try:
+            with contained(feed.name):
+                if left is not None and left <= 0:
+                    raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
+                own = with_deadline(_named(run, index), left)
+                if request.dry_run:
+                    result.exported = preview(client, LakeTable(root, feed), request.version)
+                else:
+                    _export(client, root, feed, result, own, request, holder)
+        except PipelineError as error:
+            result.error = error
+            cli.say_error(error)
+        result.seconds = time.monotonic() - begun
+        tell(_line(result, request))
+        results.append(result)
+    return results
+
+
+def broken_results(broken: Sequence[BrokenFeed]) -> list[Result]:
+    """Feeds whose file cannot be read: they fail, and say why."""
+    for feed in broken:
+        cli.say_error(feed.error)
+    return [Result(feed.name, None, error=feed.error) for feed in broken]
+
+
+def _export(
+    client: Client, root: Path, feed: Feed, result: Result, run: Run, request: ExportRequest, holder: dict[str, str]
+) -> None:
+    with hold_feed(root / feed.kind_folder / feed.name, feed.name, holder):
+        table = LakeTable.for_writing(root, feed, run.grace_hours)
+        try:
+            if feed.type == "table":
+                export_table(client, table, run, result.exported, request.version)
+            elif request.day is not None:
+                export_day(client, table, run, result.exported, request.day)
+            else:
+                (export_full if request.full else export_stream)(client, table, run, result.exported)
+            if result.exported.undated_rows:
+                told = cli.plural(result.exported.undated_rows, "row")
+                result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
+            result.expired = expire(table, f"{run.id}ee", run.now)
+        finally:
+            _describe(root, table, sys.exception())
+
+
+def _describe(root: Path, table: LakeTable, failure: BaseException | None) -> None:
+    """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and tells of both."""
+    try:
+        if table.exists:
+            write_metadata(table)
+            write_views(root)
+    except PipelineError as error:
+        if failure is None:
+            raise
+        if isinstance(failure, PipelineError):
+            failure.message += f"; besides, {error.message}"
+
+
+def as_json(results: Sequence[Result], request: ExportRequest) -> dict[str, Any]:
+    """The stable form of `--json`."""
+    return {
+        "schema_version": 1,
+        "dry_run": request.dry_run,
+        "feeds": [
+            {
+                "feed": result.name,
+                "type": result.type,
+                "status": "failed" if result.error else "ok",
+                "rows": result.exported.rows,
+                "files": result.exported.files,
+                "bytes": result.exported.size_bytes,
+                "commits": result.exported.commits,
+                "version": result.exported.version,
+                "outcome": result.exported.outcome or None,
+                "lag": result.exported.lag,
+                "expired_partitions": result.expired,
+                "notes": result.exported.notes,
+                "error": result.error and {"message": result.error.message, "hint": result.error.hint},
+                "seconds": round(result.seconds, 3),
+            }
+            for result in results
+        ],
+    }
+
+
+def summary(results: Sequence[Result], request: ExportRequest) -> str:
+    """The last line for people: what stands in the lake now, and what failed."""
+    failed = sum(result.error is not None for result in results)
+    if request.dry_run:
+        return "Nothing was changed."
+    rows = sum(result.exported.rows for result in results)
+    committed = sum(result.error is not None and result.exported.commits > 0 for result in results)
+    line = f"{cli.plural(len(results) - failed, 'feed')} exported, {cli.plural(rows, 'row')}"
+    if failed:
+        line += f", {failed} failed"
+    return line + (f", {committed} of them after a commit" if committed else "")
+
+
+def _named(run: Run, index: int) -> Run:
+    return Run(**{**vars(run), "id": f"{run.id}{index:03x}"})
+
+
+def _line(result: Result, request: ExportRequest) -> str:
+    done = result.exported
+    if result.error is not None:
+        kept = f", {cli.plural(done.rows, 'row')} committed before" if done.commits else ""
+        return f"{result.name}: failed after {result.seconds:.1f} s{kept}"
+    parts = [] if request.dry_run else [cli.plural(done.rows, "row")]
+    if done.version is not None:
+        parts.append(f"{'would be ' * request.dry_run}version {done.version}")
+    if done.commits:
+        parts.append(f"{cli.plural(done.files, 'file')}, {cli.size_text(done.size_bytes)}")
+    parts += [part for part in (f"end: {done.outcome}" if done.outcome else "", *done.notes) if part]
+    if done.lag:
+        parts.append(f"the table was {cli.plural(done.lag, 'record')} behind its sources")
+    if result.expired:
+        parts.append(f"expired {', '.join(result.expired)}")
+    return f"{result.name}: {'; '.join(parts)} ({result.seconds:.1f} s)"

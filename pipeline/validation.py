@@ -1,0 +1,57 @@
+"""What a value that breaks a rule is told, in our words: which field, which rule, and the nearest right name.
+
+Pydantic's own sentences speak of inputs and types of Python; a person who edits a file knows neither. Values are
+never repeated: they may be secrets.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+_RULES = {
+    "missing": "is missing",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+}
+_KINDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "dict": "must be an object",
+    "model": "must be an object",
+}
+
+
+def rules_of(error: ValidationError, names: Mapping[str, Iterable[str]]) -> str:
+    """Each broken rule, with semicolons. `names` are the known keys, by the path of the object that has them."""
+    return "; ".join(_rule(problem, names) for problem in error.errors(include_url=False, include_input=False))
+
+
+def _rule(problem: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    kind, context = str(problem["type"]), problem.get("ctx", {})
+    if kind == "value_error":
+        return (f"{path}: " if path else "") + str(context.get("error", "cannot be used"))
+    if kind == "extra_forbidden":
+        above, _, key = path.rpartition(".")
+        return f"{path} is not known{nearest(key, names.get(above, ()))}"
+    rule = _RULES.get(kind, "").format(**context) or _KINDS.get(kind.split("_")[0], "cannot be used")
+    return f"{path or 'it'} {rule}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known name is like it."""
+    found = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"; did you mean {found[0]}?" if found else ""
