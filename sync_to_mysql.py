@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,32 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import disk_errors, lake_folder
+from pipeline.lake.storage import lake_folder
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.ledger import (
-    SnapshotEntry,
-    expire,
-    expired_snapshots,
-    list_snapshots,
-    previous_row_counts,
-    roll_back,
-)
+from pipeline.warehouse.ledger import list_snapshots, previous_row_counts
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.plan import TableSnapshot
-from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.report import (
+    expiry_json,
+    expiry_lines,
+    history_json,
+    history_table,
+    loaded_json,
+    loaded_lines,
+    moves_json,
+    moves_lines,
+    rfc3339,
+)
+from pipeline.warehouse.retention import expire, expired_snapshots
+from pipeline.warehouse.rollback import roll_back
+from pipeline.warehouse.schema_files import init_schema, planned_files
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
 
-_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
+_SQL = PROJECT_ROOT / "sql"
+_CONNECTION = ("host", "port", "socket", "user", "password", "ssl_ca", "ssl_cert", "ssl_key", "database")
+"""The options that count for every command."""
 
 
 def sync(server: Server, snapshots: Sequence[TableSnapshot], source: str, now: dt.datetime, **options: Any) -> Loaded:
@@ -53,10 +62,14 @@ def sync(server: Server, snapshots: Sequence[TableSnapshot], source: str, now: d
 
 def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
     """The named table feeds, or every enabled one that has a place in the warehouse."""
-    if names:
-        feeds = list(store.select(names, "table"))
-    else:
-        feeds = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
+    mapped = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
+    feeds = list(store.select(names)) if names else mapped
+    for feed in feeds:
+        if feed.type != "table":
+            raise WrongUsage(
+                f"{feed.name} is a {feed.type}: only tables go into the warehouse",
+                f"name table feeds: {', '.join(table.name for table in mapped) or 'there are none yet'}",
+            )
     if not feeds:
         raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
     for feed in feeds:
@@ -74,14 +87,18 @@ def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
         )
 
 
+def lake_stars(root: Path, feeds: Sequence[Feed], version: int | None, everything: bool) -> list[list[TableSnapshot]]:
+    """What the lake has for each load, oldest first: nothing is read yet but its logs."""
+    if not everything:
+        return [lake_snapshots(root, feeds, version)]
+    return [snapshots for _, snapshots in lake_history(root, feeds)]
+
+
 @contextlib.contextmanager
-def open_snapshots(
-    settings: Settings, server: Server, feeds: Sequence[Feed], source: str, version: int | None, now: dt.datetime
+def ksqldb_star(
+    settings: Settings, server: Server, feeds: Sequence[Feed], now: dt.datetime
 ) -> Iterator[list[TableSnapshot]]:
-    """The feeds' snapshots, ready to be loaded; kept until the block ends."""
-    if source == "lake":
-        yield lake_snapshots(lake_folder(settings.lake_root), feeds, version)
-        return
+    """The feeds' tables as ksqlDB has them now, ready to be loaded; kept until the block ends."""
     with Connection(server) as connection:
         previous = previous_row_counts(connection)
     belief = Belief(
@@ -93,65 +110,31 @@ def open_snapshots(
             yield snapshots
 
 
-def as_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
-    """The stable form of `--json`."""
-    return {
-        "schema_version": 1,
-        "dry_run": dry_run,
-        "snapshot_version": loaded.version,
-        "unchanged": loaded.unchanged,
-        "in_bulk": loaded.in_bulk,
-        "facts": [
-            {
-                "feed": fact.feed,
-                "fact": fact.fact,
-                "rows": fact.rows,
-                "rejected": fact.rejected,
-                "new_dimension_members": fact.new_members,
-                "first_new_dimension_members": fact.first_new_members,
-                "lake_version": fact.lake_version,
-                "shown": fact.is_newest,
-            }
-            for fact in loaded.facts
-        ],
-    }
+def prepare_schema(server: Server, dry_run: bool, folder: Path = _SQL) -> bool:
+    """Applies the files in `sql/`, or says which it would; whether a load can go on from there."""
+    files = planned_files(server, folder) if dry_run else init_schema(server, folder)
+    applied = "would be applied" if dry_run else "applied"
+    for name, is_new in files:
+        cli.tell(f"schema of {server.database}: {name} " + (applied if is_new else "already there"))
+    return not (dry_run and any(is_new for _, is_new in files))
 
 
-def report_lines(loaded: Loaded, dry_run: bool) -> list[str]:
-    """What happened, for people."""
-    lines = []
-    for fact in loaded.facts:
-        line = f"{fact.fact}: {cli.plural(fact.rows, 'row')}"
-        if fact.lake_version is not None:
-            line += f" from lake version {fact.lake_version}"
-        if fact.new_members:
-            shown = ", ".join(fact.first_new_members[:5]) + (", ..." if fact.new_members > 5 else "")
-            line += f"; new in its dimension: {fact.new_members} ({shown})"
-        lines.append(line)
-        lines += [f"  rejected {r.row_key}: {r.column} {r.reason}" for r in fact.first_rejects]
-        if fact.rejected > len(fact.first_rejects):
-            lines.append(f"  {fact.rejected} rejects in all")
-    if dry_run:
-        lines.append("Nothing was changed.")
-    elif loaded.unchanged:
-        lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
+def _keep_log(root: Path) -> None:
+    """A lake that cannot be written is enough to load from, so the run goes on without a log."""
+    try:
+        cli.write_log_to(root / "logs", "sync_to_mysql")
+    except OSError as error:
+        cli.tell(f"this run keeps no log: {root / 'logs'}: {error.strerror}")
+
+
+def _show(as_json: bool, data: dict[str, Any], lines: Sequence[str]) -> None:
+    """The result on stdout, and for the log."""
+    if as_json:
+        cli.show_json(data)
     else:
-        lines.append(f"Loaded as snapshot {loaded.version}.")
-        if not loaded.in_bulk:
-            lines.append("Rows were sent by INSERT: the server has local_infile off, which is slower.")
-        if older := [fact.fact for fact in loaded.facts if not fact.is_newest]:
-            lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
-    if any(fact.rejected for fact in loaded.facts):
-        lines.append("Some rows did not fit; " + ("they would be" if dry_run else "they are") + " kept in etl_rejects.")
-    return lines
-
-
-def _entry_json(entry: SnapshotEntry) -> dict[str, Any]:
-    return vars(entry) | {"taken_at": _rfc3339(entry.taken_at), "loaded_at": _rfc3339(entry.loaded_at)}
-
-
-def _rfc3339(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        click.echo("\n".join(lines))
+    for line in lines:
+        logging.getLogger("pipeline").debug("%s", line)
 
 
 def _server(context: click.Context, settings: Settings, given: dict[str, Any]) -> Server:
@@ -190,7 +173,9 @@ def _server(context: click.Context, settings: Settings, given: dict[str, Any]) -
 @click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
 @click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
 @click.option("--all-versions", is_flag=True, help="With --source lake: every version that the lake retains, in order.")
-@click.option("--init-schema", is_flag=True, help="First apply the files of sql/ that are not applied yet.")
+@click.option(
+    "--init-schema", "schema_first", is_flag=True, help="First apply the files of sql/ that are not applied yet."
+)
 @click.option("--dry-run", is_flag=True, help="Do it all, then take it back; the warehouse stays as it is.")
 @click.option("--strict", is_flag=True, help="Load nothing when a row does not fit, instead of keeping it as a reject.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
@@ -203,7 +188,7 @@ def main(
     source: str,
     lake_version: int | None,
     all_versions: bool,
-    init_schema: bool,
+    schema_first: bool,
     dry_run: bool,
     strict: bool,
     json_output: bool,
@@ -217,96 +202,87 @@ def main(
     root, server = lake_folder(settings.lake_root), _server(context, settings, given)
     context.obj = server
     if context.invoked_subcommand is not None:
+        cli.hand_on_options(context, _CONNECTION)
         return
     if (lake_version is not None or all_versions) and source != "lake":
         raise WrongUsage("--lake-version and --all-versions go with --source lake", "add --source lake")
     if lake_version is not None and all_versions:
         raise WrongUsage("--lake-version and --all-versions exclude each other", "give one of them")
-    if not dry_run:
-        with disk_errors(root):
-            cli.write_log_to(root / "logs", "sync_to_mysql")
-    if init_schema and not dry_run:
-        for name, is_new in apply_schema(server):
-            cli.tell(f"schema of {server.database}: {name} " + ("applied" if is_new else "already there"))
     feeds, scd2 = choose_feeds(FeedStore(root), tables), settings.scd2_tables()
     refuse_unknown_dimensions(FeedStore(root), scd2)
+    stars = lake_stars(root, feeds, lake_version, all_versions) if source == "lake" else []
+    if not dry_run:
+        _keep_log(root)
+    if schema_first and not prepare_schema(server, dry_run):
+        _show(json_output, loaded_json(Loaded([]), dry_run), ["Nothing was changed."])
+        return
     loads: list[Loaded] = []
     options = {"dry_run": dry_run, "strict": strict, "scd2": scd2}
-    if all_versions:
-        for taken_at, snapshots in lake_history(root, feeds):
-            listed = ", ".join(f"{snapshot.feed} version {snapshot.lake_version}" for snapshot in snapshots)
-            cli.tell(f"{_rfc3339(taken_at)}: {listed}")
-            loads.append(sync(server, snapshots, source, now, **options))
-    else:
-        with open_snapshots(settings, server, feeds, source, lake_version, now) as snapshots:
-            loads.append(sync(server, snapshots, source, now, **options))
-    if json_output and all_versions:
-        cli.show_json({"schema_version": 1, "loads": [as_json(loaded, dry_run) for loaded in loads]})
-    elif json_output:
-        cli.show_json(as_json(loads[0], dry_run))
-    else:
-        click.echo("\n".join(line for loaded in loads for line in report_lines(loaded, dry_run)))
+    for star in stars:
+        cli.tell(", ".join(f"{table.feed} version {table.lake_version} of {rfc3339(table.taken_at)}" for table in star))
+        loads.append(sync(server, star, source, now, **options))
+    if source == "ksqldb":
+        with ksqldb_star(settings, server, feeds, now) as star:
+            loads.append(sync(server, star, source, now, **options))
+    told = [loaded_json(loaded, dry_run) for loaded in loads]
+    _show(
+        json_output,
+        {"schema_version": 1, "loads": told} if all_versions else told[0],
+        [line for loaded in loads for line in loaded_lines(loaded, dry_run)],
+    )
     raise SystemExit(1 if any(fact.rejected for loaded in loads for fact in loaded.facts) else 0)
 
 
 @main.command("history")
-@click.option("--json", "json_output", is_flag=True)
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 @cli.boundary
 def history_command(server: Server, json_output: bool) -> None:
     """List the snapshots, newest data first, and which facts' views show them."""
     with Connection(server) as connection:
         entries = list_snapshots(connection)
-    if json_output:
-        cli.show_json({"schema_version": 1, "snapshots": [_entry_json(entry) for entry in entries]})
-        return
-    rows = [
-        [str(e.version), f"{e.taken_at:%Y-%m-%d %H:%M}", e.source, e.status, f"{e.row_count:,}",
-         f"{e.rejected_count:,}", ", ".join(e.shown)]
-        for e in entries
-    ]  # fmt: skip
-    click.echo(cli.as_table(rows, _HISTORY_HEAD, right={0, 4, 5}))
+    _show(json_output, history_json(entries), [history_table(entries)])
 
 
 @main.command("rollback")
 @click.option("--to-snapshot", type=click.IntRange(1), required=True)
+@click.option("--dry-run", is_flag=True, help="Say which views would move.")
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 @cli.boundary
-def rollback_command(server: Server, to_snapshot: int) -> None:
+def rollback_command(server: Server, to_snapshot: int, dry_run: bool, json_output: bool) -> None:
     """Let the current_* views show another snapshot; the next load of newer data moves them on."""
+    if not dry_run:
+        _keep_log(lake_folder(load_settings().lake_root))
     with Connection(server) as connection:
-        moves = roll_back(connection, to_snapshot, cli.utc_now())
-    for move in moves:
-        click.echo(f"{move.fact}: snapshot {move.before or 'none'} -> {move.after}")
-    if not moves:
-        click.echo(f"The views show snapshot {to_snapshot} already; nothing was changed.")
+        moves = roll_back(connection, to_snapshot, cli.utc_now(), dry_run=dry_run)
+    _show(json_output, moves_json(moves, dry_run), moves_lines(moves, to_snapshot, dry_run))
 
 
 @main.command("expire")
 @click.option("--keep-snapshots", type=click.IntRange(1), help="Keep the newest N.")
-@click.option("--keep-days", type=click.IntRange(1), help="Keep those of the last N days.")
+@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Keep those of the last N days.")
 @click.option("--dry-run", is_flag=True, help="Say what would go.")
 @click.option("--yes", is_flag=True, help="Do it.")
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 @cli.boundary
-def expire_command(server: Server, keep_snapshots: int | None, keep_days: int | None, dry_run: bool, yes: bool) -> None:
+def expire_command(
+    server: Server, keep_snapshots: int | None, keep_days: int | None, dry_run: bool, yes: bool, json_output: bool
+) -> None:
     """Delete snapshots that neither rule keeps and no view shows."""
     now = cli.utc_now()
     with Connection(server) as connection:
         going = expired_snapshots(list_snapshots(connection), keep_snapshots, keep_days, now)
-        click.echo(f"snapshots to delete: {', '.join(map(str, going)) or 'none'}")
-        if dry_run or not going:
-            click.echo("Nothing was changed.")
-            return
-        if not yes:
-            raise WrongUsage("deleting snapshots cannot be undone", "add --yes to do it, or --dry-run to look")
-        gone = expire(connection, keep_snapshots, keep_days, now)
-    click.echo(f"{cli.plural(len(gone), 'snapshot')} deleted")
-
-
-def apply_schema(server: Server, folder: Path = PROJECT_ROOT / "sql") -> list[tuple[str, bool]]:
-    """Applies the files in `sql/`; returns their names, and whether each is new to this warehouse."""
-    return init_schema(server, folder)
+        if going and not dry_run:
+            if not yes:
+                listed = ", ".join(map(str, going))
+                raise WrongUsage(
+                    f"deleting cannot be undone (snapshots {listed})", "add --yes to do it, or --dry-run to look"
+                )
+            _keep_log(lake_folder(load_settings().lake_root))
+            going = expire(connection, keep_snapshots, keep_days, now)
+    _show(json_output, expiry_json(going, dry_run), expiry_lines(going, dry_run))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, WrongUsage
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -124,6 +125,26 @@ def write_log_to(folder: Path, script: str) -> None:
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False
+
+
+def hand_on_options(context: click.Context, shared: Collection[str] = ()) -> None:
+    """Hands options that were given before the subcommand on to it: none is ignored.
+
+    `shared` are those of the group that count for each of its commands as they are. Raises WrongUsage for an option
+    that the subcommand does not have.
+    """
+    assert isinstance(context.command, click.Group) and context.invoked_subcommand is not None
+    name = context.invoked_subcommand
+    known = {parameter.name for parameter in context.command.commands[name].params}
+    handed = {}
+    for parameter in context.command.params:
+        field = parameter.name or ""
+        if field in shared or context.get_parameter_source(field) is not ParameterSource.COMMANDLINE:
+            continue
+        if field not in known:
+            raise WrongUsage(f"{parameter.opts[-1]} does not go with the command {name}", "leave it out")
+        handed[field] = context.params[field]
+    context.default_map = {**(context.default_map or {}), name: handed}
 
 
 def show_json(data: Any) -> None:

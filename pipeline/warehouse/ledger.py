@@ -1,9 +1,7 @@
-"""The ledger of snapshots: what was loaded, what the current_* views show, rollback and retention.
+"""The ledger of snapshots: what was loaded, and what the current_* views show.
 
 `etl_snapshots` and `etl_snapshot_facts` say what was loaded, in the transaction of its rows; `etl_current` names the
-snapshot that each view shows; `etl_rollbacks` keeps every move that a person asked for. A crash leaves a move done or
-not done; an expiry that was cut short leaves snapshots marked `expiring`, which no view shows and the next expiry
-finishes.
+snapshot that each view shows. A crash leaves all lines of a load or none.
 """
 
 from __future__ import annotations
@@ -12,19 +10,7 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.errors import WrongUsage
-from pipeline.warehouse.connection import Connection, quote, text_of
-
-DELETE_ROWS = 10_000
-"""Fact rows of one DELETE, so that no reader and no undo log has to bear a whole snapshot."""
-
-
-class SnapshotUnknown(WrongUsage):
-    """The warehouse has no complete snapshot of that number."""
-
-
-class RetentionNotGiven(WrongUsage):
-    """An expiry was asked for without a rule."""
+from pipeline.warehouse.connection import Connection, text_of
 
 
 @dataclass(frozen=True)
@@ -51,15 +37,6 @@ class SnapshotEntry:
     row_count: int
     rejected_count: int
     shown: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Move:
-    """A view's move from one snapshot to another; `before` is None where it showed none."""
-
-    fact: str
-    before: int | None
-    after: int
 
 
 def add_snapshot(connection: Connection, source: str, taken_at: dt.datetime, now: dt.datetime) -> int:
@@ -207,86 +184,6 @@ def list_snapshots(connection: Connection) -> list[SnapshotEntry]:
         )
         for version, taken_at, loaded_at, source, status, count, rejected in rows
     ]  # fmt: skip
-
-
-def roll_back(connection: Connection, version: int, now: dt.datetime) -> list[Move]:
-    """Lets the views of the facts that a snapshot holds show it, and records the moves; dimensions stay as they are.
-
-    The next load of newer data moves the views on. Raises SnapshotUnknown.
-    """
-
-    def move() -> list[Move]:
-        facts = connection.rows(
-            "SELECT l.fact_table, c.snapshot_version FROM etl_snapshot_facts AS l"
-            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
-            " LEFT JOIN etl_current AS c ON c.fact_table = l.fact_table"
-            " WHERE l.snapshot_version = %s AND s.status = 'complete' ORDER BY l.fact_table",
-            (version,),
-        )
-        if not facts:
-            there = ", ".join(str(entry.version) for entry in list_snapshots(connection)) or "none"
-            raise SnapshotUnknown(f"the warehouse has no complete snapshot {version}", f"it has: {there}")
-        moves = [
-            Move(str(fact), None if before is None else int(before), version)
-            for fact, before in facts
-            if before != version
-        ]
-        for step in moves:
-            show(connection, step.fact, version)
-        connection.insert(
-            "etl_rollbacks",
-            ("done_at", "fact_table", "from_version", "to_version"),
-            [(in_mysql(now), step.fact, step.before, version) for step in moves],
-        )
-        return moves
-
-    with connection.hold_warehouse():
-        return connection.in_transaction(move)
-
-
-def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
-    """The snapshots, oldest first, that no rule keeps: the `keep` newest, those of the last `days`, those shown.
-
-    Raises RetentionNotGiven without a rule.
-    """
-    if keep is None and days is None:
-        raise RetentionNotGiven("no rule says which snapshots to keep", "give --keep-snapshots, --keep-days or both")
-    complete = [entry for entry in entries if entry.status == "complete"]
-    kept = {entry.version for entry in complete[: keep or 0]}
-    if days is not None:
-        kept |= {entry.version for entry in complete if entry.taken_at > now - dt.timedelta(days=days)}
-    return [entry.version for entry in reversed(entries) if entry.version not in kept and not entry.shown]
-
-
-def expire(connection: Connection, keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
-    """Deletes the snapshots that no rule keeps, in chunks; returns their numbers."""
-    with connection.hold_warehouse():
-        versions = expired_snapshots(list_snapshots(connection), keep, days, now)
-        for version in versions:
-            connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
-            facts = connection.rows(  # a fact that was dropped has no rows left
-                "SELECT l.fact_table FROM etl_snapshot_facts AS l JOIN information_schema.tables AS t"
-                " ON t.table_schema = %s AND t.table_name = l.fact_table WHERE l.snapshot_version = %s",
-                (connection.server.database, version),
-            )
-            for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
-                _delete_rows(connection, table, version)
-            connection.in_transaction(
-                lambda v=version: connection.run("DELETE FROM etl_snapshots WHERE snapshot_version = %s", (v,))  # type: ignore[misc] # as above
-            )
-    return versions
-
-
-def _mark(connection: Connection, version: int) -> int:
-    return connection.run("UPDATE etl_snapshots SET status = 'expiring' WHERE snapshot_version = %s", (version,))
-
-
-def _delete_rows(connection: Connection, table: str, version: int) -> None:
-    def chunk() -> int:
-        return connection.run(f"DELETE FROM {quote(table)} WHERE snapshot_version = %s LIMIT {DELETE_ROWS}", (version,))
-
-    while connection.in_transaction(chunk) == DELETE_ROWS:
-        pass
 
 
 def in_mysql(moment: dt.datetime) -> dt.datetime:

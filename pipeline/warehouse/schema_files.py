@@ -49,16 +49,28 @@ def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
     Raises SchemaFileChanged before anything is done when an applied file was changed, WarehouseBusy while another
     session loads or applies, WarehouseRefused naming a file without a statement, or whose statement the server refuses.
     """
-    if not MYSQL_NAME.fullmatch(server.database):
-        raise WarehouseRefused(f"{server.database!r} is not a name for a database", "use letters, digits and _")
     with Connection(server, with_database=False) as connection, connection.hold_warehouse():
-        files = schema_files(connection, folder)
-        refuse_changed(files)
-        _refuse_empty(files)
+        files = _checked_files(connection, folder)
         for file in files:
             if file.state == "missing":
                 _apply(connection, file)
     return [(file.name, file.state == "missing") for file in files]
+
+
+def planned_files(server: Server, folder: Path) -> list[tuple[str, bool]]:
+    """What `init_schema` would apply; changes nothing, and raises what it raises."""
+    with Connection(server, with_database=False) as connection:
+        return [(file.name, file.state == "missing") for file in _checked_files(connection, folder)]
+
+
+def _checked_files(connection: Connection, folder: Path) -> list[SchemaFile]:
+    if not MYSQL_NAME.fullmatch(connection.server.database):
+        name = connection.server.database
+        raise WarehouseRefused(f"{name!r} is not a name for a database", "use letters, digits and _")
+    files = schema_files(connection, folder)
+    refuse_changed(files)
+    _refuse_empty(files)
+    return files
 
 
 def schema_files(connection: Connection, folder: Path) -> list[SchemaFile]:

@@ -23,9 +23,9 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.refusals import WarehouseRefused
+from pipeline.warehouse.report import loaded_lines
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
-from sync_to_mysql import report_lines
 from tests.lake.small_tables import add_version
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
@@ -107,7 +107,7 @@ def test_a_server_with_local_infile_off_gets_inserts_and_it_is_said(without_loca
     loaded = load(without_local_infile, methods(method("card")))
 
     assert rows_of(without_local_infile, "SELECT COUNT(*) FROM current_payment_method_totals") == [(1,)]
-    assert "Rows were sent by INSERT: the server has local_infile off, which is slower." in report_lines(loaded, False)
+    assert "Rows were sent by INSERT: the server has local_infile off, which is slower." in loaded_lines(loaded, False)
 
 
 def test_a_refused_file_is_sent_by_insert_instead(without_local_infile: Server) -> None:

@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sync_to_mysql
-from pipeline.warehouse import ledger
+from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.ledger import RetentionNotGiven, SnapshotUnknown, expire, list_snapshots, roll_back
+from pipeline.warehouse.ledger import list_snapshots
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.retention import RetentionNotGiven, expire
+from pipeline.warehouse.rollback import SnapshotUnknown, roll_back
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
@@ -145,7 +147,7 @@ def test_rollback_to_a_snapshot_that_is_not_there_names_those_that_are(warehouse
 def test_expiry_deletes_what_no_rule_keeps(
     warehouse: Server, keep: int | None, days: int | None, left: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "DELETE_ROWS", 2)
+    monkeypatch.setattr(retention, "DELETE_ROWS", 2)
     for version in range(1, 6):
         rows = [method(name, version) for name in ("card", "cash", "paypal", "a", "b")]
         load_at(warehouse, methods(*rows, method(None), version=version, days=version), NOW + dt.timedelta(days=9))

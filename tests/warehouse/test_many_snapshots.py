@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from demo.private_mysql import PrivateServer
-from pipeline.warehouse import ledger
+from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.ledger import expire, roll_back
 from pipeline.warehouse.load import Loaded
+from pipeline.warehouse.retention import expire
+from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots, mapping_of
 from sync_to_mysql import sync
@@ -37,10 +38,10 @@ CHUNK, NEVER = 10, 10**9
 KILLED = """
 import os, signal, sys
 import sync_to_mysql
-from pipeline.warehouse import ledger
+from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 
-ledger.DELETE_ROWS, left, run = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Connection.run
+retention.DELETE_ROWS, left, run = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Connection.run
 
 def run_or_die(self, sql, values=()):
     global left
@@ -177,7 +178,7 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
 def test_expiry_takes_all_of_a_snapshot_and_nothing_else(
     full: Server, month: list[State], keep: int | None, days: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "DELETE_ROWS", CHUNK)
+    monkeypatch.setattr(retention, "DELETE_ROWS", CHUNK)
     newest = {state.version for state in month[-(keep or 0) :]} if keep else set()
     young = {state.version for state in month if days and NOW - state.taken_at < dt.timedelta(days=days)}
     gone = {state.version for state in month} - newest - young - {5}

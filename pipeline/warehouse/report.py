@@ -1,0 +1,108 @@
+"""What the warehouse's commands say: lines for people, and the stable form of `--json`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline import cli
+from pipeline.warehouse.ledger import SnapshotEntry
+from pipeline.warehouse.load import Loaded
+from pipeline.warehouse.rollback import Move
+
+_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
+_NOTHING = "Nothing was changed."
+
+
+def loaded_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "dry_run": dry_run,
+        "snapshot_version": loaded.version,
+        "unchanged": loaded.unchanged,
+        "in_bulk": loaded.in_bulk,
+        "facts": [
+            {
+                "feed": fact.feed,
+                "fact": fact.fact,
+                "rows": fact.rows,
+                "rejected": fact.rejected,
+                "new_dimension_members": fact.new_members,
+                "first_new_dimension_members": fact.first_new_members,
+                "lake_version": fact.lake_version,
+                "shown": fact.is_newest,
+            }
+            for fact in loaded.facts
+        ],
+    }
+
+
+def loaded_lines(loaded: Loaded, dry_run: bool) -> list[str]:
+    """What a load did."""
+    lines = []
+    for fact in loaded.facts:
+        line = f"{fact.fact}: {cli.plural(fact.rows, 'row')}"
+        if fact.lake_version is not None:
+            line += f" from lake version {fact.lake_version}"
+        if fact.new_members:
+            shown = ", ".join(fact.first_new_members[:5]) + (", ..." if fact.new_members > 5 else "")
+            line += f"; new in its dimension: {fact.new_members} ({shown})"
+        lines.append(line)
+        lines += [f"  rejected {r.row_key}: {r.column} {r.reason}" for r in fact.first_rejects]
+        if fact.rejected > len(fact.first_rejects):
+            lines.append(f"  {fact.rejected} rejects in all")
+    if dry_run:
+        lines.append(_NOTHING)
+    elif loaded.unchanged:
+        lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
+    else:
+        lines.append(f"Loaded as snapshot {loaded.version}.")
+        if not loaded.in_bulk:
+            lines.append("Rows were sent by INSERT: the server has local_infile off, which is slower.")
+        if older := [fact.fact for fact in loaded.facts if not fact.is_newest]:
+            lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
+    if any(fact.rejected for fact in loaded.facts):
+        lines.append("Some rows did not fit; " + ("they would be" if dry_run else "they are") + " kept in etl_rejects.")
+    return lines
+
+
+def history_json(entries: Sequence[SnapshotEntry]) -> dict[str, Any]:
+    times = ("taken_at", "loaded_at")
+    return {
+        "schema_version": 1,
+        "snapshots": [vars(entry) | {name: rfc3339(getattr(entry, name)) for name in times} for entry in entries],
+    }
+
+
+def history_table(entries: Sequence[SnapshotEntry]) -> str:
+    rows = [
+        [str(e.version), f"{e.taken_at:%Y-%m-%d %H:%M}", e.source, e.status, f"{e.row_count:,}",
+         f"{e.rejected_count:,}", ", ".join(e.shown)]
+        for e in entries
+    ]  # fmt: skip
+    return cli.as_table(rows, _HISTORY_HEAD, right={0, 4, 5})
+
+
+def moves_json(moves: Sequence[Move], dry_run: bool) -> dict[str, Any]:
+    return {"schema_version": 1, "dry_run": dry_run, "moves": [vars(move) for move in moves]}
+
+
+def moves_lines(moves: Sequence[Move], snapshot: int, dry_run: bool) -> list[str]:
+    lines = [f"{move.fact}: snapshot {move.before or 'none'} -> {move.after}" for move in moves]
+    if not moves:
+        return [f"The views show snapshot {snapshot} already; nothing was changed."]
+    return [*lines, _NOTHING] if dry_run else lines
+
+
+def expiry_json(versions: Sequence[int], dry_run: bool) -> dict[str, Any]:
+    return {"schema_version": 1, "dry_run": dry_run, "snapshots": list(versions)}
+
+
+def expiry_lines(versions: Sequence[int], dry_run: bool) -> list[str]:
+    done = _NOTHING if dry_run or not versions else f"{cli.plural(len(versions), 'snapshot')} deleted"
+    return [f"snapshots to delete: {', '.join(map(str, versions)) or 'none'}", done]
+
+
+def rfc3339(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,64 @@
+"""Snapshots that no rule keeps: deleted in chunks, so that no reader and no undo log has to bear a whole one.
+
+An expiry that was cut short leaves snapshots marked `expiring`, which no view shows and the next expiry finishes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pipeline.errors import WrongUsage
+from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.ledger import SnapshotEntry, list_snapshots
+
+DELETE_ROWS = 10_000
+"""Fact rows of one DELETE."""
+
+
+class RetentionNotGiven(WrongUsage):
+    """An expiry was asked for without a rule."""
+
+
+def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
+    """The snapshots, oldest first, that no rule keeps: the `keep` newest, those of the last `days`, those shown.
+
+    Raises RetentionNotGiven without a rule.
+    """
+    if keep is None and days is None:
+        raise RetentionNotGiven("no rule says which snapshots to keep", "give --keep-snapshots, --keep-days or both")
+    complete = [entry for entry in entries if entry.status == "complete"]
+    kept = {entry.version for entry in complete[: keep or 0]}
+    if days is not None:
+        kept |= {entry.version for entry in complete if entry.taken_at > now - dt.timedelta(days=days)}
+    return [entry.version for entry in reversed(entries) if entry.version not in kept and not entry.shown]
+
+
+def expire(connection: Connection, keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
+    """Deletes the snapshots that no rule keeps, in chunks; returns their numbers."""
+    with connection.hold_warehouse():
+        versions = expired_snapshots(list_snapshots(connection), keep, days, now)
+        for version in versions:
+            connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
+            facts = connection.rows(  # a fact that was dropped has no rows left
+                "SELECT l.fact_table FROM etl_snapshot_facts AS l JOIN information_schema.tables AS t"
+                " ON t.table_schema = %s AND t.table_name = l.fact_table WHERE l.snapshot_version = %s",
+                (connection.server.database, version),
+            )
+            for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
+                _delete_rows(connection, table, version)
+            connection.in_transaction(
+                lambda v=version: connection.run("DELETE FROM etl_snapshots WHERE snapshot_version = %s", (v,))  # type: ignore[misc] # as above
+            )
+    return versions
+
+
+def _mark(connection: Connection, version: int) -> int:
+    return connection.run("UPDATE etl_snapshots SET status = 'expiring' WHERE snapshot_version = %s", (version,))
+
+
+def _delete_rows(connection: Connection, table: str, version: int) -> None:
+    def chunk() -> int:
+        return connection.run(f"DELETE FROM {quote(table)} WHERE snapshot_version = %s LIMIT {DELETE_ROWS}", (version,))
+
+    while connection.in_transaction(chunk) == DELETE_ROWS:
+        pass

@@ -1,0 +1,63 @@
+"""Views that a person moves to another snapshot; `etl_rollbacks` keeps every move.
+
+One transaction: a crash leaves a move done and recorded, or not done.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from pipeline.errors import WrongUsage
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.ledger import in_mysql, list_snapshots, show
+
+
+class SnapshotUnknown(WrongUsage):
+    """The warehouse has no complete snapshot of that number."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A view's move from one snapshot to another; `before` is None where it showed none."""
+
+    fact: str
+    before: int | None
+    after: int
+
+
+def roll_back(connection: Connection, version: int, now: dt.datetime, *, dry_run: bool = False) -> list[Move]:
+    """Lets the views of the facts that a snapshot holds show it, and records the moves; dimensions stay as they are.
+
+    The next load of newer data moves the views on. A dry run returns the moves and makes none. Raises SnapshotUnknown.
+    """
+
+    def move() -> list[Move]:
+        facts = connection.rows(
+            "SELECT l.fact_table, c.snapshot_version FROM etl_snapshot_facts AS l"
+            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+            " LEFT JOIN etl_current AS c ON c.fact_table = l.fact_table"
+            " WHERE l.snapshot_version = %s AND s.status = 'complete' ORDER BY l.fact_table",
+            (version,),
+        )
+        if not facts:
+            there = ", ".join(str(entry.version) for entry in list_snapshots(connection)) or "none"
+            raise SnapshotUnknown(f"the warehouse has no complete snapshot {version}", f"it has: {there}")
+        moves = [
+            Move(str(fact), None if before is None else int(before), version)
+            for fact, before in facts
+            if before != version
+        ]
+        if dry_run:
+            return moves
+        for step in moves:
+            show(connection, step.fact, version)
+        connection.insert(
+            "etl_rollbacks",
+            ("done_at", "fact_table", "from_version", "to_version"),
+            [(in_mysql(now), step.fact, step.before, version) for step in moves],
+        )
+        return moves
+
+    with connection.hold_warehouse():
+        return connection.in_transaction(move)
