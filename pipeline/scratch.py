@@ -1,13 +1,16 @@
 """Temporary folders for rows on their way: removed at the end, and, after a kill, by the next run that needs one.
 
-A folder in use is held by a lock that the kernel frees when its process dies.
+A folder in use is held by a lock that the kernel frees when its process dies. Other users of the machine can neither
+read one nor put something in its place: folders are private, and no link is followed. What is not ours is not touched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,15 +32,17 @@ def scratch_folder() -> Iterator[Path]:
     """A new folder until the block ends. Raises ScratchUnusable, also for an OSError in writing to it."""
     parent = Path(tempfile.gettempdir())
     with scratch_errors(parent):
+        _refuse_shared(parent)
         _remove_leftovers(parent)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        held = (folder / _LOCK).open("w")
+        with _opened(folder) as opened:
+            held = _lock_file(opened)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        held.close()
+        os.close(held)
 
 
 @contextlib.contextmanager
@@ -46,19 +51,52 @@ def scratch_errors(folder: Path, kinds: type[Exception] | tuple[type[Exception],
     try:
         yield
     except kinds as error:
-        told = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        told = getattr(error, "strerror", None) or "no room is left, or it cannot be written"
         raise ScratchUnusable(
             f"rows cannot be put into the temporary folder {folder}: {told}; nothing was changed",
             "free space there, or name another folder by TMPDIR",
         ) from error
 
 
+def _refuse_shared(parent: Path) -> None:
+    """Without the sticky bit another user could rename our folder and put one of theirs in its place."""
+    mode = parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise ScratchUnusable(
+            f"every user may rename and replace what is in the temporary folder {parent}; nothing was changed",
+            f"chmod +t {parent}, or name another folder by TMPDIR",
+        )
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """The folder itself, never what a link of its name leads to.
+
+    Raises PermissionError for one that is not this user's alone.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(opened)
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise PermissionError(None, "it is not private to this user", str(folder))
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _lock_file(folder: int) -> int:
+    return os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+
+
 def _remove_leftovers(parent: Path) -> None:
-    """Removes the folders of processes that are dead; those of other users stay."""
+    """Removes the folders of this user's processes that are dead."""
     for folder in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime < _YOUNG_S:
+        with contextlib.suppress(OSError), _opened(folder) as opened:
+            if time.time() - os.fstat(opened).st_mtime < _YOUNG_S:
                 continue
-            with (folder / _LOCK).open("w") as lock:
+            lock = _lock_file(opened)
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
+            finally:
+                os.close(lock)
