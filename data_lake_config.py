@@ -7,6 +7,11 @@ holds it. Run as a script it prints the effective settings, secrets masked, and 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from pipeline import start
+
+    start.guard()
+
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -253,4 +258,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

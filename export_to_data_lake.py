@@ -8,6 +8,11 @@ the lake is as it was; killed after it, only the last two steps are missing, and
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from pipeline import start
+
+    start.guard()
+
 import contextlib
 import datetime as dt
 from collections.abc import Sequence
@@ -120,4 +125,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -8,6 +8,11 @@ here, except by `delete --data`.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from pipeline import start
+
+    start.guard()
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -312,4 +317,4 @@ def _retention(feed: Feed) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

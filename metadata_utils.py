@@ -7,6 +7,11 @@ feed: killed before it nothing happened, killed after it only `_metadata.json` a
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from pipeline import start
+
+    start.guard()
+
 import contextlib
 import csv
 import datetime as dt
@@ -314,4 +319,4 @@ def _expire(root: Path, feed: Feed, now: dt.datetime, grace_hours: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -8,6 +8,11 @@ COMMIT, the warehouse shows the old star, whole; the next run loads the new one.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take long
+    from pipeline import start
+
+    start.guard()
+
 import contextlib
 import dataclasses
 import datetime as dt
@@ -286,4 +291,4 @@ def expire_command(
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -6,13 +6,18 @@ Changes nothing: no file, no row. The exit code says whether export and sync wou
 
 from __future__ import annotations
 
-import importlib.metadata
+if __name__ == "__main__":  # before anything that may be missing is imported
+    import sys
+    from pathlib import Path
+
+    from pipeline import requirements, start
+
+    start.guard("python -m pip install --force-reinstall -r requirements.txt -c requirements.lock")
+    requirements.refuse(Path(__file__).resolve().parent, sys.argv[1:])
+
 import os
-import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -28,6 +33,7 @@ from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.storage import lake_folder
 from pipeline.lake.table import LakeTable
+from pipeline.requirements import Check, check_packages, check_python, line, ok, report
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.schema import server_facts, target_columns
@@ -36,23 +42,7 @@ from pipeline.warehouse.server import Server
 
 __test__ = False  # a command, whatever its name makes test runners think
 
-OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 1_000_000_000
-_REQUIREMENT = re.compile(r"^([A-Za-z0-9_-]+)>=([0-9.]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line: `state` is ok, warning (the job runs all the same) or failed."""
-
-    name: str
-    state: str
-    detail: str
-    hint: str = ""
-
-
-def ok(name: str, detail: str) -> Check:
-    return Check(name, "ok", detail)
 
 
 def run_checks(settings: Settings, with_mysql: bool) -> Iterator[Check]:
@@ -65,33 +55,6 @@ def run_checks(settings: Settings, with_mysql: bool) -> Iterator[Check]:
     yield from check_ksqldb(settings, root)
     if with_mysql:
         yield from check_mysql(settings, root)
-
-
-def check_python() -> Check:
-    have, want = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST_PYTHON))
-    if sys.version_info < OLDEST_PYTHON:
-        return Check("python", "failed", f"{have} is too old", f"use Python {want} or newer")
-    return ok("python", have)
-
-
-def check_packages(requirements: str) -> Iterator[Check]:
-    """One line for all packages when they fit, else one for each that does not."""
-    wrong = []
-    for name, least in _REQUIREMENT.findall(requirements):
-        try:
-            have = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(Check(f"package {name}", "failed", "is not installed", "pip install -r requirements.txt"))
-            continue
-        if _numbers(have) < _numbers(least):
-            wrong.append(
-                Check(f"package {name}", "failed", f"{have} is older than {least}", "pip install -r requirements.txt")
-            )
-    yield from wrong or [ok("packages", f"all {len(_REQUIREMENT.findall(requirements))} are there")]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def check_lake_root(root: Path) -> Check:
@@ -205,16 +168,11 @@ def main(no_mysql: bool, json_output: bool) -> None:
     for check in run_checks(load_settings(), not no_mysql):
         checks.append(check)
         if not json_output:
-            click.echo(f"{check.state:<8} {check.name}: {check.detail}")
-            if check.hint:
-                click.echo(f"         hint: {check.hint}")
-    failed = [check for check in checks if check.state == "failed"]
-    if json_output:
-        cli.show_json({"schema_version": 1, "ready": not failed, "checks": [asdict(check) for check in checks]})
-    else:
-        click.echo("ready" if not failed else f"not ready: {cli.plural(len(failed), 'check')} failed")
-    raise SystemExit(1 if failed else 0)
+            click.echo(line(check), nl=False)
+    told = report(checks, json_output)
+    click.echo(told if json_output else told.splitlines()[-1], nl=not json_output)
+    raise SystemExit(1 if any(check.state == "failed" for check in checks) else 0)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

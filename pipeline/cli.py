@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import functools
+import io
 import json
 import logging
 import os
@@ -21,7 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
-from pipeline.errors import PipelineError, WrongUsage
+from pipeline.errors import OutputLost, PipelineError, WrongUsage
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -31,6 +33,69 @@ log = logging.getLogger("pipeline")
 
 class Terminated(BaseException):
     """SIGTERM came; runs unwind as they do for Ctrl-C."""
+
+
+def run(command: click.Command) -> None:
+    """Runs a script and ends the process, for good: neither its terminal nor Ctrl-C can make a traceback of it.
+
+    What cannot be written to stderr is left out, and stops nothing. A result that cannot be written to stdout is an
+    error, unless its reader went away, as `head` does.
+    """
+    sys.excepthook = sys.__excepthook__
+    try:
+        sys.stdout = _text_to(_Output(1, "w", closefd=False), sys.stdout)
+        sys.stderr = _text_to(_Leaky(2, "w", closefd=False), sys.stderr)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort as error:
+        if isinstance(error.__cause__, EOFError):
+            click.echo("error: nothing answers the question", err=True)
+        code = 1 if isinstance(error.__cause__, EOFError) else 130
+    except KeyboardInterrupt:
+        code = 130
+    except OutputLost as error:
+        say_error(error)
+        code = error.exit_code
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: what is left is a moment
+    sys.exit(code)
+
+
+class _Leaky(io.FileIO):
+    """What cannot be written is left out."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
+
+
+class _Output(io.FileIO):
+    """What cannot be written is an error, once: the interpreter writes what is left when it ends."""
+
+    lost = False
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return len(data) if self.lost else super().write(data)
+        except OSError as error:
+            self.lost = True
+            if error.errno == errno.EPIPE:
+                raise SystemExit(1) from None
+            raise OutputLost(
+                f"the result cannot be written to stdout: {os.strerror(error.errno or 0)}",
+                "what the command did stands; let stdout go to a place that has room",
+            ) from None
+
+
+def _text_to(file: io.FileIO, before: Any) -> io.TextIOWrapper:
+    """A stream in the place of `before`, which is None where the descriptor was closed."""
+    encoding = before.encoding if before is not None else "utf-8"
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding, "backslashreplace", line_buffering=True)
 
 
 def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -33,6 +33,10 @@ class WrongUsage(PipelineError):
     exit_code = 2
 
 
+class OutputLost(ActionNeeded):
+    """The result could not be printed; what the command did stands."""
+
+
 class TryLater(PipelineError):
     """Nothing changed; the same command may well succeed later."""
 

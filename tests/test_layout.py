@@ -10,6 +10,8 @@ import pytest
 from tests.support import ROOT
 
 ORDER = [
+    "pipeline.start",
+    "pipeline.requirements",
     "pipeline.errors",
     "pipeline.faults",
     "pipeline.validation",

@@ -1,0 +1,172 @@
+"""How a script starts where something is missing, and how it ends where nobody can read what it says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from demo.definitions import build
+from demo.events import generate
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.table import LakeTable
+from tests.support import ROOT, add_default_feeds
+
+SCRIPTS = ("data_lake_config", "manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup")
+# Runs a script as `python SCRIPT.py` does, and does something when it imports a module.
+_WHEN_IMPORTED = """
+import importlib.abc, os, runpy, signal, sys
+script, module, happens = sys.argv[1:4]
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            exec(happens)
+sys.meta_path.insert(0, Watch())
+sys.argv = [script, *sys.argv[4:]]
+sys.path[0] = os.path.dirname(script)
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def run(*words: str, env: Mapping[str, str] | None = None, redirect: str = "") -> subprocess.CompletedProcess[str]:
+    quick = {"KSQLDB_RETRY_S": "0", "SNAPSHOT_RECHECK_S": "0", "QUIET_S": "0.5"}
+    line = f'exec "$0" "$@" {redirect}'
+    return subprocess.run(
+        ["sh", "-c", line, sys.executable, *words],
+        env=os.environ | quick | dict(env or {}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def when_imported(
+    script: str, module: str, happens: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return run("-c", _WHEN_IMPORTED, str(ROOT / f"{script}.py"), module, happens, *arguments, env=env)
+
+
+@pytest.mark.parametrize("module", ["click", "pydantic_settings", "pipeline.lake.storage"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_while_modules_are_imported_ends_without_a_word(script: str, module: str) -> None:
+    done = when_imported(script, module, "os.kill(os.getpid(), signal.SIGINT)")
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_process_that_is_to_ignore_ctrl_c_goes_on(lake_root: Path) -> None:
+    happens = "os.kill(os.getpid(), signal.SIGINT)"
+    words = ("-c", _WHEN_IMPORTED, str(ROOT / "manage_feeds.py"), "click", happens, "list")
+
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, *words],
+        env=os.environ | {"LAKE_ROOT": str(lake_root)}, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, "no feeds yet: python manage_feeds.py sync\n")
+
+
+def test_packages_that_are_missing_or_too_old_are_reported(tmp_path: Path) -> None:
+    old = tmp_path / "click-0.1.dist-info"
+    old.mkdir()
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: click\nVersion: 0.1\n", encoding="utf-8")
+    required = re.findall(r"^([a-z-]+)>=", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+
+    text = run("-S", "test_setup.py", "--no-mysql", env={"PYTHONPATH": str(tmp_path)})
+    as_json = run("-S", "test_setup.py", "--json", env={"PYTHONPATH": str(tmp_path)})
+
+    assert (text.returncode, text.stderr, as_json.returncode, as_json.stderr) == (1, "", 1, "")
+    assert "failed   package click: 0.1 is older than" in text.stdout
+    assert text.stdout.endswith(f"not ready: {len(required)} checks failed\n")
+    told = json.loads(as_json.stdout)
+    assert not told["ready"]
+    failed = {check["name"]: check for check in told["checks"] if check["state"] == "failed"}
+    assert set(failed) == {f"package {name}" for name in required}
+    assert failed["package pyarrow"]["hint"].startswith("python -m pip install -r requirements.txt")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_python_that_is_too_old_is_named(script: str) -> None:
+    happens = "sys.version_info = (3, 10, 4); raise ImportError('cannot import Self')"
+    old = "sys.version_info = (3, 10, 4)"
+
+    done = (
+        when_imported(script, "pipeline.start", old)
+        if script == "test_setup"
+        else when_imported(script, "pydantic", happens)
+    )
+
+    assert done.returncode == 1
+    assert "3.10" in done.stdout + done.stderr
+    assert "too old" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "test_setup"])
+def test_a_package_that_is_missing_is_a_sentence_in_every_script(script: str) -> None:
+    done = run("-S", f"{script}.py")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the package click is missing")
+    assert "hint: python test_setup.py" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running(build(generate(60, dt.date(2026, 11, 20), seed=4))) as server:
+        yield server
+
+
+@pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
+def test_an_export_that_cannot_say_anything_exports_all_the_same(
+    lake_root: Path, emulator: Emulator, redirect: str
+) -> None:
+    add_default_feeds(lake_root)
+    env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
+
+    done = run("export_to_data_lake.py", "--all", env=env, redirect=redirect)
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("8 feeds exported, ")
+    for feed in FeedStore(lake_root).list():
+        assert LakeTable(lake_root, feed).files, feed.name
+
+
+def test_what_is_wrong_counts_where_it_cannot_be_said(lake_root: Path) -> None:
+    env = {"LAKE_ROOT": str(lake_root)}
+
+    assert run("manage_feeds.py", "show", "x", env=env, redirect="2>/dev/full").returncode == 2
+    assert run("manage_feeds.py", "show", env=env, redirect="2>/dev/full").returncode == 2
+
+
+def test_a_result_that_cannot_be_printed_is_an_error(lake_root: Path, emulator: Emulator) -> None:
+    add_default_feeds(lake_root)
+    env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
+    arguments = ("--table", "payment_method_totals", "--json")
+
+    done = run("export_to_data_lake.py", *arguments, env=env, redirect=">/dev/full")
+    shown = run("manage_feeds.py", "--help", env=env, redirect=">/dev/full")
+
+    for ended in (done, shown):
+        assert ended.returncode == 1
+        assert "error: the result cannot be written to stdout: No space left on device\nhint: " in ended.stderr
+        assert "Traceback" not in ended.stderr
+    assert LakeTable(lake_root, FeedStore(lake_root).get("payment_method_totals")).current_version == 1
+
+
+def test_a_reader_that_went_away_is_no_traceback(lake_root: Path) -> None:
+    add_default_feeds(lake_root)
+
+    done = run("manage_feeds.py", "schema", env={"LAKE_ROOT": str(lake_root)}, redirect="| true")
+
+    assert done.stderr == ""
