@@ -27,7 +27,8 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
-from pipeline.lake.storage import disk_errors, hold_run, lake_folder
+from pipeline.lake.lock import hold_run
+from pipeline.lake.storage import disk_errors, lake_folder
 from pipeline.run import ExportRequest, as_json, broken_results, export_feeds, summary
 
 

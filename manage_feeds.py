@@ -27,7 +27,8 @@ from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import BrokenFeed, FeedExists, FeedStore, ViewExists, ignored
-from pipeline.lake.storage import delete_feed_data, hold_feed, lake_folder
+from pipeline.lake.lock import hold_feed
+from pipeline.lake.storage import delete_feed_data, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping

@@ -29,10 +29,11 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.lock import FeedLocked, hold_feed
 from pipeline.lake.log import LogDamaged
 from pipeline.lake.retention import expire, expired_files
 from pipeline.lake.rewrite import roll_back
-from pipeline.lake.storage import FeedLocked, disk_errors, hold_feed, lake_folder
+from pipeline.lake.storage import disk_errors, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.verify.source import compare_with_source, part_names
 from pipeline.verify.verdict import Verdict, judge, verify_feeds

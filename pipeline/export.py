@@ -31,9 +31,11 @@ from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
 from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
+from pipeline.lake.change import Change, Mark
 from pipeline.lake.columns import told_schema
+from pipeline.lake.entry import CommitStands
 from pipeline.lake.rewrite import widen
-from pipeline.lake.table import Change, LakeTable, Mark
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.witness import witnessed
 
@@ -71,7 +73,17 @@ class Exported:
     notes: list[str] = field(default_factory=list)
     undated_rows: int = 0
 
-    def count(self, staged: list[StagedFile]) -> None:
+    def commit(self, table: LakeTable, commit_id: str, change: Change, now: dt.datetime) -> None:
+        """Commits the change and counts what it adds; also when the disk fails after the commit stands."""
+        try:
+            table.commit(commit_id, change, now)
+        except CommitStands:
+            self._count(change)
+            raise
+        self._count(change)
+
+    def _count(self, change: Change) -> None:
+        staged, self.version = change.adds, change.current_version
         self.rows += sum(file.row_count for file in staged)
         self.files += len(staged)
         self.size_bytes += sum(file.size_bytes for file in staged)
@@ -133,9 +145,8 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
             staged = writer.finish()
             note = _stream_note(run, read, staged, marks, new_marks)
             change = Change(adds=staged, bookmarks=new_marks, partitions=source.partitions, note=note)
-            table.commit(commit_id, change, run.now)
+            done.commit(table, commit_id, change, run.now)
             marks |= new_marks
-            done.count(staged)
             if not ended:
                 run.tell(f"{table.feed.name}: {done.rows:,} rows committed, going on")
         done.tell_read(read)
@@ -177,9 +188,8 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     note["state"] = state if state == state_note(table_offsets(client, source)) else None
     replaced = table.versions().get(number, [])  # not those from before columns were widened
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
-    table.commit(run.id, change, run.now)
-    done.version, done.lag = number, behind
-    done.count(snapshot.files)
+    done.lag = behind
+    done.commit(table, run.id, change, run.now)
     if reads > 1:
         done.notes.append(f"read {reads} times before it was believed")
 

@@ -28,8 +28,10 @@ from pipeline.export import (
 )
 from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
+from pipeline.lake.change import Change, Mark
+from pipeline.lake.files import DataFile
 from pipeline.lake.rewrite import rows_not_in
-from pipeline.lake.table import Change, DataFile, LakeTable, Mark
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 
 _DAY = dt.timedelta(days=1)
@@ -79,9 +81,8 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
         writer.discard()
         raise
     note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
-    table.commit(run.id, Change(adds=staged, removes=old, note=note), run.now)
     done.tell_read(read)
-    done.count(staged)
+    done.commit(table, run.id, Change(adds=staged, removes=old, note=note), run.now)
 
 
 def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> None:
@@ -117,9 +118,8 @@ def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> N
     change = Change(
         staged, table.files, old_marks | new_marks, source.partitions, note=note | {"gaps": gaps_note(read)}
     )
-    table.commit(run.id, change, run.now)
     done.tell_read(read)
-    done.count(staged)
+    done.commit(table, run.id, change, run.now)
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
 

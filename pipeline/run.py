@@ -23,9 +23,10 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_metadata, write_views
 from pipeline.lake.feed_store import BrokenFeed
+from pipeline.lake.files import NULL_PARTITION
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import expire
-from pipeline.lake.storage import hold_feed
-from pipeline.lake.table import NULL_PARTITION, LakeTable
+from pipeline.lake.table import LakeTable
 from pipeline.replace import export_day, export_full
 
 

@@ -17,7 +17,8 @@ from ksqldb_emulator.sqltypes import Type
 from pipeline.feeds import Feed, parse_feed
 from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import DataFile, LakeTable
+from pipeline.lake.files import DataFile
+from pipeline.lake.table import LakeTable
 
 ROOT = Path(__file__).resolve().parent.parent
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

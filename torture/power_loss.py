@@ -21,8 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import PipelineError
-from pipeline.lake.log import CHECKPOINT_EVERY, LOG
-from pipeline.lake.table import STAGING, Change, LakeTable
+from pipeline.lake.change import Change
+from pipeline.lake.entry import CHECKPOINT_EVERY
+from pipeline.lake.files import STAGING
+from pipeline.lake.storage import LOG
+from pipeline.lake.table import LakeTable
 from pipeline.verify.files import verify
 from torture.crash_points import compile_layer
 from torture.exports import check_table

@@ -20,8 +20,10 @@ from pipeline.errors import PipelineError
 from pipeline.faults import contained
 from pipeline.lake.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
-from pipeline.lake.storage import disk_errors, short_lock, write_file, write_json
-from pipeline.lake.table import VIEWS, DataFile, LakeTable
+from pipeline.lake.files import DataFile
+from pipeline.lake.lock import short_lock
+from pipeline.lake.storage import disk_errors, write_file, write_json
+from pipeline.lake.table import VIEWS, LakeTable
 
 
 def describe_table(table: LakeTable) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import errno
 import os
 import re
@@ -17,6 +18,8 @@ from deltalake.exceptions import DeltaError
 from pipeline.errors import TryLater
 from pipeline.lake.storage import disk_errors
 
+TIME_KEY = "pipeline_time_ms"
+"""What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
@@ -42,18 +45,18 @@ def delta_errors(folder: Path) -> Iterator[None]:
             with disk_errors(folder):
                 raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
         raise CommitFailed(
-            f"the Delta log of {folder} could not be used: {text.partition(chr(10))[0]}",
+            f"the Delta library cannot use the log of {folder}",
             "nothing was committed; run the same command again",
         ) from error
 
 
 def commit_properties(
-    note: Mapping[str, Any], transactions: list[deltalake.Transaction] | None = None
+    note: Mapping[str, Any], at: dt.datetime | None, transactions: list[deltalake.Transaction] | None = None
 ) -> deltalake.CommitProperties:
+    """What an entry of ours tells of itself: the note, and the time of its run, if that is known."""
+    told = {"pipeline": dict(note), TIME_KEY: int(at.timestamp() * 1000) if at else 0}
     # No retries: under the feed's lock nobody else commits, so a conflict is a fault to be seen.
-    return deltalake.CommitProperties(
-        custom_metadata={"pipeline": dict(note)}, max_commit_retries=0, app_transactions=transactions
-    )
+    return deltalake.CommitProperties(custom_metadata=told, max_commit_retries=0, app_transactions=transactions)
 
 
 def plain_schema(schema: deltalake.Schema) -> pa.Schema:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError, WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
+from pipeline.lake.lock import short_lock
 from pipeline.lake.storage import (
     LakeDamaged,
     delete_file,
@@ -22,7 +23,6 @@ from pipeline.lake.storage import (
     make_folder,
     move_file,
     read_json,
-    short_lock,
     sync_folder,
     write_json,
 )

@@ -1,98 +1,125 @@
-"""The Delta log on disk: an entry or a checkpoint has its name only when all of it is there to stay.
+"""The Delta log on disk as it is found: opened, or refused with what is wrong with it; what it let go, and when.
 
-The Delta library names its files before their bytes are on disk, so a power cut can leave an entry without its last
-lines: rows without their bookmark. Here the library writes into a private copy of the log (links, no bytes are copied),
-and what it wrote is synced before it is linked into the table's log. A crash leaves the entry whole or not at all, and
-the private copy, which is in the staging folder that the next run removes.
+A log that is lost, torn or of a kind that this package does not read calls for a person: taken for a new table, or read
+as far as it goes, it would double rows or lose them in silence.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import deltalake
+import pyarrow.parquet as pq
 
-from pipeline.lake.delta import CommitFailed, delta_errors
-from pipeline.lake.storage import (
-    LakeDamaged,
-    delete_file,
-    delete_folder,
-    link_file,
-    make_folder,
-    sync_file,
-    sync_folder,
-    write_file,
-)
+from pipeline.lake.delta import TIME_KEY, CommitFailed, delta_errors
+from pipeline.lake.storage import LOG, LakeDamaged, delete_file, sync_folder
 
-LOG = "_delta_log"
-CHECKPOINT_EVERY = 100
-"""Entries from one checkpoint to the next; the Delta library's own default."""
-NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-_LAST_CHECKPOINT = "_last_checkpoint"
+LAST_CHECKPOINT = "_last_checkpoint"
+_READER_FEATURES = frozenset({"timestampNtz"})
+_FORGETS = "delta.setTransactionRetentionDuration"
 
 
 class LogDamaged(LakeDamaged):
     """The Delta log of one feed cannot be read; the other feeds are as they were."""
 
 
+class TableNotSupported(LogDamaged):
+    """Another program gave the table a property under which rows or bookmarks would be read wrongly."""
+
+
 def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:
     """The table by its log; None before its first entry.
 
-    Raises LogDamaged for a log that cannot be read, or that has an empty entry: the Delta library would pass it over,
-    and its rows.
+    Raises LogDamaged for a log that is lost or cannot be read, or that has an empty entry: the Delta library would pass
+    it over, and its rows. Raises TableNotSupported.
     """
     log = folder / LOG
     with delta_errors(folder):
-        if not log.is_dir() or not any(log.glob("*.json")):
+        if not log.is_dir() or not any(any(log.glob(name)) for name in ("*.json", "*.checkpoint*.parquet")):
+            _refuse_lost_log(folder, feed)
             return None
-        due = _entries_due(log)
+        due = entries_due(log)
         what = "" if all(not entry.exists() or entry.stat().st_size for entry in due) else _harm(due)
         try:
             if not what:
                 with delta_errors(folder):
-                    return deltalake.DeltaTable(folder)
+                    return _supported(deltalake.DeltaTable(folder), feed)
         except CommitFailed as error:
             what = _harm(due) or error.message
-    hint = "restore its Delta log from a backup; its data files are as they were"
+    hint = f"restore its Delta log from a backup, or see what can be done: python metadata_utils.py repair {feed}"
     if due and str(due[-1]) in what:
         hint = f"the next export of {feed} removes that entry: another program began it and did not end it"
     raise LogDamaged(f"the feed {feed} cannot be read: {what}", hint)
 
 
-def publish_entry(folder: Path, private: Path, version: int, write: Callable[[Path], object]) -> None:
-    """Has `write` commit entry `version` to a private copy of the table in `folder`, then gives it its name.
+def _refuse_lost_log(folder: Path, feed: str) -> None:
+    """A table's first entry is there before its first file, and its log is deleted after its last one."""
+    for pattern in ("date=*/*.parquet", "version=*/*.parquet"):
+        for path in folder.glob(pattern):
+            raise LogDamaged(
+                f"the feed {feed} cannot be read: {folder / LOG} is lost, and there are data files, {path} among them",
+                f"restore that folder from a backup, or see what can be done: python metadata_utils.py repair {feed}",
+            )
 
-    Raises CommitFailed when somebody who does not hold the feed's lock has written that entry.
+
+def _supported(table: deltalake.DeltaTable, feed: str) -> deltalake.DeltaTable:
+    """The table, if what its log says means what this package takes it for. Raises TableNotSupported."""
+    settings, protocol = table.metadata().configuration, table.protocol()
+    if _FORGETS in settings:
+        raise TableNotSupported(
+            f"the table of the feed {feed} has the property {_FORGETS}: with it other engines drop its bookmarks",
+            f"unset it where it was set: ALTER TABLE ... UNSET TBLPROPERTIES ('{_FORGETS}')",
+        )
+    unknown = set(protocol.reader_features or ()) - _READER_FEATURES
+    if settings.get("delta.enableDeletionVectors", "false") != "false" or "deletionVectors" in unknown:
+        raise TableNotSupported(
+            f"the table of the feed {feed} has deletion vectors: its files have rows that no longer count",
+            "purge and drop them where they were set: REORG TABLE ... APPLY (PURGE), then "
+            "ALTER TABLE ... DROP FEATURE deletionVectors",
+        )
+    if unknown or protocol.min_reader_version == 2:
+        named = ", ".join(sorted(unknown)) or "columnMapping"
+        raise TableNotSupported(
+            f"the table of the feed {feed} has features of Delta that are not read here: {named}",
+            "drop them where they were set: ALTER TABLE ... DROP FEATURE ...",
+        )
+    return table
+
+
+def entry_time(entry: dict[str, Any]) -> dt.datetime | None:
+    """The time of the run that made an entry of a table's history; None for one from before the first run."""
+    epoch_ms = entry.get(TIME_KEY, entry.get("timestamp", 0))
+    return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC) if epoch_ms else None
+
+
+def removed_files(folder: Path) -> dict[str, int]:
+    """When each file that the table let go was taken out of it, in epoch milliseconds, by path.
+
+    Read here because the Delta library leaves out those whose time is still to come by this machine's clock.
     """
-    make_folder(folder / LOG)
-    log = _copy_log(folder, private, version - 1)
-    write(private)
-    name = f"{version:020}.json"
-    sync_file(log / name)
-    try:
-        link_file(log / name, folder / LOG / name)
-    except FileExistsError:
-        raise CommitFailed(
-            f"another program has committed version {version} to {folder}",
-            "nothing was committed; run the same command again",
-        ) from None
-    sync_folder(folder / LOG)
-    delete_folder(private)
+    log = folder / LOG
+    removed: dict[str, int] = {}
+    for path in log.glob(f"{_newest_checkpoint(log):020}.checkpoint*.parquet"):
+        for row in pq.read_table(path, columns=["remove.path", "remove.deletionTimestamp"])["remove"].to_pylist():
+            if row is not None and row["path"] is not None:
+                removed[unquote(row["path"])] = row["deletionTimestamp"] or 0
+    for action in _actions(entries_due(log)):
+        if "remove" in action:
+            removed[unquote(action["remove"]["path"])] = action["remove"].get("deletionTimestamp") or 0
+        elif "add" in action:
+            removed.pop(unquote(action["add"]["path"]), None)
+    return removed
 
 
-def write_checkpoint(folder: Path, private: Path, version: int) -> None:
-    """Sums the log up in a checkpoint, then drops the entries that are past the table's log retention."""
-    log = _copy_log(folder, private, version)
-    deltalake.DeltaTable(private).create_checkpoint()
-    name = f"{version:020}.checkpoint.parquet"
-    sync_file(log / name)
-    link_file(log / name, folder / LOG / name)
-    sync_folder(folder / LOG)
-    write_file(folder / LOG / _LAST_CHECKPOINT, (log / _LAST_CHECKPOINT).read_text(encoding="utf-8"))
-    delete_folder(private)
-    deltalake.DeltaTable(folder).cleanup_metadata()
+def _actions(entries: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        for line in entry.read_bytes().splitlines():
+            yield json.loads(line)
 
 
 def sync_log(folder: Path) -> None:
@@ -116,37 +143,23 @@ def remove_torn_entry(log: Path) -> bool:
     return True
 
 
-def _copy_log(folder: Path, private: Path, version: int) -> Path:
-    """The log up to `version`, from its last checkpoint on, as links below `private`; returns the links' folder.
-
-    Without entries it is not made: the Delta library takes an empty one for a damaged table.
-    """
-    log, copy = folder / LOG, private / LOG
-    delete_folder(private)
-    make_folder(private)
-    first = _last_checkpoint(log)
-    for path in log.iterdir():
-        number = path.name.partition(".")[0]
-        if path.name == _LAST_CHECKPOINT or (number.isdigit() and first <= int(number) <= version):
-            make_folder(copy)
-            link_file(path, copy / path.name)
-    return copy
-
-
-def _last_checkpoint(log: Path) -> int:
+def last_checkpoint(log: Path) -> int:
     """The version of the checkpoint that readers are pointed to; 0 without one, or with a hint that was torn."""
     try:
-        return int(json.loads((log / _LAST_CHECKPOINT).read_bytes())["version"])
+        return int(json.loads((log / LAST_CHECKPOINT).read_bytes())["version"])
     except (FileNotFoundError, ValueError):
         return 0
 
 
-def _entries_due(log: Path) -> list[Path]:
+def entries_due(log: Path) -> list[Path]:
     """The entries that readers need, there or not: those after the newest checkpoint."""
-    checkpoints = (path.name.partition(".")[0] for path in log.glob("*.checkpoint*.parquet"))
-    first = max(map(int, checkpoints), default=-1) + 1
     last = max((int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), default=-1)
-    return [log / f"{number:020}.json" for number in range(first, last + 1)]
+    return [log / f"{number:020}.json" for number in range(_newest_checkpoint(log) + 1, last + 1)]
+
+
+def _newest_checkpoint(log: Path) -> int:
+    checkpoints = (path.name.partition(".")[0] for path in log.glob("*.checkpoint*.parquet"))
+    return max((int(number) for number in checkpoints if number.isdigit()), default=-1)
 
 
 def _harm(entries: Iterable[Path]) -> str:
@@ -160,9 +173,9 @@ def _harm(entries: Iterable[Path]) -> str:
 
 
 def _is_whole(entry: Path) -> bool:
+    """Whether each line can be read: a line of a log that is cut, or that was never written, is no JSON."""
     lines = entry.read_bytes().splitlines()
     try:
-        actions = [json.loads(line) for line in lines]
+        return bool([json.loads(line) for line in lines])
     except ValueError:
         return False
-    return bool(actions) and all(isinstance(action, dict) and len(action) == 1 for action in actions)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.lake.table import Change, DataFile, LakeTable
+from pipeline.lake.change import Change
+from pipeline.lake.files import DataFile
+from pipeline.lake.table import LakeTable
 
 
 def expired_files(table: LakeTable, now: dt.datetime) -> list[DataFile]:

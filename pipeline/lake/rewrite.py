@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import WrongUsage
+from pipeline.lake.change import Change
+from pipeline.lake.files import DataFile
 from pipeline.lake.storage import checksum, disk_errors, make_folder, sync_file
-from pipeline.lake.table import Change, DataFile, LakeTable
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import Partition, StagedFile, StagedWriter
 
 

@@ -1,4 +1,4 @@
-"""Files below the lake's root: durable writes, typed errors for what a disk can do, and one writer a feed.
+"""Files below the lake's root: durable writes, and typed errors for what a disk can do.
 
 The only module that syncs, renames or deletes. A file written here is either whole and on disk or not there; a
 crash leaves at most a `*.tmp` that the next write of the same file replaces.
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import filelock
+from pipeline.errors import ActionNeeded
 
-from pipeline.errors import ActionNeeded, TryLater
-
-_LOCK = "_lock"
+LOCK = "_lock"
+"""The lock file of a feed's folder; see `lock`."""
+LOG = "_delta_log"
+_HOME = Path(__file__).resolve().parent.parent.parent
+_NO_NAMES = frozenset("?*[]{}#%\\")
 
 
 class LakeNotWritable(ActionNeeded):
@@ -36,21 +38,32 @@ class LakeDamaged(ActionNeeded):
     """A file of the lake is missing or unreadable."""
 
 
-class FeedLocked(TryLater):
-    """Another run holds the feed."""
-
-
 def lake_folder(root: str) -> Path:
-    """The lake's root as a local folder: a path or a `file://` URL.
+    """The lake's root as a local folder: a path or a `file://` URL; a relative path starts at the scripts' folder.
 
-    Raises LakeNotWritable for other URL schemes.
+    Raises LakeNotWritable for an empty path, other URL schemes, and characters that a reader of the lake takes for
+    something else than a name: patterns of DuckDB, and what is decoded in a URL, by the Delta library once too often.
     """
-    parts = urlsplit(root)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if "://" in root:
-        raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", "set LAKE_ROOT to a local folder")
-    return Path(root).expanduser().absolute()
+    hint = "set LAKE_ROOT to the path of a local folder"
+    if not root.strip():
+        raise LakeNotWritable("the lake's root LAKE_ROOT is empty", hint)
+    path = root
+    if root.startswith("file:"):
+        parts = urlsplit(root)
+        path = unquote(parts.path)
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not path.startswith("/"):
+            raise LakeNotWritable(f"the lake's root {root!r} is no URL of a local folder", "write file:///path/to/lake")
+    elif "://" in root:
+        raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", hint)
+    try:
+        folder = _HOME / Path(path).expanduser()
+    except RuntimeError:
+        raise LakeNotWritable(f"the lake's root {root!r} begins with a user who is not known here", hint) from None
+    odd = sorted(set(str(folder)) & _NO_NAMES | {sign for sign in str(folder) if not sign.isprintable()})
+    if odd:
+        told = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
+        raise LakeNotWritable(f"not every reader of the lake can read a folder {str(folder)!r}: it has {told}", hint)
+    return folder
 
 
 @contextlib.contextmanager
@@ -99,6 +112,16 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def refuse_links(*paths: Path) -> None:
+    """Raises LakeDamaged for a path that is a symbolic link: none leads to what lies outside of the lake."""
+    for path in paths:
+        if path.is_symlink():
+            raise LakeDamaged(
+                f"{path} is a symbolic link: the lake follows none",
+                "put the folder itself there, or mount the other disk there",
+            )
+
+
 def move_file(source: Path, target: Path) -> None:
     """Moves a synced file to its place; durable when the target's folder is synced."""
     source.rename(target)
@@ -113,7 +136,8 @@ def write_file(path: Path, text: str) -> None:
     """Puts `text` in the place of the file, whole and on disk, in one step for readers; for one writer at a time."""
     make_folder(path.parent)
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    delete_file(temporary)
+    with temporary.open("x", encoding="utf-8") as file:  # a link of that name is not followed
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -149,15 +173,16 @@ def delete_folder(path: Path) -> None:
 def delete_feed_data(folder: Path) -> None:
     """Deletes the folder of a feed that this process holds. What cannot be deleted stays, and is deleted the next time.
 
-    The lock goes last: without it a second run would take the feed while its files are being deleted.
+    The lock goes last: without it a second run would take the feed while its files are being deleted. The log goes just
+    before it: files without a log are a damaged feed.
     """
     with disk_errors(folder):
-        for path in folder.iterdir():
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == LOG):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.name != _LOCK:
+            elif path.name != LOCK:
                 path.unlink()
-        delete_file(folder / _LOCK)
+        delete_file(folder / LOCK)
         with contextlib.suppress(OSError):  # another run may be in it already; an empty folder is no data
             folder.rmdir()
 
@@ -166,58 +191,3 @@ def checksum(path: Path) -> str:
     """The first 16 hexadecimal digits of the file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def short_lock(path: Path, timeout_s: float = 60) -> Iterator[None]:
-    """Waits for a lock that is held for moments only. Raises FeedLocked."""
-    try:
-        with filelock.FileLock(path, timeout=timeout_s):
-            yield
-    except filelock.Timeout:
-        raise FeedLocked(f"{path} is held for over {timeout_s:g} s", "run the same command again") from None
-
-
-@contextlib.contextmanager
-def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[None]:
-    """Holds the feed for this process; the kernel lets go when the process dies, however it dies.
-
-    `holder` is shown to whoever comes second. Raises FeedLocked.
-    """
-    with _held(folder / _LOCK, folder / "_lock.json", f"the feed {feed}", holder):
-        yield
-
-
-@contextlib.contextmanager
-def hold_run(root: Path, holder: Mapping[str, Any]) -> Iterator[None]:
-    """Holds the lake for one run of a kind, as `hold_feed` holds a feed. Raises FeedLocked."""
-    with _held(root / ".run.lock", root / ".run.json", f"the lake {root}", holder):
-        yield
-
-
-@contextlib.contextmanager
-def _held(path: Path, note: Path, what: str, holder: Mapping[str, Any]) -> Iterator[None]:
-    with disk_errors(path.parent):
-        make_folder(path.parent)
-        lock = filelock.FileLock(path, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise FeedLocked(
-                f"{what} is held by {_holder_of(note)}", "wait for it to end, then run the command again"
-            ) from None
-    try:
-        with disk_errors(path.parent):
-            delete_file(note)  # of a process that died
-            write_json(note, holder)
-        yield
-    finally:
-        lock.release()
-
-
-def _holder_of(note: Path) -> str:
-    """Who holds a lock; its note is written a moment after the lock is taken."""
-    with contextlib.suppress(OSError, ValueError):
-        told = json.loads(note.read_text(encoding="utf-8"))
-        return f"another run ({', '.join(f'{key} {value}' for key, value in told.items())})"
-    return "another run"

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.findings import Finding
+from pipeline.lake.files import DataFile
 from pipeline.lake.storage import checksum
-from pipeline.lake.table import DataFile, LakeTable
+from pipeline.lake.table import LakeTable
 
 
 def verify(table: LakeTable) -> list[Finding]:

@@ -17,7 +17,7 @@ from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import hold_feed
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from tests.support import expected_rows, feed_for, lake_rows, run_script
 

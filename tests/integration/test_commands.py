@@ -19,7 +19,7 @@ from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import hold_feed
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server

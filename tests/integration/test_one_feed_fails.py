@@ -16,7 +16,7 @@ from ksqldb_emulator.testing import Emulator, running
 from pipeline import run
 from pipeline.feeds import parse_feed
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import hold_run
+from pipeline.lake.lock import hold_run
 from pipeline.lake.table import LakeTable
 from tests.integration.commands import ran
 

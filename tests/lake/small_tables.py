@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.change import Change
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
@@ -33,7 +34,7 @@ def commit_id(number: int) -> str:
     return f"20261120T060000Z-{number:08x}"
 
 
-def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]]) -> None:
+def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]], now: dt.datetime = NOW) -> None:
     """Commits (rowtime, partition, offset, v) rows with their bookmarks."""
     if not table.exists:
         table.create(SCHEMA, "topic")
@@ -42,7 +43,7 @@ def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]
     writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
     marks = {partition: (offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
     change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
-    table.commit(commit_id(number), change, NOW)
+    table.commit(commit_id(number), change, now)
 
 
 def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, schema: pa.Schema = TABLE) -> None:

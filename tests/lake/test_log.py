@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,8 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
 
         def call(*args: object) -> object:
             result = real(*args)
-            seen.append((name, os.path.relpath(path_of(*args), tmp_path)))  # type: ignore[operator]
+            path = os.path.relpath(path_of(*args), tmp_path)  # type: ignore[operator]
+            seen.append((name, re.sub("_staging/log-[^/]+", "_staging/log", path)))
             return result
 
         monkeypatch.setattr(module, name, call)
@@ -90,15 +93,15 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
 
 
 def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table, now = LakeTable(tmp_path, stream_feed()), dt.datetime.now(dt.UTC)
     add_rows(table, 1, [(0, 0, 0, "a")])
     deltalake.DeltaTable(table.folder).alter.set_table_properties({"delta.appendOnly": "false"})
 
     with pytest.raises(CommitFailed, match="another program has committed version 2"):
-        add_rows(table, 2, [(0, 0, 1, "b")])
+        add_rows(table, 2, [(0, 0, 1, "b")], now)
 
     table.refresh()
-    add_rows(table, 3, [(0, 0, 1, "c")])
+    add_rows(table, 3, [(0, 0, 1, "c")], now)
     assert values(LakeTable(tmp_path, stream_feed())) == ["a", "c"]
 
 
@@ -170,7 +173,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
         (lambda entry: entry.write_bytes(entry.read_bytes()[:-40]), "is not whole"),
         (lambda entry: entry.write_bytes(b""), "is not whole"),
         (lambda entry: entry.unlink(), "is missing"),
-        (lambda entry: entry.write_bytes(b'{"add": 3}\n'), "could not be used: Kernel error"),
+        (lambda entry: entry.write_bytes(b'{"add": 3}\n'), "the Delta library cannot use the log"),
     ],
     ids=["torn", "empty", "gone", "other JSON"],
 )
@@ -189,7 +192,7 @@ def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
         assert raised.value.exit_code == 1
         assert "the feed events cannot be read" in raised.value.message
         assert said in raised.value.message
-        assert said.startswith("could") or str(entry) in raised.value.message
+        assert said.startswith("the Delta library") or str(entry) in raised.value.message
         assert "\n" not in raised.value.message
         assert "backup" in raised.value.hint
 

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.catalog import write_views
+from pipeline.lake.change import Change
 from pipeline.lake.columns import SchemaChanged
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.lock import FeedLocked, hold_feed
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import VersionUnknown, roll_back, rows_not_in, widen
-from pipeline.lake.storage import FeedLocked, LakeDamaged, LakeNotWritable, hold_feed, lake_folder
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.storage import LakeDamaged, LakeNotWritable, lake_folder
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import verify
 from tests.lake.small_tables import (
@@ -270,7 +272,7 @@ def test_many_partitions_are_written_with_few_open_files(tmp_path: Path) -> None
 
 def test_a_feed_is_freed_when_its_holder_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from pipeline.lake.storage import hold_feed\n"
+        "import sys, time; from pathlib import Path; from pipeline.lake.lock import hold_feed\n"
         f"with hold_feed(Path({str(tmp_path)!r}), 'events', {{'pid': '1'}}): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

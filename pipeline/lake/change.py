@@ -1,0 +1,80 @@
+"""What a commit does, as a value, and as the actions of a Delta log entry."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+from deltalake.transaction import AddAction, RemoveAction
+
+from pipeline.lake.files import DataFile
+from pipeline.lake.writer import StagedFile
+
+CURRENT = "current-version"
+PARTITIONS = "topic-partitions"
+"""Identifiers of Delta transactions: the version that readers take, and how many topic partitions have bookmarks."""
+
+Mark = tuple[int, int | None]
+"""How far a topic partition was read: the offset that is due, and the ROWTIME of the row before it, if there was."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does. `bookmarks` are by topic partition.
+
+    `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed.
+    """
+
+    adds: Sequence[StagedFile] = ()
+    removes: Sequence[DataFile] = ()
+    bookmarks: Mapping[int, Mark] = field(default_factory=dict)
+    partitions: int | None = None
+    current_version: int | None = None
+    schema: pa.Schema | None = None
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+
+def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.datetime) -> list[AddAction | RemoveAction]:
+    """The files of a change; `paths` are where its staged ones lie now, `column` is the partition column."""
+    adds = [
+        AddAction(
+            path=path,
+            size=staged.size_bytes,
+            partition_values={column: staged.partition},
+            modification_time=_ms(staged.written_at or now),
+            data_change=True,
+            stats=staged.stats,
+        )
+        for staged, path in zip(change.adds, paths, strict=True)
+    ]
+    removes = [
+        RemoveAction(file.path, True, _ms(now), file.size_bytes, {column: file.partition}) for file in change.removes
+    ]
+    return [*adds, *removes]
+
+
+def transactions(
+    change: Change, topic: str, marks: Mapping[int, Mark], current: int | None, partitions: int, now: dt.datetime
+) -> list[deltalake.Transaction]:
+    """All identifiers of the table after the change, those that stay as they are too: each gets the same fresh time.
+
+    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `partitions` never
+    becomes less: a bookmark stays in sight.
+    """
+    marks = {**marks, **change.bookmarks}
+    count = max(partitions, change.partitions or 0, *(partition + 1 for partition in marks))
+    wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
+    for partition, (next_offset, rowtime_ms) in marks.items():
+        wanted[f"{topic}/{partition}"] = next_offset
+        wanted[f"{topic}/{partition}/rowtime"] = rowtime_ms
+    return [
+        deltalake.Transaction(app_id, version, _ms(now)) for app_id, version in wanted.items() if version is not None
+    ]
+
+
+def _ms(moment: dt.datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,52 @@
+"""A feed's time: no clock goes back behind the newest commit, and no single run's clock says that time is over.
+
+A clock that jumped back is seen. One that jumped forward cannot be told from a long pause, so what cannot be brought
+back, the deletion of files, needs the clocks of two runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pipeline.errors import ActionNeeded
+
+_DAY = dt.timedelta(days=1)
+LONG_PAUSE = dt.timedelta(days=30)
+"""After one the clock may be wrong: no checkpoint is written then, because it forgets what is old by the clock."""
+
+
+class ClockWentBack(ActionNeeded):
+    """This machine's clock is behind the feed's newest commit, or was ahead when that was made."""
+
+
+def guarded(feed: str, newest: dt.datetime | None, now: dt.datetime) -> dt.datetime:
+    """The time that a feed's change is made at: `now`, but never before its `newest` commit.
+
+    Raises ClockWentBack when `now` is more than a day before that.
+    """
+    if newest is None or now >= newest:
+        return now
+    if now < newest - _DAY:
+        raise ClockWentBack(
+            f"the newest commit of {feed} was made at {clock_text(newest)} by the clock of that run, "
+            f"and now it is {clock_text(now)}",
+            f"set this machine's clock; if it is right and was wrong then: python metadata_utils.py repair {feed}",
+        )
+    return newest
+
+
+def surely_past(
+    newest: dt.datetime | None, previous_run: dt.datetime | None, this_run: dt.datetime | None
+) -> dt.datetime | None:
+    """The time that a run before this one has seen, and this one too; None where none has.
+
+    `newest` is of the newest commit before this run.
+    """
+    before = [time for time in (newest, previous_run) if time is not None]
+    if not before:
+        return None
+    return max(before) if this_run is None else min(max(before), this_run)
+
+
+def clock_text(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

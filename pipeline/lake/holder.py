@@ -1,0 +1,97 @@
+"""Who holds a feed, as the record beside its lock has it, and whether that run still lives.
+
+The kernel frees the lock of a process that dies, so the record is asked only where a lock file was removed by hand, and
+for the name of the run that came first. Whether a process lives is known on its own machine only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MACHINE = ("host", "namespace")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A run that holds or held a feed. `about` is what people are shown of it; `process` is this machine's name of it.
+
+    `released` tells that it ended in order, whatever it did.
+    """
+
+    about: Mapping[str, str]
+    process: Mapping[str, str]
+    released: bool = False
+
+    @classmethod
+    def of_this_process(cls, about: Mapping[str, str]) -> Holder:
+        return cls(dict(about), _process(os.getpid()))
+
+    @classmethod
+    def parse(cls, record: Any) -> Holder | None:
+        """The holder that a record tells of; None for one that cannot be understood."""
+        if not isinstance(record, dict):
+            return None
+        about, process = record.get("holder", record), record.get("process", {})
+        if not isinstance(about, dict) or not isinstance(process, dict):
+            return None
+        return cls(about, process, record.get("released") is True)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": 1,
+            "holder": dict(self.about),
+            "process": dict(self.process),
+            "released": self.released,
+        }
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether the process runs; None where that cannot be known: on another machine, or in another container."""
+        if self.released:
+            return False
+        mine = _process(os.getpid())
+        if not self.process.get("pid", "").isdigit() or any(self.process.get(key) != mine[key] for key in _MACHINE):
+            return None
+        if self.process.get("boot") != mine["boot"]:
+            return False
+        now = _process(int(self.process["pid"]))
+        if now["started"]:
+            return now["started"] == self.process.get("started")
+        try:
+            os.kill(int(self.process["pid"]), 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass
+        return None  # a system without /proc: the number may be another process's by now
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key} {value}" for key, value in self.about.items())
+
+
+def _process(pid: int) -> dict[str, str]:
+    """What tells a process from all others: a number is used again, but not with the same start since the same boot."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    return {
+        "host": socket.gethostname(),
+        "boot": _text("/proc/sys/kernel/random/boot_id"),
+        "namespace": namespace,
+        "pid": str(pid),
+        "started": fields[19] if len(fields) > 19 else "",
+    }
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

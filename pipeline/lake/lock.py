@@ -1,0 +1,185 @@
+"""One writer a feed, and what a run does when its lock is taken from it.
+
+The kernel frees a lock when its process dies, however it dies: no lock file is ever removed. Where a person removed one
+all the same, the run that held it commits nothing any more, and no other run begins, or deletes what may be its files,
+while it lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from pipeline.errors import TryLater
+from pipeline.lake.holder import Holder
+from pipeline.lake.storage import LOCK, disk_errors, make_folder, refuse_links, write_json
+
+_NOTE = "_lock.json"
+_UNSURE_S = 86_400  # longer than a commit takes from its first file to its entry
+
+
+class FeedLocked(TryLater):
+    """Another run holds the feed."""
+
+
+class FeedLost(TryLater):
+    """The lock that this run held is no longer its own; nothing was committed."""
+
+
+@contextlib.contextmanager
+def short_lock(path: Path, timeout_s: float = 60) -> Iterator[None]:
+    """Waits for a lock that is held for moments only. Raises FeedLocked."""
+    try:
+        with filelock.FileLock(path, timeout=timeout_s):
+            yield
+    except filelock.Timeout:
+        raise FeedLocked(f"{path} is held for over {timeout_s:g} s", "run the same command again") from None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A lock that this process holds, with its record. `before` is the run that held it last, if there is a record."""
+
+    lock: Path
+    record: Path
+    descriptor: int
+    holder: Holder
+    before: Holder | None
+
+    def check(self) -> None:
+        """Raises FeedLost when the lock file was removed or replaced: another run may have begun."""
+        if not self._is_there():
+            raise FeedLost(
+                f"{self.lock} was removed while this run held it; nothing was committed",
+                "run the same command again, and leave lock files alone: they are freed when their process ends",
+            )
+
+    @property
+    def since(self) -> dt.datetime | None:
+        return _moment(self.holder)
+
+    @property
+    def previous_since(self) -> dt.datetime | None:
+        """When the run before this one began, by its own clock."""
+        return _moment(self.before)
+
+    @property
+    def kept_from(self) -> float:
+        """Leftovers that were written from then on (epoch seconds of the file system) may be of a run that lives.
+
+        Only where the run before cannot be looked at: one that ended, in whatever way, has left nothing of use.
+        """
+        if self.before is not None and self.before.is_alive is False:
+            return float("inf")
+        return self.record.stat().st_mtime - _UNSURE_S
+
+    def release(self) -> None:
+        """Lets go. What a run does after its lock was taken from it is not recorded."""
+        try:
+            if self._is_there():
+                write_json(self.record, dataclasses.replace(self.holder, released=True).as_json())
+        finally:
+            os.close(self.descriptor)
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self.lock.lstat(), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            return False
+
+
+_HELD: dict[Path, Hold] = {}
+
+
+def held_feed(folder: Path) -> Hold | None:
+    """This process's hold of a feed's folder. Asked here, not handed on, so that no caller can forget it."""
+    return _HELD.get(folder.absolute())
+
+
+@contextlib.contextmanager
+def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[Hold]:
+    """Holds the feed for this process; the kernel lets go when the process dies, however it dies.
+
+    `holder` is shown to whoever comes second; its `since` is the run's own time. Raises FeedLocked, also while the run
+    of a lock file that was removed by hand still lives.
+    """
+    refuse_links(folder.parent, folder)
+    with _held(folder / LOCK, folder / "_lock.json", f"the feed {feed}", holder) as hold:
+        _HELD[folder.absolute()] = hold
+        try:
+            yield hold
+        finally:
+            del _HELD[folder.absolute()]
+
+
+@contextlib.contextmanager
+def hold_run(root: Path, holder: Mapping[str, Any]) -> Iterator[Hold]:
+    """Holds the lake for one run of a kind, as `hold_feed` holds a feed. Raises FeedLocked."""
+    with _held(root / ".run.lock", root / ".run.json", f"the lake {root}", holder) as hold:
+        yield hold
+
+
+@contextlib.contextmanager
+def _held(lock: Path, record: Path, what: str, holder: Mapping[str, Any]) -> Iterator[Hold]:
+    with disk_errors(lock.parent):
+        make_folder(lock.parent)
+        hold = _take(lock, record, what, Holder.of_this_process(holder))
+    try:
+        yield hold
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error under way is the one to be told
+            hold.release()
+        raise
+    with disk_errors(lock.parent):
+        hold.release()
+
+
+def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:
+    before = _read_holder(record)
+    if before is not None and before.is_alive and not lock.exists():
+        raise _locked(what, before)  # before a new lock file is there that the run which lives would take for its own
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _locked(what, _read_holder(record)) from None
+        hold = Hold(lock, record, descriptor, holder, _read_holder(record))
+        if not hold._is_there() or (hold.before is not None and hold.before.is_alive):
+            raise _locked(what, hold.before)
+        write_json(record, holder.as_json())
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return hold
+
+
+def _read_holder(record: Path) -> Holder | None:
+    try:
+        return Holder.parse(json.loads(record.read_bytes()))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+
+
+def _locked(what: str, holder: Holder | None) -> FeedLocked:
+    """Names the run that came first; not one that has ended: then the first has not written its record yet."""
+    named = f" ({holder})" if holder is not None and holder.is_alive is not False else ""
+    return FeedLocked(f"{what} is held by another run{named}", "wait for it to end, then run the command again")
+
+
+def _moment(holder: Holder | None) -> dt.datetime | None:
+    try:
+        moment = dt.datetime.fromisoformat(str(holder.about["since"])) if holder is not None else None
+    except (KeyError, ValueError):
+        return None
+    return moment if moment is None or moment.tzinfo is not None else None
