@@ -181,7 +181,7 @@ class LakeTable:
                     name=self.feed.name,
                     description=f"ksqlDB {self.feed.type} {self.feed.source}",
                     configuration=_KEEP_LOG | {"ksqldb.topic": topic},
-                    commit_properties=commit_properties({"kind": "create"}, None),
+                    commit_properties=commit_properties({"kind": "create table"}, None),
                     raise_if_key_not_exists=False,
                 )
             )
