@@ -79,7 +79,7 @@ class Hold:
 
         Only where the run before cannot be looked at: one that ended, in whatever way, has left nothing of use.
         """
-        if self.before is not None and self.before.is_alive is False:
+        if self.before is not None and _has_ended(self.before, self.holder):
             return float("inf")
         return self.record.stat().st_mtime - _UNSURE_S
 
@@ -146,7 +146,7 @@ def _held(lock: Path, record: Path, what: str, holder: Mapping[str, Any]) -> Ite
 
 def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:
     before = _read_holder(record)
-    if before is not None and before.is_alive and not lock.exists():
+    if _lives(before, holder) and not lock.exists():
         raise _locked(what, before)  # before a new lock file is there that the run which lives would take for its own
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
@@ -155,13 +155,22 @@ def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:
         except BlockingIOError:
             raise _locked(what, _read_holder(record)) from None
         hold = Hold(lock, record, descriptor, holder, _read_holder(record))
-        if not hold._is_there() or (hold.before is not None and hold.before.is_alive):
+        if not hold._is_there() or _lives(hold.before, holder):
             raise _locked(what, hold.before)
         write_json(record, holder.as_json())
     except BaseException:
         os.close(descriptor)
         raise
     return hold
+
+
+def _lives(before: Holder | None, holder: Holder) -> bool:
+    return before is not None and before.is_alive is True and before.process != holder.process
+
+
+def _has_ended(before: Holder, holder: Holder) -> bool:
+    """A process that takes a lock has let go of it before, whatever its record says."""
+    return before.is_alive is False or before.process == holder.process
 
 
 def _read_holder(record: Path) -> Holder | None:

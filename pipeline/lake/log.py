@@ -105,9 +105,10 @@ def removed_files(folder: Path) -> dict[str, int]:
     log = folder / LOG
     removed: dict[str, int] = {}
     for path in log.glob(f"{_newest_checkpoint(log):020}.checkpoint*.parquet"):
-        for row in pq.read_table(path, columns=["remove.path", "remove.deletionTimestamp"])["remove"].to_pylist():
-            if row is not None and row["path"] is not None:
-                removed[unquote(row["path"])] = row["deletionTimestamp"] or 0
+        with pq.ParquetFile(path) as checkpoint:
+            rows = checkpoint.read(columns=["remove.path", "remove.deletionTimestamp"]).to_pylist()
+        for row in (row["remove"] for row in rows if row["remove"]):
+            removed[unquote(row["path"])] = row["deletionTimestamp"] or 0
     for action in _actions(entries_due(log)):
         if "remove" in action:
             removed[unquote(action["remove"]["path"])] = action["remove"].get("deletionTimestamp") or 0

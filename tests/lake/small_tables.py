@@ -46,7 +46,14 @@ def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]
     table.commit(commit_id(number), change, now)
 
 
-def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, schema: pa.Schema = TABLE) -> None:
+def add_version(
+    table: LakeTable,
+    version: int,
+    keys: list[str],
+    days: int = 0,
+    schema: pa.Schema = TABLE,
+    now: dt.datetime = NOW,
+) -> None:
     if not table.exists:
         table.create(schema, "")
     writer = StagedWriter(table.staging_folder(commit_id(version)), schema, partition=str(version))
@@ -54,7 +61,7 @@ def add_version(table: LakeTable, version: int, keys: list[str], days: int = 0, 
         rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
         writer.add(pa.RecordBatch.from_pylist(rows, schema=schema))
     change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
-    table.commit(commit_id(version), change, NOW + dt.timedelta(days=days))
+    table.commit(commit_id(version), change, now + dt.timedelta(days=days))
 
 
 def values(table: LakeTable) -> list[str]:

@@ -1,0 +1,149 @@
+"""Clocks that jump, in both directions: no commit is before the newest one, and none of them deletes what is needed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake import table as table_module
+from pipeline.lake.change import Change
+from pipeline.lake.clock import ClockWentBack
+from pipeline.lake.lock import hold_feed
+from pipeline.lake.log import removed_files
+from pipeline.lake.retention import expire
+from pipeline.lake.table import LakeTable
+from tests.lake.small_tables import NOW, add_version, commit_id, table_feed
+
+HOUR = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
+
+
+def run(root: Path, now: dt.datetime, grace_hours: int = 24, keep: int | None = None) -> LakeTable:
+    """A run at `now` by its clock: it cleans, adds a version, and expires; `keep` is how many versions stay."""
+    feed = table_feed(retention_versions=keep)
+    with hold_feed(root / "tables" / "totals", "totals", {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
+        table = LakeTable.for_writing(root, feed, grace_hours)
+        version = max(table.versions(), default=0) + 1
+        add_version(table, version, ["a"] * version, now=now)
+        expire(table, commit_id(version + 500), now)
+        table.remove_orphans(grace_hours)
+    return table
+
+
+def on_disk(table: LakeTable) -> int:
+    return len(list(table.folder.glob("version=*/*.parquet")))
+
+
+def test_a_clock_that_is_a_little_behind_goes_on_from_the_newest_commit(tmp_path: Path) -> None:
+    run(tmp_path, NOW)
+    table = run(tmp_path, NOW - 23 * HOUR)
+
+    assert table.newest_at == NOW
+    assert max(file.added_at for file in table.files) == NOW
+    assert run(tmp_path, NOW + HOUR).newest_at == NOW + HOUR
+
+
+def test_a_clock_that_is_more_than_a_day_behind_is_refused_with_both_times(tmp_path: Path) -> None:
+    run(tmp_path, NOW)
+    before = run(tmp_path, NOW).delta_version
+
+    with pytest.raises(ClockWentBack, match=r"2026-11-20 06:00:00 UTC.*2026-11-19 05:00:00 UTC") as raised:
+        run(tmp_path, NOW - 25 * HOUR)
+
+    assert raised.value.exit_code == 1
+    assert "python metadata_utils.py repair totals" in raised.value.hint
+    assert LakeTable(tmp_path, table_feed()).delta_version == before
+
+
+def test_no_commit_is_made_with_a_clock_that_went_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed())
+    add_version(table, 1, ["a"], now=NOW)
+
+    with pytest.raises(ClockWentBack):
+        table.commit(commit_id(2), Change(), NOW - 2 * DAY)
+
+    assert LakeTable(tmp_path, table_feed()).delta_version == table.delta_version == 1
+
+
+def test_a_person_can_say_that_the_old_clock_was_wrong(tmp_path: Path) -> None:
+    run(tmp_path, NOW + 900 * DAY)
+    LakeTable(tmp_path, table_feed()).accept_clock(commit_id(9), NOW)
+
+    table = run(tmp_path, NOW + HOUR)
+
+    assert list(table.versions()) == [1, 2]
+    assert table.newest_at == NOW + HOUR
+    kinds = [entry["pipeline"]["kind"] for entry in table.history()]
+    assert "clock accepted" in kinds
+
+
+@pytest.mark.parametrize("ahead", [dt.timedelta(minutes=5), 23 * HOUR])
+def test_what_a_run_ahead_of_time_let_go_waits_like_all_else(tmp_path: Path, ahead: dt.timedelta) -> None:
+    """Its time is still to come for the next run, whose clock is right."""
+    run(tmp_path, NOW)
+    table = run(tmp_path, NOW + ahead, keep=1)
+    assert (len(table.files), on_disk(table)) == (1, 2)
+
+    for hours in range(0, 24, 6):
+        assert on_disk(run(tmp_path, NOW + hours * HOUR)) > len(LakeTable(tmp_path, table_feed()).files)
+
+
+def test_one_run_in_the_far_future_deletes_nothing(tmp_path: Path) -> None:
+    for number in range(4):
+        run(tmp_path, NOW + number * HOUR)
+    run(tmp_path, NOW + 4 * HOUR, keep=3)
+
+    table = run(tmp_path, NOW + 1500 * DAY, keep=1)
+
+    assert (len(table.files), on_disk(table)) == (1, 6)
+
+
+def test_a_nightly_run_deletes_what_is_past_its_grace_a_night_later(tmp_path: Path) -> None:
+    run(tmp_path, NOW)
+    run(tmp_path, NOW + DAY, keep=1)
+
+    left = [on_disk(run(tmp_path, NOW + night * DAY)) - (night + 1) for night in range(2, 5)]
+
+    assert left == [0, -1, -1]
+
+
+def test_runs_that_commit_nothing_are_seen_as_well(tmp_path: Path) -> None:
+    """Else a feed that gets no rows any more would keep its expired files for ever."""
+    run(tmp_path, NOW)
+    table = run(tmp_path, NOW, keep=1)
+    assert on_disk(table) == 2
+
+    for night in (1, 2):
+        now = NOW + night * DAY + HOUR
+        with hold_feed(table.folder, "totals", {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
+            LakeTable.for_writing(tmp_path, table_feed(), 24)
+        assert on_disk(table) == (2 if night == 1 else 1)
+
+
+def test_a_checkpoint_after_a_jump_forgets_no_file_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 4)
+    run(tmp_path, NOW)
+    table = run(tmp_path, NOW + HOUR, keep=1)
+    assert table.delta_version == 3
+
+    run(tmp_path, NOW + 1500 * DAY)
+
+    assert not list((table.folder / "_delta_log").glob("*.checkpoint.parquet"))
+    assert len(removed_files(table.folder)) == 1
+
+
+def test_files_that_were_removed_are_known_from_a_checkpoint_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 3)
+    now = dt.datetime.now(dt.UTC)
+    run(tmp_path, now)
+    table = run(tmp_path, now + HOUR, keep=1)
+    assert list((table.folder / "_delta_log").glob("*.checkpoint.parquet"))
+    for number in range(3):
+        (table.folder / "_delta_log" / f"{number:020}.json").unlink()
+
+    assert list(removed_files(table.folder).values()) == [int((now + HOUR).timestamp() * 1000)]
+    assert on_disk(run(tmp_path, now + 2 * HOUR)) == 3

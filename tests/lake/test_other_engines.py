@@ -1,0 +1,137 @@
+"""Other engines work on the same Delta tables: what they must not lose, and what they must not add."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from pipeline.lake.change import Change
+from pipeline.lake.log import TableNotSupported
+from pipeline.lake.table import LakeTable
+from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
+
+
+def actions(table: LakeTable, version: int) -> list[dict[str, Any]]:
+    entry = table.folder / "_delta_log" / f"{version:020}.json"
+    return [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
+
+
+def identifiers(table: LakeTable, version: int) -> dict[str, Any]:
+    return {action["txn"]["appId"]: action["txn"] for action in actions(table, version) if "txn" in action}
+
+
+def forget_old_bookmarks(table: LakeTable) -> None:
+    properties = {"delta.setTransactionRetentionDuration": "interval 1 hours"}
+    deltalake.DeltaTable(table.folder).alter.set_table_properties(properties, raise_if_not_exists=False)
+
+
+def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
+    """A bookmark of a partition without new rows is not older than the others."""
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")])
+    later = NOW + dt.timedelta(days=9)
+    add_rows(table, 2, [(0, 0, 1, "c")], later)
+
+    told = identifiers(table, 2)
+
+    assert {name: txn["version"] for name, txn in told.items()} == {
+        "topic-partitions": 3, "topic/0": 2, "topic/0/rowtime": 0, "topic/2": 5, "topic/2/rowtime": 0,
+    }  # fmt: skip
+    assert {txn["lastUpdated"] for txn in told.values()} == {int(later.timestamp() * 1000)}
+
+
+def test_the_current_version_stays_in_each_commit(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed())
+    add_version(table, 3, ["a"])
+    table.commit(commit_id(4), Change(), NOW)
+
+    assert identifiers(table, 2)["current-version"]["version"] == 3
+
+
+def test_bookmarks_survive_an_engine_that_lets_old_ones_go(tmp_path: Path) -> None:
+    """The first commit here is as those of earlier versions of this package were: without a time."""
+    table, now = LakeTable(tmp_path, stream_feed()), dt.datetime.now(dt.UTC)
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")], now)
+    entry = table.folder / "_delta_log" / f"{1:020}.json"
+    old = actions(table, 1)
+    for action in old:
+        action.get("txn", {}).pop("lastUpdated", None)
+    entry.write_text("".join(json.dumps(action) + "\n" for action in old), encoding="utf-8")
+    add_rows(LakeTable(tmp_path, stream_feed()), 2, [(0, 0, 1, "c")], now)
+
+    forget_old_bookmarks(table)
+    deltalake.DeltaTable(table.folder).create_checkpoint()
+    for number in range(3):
+        (table.folder / "_delta_log" / f"{number:020}.json").unlink()
+    reopened = deltalake.DeltaTable(table.folder)
+
+    assert [reopened.transaction_version(name) for name in ("topic/0", "topic/2", "topic-partitions")] == [2, 5, 3]
+
+
+def test_a_bookmark_stays_in_sight_when_fewer_partitions_are_told(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")])
+
+    table.commit(commit_id(2), Change(bookmarks={0: (7, 0)}, partitions=1), NOW)
+
+    assert LakeTable(tmp_path, stream_feed()).bookmarks() == {0: (7, 0), 2: (5, 0)}
+
+
+@pytest.mark.parametrize("opening", ["read", "write"])
+def test_a_table_that_forgets_bookmarks_is_refused_by_name(tmp_path: Path, opening: str) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    forget_old_bookmarks(table)
+
+    with pytest.raises(TableNotSupported, match=r"delta\.setTransactionRetentionDuration") as raised:
+        open_as(opening, tmp_path)
+
+    assert (raised.value.exit_code, "UNSET TBLPROPERTIES" in raised.value.hint) == (1, True)
+
+
+@pytest.mark.parametrize("opening", ["read", "write"])
+def test_a_table_with_deletion_vectors_is_refused_by_name(tmp_path: Path, opening: str) -> None:
+    folder = tmp_path / "streams" / "events"
+    schema = deltalake.Schema.from_arrow(pa.schema([*SCHEMA, pa.field("date", pa.date32())]))
+    folder.mkdir(parents=True)
+    deltalake.DeltaTable.create(
+        folder, schema=schema, partition_by=["date"], configuration={"delta.enableDeletionVectors": "true"}
+    )
+
+    with pytest.raises(TableNotSupported, match="deletion vectors"):
+        open_as(opening, tmp_path)
+
+
+def open_as(opening: str, root: Path) -> LakeTable:
+    return LakeTable(root, stream_feed()) if opening == "read" else LakeTable.for_writing(root, stream_feed(), 1)
+
+
+@pytest.mark.parametrize("feature", ["columnMapping", "typeWidening"])
+def test_a_feature_that_is_not_read_here_is_named(tmp_path: Path, feature: str) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature]}
+    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    info = {"commitInfo": {"timestamp": int(time.time() * 1000), "operation": "ADD FEATURE"}}
+    entry.write_text(f"{json.dumps(info)}\n{json.dumps({'protocol': protocol})}\n", encoding="utf-8")
+
+    with pytest.raises(TableNotSupported, match=feature):
+        LakeTable(tmp_path, stream_feed())
+
+
+def test_a_table_of_another_lake_has_another_id(tmp_path: Path) -> None:
+    ids = set()
+    for name in ("one", "other"):
+        table = LakeTable(tmp_path / name, stream_feed())
+        add_rows(table, 1, [(0, 0, 0, "a")])
+        ids.add(LakeTable(tmp_path / name, stream_feed()).id)
+        assert values(table) == ["a"]
+
+    assert len(ids) == 2
