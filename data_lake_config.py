@@ -1,8 +1,9 @@
 """Settings: where the lake, ksqlDB and MySQL are, and the feeds that `manage_feeds.py sync` creates.
 
-The only reader of the environment and of `.env`. Every setting below can be given as an environment variable of the
-same name in capitals (LAKE_ROOT, KSQLDB_URL, MYSQL_HOST ...); a secret also as NAME_FILE, the path of a file that
-holds it. Run as a script it prints the effective settings, secrets masked, and makes the lake's folders.
+The only reader of the environment and of `.env`. Every setting below can be given in `.env`, or as an environment
+variable, which counts more: the same name in capitals (LAKE_ROOT, KSQLDB_URL, MYSQL_HOST ...); a secret also as
+NAME_FILE, the path of a file that holds it. Run as a script it prints the effective settings, secrets masked, and
+makes the lake's folders.
 """
 
 from __future__ import annotations
@@ -13,36 +14,44 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import click
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from pipeline import cli
-from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
+from pipeline.given_settings import (
+    SettingsInvalid,
+    read_env_file,
+    unknown_in_environment,
+    unknown_in_file,
+    with_secrets,
+)
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.storage import disk_errors, lake_folder, make_folder
+from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent
+ENV_FILE = PROJECT_ROOT / ".env"
+SECRETS = ("KSQLDB_PASSWORD", "KSQLDB_TOKEN", "MYSQL_PASSWORD")
+_HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
 
 
-class SettingsInvalid(ActionNeeded):
-    """A setting has a value that cannot be used."""
-
-
-class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_file=PROJECT_ROOT / ".env", env_file_encoding="utf-8", extra="ignore", frozen=True
-    )
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
-    expire_grace_hours: int = Field(168, ge=0, description="how long expired files stay on disk for open readers")
-    commit_rows: int = Field(500_000, ge=1, description="rows of a stream between two commits of one run")
+    expire_grace_hours: int = Field(
+        168, ge=0, le=87_600, description="how long expired files stay on disk for open readers"
+    )
+    commit_rows: int = Field(
+        500_000, ge=1, le=100_000_000, description="rows of a stream between two commits of one run"
+    )
 
     ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
     ksqldb_user: str = Field("", description="Basic authentication: user or API key")
@@ -50,11 +59,13 @@ class Settings(BaseSettings):
     ksqldb_token: SecretStr = Field(SecretStr(""), description="bearer token, instead of user and password")
     ksqldb_ca_file: str = Field("", description="PEM file with the CA that signed the server's certificate")
     ksqldb_client_cert: str = Field("", description="PEM file with the client's certificate and key, for mutual TLS")
-    ksqldb_timeout_s: float = Field(30, gt=0, description="time for connecting and for each admin request")
-    ksqldb_retry_s: float = Field(90, ge=0, description="how long a restarting or busy server is waited for")
-    quiet_s: float = Field(3, gt=0, description="how long a stream's position must stand still to count as caught up")
-    stall_s: float = Field(120, gt=0, description="how long a read may show no progress at all")
-    snapshot_recheck_s: float = Field(5, ge=0, description="pause before a doubtful snapshot is read again")
+    ksqldb_timeout_s: float = Field(30, gt=0, le=_HOUR, description="time for connecting and for each admin request")
+    ksqldb_retry_s: float = Field(90, ge=0, le=_DAY, description="how long a restarting or busy server is waited for")
+    quiet_s: float = Field(
+        3, gt=0, le=_HOUR, description="how long a stream's position must stand still to count as caught up"
+    )
+    stall_s: float = Field(120, gt=0, le=_DAY, description="how long a read may show no progress at all")
+    snapshot_recheck_s: float = Field(5, ge=0, le=_HOUR, description="pause before a doubtful snapshot is read again")
     snapshot_max_shrink: float = Field(0.2, ge=0, le=1, description="share of rows that a table may lose at once")
 
     mysql_host: str = Field("localhost", description="MySQL or MariaDB server")
@@ -67,24 +78,25 @@ class Settings(BaseSettings):
     mysql_ssl_cert: str = Field("", description="PEM file with the client's certificate, where the server asks for one")
     mysql_ssl_key: str = Field("", description="PEM file with its key, without a password")
     mysql_option_file: str = Field("", description="file with a group [client], for what is not set here: ~/.my.cnf")
-    mysql_timeout_s: float = Field(30, gt=0, description="time for connecting")
+    mysql_timeout_s: float = Field(30, gt=0, le=_HOUR, description="time for connecting")
     mysql_stall_s: float = Field(
-        3600, gt=0, description="time for the answer to one statement, which may be a long one"
+        3600, gt=0, le=_WEEK, description="time for the answer to one statement, which may be a long one"
     )
-    mysql_lock_wait_s: float = Field(50, gt=0, description="time for a lock that another session holds")
+    mysql_lock_wait_s: float = Field(50, gt=0, le=_DAY, description="time for a lock that another session holds")
     scd2_dimensions: str = Field("", description="dimensions whose history is kept (SCD2), with commas: dim_users")
+
+    @field_validator("lake_root")
+    @classmethod
+    def _from_this_folder(cls, value: str) -> str:
+        """Wherever a script is run: cron runs it from another folder than a person does."""
+        if not value.strip():
+            raise ValueError("it is empty; name a folder")
+        return value if "://" in value else str(PROJECT_ROOT / Path(value).expanduser())
 
     @model_validator(mode="before")
     @classmethod
-    def _rest_from_files(cls, data: Any) -> Any:
-        """What neither the environment nor `.env` gives: secrets from NAME_FILE, then MySQL's from its option file."""
-        for name in ("ksqldb_password", "ksqldb_token", "mysql_password"):
-            path = os.environ.get(f"{name.upper()}_FILE")
-            if path and not data.get(name):
-                try:
-                    data[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-                except OSError as error:
-                    raise ValueError(f"{name.upper()}_FILE: {path}: {error.strerror}") from None
+    def _rest_from_option_file(cls, data: Any) -> Any:
+        """What neither the environment nor `.env` gives of MySQL's connection."""
         if path := data.get("mysql_option_file"):
             told = read_option_file(path)
             if data.get("mysql_host") or data.get("mysql_port"):
@@ -141,19 +153,23 @@ class Settings(BaseSettings):
         return frozenset(name.strip() for name in self.scd2_dimensions.split(",") if name.strip())
 
 
-def load_settings() -> Settings:
-    """The effective settings: defaults, then `.env`, then the environment.
+def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
+    """The effective settings: defaults, then `.env`, then the environment; `tell` hears of names that are none.
 
     Raises SettingsInvalid naming each setting that cannot be used; values are not repeated, they may be secrets.
     """
+    known = {name.upper() for name in Settings.model_fields}
+    names = known | {f"{name}_FILE" for name in SECRETS}
+    file = read_env_file(ENV_FILE)
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    for sentence in (*unknown_in_file(file, names, ENV_FILE), *unknown_in_environment(environment, names)):
+        tell(sentence)
+    given = with_secrets(file, SECRETS, PROJECT_ROOT) | with_secrets(environment, SECRETS, PROJECT_ROOT)
     try:
-        return Settings()
+        return Settings.model_validate({name.lower(): value for name, value in given.items() if name in known})
     except ValidationError as error:
-        rules = "; ".join(
-            " ".join(str(part).upper() for part in problem["loc"]) + ": " * bool(problem["loc"]) + problem["msg"]
-            for problem in error.errors(include_url=False, include_context=False, include_input=False)
-        )
-        raise SettingsInvalid(f"the settings cannot be used: {rules}", "correct the environment or .env") from None
+        told = rules_of(error, spelled=str.upper)
+        raise SettingsInvalid(f"the settings cannot be used: {told}", "correct the environment or .env") from None
 
 
 _USER_COLUMNS = {

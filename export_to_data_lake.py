@@ -70,7 +70,7 @@ def _check(request: ExportRequest, feeds: Sequence[Feed]) -> None:
     "--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Read this day of a stream again and replace it."
 )
 @click.option("--version", type=click.IntRange(1), help="Write the table snapshot as this version.")
-@click.option("--max-runtime", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop by then.")
+@click.option("--max-runtime", type=cli.Seconds(), metavar="SECONDS", help="Stop by then.")
 @click.option("--allow-shrink", is_flag=True, help="Believe a table that lost more rows than usual.")
 @click.option("--accept-gap", is_flag=True, help="Go on although the topic has lost rows; the gap is recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")

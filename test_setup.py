@@ -45,10 +45,18 @@ __test__ = False  # a command, whatever its name makes test runners think
 FREE_BYTES = 1_000_000_000
 
 
-def run_checks(settings: Settings, with_mysql: bool) -> Iterator[Check]:
+def run_checks(with_mysql: bool) -> Iterator[Check]:
     """Every check, in the order in which a person would mend what they find."""
     yield check_python()
     yield from check_packages((PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    unknown: list[str] = []
+    try:
+        settings = load_settings(unknown.append)
+    except PipelineError as error:
+        yield Check("settings", "failed", error.message, error.hint)
+        return
+    for sentence in unknown:
+        yield Check("settings", "warning", sentence, "python data_lake_config.py lists all settings")
     root = lake_folder(settings.lake_root)
     yield check_lake_root(root)
     yield check_disk(root)
@@ -165,7 +173,7 @@ def _guarded(name: str, check: Callable[[], Check], failed: str = "failed") -> C
 def main(no_mysql: bool, json_output: bool) -> None:
     """Check whether the main job would run here. Exit codes: 0 yes (warnings allowed), 1 no."""
     checks = []
-    for check in run_checks(load_settings(), not no_mysql):
+    for check in run_checks(not no_mysql):
         checks.append(check)
         if not json_output:
             click.echo(line(check), nl=False)

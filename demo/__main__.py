@@ -55,8 +55,7 @@ def main(folder: Path, transactions: int) -> None:
         if warehouse is not None:
             _show_warehouse(env)
     _say(f"Done. The lake is in {lake}; look around:")
-    click.echo(f"  export LAKE_ROOT={lake}")
-    click.echo("  python metadata_utils.py --report")
+    click.echo(f"  LAKE_ROOT={lake} {sys.executable} metadata_utils.py --report")
     click.echo(f"  python -c \"import duckdb; db = duckdb.connect(); db.sql(open('{lake}/views.sql').read()); ...\"")
 
 

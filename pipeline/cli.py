@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import logging
+import math
 import os
 import secrets
 import signal
@@ -172,6 +173,15 @@ def tell(text: str) -> None:
     log.debug("%s", text)
 
 
+def warn(text: str) -> None:
+    """What a person should know although the command goes on; a command says it once."""
+    context = click.get_current_context(silent=True)
+    said: list[str] = context.meta.setdefault("pipeline.warned", []) if context else []
+    if text not in said:
+        said.append(text)
+        tell(f"warning: {text}")
+
+
 def write_log_to(folder: Path, script: str) -> None:
     """Appends what `tell` and `say_error` say to `<folder>/<script>.log`, with the time and this process's id.
 
@@ -190,6 +200,21 @@ def write_log_to(folder: Path, script: str) -> None:
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False
+
+
+class Seconds(click.FloatRange):
+    """A time that passes within a month: neither endless nor no number."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=30 * 86_400, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
 
 
 def hand_on_options(context: click.Context, shared: Collection[str] = ()) -> None:

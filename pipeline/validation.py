@@ -7,7 +7,7 @@ never repeated: they may be secrets.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,21 +34,24 @@ _KINDS = {
 }
 
 
-def rules_of(error: ValidationError, names: Mapping[str, Iterable[str]]) -> str:
+def rules_of(
+    error: ValidationError, names: Mapping[str, Iterable[str]] | None = None, spelled: Callable[[str], str] = str
+) -> str:
     """Each broken rule, with semicolons. `names` are the known keys, by the path of the object that has them."""
-    return "; ".join(_rule(problem, names) for problem in error.errors(include_url=False, include_input=False))
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(_rule(problem, names or {}, spelled) for problem in problems)
 
 
-def _rule(problem: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> str:
+def _rule(problem: Mapping[str, Any], names: Mapping[str, Iterable[str]], spelled: Callable[[str], str]) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     kind, context = str(problem["type"]), problem.get("ctx", {})
     if kind == "value_error":
-        return (f"{path}: " if path else "") + str(context.get("error", "cannot be used"))
+        return (f"{spelled(path)}: " if path else "") + str(context.get("error", "cannot be used"))
     if kind == "extra_forbidden":
         above, _, key = path.rpartition(".")
         return f"{path} is not known{nearest(key, names.get(above, ()))}"
     rule = _RULES.get(kind, "").format(**context) or _KINDS.get(kind.split("_")[0], "cannot be used")
-    return f"{path or 'it'} {rule}"
+    return f"{spelled(path) or 'it'} {rule}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import data_lake_config
 from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
 
 _SETTINGS = ("LAKE_", "KSQLDB_", "MYSQL_", "QUIET_S", "STALL_S", "SNAPSHOT_", "COMMIT_ROWS", "EXPIRE_")
@@ -15,7 +16,8 @@ _SETTINGS = ("LAKE_", "KSQLDB_", "MYSQL_", "QUIET_S", "STALL_S", "SNAPSHOT_", "C
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test."""
+    """No setting of the developer's shell or `.env` reaches a test."""
+    monkeypatch.setattr(data_lake_config, "ENV_FILE", Path("/nonexistent/.env"))
     for name in list(os.environ):
         if name.startswith(_SETTINGS):
             monkeypatch.delenv(name)

@@ -15,6 +15,7 @@ ORDER = [
     "pipeline.errors",
     "pipeline.faults",
     "pipeline.validation",
+    "pipeline.given_settings",
     "pipeline.feeds",
     "pipeline.findings",
     "pipeline.content",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def test_readme_shows_commands_and_queries() -> None:
 @pytest.mark.readme
 @pytest.mark.timeout(600)
 def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) -> None:
+    project = _copy_of_the_project(tmp_path / "project")
     shims = _shims(tmp_path / "bin", mariadb)
     dataset = build(generate(500, dt.date(2026, 11, 20)))
     with running(dataset) as emulator:
@@ -57,16 +59,21 @@ def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) ->
 
         done = subprocess.run(
             ["bash", "-x", str(script_file)],
-            cwd=ROOT,
+            cwd=project,
             env=os.environ | {"PATH": f"{shims}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
             timeout=550,
             check=False,
         )
+        by_cron = subprocess.run(
+            ["env", "-i", "sh", "-c", _cron_line(project)], cwd="/", capture_output=True, text=True, check=False
+        )
 
-    (ROOT / "lake.csv").unlink(missing_ok=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert (by_cron.returncode, by_cron.stdout, by_cron.stderr) == (0, "", "")
+    log = tmp_path / "lake" / "logs" / "export_to_data_lake.log"
+    assert len(set(re.findall(r"Z (\d+) ksqlDB ", log.read_text(encoding="utf-8")))) == 3  # --all, --table, cron
     for shown in ("Loaded as snapshot 2.", "payment_method_totals: ok", "rows and columns after the first export",
                   "version 1 is published again as version", "Nothing was changed.", "difference"):  # fmt: skip
         assert shown in done.stdout, shown
@@ -74,12 +81,33 @@ def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) ->
 
 def _here(line: str, settings: dict[str, str], mariadb: PrivateServer) -> str:
     """A line of the README with the addresses of this test's servers."""
-    if line.startswith("export MYSQL_HOST"):
-        return f"export MYSQL_HOST={mariadb.host} MYSQL_PORT={mariadb.port} MYSQL_USER={mariadb.user} MYSQL_PASSWORD="
+    if line.startswith("MYSQL_HOST="):
+        return f"MYSQL_HOST={mariadb.host}\nMYSQL_PORT={mariadb.port}"
+    settings = settings | {"MYSQL_USER=": mariadb.user, "MYSQL_PASSWORD=": ""}
     for start, value in settings.items():
-        if line.startswith(f"export {start}"):
-            return f"export {start.split('=')[0]}={value}"
+        if line.startswith(start):
+            return f"{start.split('=')[0]}={value}"
     return line
+
+
+def _copy_of_the_project(folder: Path) -> Path:
+    """With a `.env` of its own, and environments that are this Python: `make` finds nothing to install there."""
+    left_out = shutil.ignore_patterns(
+        "build", "data_lake", ".git*", ".venv", ".env", ".*_cache", "__pycache__", "tests"
+    )
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    for environment in (".venv", "venv"):  # never links: what clears an environment would clear this one
+        (folder / environment / "bin").mkdir(parents=True)
+        python = folder / environment / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+        python.chmod(0o755)
+        (folder / environment / ".ready").touch()
+    return folder
+
+
+def _cron_line(project: Path) -> str:
+    (line,) = re.findall(r"^15 2 \* \* \*  (.*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return str(line).replace("/opt/ksqldb-lake", str(project)).replace("/var/log/lake.err", str(project / "lake.err"))
 
 
 def _shims(folder: Path, mariadb: PrivateServer) -> Path:

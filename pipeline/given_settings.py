@@ -1,0 +1,88 @@
+"""What a person gave as settings: the lines of `.env`, the variables of the environment, and files that hold a secret.
+
+A line that is none is named by its number, and a name that is almost one of ours is reported with the right one: a
+setting with a spelling mistake would count for nothing, and say nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+from pipeline.errors import ActionNeeded
+from pipeline.validation import nearest
+
+_OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_")
+# Variables of others that begin as ours do: of MySQL's client and images, and of Kubernetes for a service of that name.
+_THEIRS = re.compile(
+    r"MYSQL_(HOME|PWD|ROOT_.*|TCP_PORT|UNIX_PORT|PS1|HISTFILE|HISTIGNORE|GROUP_SUFFIX|TEST_LOGIN_FILE|VERSION|MAJOR"
+    r"|ALLOW_EMPTY_PASSWORD|RANDOM_ROOT_PASSWORD|INITDB_.*|ONETIME_PASSWORD|CHARSET|SHELL_VERSION)"
+    r"|.*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"
+)
+
+
+class SettingsInvalid(ActionNeeded):
+    """A setting has a value that cannot be used."""
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The settings in `.env`, by their names in capitals; none where there is no such file.
+
+    Raises SettingsInvalid naming the line; values are not repeated, they may be secrets.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        raise SettingsInvalid(
+            f"{path} cannot be read: {error.strerror}", f"make {path} readable for this user"
+        ) from None
+    if "\0" in text:
+        raise SettingsInvalid(f"{path} is not UTF-8 text", "save it as UTF-8")
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            written = binding.original.string
+            number = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+            raise SettingsInvalid(f"line {number} of {path} is not NAME=VALUE", "correct that line, or begin it with #")
+    return {name.upper(): value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
+
+
+def with_secrets(given: Mapping[str, str], secrets: Iterable[str], folder: Path) -> dict[str, str]:
+    """The settings, with those of `secrets` that are given as NAME_FILE; a relative path counts from `folder`."""
+    found = dict(given)
+    for name in secrets:
+        file = found.pop(f"{name}_FILE", "")
+        if not file or found.get(name):
+            continue
+        path = folder / Path(file).expanduser()
+        try:
+            found[name] = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise SettingsInvalid(f"{name}_FILE: {path}: {error.strerror}", "name a file that can be read") from None
+        except ValueError:
+            raise SettingsInvalid(f"{name}_FILE: {path} is not UTF-8 text", "save it as UTF-8") from None
+    return found
+
+
+def unknown_in_file(given: Iterable[str], known: Collection[str], path: Path) -> list[str]:
+    """A sentence for each name in `.env` that is no setting."""
+    return [f"{name} in {path} is not a setting{nearest(name, known)}" for name in given if name not in known]
+
+
+def unknown_in_environment(given: Iterable[str], known: Collection[str]) -> list[str]:
+    """A sentence for each variable that begins as our settings do and is none; MySQL's own and others' are left out."""
+    told = []
+    for name in given:
+        if name in known or not name.startswith(_OURS) or _THEIRS.fullmatch(name):
+            continue
+        if (meant := nearest(name, known)) or not name.startswith("MYSQL_"):
+            told.append(f"the environment's {name} is not a setting{meant}")
+    return told
