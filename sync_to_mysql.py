@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.storage import lake_folder
+from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots, previous_row_counts
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.redate import redate
 from pipeline.warehouse.report import (
     expiry_json,
     expiry_lines,
@@ -46,15 +48,18 @@ from pipeline.warehouse.report import (
     loaded_lines,
     moves_json,
     moves_lines,
-    rfc3339,
+    redate_json,
+    redate_lines,
 )
 from pipeline.warehouse.retention import expire, expired_snapshots
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.schema_files import init_schema, planned_files
+from pipeline.warehouse.selection import choose_feeds, refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots, mapping_of
+from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots
 
 _SQL = PROJECT_ROOT / "sql"
+_TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%d"]
 _CONNECTION = ("host", "port", "socket", "user", "password", "ssl_ca", "ssl_cert", "ssl_key", "database")
 """The options that count for every command."""
 
@@ -63,33 +68,6 @@ def sync(server: Server, snapshots: Sequence[TableSnapshot], source: str, now: d
     """Loads the snapshots as one star; `options` are those of `load_star`."""
     with Connection(server) as connection:
         return load_star(connection, snapshots, source, now, **options)
-
-
-def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
-    """The named table feeds, or every enabled one that has a place in the warehouse."""
-    mapped = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
-    feeds = list(store.select(names)) if names else mapped
-    for feed in feeds:
-        if feed.type != "table":
-            raise WrongUsage(
-                f"{feed.name} is a {feed.type}: only tables go into the warehouse",
-                f"name table feeds: {', '.join(table.name for table in mapped) or 'there are none yet'}",
-            )
-    if not feeds:
-        raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
-    for feed in feeds:
-        mapping_of(feed)
-    return feeds
-
-
-def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
-    """A misspelled name would keep no history, and say nothing."""
-    known = {feed.warehouse.dimension.table for feed in store.list() if feed.warehouse and feed.warehouse.dimension}
-    for name in sorted(set(scd2) - known):
-        raise WrongUsage(
-            f"SCD2_DIMENSIONS names {name}, which no feed fills",
-            f"the feeds fill {', '.join(sorted(known)) or 'no dimension'}",
-        )
 
 
 def lake_stars(root: Path, feeds: Sequence[Feed], version: int | None, everything: bool) -> list[list[TableSnapshot]]:
@@ -221,11 +199,13 @@ def main(
     if schema_first and not prepare_schema(server, dry_run):
         _show(json_output, loaded_json(Loaded([]), dry_run), ["Nothing was changed."])
         return
+    with Connection(server) as connection:
+        now = agreed_now(connection, now)
     loads: list[Loaded] = []
     options = {"dry_run": dry_run, "strict": strict, "scd2": scd2}
     for star in stars:
         cli.tell(", ".join(f"{table.feed} version {table.lake_version} of {rfc3339(table.taken_at)}" for table in star))
-        loads.append(sync(server, star, source, now, **options))
+        loads.append(sync(server, not_after(star, now), source, now, **options))
     if source == "ksqldb":
         with ksqldb_star(settings, server, feeds, now) as star:
             loads.append(sync(server, star, source, now, **options))
@@ -276,8 +256,8 @@ def expire_command(
     server: Server, keep_snapshots: int | None, keep_days: int | None, dry_run: bool, yes: bool, json_output: bool
 ) -> None:
     """Delete snapshots that neither rule keeps and no view shows."""
-    now = cli.utc_now()
     with Connection(server) as connection:
+        now = agreed_now(connection, cli.utc_now())
         going = expired_snapshots(list_snapshots(connection), keep_snapshots, keep_days, now)
         if going and not dry_run:
             if not yes:
@@ -288,6 +268,28 @@ def expire_command(
             _keep_log(lake_folder(load_settings().lake_root))
             going = expire(connection, keep_snapshots, keep_days, now)
     _show(json_output, expiry_json(going, dry_run), expiry_lines(going, dry_run))
+
+
+@main.command("redate")
+@click.option("--snapshot", type=click.IntRange(1), required=True)
+@click.option("--taken-at", type=click.DateTime(_TIMES), required=True, help="In UTC: 2026-11-24T06:00:00Z.")
+@click.option("--dry-run", is_flag=True, help="Only say whether it can be done.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+@cli.boundary
+def redate_command(
+    server: Server, snapshot: int, taken_at: dt.datetime, dry_run: bool, yes: bool, json_output: bool
+) -> None:
+    """Give a snapshot that was loaded under a wrong clock the time at which its rows were read."""
+    if not (yes or dry_run):
+        raise WrongUsage("a snapshot's time is not changed by accident", "add --yes to do it, or --dry-run to look")
+    if not dry_run:
+        _keep_log(lake_folder(load_settings().lake_root))
+    moment = taken_at.replace(tzinfo=dt.UTC)
+    with Connection(server) as connection:
+        before = redate(connection, snapshot, moment, dry_run=dry_run)
+    _show(json_output, redate_json(snapshot, before, moment, dry_run), redate_lines(snapshot, before, moment, dry_run))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,21 @@ snapshot that each view shows. A crash leaves all lines of a load or none.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.warehouse.connection import Connection, text_of
+from pipeline.warehouse.plan import TableSnapshot
 
 
 @dataclass(frozen=True)
 class FactEntry:
-    """A fact's line of the ledger. `lake_version` is None for rows that were read from ksqlDB."""
+    """A fact's line of the ledger. `lake_version` is None for rows that were read from ksqlDB.
+
+    `lake_id` and `lake_files` say which lake's version that is; `moved_view` says whether the load moved the view.
+    All three are None in lines from before they were recorded.
+    """
 
     fact: str
     feed: str
@@ -23,6 +29,9 @@ class FactEntry:
     row_count: int
     rejected_count: int
     content_hash: str
+    lake_id: str | None = None
+    lake_files: str | None = None
+    moved_view: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -54,37 +63,54 @@ def add_snapshot(connection: Connection, source: str, taken_at: dt.datetime, now
 def add_fact(connection: Connection, version: int, entry: FactEntry) -> None:
     connection.insert(
         "etl_snapshot_facts",
-        ("snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash"),
+        ("snapshot_version", "fact_table", "feed", "lake_version", "row_count", "rejected_count", "content_hash",
+         "lake_id", "lake_files", "moved_view"),
         [(version, entry.fact, entry.feed, entry.lake_version, entry.row_count, entry.rejected_count,
-          entry.content_hash)],
+          entry.content_hash, entry.lake_id, entry.lake_files, entry.moved_view)],
     )  # fmt: skip
 
 
 def facts_of(connection: Connection, version: int) -> list[FactEntry]:
     """What a snapshot holds, fact by fact."""
     rows = connection.rows(
-        "SELECT fact_table, feed, lake_version, row_count, rejected_count, content_hash FROM etl_snapshot_facts"
-        " WHERE snapshot_version = %s ORDER BY fact_table",
+        "SELECT fact_table, feed, lake_version, row_count, rejected_count, content_hash, lake_id, lake_files,"
+        " moved_view FROM etl_snapshot_facts WHERE snapshot_version = %s ORDER BY fact_table",
         (version,),
     )
     return [
-        FactEntry(str(fact), str(feed), None if lake is None else int(lake), int(count), int(rejected), str(content))
-        for fact, feed, lake, count, rejected, content in rows
-    ]
+        FactEntry(
+            str(fact), str(feed), None if lake is None else int(lake), int(count), int(rejected), str(content),
+            lake_id, files, None if moved is None else bool(moved),
+        )
+        for fact, feed, lake, count, rejected, content, lake_id, files, moved in rows
+    ]  # fmt: skip
 
 
-def is_newest(connection: Connection, fact: str, lake_version: int | None, taken_at: dt.datetime) -> bool:
-    """Whether the warehouse has no younger rows of this fact; an earlier lake version is not.
+def is_newest(connection: Connection, fact: str, told: TableSnapshot) -> bool:
+    """Whether the warehouse has no younger rows of this fact.
 
-    `taken_at` is that of the fact's own rows; its snapshot may have younger ones of other facts.
+    Within a lake its versions say so, whatever its clock said. Rows of different origin, ksqlDB or another lake, are
+    compared by `taken_at`, that of the fact's own rows; so are lines from before a lake's id was recorded.
     """
-    ((newest,),) = connection.rows(
-        "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
-        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s"
-        " AND (l.lake_version IS NULL OR l.lake_version > %s)",
-        (fact, lake_version or 0),
+    ((younger,),) = connection.rows(
+        "SELECT COUNT(*) FROM etl_snapshot_facts AS l"
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s AND"
+        " IF(l.lake_id <=> %s AND l.lake_id IS NOT NULL, l.lake_version > %s,"
+        " s.taken_at > %s AND NOT (l.lake_id IS NULL AND l.lake_version IS NOT NULL AND l.lake_version <= %s))",
+        (fact, told.lake_id, told.lake_version or 0, in_mysql(told.taken_at), told.lake_version or 0),
     )
-    return newest is None or bool(newest <= in_mysql(taken_at))
+    return not younger
+
+
+def time_in_order(connection: Connection, fact: str, told: TableSnapshot) -> dt.datetime:
+    """When the rows were taken, but not before an earlier version of the same lake: its clock may have gone back."""
+    ((earlier,),) = connection.rows(
+        "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+        " WHERE l.fact_table = %s AND l.lake_id = %s AND l.lake_version < %s",
+        (fact, told.lake_id, told.lake_version or 0),
+    )
+    return told.taken_at if earlier is None else max(told.taken_at, earlier.replace(tzinfo=dt.UTC))
 
 
 def leads_dimension(connection: Connection, dimension: str, taken_at: dt.datetime) -> bool:
@@ -114,25 +140,34 @@ def show(connection: Connection, fact: str, version: int) -> None:
     connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact, version)])
 
 
-def known_lake_versions(
-    connection: Connection, wanted: Iterable[tuple[str, str, int | None, dt.datetime]]
-) -> int | None:
-    """The complete snapshot that holds these lake versions: fact, feed, version, and when the version was written.
+def same_lake_versions(connection: Connection, wanted: Iterable[tuple[str, TableSnapshot, str | None]]) -> int | None:
+    """The complete snapshot that holds these lake versions as they are now: fact, version, and the rows' hash.
 
-    A version that was written again after it was loaded is another one.
+    Without the hash a version is known by its data files. With it, also by its rows: the files may have been rewritten
+    for a wider type, or the line may be from before files were recorded. What the lake has written again since, or
+    another lake's version of that number, is not it.
     """
     found: set[int] | None = None
-    for fact, feed, lake_version, written_at in wanted:
-        rows = connection.rows(
-            "SELECT l.snapshot_version FROM etl_snapshot_facts AS l"
+    for fact, told, content_hash in wanted:
+        lines = connection.rows(
+            "SELECT l.snapshot_version, l.lake_files, l.content_hash FROM etl_snapshot_facts AS l"
             " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
             " WHERE l.fact_table = %s AND l.feed = %s AND l.lake_version = %s"
-            " AND s.status = 'complete' AND s.loaded_at >= %s",
-            (fact, feed, lake_version, in_mysql(written_at)),
+            " AND (l.lake_id = %s OR l.lake_id IS NULL) AND s.status = 'complete' ORDER BY l.snapshot_version DESC",
+            (fact, told.feed, told.lake_version, told.lake_id),
         )
-        versions = {int(version) for (version,) in rows}
+        same = itertools.takewhile(lambda line: told.lake_files == line[1] or content_hash == line[2], lines)  # noqa: B023 # taken at once
+        versions = {int(version) for version, _, _ in same}
         found = versions if found is None else found & versions
     return max(found) if found else None
+
+
+def record_identity(connection: Connection, version: int, fact: str, told: TableSnapshot) -> None:
+    """Lets a line that was known by its rows be known by the lake's files from now on."""
+    connection.run(
+        "UPDATE etl_snapshot_facts SET lake_id = %s, lake_files = %s WHERE snapshot_version = %s AND fact_table = %s",
+        (told.lake_id, told.lake_files, version, fact),
+    )
 
 
 def same_content(connection: Connection, hashes: Iterable[tuple[str, str]], day: dt.date) -> int | None:

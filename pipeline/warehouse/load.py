@@ -26,10 +26,12 @@ from pipeline.warehouse.ledger import (
     add_snapshot,
     facts_of,
     is_newest,
-    known_lake_versions,
     leads_dimension,
+    record_identity,
     same_content,
+    same_lake_versions,
     show,
+    time_in_order,
 )
 from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
 from pipeline.warehouse.refusals import RowRefused
@@ -99,16 +101,14 @@ def load_star(
     with contextlib.ExitStack() as kept:
         kept.enter_context(connection.hold_warehouse())
         if source == "lake":
-            wanted = ((p.fact, p.snapshot.feed, p.snapshot.lake_version, p.snapshot.taken_at) for p in plans)
-            known = known_lake_versions(connection, wanted)
+            known = same_lake_versions(connection, ((plan.fact, plan.snapshot, None) for plan in plans))
             if known is not None:
                 return _already_there(connection, plans, known)
         spools = [kept.enter_context(Spool(plan)) for plan in plans]
-        taken_at = max(snapshot.taken_at for snapshot in snapshots)
-        if source == "ksqldb":
-            same = same_content(connection, ((s.plan.fact, s.content_hash) for s in spools), taken_at.date())
-            if same is not None:
-                return _already_there(connection, plans, same)
+        taken_at = max(time_in_order(connection, plan.fact, plan.snapshot) for plan in plans)
+        same = _same_rows(connection, spools, source, taken_at, dry_run)
+        if same is not None:
+            return _already_there(connection, plans, same)
         stage_members(connection, spools)
         facts: list[LoadedFact] = []
 
@@ -140,6 +140,20 @@ def _refuse_shared_facts(plans: Sequence[Plan]) -> None:
             )
 
 
+def _same_rows(
+    connection: Connection, spools: Sequence[Spool], source: str, taken_at: dt.datetime, dry_run: bool
+) -> int | None:
+    """The snapshot that has these rows already."""
+    if source == "ksqldb":
+        return same_content(connection, ((s.plan.fact, s.content_hash) for s in spools), taken_at.date())
+    same = same_lake_versions(connection, ((s.plan.fact, s.plan.snapshot, s.content_hash) for s in spools))
+    if same is not None and not dry_run:
+        with connection.transaction():
+            for spool in spools:
+                record_identity(connection, same, spool.plan.fact, spool.plan.snapshot)
+    return same
+
+
 def _already_there(connection: Connection, plans: Sequence[Plan], version: int) -> Loaded:
     entries = {entry.fact: entry for entry in facts_of(connection, version)}
     facts = [
@@ -157,7 +171,7 @@ def _publish(
     # Attributes that are told with a time are put in last, so that they win over those told without.
     for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
         plan, told = spool.plan, spool.plan.snapshot
-        newest = is_newest(connection, plan.fact, told.lake_version, told.taken_at)
+        newest = is_newest(connection, plan.fact, told)
         dimension = plan.mapping.dimension
         leads = newest and dimension is not None and leads_dimension(connection, dimension.table, taken_at)
         count, first = new_members(connection, plan)
@@ -175,7 +189,10 @@ def _publish(
                 f"{rows} of {spool.row_count} rows reached {plan.fact}; nothing was loaded",
                 "run the command again",
             )
-        entry = FactEntry(plan.fact, plan.snapshot.feed, plan.snapshot.lake_version, rows, rejected, spool.content_hash)
+        entry = FactEntry(
+            plan.fact, told.feed, told.lake_version, rows, rejected, spool.content_hash,
+            told.lake_id, told.lake_files, newest,
+        )  # fmt: skip
         add_fact(connection, version, entry)
         if newest:
             show(connection, plan.fact, version)

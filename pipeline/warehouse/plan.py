@@ -19,7 +19,10 @@ _VALIDITY = ("valid_from", "valid_to", "is_current")
 
 @dataclass(frozen=True)
 class TableSnapshot:
-    """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again."""
+    """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again.
+
+    `lake_id` is the lake's (its Delta table's), `lake_files` tells the version's data files from any others.
+    """
 
     feed: str
     mapping: WarehouseMapping
@@ -28,6 +31,8 @@ class TableSnapshot:
     row_count: int
     lake_version: int | None
     taken_at: dt.datetime
+    lake_id: str | None = None
+    lake_files: str | None = None
 
 
 @dataclass(frozen=True)

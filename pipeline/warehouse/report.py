@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import cli
+from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
 from pipeline.warehouse.rollback import Move
@@ -104,5 +105,11 @@ def expiry_lines(versions: Sequence[int], dry_run: bool) -> list[str]:
     return [f"snapshots to delete: {', '.join(map(str, versions)) or 'none'}", done]
 
 
-def rfc3339(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def redate_json(snapshot: int, before: dt.datetime, after: dt.datetime, dry_run: bool) -> dict[str, Any]:
+    moved = {"before": rfc3339(before), "after": rfc3339(after)}
+    return {"schema_version": 1, "dry_run": dry_run, "snapshot": snapshot, **moved}
+
+
+def redate_lines(snapshot: int, before: dt.datetime, after: dt.datetime, dry_run: bool) -> list[str]:
+    lines = [f"snapshot {snapshot}: {rfc3339(before)} -> {rfc3339(after)}"]
+    return [*lines, _NOTHING] if dry_run else lines

@@ -52,10 +52,11 @@ def roll_back(connection: Connection, version: int, now: dt.datetime, *, dry_run
             return moves
         for step in moves:
             show(connection, step.fact, version)
+        ((newest,),) = connection.rows("SELECT MAX(snapshot_version) FROM etl_snapshots")
         connection.insert(
             "etl_rollbacks",
-            ("done_at", "fact_table", "from_version", "to_version"),
-            [(in_mysql(now), step.fact, step.before, version) for step in moves],
+            ("done_at", "fact_table", "from_version", "to_version", "after_version"),
+            [(in_mysql(now), step.fact, step.before, version, newest) for step in moves],
         )
         return moves
 

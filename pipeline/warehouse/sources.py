@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table, settle
 from pipeline.lake.rewrite import VersionUnknown
-from pipeline.lake.table import LakeTable
+from pipeline.lake.table import DataFile, LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.scratch import scratch_folder
 from pipeline.warehouse.plan import TableSnapshot
@@ -101,7 +102,15 @@ def lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
         row_count=sum(file.row_count for file in files),
         lake_version=wanted,
         taken_at=max(file.added_at for file in files),
+        lake_id=table.id,
+        lake_files=identity_of(files),
     )
+
+
+def identity_of(files: Sequence[DataFile]) -> str:
+    """A hash of the names of a version's data files; each name holds its commit and a checksum of its bytes."""
+    names = "\n".join(sorted(file.path for file in files))
+    return hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -53,14 +54,23 @@ PRODUCTS = pa.schema(
 
 
 def snapshot(
-    feed: str, schema: pa.Schema, rows: list[dict[str, Any]], version: int | None = None, days: int = 0
+    feed: str,
+    schema: pa.Schema,
+    rows: list[dict[str, Any]],
+    version: int | None = None,
+    days: int = 0,
+    lake: str = "a lake",
 ) -> TableSnapshot:
     def batches() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
     mapping = FEEDS[feed].warehouse
     assert mapping is not None
-    return TableSnapshot(feed, mapping, schema, batches, len(rows), version, NOW + dt.timedelta(days=days))
+    taken_at = NOW + dt.timedelta(days=days)
+    if version is None:
+        return TableSnapshot(feed, mapping, schema, batches, len(rows), None, taken_at)
+    files = hashlib.blake2b(repr((version, days, rows)).encode(), digest_size=16).hexdigest()
+    return TableSnapshot(feed, mapping, schema, batches, len(rows), version, taken_at, lake, files)
 
 
 def method(name: str | None, count: int | None = 1, total: str | None = "1.00") -> dict[str, Any]:
@@ -72,8 +82,8 @@ def user(user_id: str, kind: str = "purchase", **fields: Any) -> dict[str, Any]:
     return {"user_id": user_id, "transaction_type": kind, "user_name": "Ada", "transaction_count": 1} | fields
 
 
-def methods(*rows: dict[str, Any], version: int | None = None, days: int = 0) -> TableSnapshot:
-    return snapshot("payment_method_totals", METHODS, list(rows), version, days)
+def methods(*rows: dict[str, Any], version: int | None = None, days: int = 0, lake: str = "a lake") -> TableSnapshot:
+    return snapshot("payment_method_totals", METHODS, list(rows), version, days, lake)
 
 
 def load(server: Server, *snapshots: TableSnapshot, source: str = "ksqldb", **options: Any) -> Loaded:

@@ -13,8 +13,8 @@ from pipeline.errors import WrongUsage
 from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fit import MappingDoesNotFit
+from pipeline.warehouse.selection import refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
-from sync_to_mysql import refuse_unknown_dimensions
 from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import EUR, NOW, USERS, eur, load, methods, rows_of, snapshot, user

@@ -18,6 +18,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused
 from pipeline.warehouse.schema_files import SchemaFileChanged, init_schema, schema_files, statements
 from pipeline.warehouse.server import Server
+from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.samples import load, method, methods, rows_of
 
@@ -152,6 +153,64 @@ def test_a_warehouse_from_before_the_ledger_keeps_its_rows_and_takes_new_ones(em
     assert rows_of(empty_server, described) == [("Voucher",)]
 
 
+def old_warehouse(server: Server, folder: Path) -> None:
+    """As the files made it that were released first, with a snapshot of the lake, one of ksqlDB and a rollback."""
+    for path in folder.glob("06_*.sql"):
+        path.unlink()
+    init_schema(server, folder)
+    with Connection(server) as connection, connection.transaction():
+        for number, source, version in [(1, "lake", 7), (2, "ksqldb", None)]:
+            moment = f"2026-11-1{number} 06:00:00"
+            connection.run(
+                "INSERT INTO etl_snapshots VALUES (%s, DATE(%s), %s, %s, %s, 'complete')",
+                (number, moment, moment, moment, source),
+            )
+            connection.run(
+                "INSERT INTO etl_snapshot_facts VALUES (%s, 'fact_payment_method_totals', 'payment_method_totals',"
+                " %s, 1, 0, 'a hash')",
+                (number, version),
+            )
+            connection.run(
+                "INSERT INTO fact_payment_method_totals VALUES (NULL, %s, DATE(%s), 'card', 1.50, %s, NULL)",
+                (number, moment, number),
+            )
+        connection.run("INSERT INTO etl_current VALUES ('fact_payment_method_totals', 1)")
+        connection.run("INSERT INTO etl_rollbacks VALUES (NULL, '2026-11-13', 'fact_payment_method_totals', 2, 1)")
+
+
+@pytest.mark.mysql
+def test_a_warehouse_of_the_first_release_is_taken_over_with_its_rows(empty_server: Server, folder: Path) -> None:
+    old_warehouse(empty_server, folder)
+    facts = "SELECT snapshot_version, transaction_count, total_amount FROM fact_payment_method_totals ORDER BY 1"
+    before = rows_of(empty_server, facts)
+
+    applied = [name for name, is_new in init_schema(empty_server, SQL) if is_new]
+    again = [name for name, is_new in init_schema(empty_server, SQL) if is_new]
+    loaded = load(empty_server, methods(method("card", 9), version=7, days=3), source="lake")
+
+    assert (applied, again) == (["06_lake_identity.sql"], [])
+    assert rows_of(empty_server, facts)[:2] == before
+    assert (loaded.version, loaded.facts[0].is_newest) == (3, True)
+    lines = (
+        "SELECT lake_version, lake_id, lake_files IS NULL, moved_view FROM etl_snapshot_facts ORDER BY snapshot_version"
+    )
+    old, new = [(7, None, 1, None), (None, None, 1, None)], (7, "a lake", 0, 1)
+    assert rows_of(empty_server, lines) == [*old, new]
+    assert rows_of(empty_server, "SELECT from_version, to_version, after_version FROM etl_rollbacks") == [(2, 1, None)]
+
+
+@pytest.mark.mysql
+def test_a_warehouse_that_lacks_the_last_file_is_named_with_the_command_that_adds_it(
+    empty_server: Server, folder: Path
+) -> None:
+    old_warehouse(empty_server, folder)
+
+    with pytest.raises(WarehouseRefused, match="schema is not as expected") as told:
+        load(empty_server, methods(method("card")))
+
+    assert told.value.hint == "python sync_to_mysql.py --init-schema"
+
+
 @pytest.mark.mysql
 def test_a_run_that_was_cut_short_is_finished_by_the_next_one(empty_server: Server, folder: Path) -> None:
     own = folder / "10_fact_orders.sql"
@@ -215,10 +274,11 @@ def test_the_command_tells_each_file_and_refuses_a_changed_one(empty_server: Ser
     where = ["--mysql-host", empty_server.host, "--mysql-port", str(empty_server.port), "--mysql-user", "root",
              "--database", empty_server.database]  # fmt: skip
 
+    add_default_feeds(tmp_path)
+
     def run() -> str:
-        result = CliRunner().invoke(
-            sync_to_mysql.main, [*where, "--init-schema", "--source", "lake"], env={"LAKE_ROOT": str(tmp_path)}
-        )
+        nowhere = {"LAKE_ROOT": str(tmp_path), "KSQLDB_URL": "http://127.0.0.1:1", "KSQLDB_RETRY_S": "0.01"}
+        result = CliRunner().invoke(sync_to_mysql.main, [*where, "--init-schema"], env=nowhere)
         return result.stderr
 
     assert f"schema of {empty_server.database}: 01_create_database.sql applied" in run()

@@ -1,0 +1,68 @@
+"""Whose clock counts: the database server's is the judge, and time in the ledger never goes back.
+
+Machines that export, that load and that hold the warehouse have a clock each. Within a lake, versions say what is
+newer; times are compared only where there is nothing else, and a time that cannot be true does not enter the ledger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+
+from pipeline.errors import ActionNeeded
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.ledger import in_mysql
+from pipeline.warehouse.plan import TableSnapshot
+
+MOST_APART = dt.timedelta(days=1)
+"""Clocks that differ by more are not ordered, but refused: one of them is wrong."""
+_STEP = dt.timedelta(milliseconds=1)  # the ledger's precision
+
+
+class ClockWrong(ActionNeeded):
+    """A clock, or a time in the ledger, cannot be true; nothing was changed."""
+
+
+def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:
+    """The moment for what is done from here on: this machine's, and later than all that the ledger has.
+
+    Raises ClockWrong when the server's clock is more than a day away, or the ledger has a snapshot from the future.
+    """
+    ((server_now, newest),) = connection.rows("SELECT UTC_TIMESTAMP(3), MAX(taken_at) FROM etl_snapshots")
+    told = in_mysql(now)
+    if abs(server_now - told) > MOST_APART:
+        raise ClockWrong(
+            f"this machine's clock says {rfc3339(told)}, that of MySQL at {connection.server.place} "
+            f"{rfc3339(server_now)}; nothing was changed",
+            "set the clock that is wrong, then run the same command again",
+        )
+    if newest is None or newest < told:
+        return now
+    if newest - told > MOST_APART:
+        _refuse_future(connection, server_now)
+    later: dt.datetime = newest + _STEP
+    return later.replace(tzinfo=dt.UTC)
+
+
+def not_after(snapshots: Sequence[TableSnapshot], now: dt.datetime) -> list[TableSnapshot]:
+    """The snapshots, none of them from the future: a lake's rows were written by now, whatever its clock said."""
+    return [dataclasses.replace(snapshot, taken_at=min(snapshot.taken_at, now)) for snapshot in snapshots]
+
+
+def rfc3339(moment: dt.datetime) -> str:
+    """A moment in UTC, to the millisecond."""
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _refuse_future(connection: Connection, server_now: dt.datetime) -> None:
+    ((version, taken_at),) = connection.rows(
+        "SELECT snapshot_version, taken_at FROM etl_snapshots WHERE taken_at > %s"
+        " ORDER BY taken_at, snapshot_version LIMIT 1",
+        (server_now,),
+    )
+    raise ClockWrong(
+        f"snapshot {version} of the warehouse is from the future ({rfc3339(taken_at)}), so nothing could be newer; "
+        "nothing was changed",
+        f"python sync_to_mysql.py redate --snapshot {version} --taken-at {rfc3339(server_now)} --yes",
+    )

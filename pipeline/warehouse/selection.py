@@ -1,0 +1,37 @@
+"""Which feeds a sync loads, and whether they fill the dimensions that the settings name. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pipeline.errors import WrongUsage
+from pipeline.feeds import Feed
+from pipeline.lake.feed_store import FeedStore
+from pipeline.warehouse.sources import mapping_of
+
+
+def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
+    """The named table feeds, or every enabled one that has a place in the warehouse."""
+    mapped = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
+    feeds = list(store.select(names)) if names else mapped
+    for feed in feeds:
+        if feed.type != "table":
+            raise WrongUsage(
+                f"{feed.name} is a {feed.type}: only tables go into the warehouse",
+                f"name table feeds: {', '.join(table.name for table in mapped) or 'there are none yet'}",
+            )
+    if not feeds:
+        raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
+    for feed in feeds:
+        mapping_of(feed)
+    return feeds
+
+
+def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
+    """A misspelled name would keep no history, and say nothing."""
+    known = {feed.warehouse.dimension.table for feed in store.list() if feed.warehouse and feed.warehouse.dimension}
+    for name in sorted(set(scd2) - known):
+        raise WrongUsage(
+            f"SCD2_DIMENSIONS names {name}, which no feed fills",
+            f"the feeds fill {', '.join(sorted(known)) or 'no dimension'}",
+        )
