@@ -56,8 +56,8 @@ ORDER = [
     "pipeline.verify.verdict",
     "pipeline.verify.source",
     "pipeline.warehouse.option_file",
-    "pipeline.warehouse.refusals",
     "pipeline.warehouse.server",
+    "pipeline.warehouse.refusals",
     "pipeline.warehouse.connection",
     "pipeline.warehouse.schema",
     "pipeline.warehouse.schema_files",
@@ -79,6 +79,7 @@ ORDER = [
     "pipeline.warehouse.sources",
     "pipeline.warehouse.selection",
     "pipeline.warehouse.proposal",
+    "pipeline.warehouse.ledger_check",
     "pipeline.warehouse.reconcile",
 ]
 ROOMS = {

@@ -25,11 +25,11 @@ from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.refusals import (
     RowRefused,
     WarehouseBusy,
-    WarehouseUnreachable,
     is_local_refused,
     is_stall,
     named,
     row_too_large,
+    unreachable,
 )
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
@@ -299,8 +299,6 @@ def _errors(server: Server) -> Iterator[None]:
     try:
         yield
     except mysql.connector.Error as error:
-        raise named(error, server.place, server.user, server.database) from error
+        raise named(error, server) from error
     except OSError as error:
-        raise WarehouseUnreachable(
-            f"MySQL at {server.place} cannot be reached: {error.strerror or error}", "check MYSQL_HOST and MYSQL_PORT"
-        ) from error
+        raise unreachable(server, error) from error

@@ -1,7 +1,8 @@
 """Is the warehouse what the lake has? Both are hashed, independent of order; one changed value shows.
 
 Changes nothing. Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake
-still retains the version; of other snapshots the rows are counted against the ledger. Dimensions hold the newest known
+still retains the version; of other snapshots the rows are counted against the ledger, and the ledger is held against
+itself. Dimensions hold the newest known
 attributes of all snapshots, so their attributes have no version to be compared with.
 """
 
@@ -22,8 +23,9 @@ from pipeline.findings import Finding
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fact import WHOLE_ROW, in_full
-from pipeline.warehouse.ledger import facts_of, list_snapshots
-from pipeline.warehouse.plan import Plan, make_plan
+from pipeline.warehouse.ledger import FactEntry, SnapshotEntry
+from pipeline.warehouse.ledger_check import ledger_findings, ledger_lines
+from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
 from pipeline.warehouse.rows import StagedColumn, split_rejects, staged_texts
 from pipeline.warehouse.schema import TargetColumn
 from pipeline.warehouse.sources import lake_snapshot
@@ -45,32 +47,47 @@ class Reconciled:
 def reconcile(connection: Connection, table: LakeTable) -> Reconciled:
     """Compares every complete snapshot of a table feed. Raises what reading either raises."""
     assert table.feed.warehouse is not None
-    result = Reconciled(table.feed.name)
-    retained = table.versions()
-    for snapshot in list_snapshots(connection):
-        for entry in facts_of(connection, snapshot.version) if snapshot.status == "complete" else ():
-            if entry.feed != table.feed.name or entry.fact != table.feed.warehouse.fact:
-                continue
-            result.row_count += entry.row_count
-            what = f"snapshot {snapshot.version} of {entry.fact}"
-            ((there,),) = connection.rows(
-                f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s", (snapshot.version,)
-            )
-            if there != entry.row_count:
-                detail = f"{what}: {there} rows, {entry.row_count} in the ledger"
-                result.findings.append(Finding(result.feed, "rows differ from the ledger's", detail))
-            written_again = entry.lake_version in retained and any(
-                file.added_at > snapshot.loaded_at for file in retained[entry.lake_version]
-            )
-            if entry.lake_version not in retained or written_again:
-                result.counted += 1
-                continue
-            result.by_value += 1
-            plan = make_plan(connection, lake_snapshot(table, entry.lake_version))
-            if _lake_hash(plan) != _warehouse_hash(connection, plan, snapshot.version):
-                detail = f"{what}, lake version {entry.lake_version}"
-                result.findings.append(Finding(result.feed, "values differ from the lake's", detail))
+    fact, result = table.feed.warehouse.fact, Reconciled(table.feed.name)
+    lines = ledger_lines(connection, fact)
+    result.findings += ledger_findings(connection, result.feed, fact, lines)
+    for snapshot, entry in lines:
+        if entry.feed != table.feed.name:
+            continue
+        result.row_count += entry.row_count
+        what = f"snapshot {snapshot.version} of {entry.fact}"
+        ((there,),) = connection.rows(
+            f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s", (snapshot.version,)
+        )
+        if there != entry.row_count:
+            detail = f"{what}: {there} rows, {entry.row_count} in the ledger"
+            result.findings.append(Finding(result.feed, "rows differ from the ledger's", detail))
+        retained = _retained(table, snapshot, entry)
+        if retained is None:
+            result.counted += 1
+            continue
+        plan = make_plan(connection, retained)
+        same = _lake_hash(plan) == _warehouse_hash(connection, plan, snapshot.version)
+        if not same and entry.lake_files not in (None, retained.lake_files):
+            result.counted += 1  # the lake has written that version again since
+            continue
+        result.by_value += 1
+        if not same:
+            detail = f"{what}, lake version {entry.lake_version}"
+            result.findings.append(Finding(result.feed, "values differ from the lake's", detail))
     return result
+
+
+def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> TableSnapshot | None:
+    """The version that a line names, where this lake retains it.
+
+    A line from before lakes were recorded is compared by time, the only thing that it has.
+    """
+    versions = table.versions()
+    if entry.lake_version not in versions or entry.lake_id not in (None, table.id):
+        return None
+    if entry.lake_id is None and any(file.added_at > snapshot.loaded_at for file in versions[entry.lake_version]):
+        return None
+    return lake_snapshot(table, entry.lake_version)
 
 
 def _lake_hash(plan: Plan) -> str:

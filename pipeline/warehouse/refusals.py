@@ -5,8 +5,11 @@ The numbers are the servers' own and hold for MySQL and MariaDB alike; negative 
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mysql.connector
@@ -14,8 +17,25 @@ from mysql.connector import errorcode
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.warehouse.server import Server
 
-_BROKEN = (2002, 2003, 2005, 2006, 2013, 2055, 1053, 1040, 1158, 1159, 1160, 1161, 4031, 1927)
+_BROKEN = {
+    1040: "it has as many connections as it takes",
+    1053: "it is shutting down",
+    1158: "the connection broke off",
+    1159: "the connection broke off",
+    1160: "the connection broke off",
+    1161: "the connection broke off",
+    1927: "somebody ended this session there",
+    2002: "nobody answers there",
+    2003: "nobody answers there",
+    2005: "its name is unknown",
+    2006: "the connection broke off",
+    2013: "the connection broke off",
+    2055: "the connection broke off",
+    4031: "it ended this session, which had been idle",
+}
+_MOST_WORDS = 300
 _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
 _ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
@@ -53,9 +73,13 @@ def is_local_refused(error: BaseException) -> bool:
     return any(isinstance(cause, mysql.connector.Error) and cause.errno in _LOCAL_REFUSED for cause in _causes(error))
 
 
-def named(error: mysql.connector.Error, place: str, user: str, database: str) -> PipelineError:
-    """The error that says what to do about the driver's. No secret is in it: the driver tells none."""
-    number, text = error.errno, (error.msg or str(error)).rstrip(".")
+def named(error: mysql.connector.Error, server: Server) -> PipelineError:
+    """The error that says what to do about the driver's: in our words, and the server's where they name a thing.
+
+    No secret is in it: neither tells one.
+    """
+    place, user, database = server.place, server.user, server.database
+    number, text = error.errno, (error.msg or "").rstrip(".")[:_MOST_WORDS]
     if isinstance(error, ConnectionTimeoutError | ReadTimeoutError | WriteTimeoutError):
         setting = "MYSQL_TIMEOUT_S" if isinstance(error, ConnectionTimeoutError) else "MYSQL_STALL_S"
         return WarehouseUnreachable(
@@ -70,10 +94,7 @@ def named(error: mysql.connector.Error, place: str, user: str, database: str) ->
         )
     broken = number == -1 and not isinstance(error, mysql.connector.InternalError)
     if broken or number in _BROKEN:
-        return WarehouseUnreachable(
-            f"MySQL at {place} cannot be reached or broke off: {text}",
-            f"check that it is up, and MYSQL_HOST and MYSQL_PORT; {_AGAIN}",
-        )
+        return unreachable(server, error)
     if number in (errorcode.ER_ACCESS_DENIED_ERROR, 1698, 1251):
         return WarehouseRefused(
             f"MySQL at {place} refuses the user {user!r} or its password",
@@ -106,6 +127,24 @@ def named(error: mysql.connector.Error, place: str, user: str, database: str) ->
     if number in (1021, 1114, 1041):
         return WarehouseRefused(f"MySQL at {place} has no space left: {text}", "free space on the server")
     return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
+
+
+def unreachable(server: Server, error: BaseException) -> PipelineError:
+    """No connection to a server; a name that does not exist, or a file that is no socket, will not get better."""
+    told = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+    setting = "MYSQL_SOCKET" if server.socket else "MYSQL_HOST and MYSQL_PORT"
+    if isinstance(told, socket.gaierror) and told.errno == socket.EAI_NONAME:
+        return WarehouseRefused(f"there is no host {server.host!r}", "set MYSQL_HOST to the server's name")
+    path = Path(server.socket)
+    if server.socket and path.exists() and not path.is_socket():
+        return WarehouseRefused(f"{server.socket} is no socket", "set MYSQL_SOCKET to that of the server")
+    why = _BROKEN.get(getattr(error, "errno", None) or 0, "the connection broke off")
+    if told is not None and told.errno and told.errno > 0:
+        why = os.strerror(told.errno)
+    return WarehouseUnreachable(
+        f"MySQL at {server.place} cannot be reached: {why}",
+        f"check that it is up, and {setting}; {_AGAIN}",
+    )
 
 
 def row_too_large(place: str, size: str) -> WarehouseRefused:

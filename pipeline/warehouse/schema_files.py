@@ -20,6 +20,9 @@ from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.server import Server
 
 DEFAULT_DATABASE = "data_warehouse"
+_OF_THE_SERVER = frozenset({"mysql", "sys", "information_schema", "performance_schema"})
+_OURS = frozenset({"etl_schema_files", "etl_snapshots"})  # the first table of all, and that of older warehouses
+_OWN_DATABASE = f"give the warehouse a database of its own: --database {DEFAULT_DATABASE}, or MYSQL_DATABASE"
 _SCHEMA_FILE = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")
 _NAMES_DATABASE = re.compile(rf"(CREATE\s+DATABASE\s+IF\s+NOT\s+EXISTS|USE)\s+`?{DEFAULT_DATABASE}(?:`|(?!\w))", re.I)
 _PART = re.compile(
@@ -64,13 +67,29 @@ def planned_files(server: Server, folder: Path) -> list[tuple[str, bool]]:
 
 
 def _checked_files(connection: Connection, folder: Path) -> list[SchemaFile]:
-    if not MYSQL_NAME.fullmatch(connection.server.database):
-        name = connection.server.database
-        raise WarehouseRefused(f"{name!r} is not a name for a database", "use letters, digits and _")
+    _refuse_others_database(connection)
     files = schema_files(connection, folder)
     refuse_changed(files)
     _refuse_empty(files)
     return files
+
+
+def _refuse_others_database(connection: Connection) -> None:
+    """Raises WarehouseRefused for a database that is the server's own, or that holds tables and is no warehouse yet."""
+    name = connection.server.database
+    if not MYSQL_NAME.fullmatch(name):
+        raise WarehouseRefused(f"{name!r} is not a name for a database", "use letters, digits and _")
+    if name.lower() in _OF_THE_SERVER:
+        raise WarehouseRefused(f"{name} is the server's own database; no file was applied", _OWN_DATABASE)
+    tables = connection.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY table_name", (name,)
+    )
+    found = [text_of(table) for (table,) in tables]
+    if found and not _OURS.intersection(found):
+        raise WarehouseRefused(
+            f"the database {name} holds other tables than the warehouse's, such as {found[0]}; no file was applied",
+            _OWN_DATABASE,
+        )
 
 
 def schema_files(connection: Connection, folder: Path) -> list[SchemaFile]:

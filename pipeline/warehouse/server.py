@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.warehouse.refusals import WarehouseRefused
+from pipeline.errors import ActionNeeded
+
+_HOST = re.compile(r"[^\s/@:\[\]]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")  # a name, or an address of either kind
+_WITH_PORT = re.compile(r"(?:\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d+))?")
+
+
+class ServerInvalid(ActionNeeded):
+    """Where MySQL is, or a TLS file, is told in a way that cannot be used; nothing was tried."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,24 @@ class Server:
     stall_s: float = 3600
     lock_wait_s: float = 50
 
+    def __post_init__(self) -> None:
+        """Raises ServerInvalid for an address that no server can have: it would only look unreachable."""
+        if self.socket:
+            return
+        if not self.host:
+            raise ServerInvalid("MYSQL_HOST is empty", "set MYSQL_HOST to the server's name, or MYSQL_SOCKET")
+        parts = _WITH_PORT.fullmatch(self.host)
+        if parts and (parts["port"] or parts["address"]):
+            port = f" and MYSQL_PORT={parts['port']}" if parts["port"] else ""
+            raise ServerInvalid(
+                f"MYSQL_HOST is {self.host!r}, which is more than a host",
+                f"set MYSQL_HOST={parts['address'] or parts['name']}{port}",
+            )
+        if not (_HOST.fullmatch(self.host) and self.host.isprintable()):
+            raise ServerInvalid(f"MYSQL_HOST is {self.host!r}, which is no host name", "set it to the server's name")
+        if not 1 <= self.port <= 65_535:
+            raise ServerInvalid(f"MYSQL_PORT is {self.port}", "set it to a port from 1 to 65535; MySQL's own is 3306")
+
     @property
     def place(self) -> str:
         return self.socket or f"{self.host}:{self.port}"
@@ -40,14 +67,14 @@ class Server:
 def tls_options(server: Server) -> dict[str, Any]:
     """The driver's TLS options; it trusts the system's CAs besides the given one.
 
-    Raises WarehouseRefused naming the file that cannot be used.
+    Raises ServerInvalid naming the file that cannot be used.
     """
     if not server.ssl_ca:
         if server.ssl_cert or server.ssl_key:
-            raise WarehouseRefused("MYSQL_SSL_CERT and MYSQL_SSL_KEY need MYSQL_SSL_CA", "name the server's CA too")
+            raise ServerInvalid("MYSQL_SSL_CERT and MYSQL_SSL_KEY need MYSQL_SSL_CA", "name the server's CA too")
         return {}
     if bool(server.ssl_cert) != bool(server.ssl_key):
-        raise WarehouseRefused("MYSQL_SSL_CERT and MYSQL_SSL_KEY belong together", "give both, or none")
+        raise ServerInvalid("MYSQL_SSL_CERT and MYSQL_SSL_KEY belong together", "give both, or none")
     options: dict[str, Any] = {"ssl_ca": server.ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
     tried = server.ssl_ca
     try:
@@ -57,11 +84,18 @@ def tls_options(server: Server) -> dict[str, Any]:
             context.load_cert_chain(server.ssl_cert, server.ssl_key, password="")  # never asks for one
             options |= {"ssl_cert": server.ssl_cert, "ssl_key": server.ssl_key}
     except OSError as error:  # ssl.SSLError is one
-        raise WarehouseRefused(
-            f"the TLS file {tried} cannot be used: {error.strerror or error}",
+        raise ServerInvalid(
+            f"the TLS file {tried} cannot be used: {_reason(error)}",
             "it must be readable, and PEM without password",
         ) from error
     return options
+
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be used: the operating system's words, not the library's."""
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return "it is not a PEM file of the right kind"
+    return os.strerror(error.errno)
 
 
 def tune_socket(raw: Any) -> None:

@@ -18,6 +18,7 @@ from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.reconcile import Reconciled, reconcile
+from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history
 from tests.support import run_script
@@ -159,6 +160,75 @@ def test_lost_and_added_rows_are_found(warehouse: Server, both: Callable[..., La
         "values differ from the lake's",
         "snapshot 1 of fact_kinds, lake version 1",
     )
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("UPDATE fact_kinds SET snapshot_date = '2026-01-01' WHERE id = 2",
+         "rows have another date than their snapshot"),
+        ("UPDATE etl_snapshots SET snapshot_date = '2026-01-01' WHERE snapshot_version = 2",
+         "a snapshot's date is not that of its time"),
+        ("UPDATE etl_snapshots SET taken_at = taken_at - INTERVAL 9 DAY WHERE snapshot_version = 2",
+         "a snapshot's date is not that of its time"),
+        ("UPDATE etl_snapshot_facts SET lake_version = NULL WHERE snapshot_version = 2",
+         "the ledger has no lake version for rows of the lake"),
+        ("UPDATE etl_snapshots SET source = 'ksqldb' WHERE snapshot_version = 2",
+         "the ledger has a lake version for rows of ksqlDB"),
+        ("DELETE FROM etl_snapshot_facts WHERE snapshot_version = 1", "rows that the ledger does not have"),
+        ("UPDATE etl_current SET snapshot_version = 1",
+         "the view shows another snapshot than the last load or rollback left"),
+        ("DELETE FROM etl_current", "the view shows no snapshot"),
+    ],
+)  # fmt: skip
+def test_a_ledger_that_was_edited_is_found(
+    warehouse: Server, both: Callable[..., LakeTable], edit: str, what: str
+) -> None:
+    table = both([row(1), row(2)], [row(1), row(2)])
+    with Connection(warehouse) as connection, connection.transaction():
+        connection.run(edit)
+
+    assert what in [finding.what for finding in check(warehouse, table).findings]
+
+
+def test_a_rollback_and_what_follows_it_are_no_findings(warehouse: Server, both: Callable[..., LakeTable]) -> None:
+    table = both([row(1)], [row(2)])
+    with Connection(warehouse) as connection:
+        roll_back(connection, 1, NOW)
+        rolled_back = reconcile(connection, table).findings
+        with connection.transaction():
+            connection.run("UPDATE etl_current SET snapshot_version = 2")
+        (moved,) = reconcile(connection, table).findings
+        roll_back(connection, 1, NOW)
+        roll_back(connection, 2, NOW)
+
+        assert (rolled_back, reconcile(connection, table).findings) == ([], [])
+    assert moved.detail == "snapshot 2 of fact_kinds, not 1"
+
+
+def test_a_ledger_from_before_the_order_was_recorded_is_no_finding(
+    warehouse: Server, both: Callable[..., LakeTable]
+) -> None:
+    table = both([row(1)], [row(2)])
+    with Connection(warehouse) as connection:
+        roll_back(connection, 1, NOW)
+        with connection.transaction():
+            connection.run("UPDATE etl_snapshot_facts SET lake_id = NULL, lake_files = NULL, moved_view = NULL")
+            connection.run("UPDATE etl_rollbacks SET after_version = NULL")
+
+        result = reconcile(connection, table)
+
+    assert (result.by_value, result.findings) == (2, [])
+
+
+def test_versions_of_another_lake_are_counted_only(warehouse: Server, both: Callable[..., LakeTable]) -> None:
+    table = both([row(1)])
+    with Connection(warehouse) as connection, connection.transaction():
+        connection.run("UPDATE etl_snapshot_facts SET lake_id = 'another'")
+
+    result = check(warehouse, table)
+
+    assert (result.by_value, result.counted, result.findings) == (0, 1, [])
 
 
 def test_the_command_says_it_and_exits_1(warehouse: Server, both: Callable[..., LakeTable], lake_root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from data_lake_config import PROJECT_ROOT, Settings
 from demo.private_mysql import PrivateServer
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused
-from pipeline.warehouse.schema_files import SchemaFileChanged, init_schema, schema_files, statements
+from pipeline.warehouse.schema_files import SchemaFileChanged, init_schema, planned_files, schema_files, statements
 from pipeline.warehouse.server import Server
 from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_maker
@@ -207,6 +208,38 @@ def test_a_warehouse_that_lacks_the_last_file_is_named_with_the_command_that_add
         load(empty_server, methods(method("card")))
 
     assert told.value.hint == "python sync_to_mysql.py --init-schema"
+
+
+@pytest.mark.parametrize("name", ["mysql", "MySQL", "sys", "performance_schema", "information_schema"])
+@pytest.mark.mysql
+def test_a_database_of_the_server_is_never_a_warehouse(empty_server: Server, name: str) -> None:
+    with pytest.raises(WarehouseRefused, match="is the server's own database; no file was applied") as told:
+        init_schema(dataclasses.replace(empty_server, database=name), SQL)
+
+    assert "--database data_warehouse" in told.value.hint
+    there = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'etl_snapshots' AND table_schema = '{}'"
+    assert rows_of(dataclasses.replace(empty_server, database="mysql"), there.format(name)) == [(0,)]
+
+
+@pytest.mark.mysql
+def test_a_database_with_tables_of_others_is_left_as_it_is(empty_server: Server) -> None:
+    with Connection(empty_server, with_database=False) as connection:
+        connection.run(f"CREATE DATABASE {empty_server.database}")
+        connection.run(f"CREATE TABLE {empty_server.database}.orders (id INT PRIMARY KEY)")
+
+    for apply in (init_schema, planned_files):
+        with pytest.raises(WarehouseRefused, match="holds other tables than the warehouse's, such as orders"):
+            apply(empty_server, SQL)
+
+    assert rows_of(empty_server, "SHOW TABLES") == [("orders",)]
+
+
+@pytest.mark.mysql
+def test_an_empty_database_that_somebody_has_made_is_taken(empty_server: Server) -> None:
+    with Connection(empty_server, with_database=False) as connection:
+        connection.run(f"CREATE DATABASE {empty_server.database}")
+
+    assert all(is_new for _, is_new in init_schema(empty_server, SQL))
 
 
 @pytest.mark.mysql
