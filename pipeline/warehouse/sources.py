@@ -24,8 +24,9 @@ from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.lake.files import DataFile
 from pipeline.lake.rewrite import VersionUnknown
-from pipeline.lake.table import DataFile, LakeTable
+from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.scratch import scratch_folder
 from pipeline.warehouse.plan import TableSnapshot
