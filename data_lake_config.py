@@ -49,6 +49,7 @@ class Settings(BaseModel):
     expire_grace_hours: int = Field(
         168, ge=0, le=87_600, description="how long expired files stay on disk for open readers"
     )
+    expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     commit_rows: int = Field(
         500_000, ge=1, le=100_000_000, description="rows of a stream between two commits of one run"
     )

@@ -29,7 +29,7 @@ from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.lock import hold_run
 from pipeline.lake.storage import disk_errors, lake_folder
-from pipeline.run import ExportRequest, as_json, broken_results, export_feeds, summary
+from pipeline.run import ExportRequest, as_json, broken_results, expire_archived_feeds, export_feeds, summary
 
 
 def _choose(
@@ -109,6 +109,7 @@ def main(
         grace_hours=settings.expire_grace_hours,
         recheck_s=settings.snapshot_recheck_s,
         max_shrink=1 if allow_shrink else settings.snapshot_max_shrink,
+        max_expire=settings.expire_max_share,
         accept_gap=accept_gap,
         tell=cli.tell,
     )
@@ -117,12 +118,14 @@ def main(
     with alone, Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
         results = export_feeds(client, root, feeds, run, request, holder, max_runtime_s=max_runtime)
+        archived = expire_archived_feeds(root, run, holder) if everything and not dry_run else []
     results += broken_results(broken)
     if json_output:
-        cli.show_json(as_json(results, request))
+        cli.show_json(as_json(results, request, archived))
     else:
         click.echo(summary(results, request))
-    raise SystemExit(common_exit_code(result.error for result in results if result.error is not None))
+    errors = [result.error for result in results] + [past.error for past in archived]
+    raise SystemExit(common_exit_code(error for error in errors if error is not None))
 
 
 if __name__ == "__main__":

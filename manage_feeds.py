@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before the imports that take long
 
     start.guard()
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ import click
 
 from data_lake_config import DEFAULT_FEEDS, load_settings
 from pipeline import cli
-from pipeline.errors import WrongUsage, common_exit_code
+from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.feeds import FEED_NAME, MOST_DAYS, MOST_VERSIONS, Feed, FeedInvalid, parse_feed
 from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import BrokenFeed, FeedExists, FeedStore, ViewExists, ignored
 from pipeline.lake.lock import hold_feed
+from pipeline.lake.retention import due
 from pipeline.lake.storage import delete_feed_data, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
@@ -229,6 +231,14 @@ def update(name: str, **fields: Any) -> None:
     if feed.partitioning != before.partitioning and LakeTable(root, feed).files:
         cli.tell("rows that are in the lake stay under the dates that they have; to put them under the new ones:")
         cli.tell(f"  python export_to_data_lake.py --stream {name} --full")
+    if (feed.retention_days, feed.retention_versions) != (before.retention_days, before.retention_versions):
+        _tell_what_goes(root, feed)
+
+
+def _tell_what_goes(root: Path, feed: Feed) -> None:
+    with contextlib.suppress(PipelineError):  # the rule is changed, whatever state the lake is in
+        if told := due(LakeTable(root, feed), cli.utc_now()).outlook(load_settings().expire_max_share):
+            cli.tell(told)
 
 
 def _changed(root: Path, old: Feed, given: dict[str, Any]) -> Feed:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Tells what is in the lake, proves it, and keeps it in shape: report, history, verify, rollback, expire.
+"""Tells what is in the lake, proves it, and keeps it in shape: report, history, verify, rollback, expire, unexpire.
 
-Sizes and counts come from the Delta logs. Reading commands change nothing. `rollback` and `expire` are one commit a
-feed: killed before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait for the next run.
+Sizes and counts come from the Delta logs. Reading commands change nothing. The others are one commit a feed: killed
+before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait for the next run.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if __name__ == "__main__":  # before the imports that take long
 
 import contextlib
 import csv
-import datetime as dt
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,157 +23,122 @@ import click
 
 from data_lake_config import Settings, load_settings
 from pipeline import cli
-from pipeline.errors import PipelineError, WrongUsage, common_exit_code
+from pipeline.damage import find_damage
+from pipeline.errors import ActionNeeded, PipelineError, WrongUsage, common_exit_code
+from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
-from pipeline.lake.catalog import describe_table, write_metadata, write_views
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.lock import FeedLocked, hold_feed
-from pipeline.lake.log import LogDamaged
-from pipeline.lake.retention import expire, expired_files
+from pipeline.lake.retention import due
 from pipeline.lake.rewrite import roll_back
 from pipeline.lake.storage import disk_errors, lake_folder
 from pipeline.lake.table import LakeTable
+from pipeline.lake.unexpire import Expired
+from pipeline.lake.upkeep import Upkeep, expire_feed, returning, unexpire_feed
+from pipeline.lake.writing import writing
+from pipeline.repair import repair_feed
+from pipeline.report import (
+    CSV_COLUMNS,
+    commits_of,
+    commits_table,
+    describe_lake,
+    flat,
+    report_lines,
+    stats_table,
+    verdict_lines,
+)
 from pipeline.verify.source import compare_with_source, part_names
 from pipeline.verify.verdict import Verdict, judge, verify_feeds
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.reconcile import reconcile
 
-_CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
+_STDOUT = Path("-")
 
 
-def describe_lake(root: Path, feeds: Sequence[Feed]) -> tuple[list[dict[str, Any]], list[PipelineError]]:
-    """What the log of each feed tells, by name, and the errors of those whose log is damaged."""
-    told, errors = list[dict[str, Any]](), list[PipelineError]()
-    for feed in feeds:
-        try:
-            told.append(describe_table(LakeTable(root, feed)))
-        except LogDamaged as error:
-            errors.append(error)
-    return told, errors
+class OutputNotWritten(ActionNeeded):
+    """The file that a command was to write could not be written; the lake is as it was."""
 
 
-def flat(told: dict[str, Any]) -> dict[str, Any]:
-    """One feed's description as a row of the CSV."""
-    return {
-        "feed": told["feed"],
-        "type": told["type"],
-        "source": told["source"],
-        **told["totals"],
-        "partitions": len(told.get("partitions", ())),
-        "current_version": told.get("current_version"),
-        "last_commit_at": told.get("last_commit_at"),
-    }
+def _lake(settings: Settings) -> FeedStore:
+    store = FeedStore(lake_folder(settings.lake_root))
+    store.check_there()
+    return store
 
 
-def report_lines(lake: Sequence[dict[str, Any]], root: Path) -> list[str]:
-    """The report for people: one block a feed, at most 80 columns unless a path is longer."""
-    lines = [f"Data lake {root}", ""]
-    for told in lake:
-        lines.append(f"{told['feed']}  ({told['type']}, source {told['source']})")
-        if not told["exported"]:
-            lines += ["  not exported yet", ""]
-            continue
-        totals = told["totals"]
-        size = cli.size_text(totals["bytes"])
-        lines.append(f"  {cli.plural(totals['rows'], 'row')} in {cli.plural(totals['files'], 'file')}, {size}")
-        lines.append(f"  last commit {told['last_commit_at']}, Delta version {told['delta_version']}")
-        if told["type"] == "stream":
-            lines.append(f"  bookmark  {_offsets(told['bookmark'])}")
-        else:
-            lines.append(f"  current version {told['current_version']}")
-        lines += _partition_lines(told["partitions"])
-        lines.append("")
-    return lines
+def _feeds(store: FeedStore, names: Sequence[str], archived: bool = False) -> tuple[list[Feed], list[PipelineError]]:
+    """The feeds of those names, or all that can be read, and why others cannot."""
+    if names:
+        return [store.get_anywhere(name) if archived else store.get(name) for name in dict.fromkeys(names)], []
+    errors = list[PipelineError]()
+    kinds = (False, True) if archived else (False,)
+    feeds = [feed for kind in kinds for feed in store.list(kind, lambda broken: errors.append(broken.error))]
+    return feeds, errors
 
 
-def _offsets(bookmark: dict[str, int] | None) -> str:
-    return ", ".join(f"partition {p}: {mark}" for p, mark in (bookmark or {}).items()) or "none"
+def _upkeep(settings: Settings, store: FeedStore, command: str, max_share: float = 1) -> Upkeep:
+    now = cli.utc_now()
+    holder = cli.holder(f"metadata_utils.py {command}", now)
+    return Upkeep(store.folder.parent, holder, cli.new_run_id(now), now, settings.expire_grace_hours, max_share)
 
 
-def _partition_lines(partitions: Sequence[dict[str, Any]], most: int = 8) -> list[str]:
-    shown = partitions[-most:]
-    rows = [[f"  {p['partition']}", f"{p['rows']:,}", cli.size_text(p["bytes"]), str(p["files"])] for p in shown]
-    lines = cli.as_table(rows, ["  partition", "rows", "size", "files"], right={1, 2, 3}).splitlines() if rows else []
-    if len(partitions) > most:
-        lines.append(f"  and {len(partitions) - most} older partitions")
-    return lines
+def _keep_log(store: FeedStore) -> None:
+    logs = store.folder.parent / "logs"
+    with disk_errors(logs):
+        cli.write_log_to(logs, "metadata_utils")
 
 
-def history_rows(table: LakeTable) -> list[dict[str, Any]]:
-    """Each commit of a feed, newest first: Delta version, time, what it did and how many rows."""
-    rows = []
-    for entry in table.history():
-        note = dict(entry.get("pipeline") or {"kind": str(entry.get("operation", "")).lower()})
-        when = dt.datetime.fromtimestamp(entry["timestamp"] / 1000, dt.UTC)
-        rows.append({"delta_version": entry["version"], "at": f"{when:%Y-%m-%dT%H:%M:%SZ}", **note})
-    return rows
+def _say(text: str) -> None:
+    """A result: on stdout, and in the log where the command keeps one."""
+    click.echo(text)
+    cli.log.debug("%s", text)
 
 
-def verdict_lines(verdict: Verdict) -> list[str]:
-    """The verdict for people: one line, and one more for each finding."""
-    parts = ["".join(verdict.compared)] if not verdict.errors else []
-    if verdict.findings:
-        parts = [cli.plural(len(verdict.findings), "problem")]
-    parts += [f"not all could be verified: {error.message}" for error in verdict.errors]
-    findings = [f"  {finding.what}: {finding.detail}" for finding in verdict.findings]
-    return [f"{verdict.feed.name}: {'; '.join(parts)}", *findings]
-
-
-def _lake() -> tuple[Path, FeedStore]:
-    root = lake_folder(load_settings().lake_root)
-    return root, FeedStore(root)
+def _exit(errors: Iterable[PipelineError]) -> None:
+    raise SystemExit(common_exit_code(errors))
 
 
 @click.group(invoke_without_command=True)
 @click.option("--stats", is_flag=True, help="One line a feed (the default).")
 @click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers to FILE.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the numbers to FILE (- is stdout).")
 @click.option("--json", "json_output", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 @cli.boundary
-def main(ctx: click.Context, stats: bool, report: bool, csv_file: Path | None, json_output: bool) -> None:
+def main(context: click.Context, stats: bool, report: bool, csv_file: Path | None, json_output: bool) -> None:
     """Tell what is in the lake. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
-    if ctx.invoked_subcommand is not None:
-        if stats or report or csv_file or json_output:
-            raise WrongUsage("--stats, --report, --csv and --json go without a command", "metadata_utils.py --help")
+    if context.invoked_subcommand is not None:
+        cli.hand_on_options(context)
         return
-    root, store = _lake()
-    lake, errors = describe_lake(root, store.list())
+    if stats + report + json_output + (csv_file == _STDOUT) > 1:
+        raise WrongUsage("--stats, --report, --json and --csv - exclude each other on stdout", "give one of them")
+    store = _lake(load_settings())
+    feeds, broken = _feeds(store, ())
+    lake, errors = describe_lake(store.folder.parent, feeds)
     if csv_file is not None:
-        with disk_errors(csv_file), csv_file.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _CSV_COLUMNS)
+        _write_csv(csv_file, lake)
+    if json_output:
+        cli.show_json({"schema_version": 1, "root": str(store.folder.parent), "feeds": lake})
+    elif report:
+        click.echo("\n".join(report_lines(lake, store.folder.parent)))
+    elif lake and (stats or csv_file is None):
+        click.echo(stats_table(lake))
+    for error in (errors := [*broken, *errors]):
+        cli.say_error(error)
+    _exit(errors)
+
+
+def _write_csv(path: Path, lake: Sequence[dict[str, Any]]) -> None:
+    try:
+        to_stdout = contextlib.nullcontext(sys.stdout)
+        with to_stdout if path == _STDOUT else path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, CSV_COLUMNS)
             writer.writeheader()
             writer.writerows(flat(told) for told in lake)
-        click.echo(f"wrote {cli.plural(len(lake), 'feed')} to {csv_file}", err=True)
-    if json_output:
-        cli.show_json({"schema_version": 1, "root": str(root), "feeds": lake})
-    elif report:
-        click.echo("\n".join(report_lines(lake, root)))
-    elif lake and (stats or csv_file is None):
-        _show_stats(lake)
-    elif not lake and not errors:
-        click.echo("no feeds yet: python manage_feeds.py sync")
-    for error in errors:
-        cli.say_error(error)
-    ctx.exit(common_exit_code(errors))
-
-
-def _show_stats(lake: Sequence[dict[str, Any]]) -> None:
-    rows = [
-        [
-            told["feed"],
-            f"{told['totals']['rows']:,}",
-            cli.size_text(told["totals"]["bytes"]),
-            str(told["totals"]["files"]),
-            str(told.get("current_version") or ""),
-            (told.get("last_commit_at") or "never")[:16],
-        ]
-        for told in lake
-    ]
-    head = ["feed", "rows", "size", "files", "version", "last commit"]
-    click.echo(cli.as_table(rows, head, right={1, 2, 3, 4}))
+    except OSError as error:
+        raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give --csv another file") from None
+    if path != _STDOUT:
+        click.echo(f"wrote {cli.plural(len(lake), 'feed')} to {path}", err=True)
 
 
 @main.command()
@@ -182,27 +147,15 @@ def _show_stats(lake: Sequence[dict[str, Any]]) -> None:
 @cli.boundary
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
-    root, store = _lake()
-    table = LakeTable(root, store.get(feed))
-    rows = history_rows(table)
+    store = _lake(load_settings())
+    table = LakeTable(store.folder.parent, store.get_anywhere(feed))
+    commits = commits_of(table)
     if json_output:
-        cli.show_json({"schema_version": 1, "feed": feed, "commits": rows})
-        return
-    if not table.exists:
+        cli.show_json({"schema_version": 1, "feed": feed, "commits": commits})
+    elif not table.exists:
         click.echo(f"{feed} is not exported yet")
-        return
-    shown = [
-        [
-            str(row["delta_version"]),
-            row["at"],
-            str(row.get("kind", "")),
-            str(row.get("version") or ""),
-            f"{row['rows']:,}" if "rows" in row else "",
-            str(row.get("outcome") or ""),
-        ]
-        for row in rows
-    ]
-    click.echo(cli.as_table(shown, ["delta", "at", "what", "version", "rows", "end"], right={0, 3, 4}))
+    else:
+        click.echo(commits_table(commits))
 
 
 @main.command("verify")
@@ -215,10 +168,13 @@ def history(feed: str, json_output: bool) -> None:
 @cli.boundary
 def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
-    root, store = _lake()
-    verdicts = verify_feeds(root, store.select(feeds) if feeds else store.list())
-    exported = [verdict for verdict in verdicts if verdict.table is not None and verdict.table.exists]
     settings = load_settings()
+    store = _lake(settings)
+    chosen, broken = _feeds(store, feeds)
+    with contextlib.suppress(PipelineError):  # a lake that cannot be written can be verified
+        _keep_log(store)
+    verdicts = verify_feeds(store.folder.parent, chosen)
+    exported = [verdict for verdict in verdicts if verdict.table is not None and verdict.table.exists]
     if with_source:
         limits = Limits(settings.quiet_s, settings.stall_s)
         judge(exported, lambda: _server(settings), lambda client, verdict: _compare(client, verdict, limits))
@@ -227,14 +183,15 @@ def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bo
         judge(mapped, lambda: Connection(settings.mysql_server()), _reconcile)
     findings = [finding for verdict in verdicts for finding in verdict.findings]
     errors = [(verdict.feed.name, error) for verdict in verdicts for error in verdict.errors]
+    errors += [("", error) for error in broken]
     if json_output:
         names = sorted(verdict.feed.name for verdict in verdicts)
-        failed = [{"feed": name, "message": error.message, "hint": error.hint} for name, error in errors]
+        failed = [{"feed": name or None, "message": error.message, "hint": error.hint} for name, error in errors]
         listed = [vars(finding) for finding in findings]
         cli.show_json({"schema_version": 1, "feeds": names, "findings": listed, "errors": failed})
     else:
         for verdict in verdicts:
-            click.echo("\n".join(verdict_lines(verdict)))
+            _say("\n".join(verdict_lines(verdict)))
     for told in {error.message: error for _, error in errors}.values():
         cli.say_error(told)
     raise SystemExit(1 if findings else common_exit_code(error for _, error in errors))
@@ -265,58 +222,115 @@ def _reconcile(connection: Connection, verdict: Verdict) -> str:
 
 @main.command()
 @click.argument("table")
-@click.option("--to-version", type=click.IntRange(1), required=True)
+@click.option("--to-version", type=click.IntRange(1, 2**31 - 1), required=True)
 @cli.boundary
 def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
     settings = load_settings()
-    root, store = _lake()
-    (feed,) = store.select([table], "table")
-    now = cli.utc_now()
-    with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py rollback", now)):
-        lake_table = LakeTable.for_writing(root, feed, settings.expire_grace_hours)
-        new = roll_back(lake_table, to_version, cli.new_run_id(now), now)
-        write_metadata(lake_table)
-        write_views(root)
-    click.echo(f"{table}: version {to_version} is published again as version {new}")
+    store = _lake(settings)
+    feed = store.get(table)
+    if feed.type != "table":
+        raise WrongUsage(f"{table} is a stream: only tables have versions", "python manage_feeds.py list")
+    _keep_log(store)
+    upkeep = _upkeep(settings, store, "rollback")
+    with writing(upkeep.root, feed, upkeep.holder, upkeep.grace_hours) as lake_table:
+        new = roll_back(lake_table, to_version, upkeep.run_id, upkeep.now)
+    _say(f"{table}: version {to_version} is published again as version {new}")
 
 
 @main.command("expire")
 @click.argument("feeds", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Say what would go.")
+@click.option("--yes", is_flag=True, help="Let go of it although it is more than EXPIRE_MAX_SHARE of a feed's rows.")
 @cli.boundary
-def expire_command(feeds: tuple[str, ...], dry_run: bool) -> None:
-    """Let go of partitions past their feed's retention, and of files past their grace period."""
+def expire_command(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+    """Let go of partitions past their feed's retention, and of files past their grace period; of archived feeds too."""
     settings = load_settings()
-    root, store = _lake()
-    now, errors = cli.utc_now(), list[PipelineError]()
-    for feed in store.select(feeds) if feeds else store.list():
+    store = _lake(settings)
+    if yes and not feeds:
+        raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
+    chosen, errors = _feeds(store, feeds, archived=True)
+    for error in errors:
+        cli.say_error(error)
+    if not dry_run:
+        _keep_log(store)
+    upkeep = _upkeep(settings, store, "expire", 1 if yes else settings.expire_max_share)
+    for index, feed in enumerate(chosen):
         try:
-            told = _would_expire(root, feed, now) if dry_run else _expire(root, feed, now, settings.expire_grace_hours)
-            click.echo(f"{feed.name}: {told}")
-        except (FeedLocked, LogDamaged) as error:
+            with contained(feed.name):
+                _say(_would_expire(upkeep, feed) if dry_run else _expire(upkeep.numbered(index), feed))
+        except PipelineError as error:
             errors.append(error)
             cli.say_error(error)
     if dry_run:
         click.echo("Nothing was changed.")
-    else:
-        write_views(root)
-    raise SystemExit(common_exit_code(errors))
+    _exit(errors)
 
 
-def _would_expire(root: Path, feed: Feed, now: dt.datetime) -> str:
-    gone = sorted({file.partition or "" for file in expired_files(LakeTable(root, feed), now)})
-    return f"would expire {', '.join(gone) or 'nothing'}"
+def _would_expire(upkeep: Upkeep, feed: Feed) -> str:
+    found = due(LakeTable(upkeep.root, feed), upkeep.now)
+    found.check(upkeep.max_share)
+    rows = f" ({cli.plural(found.row_count, 'row')})" if found.files else ""
+    return f"{feed.name}: would expire {', '.join(found.partitions) or 'nothing'}{rows}"
 
 
-def _expire(root: Path, feed: Feed, now: dt.datetime, grace_hours: int) -> str:
-    with hold_feed(root / feed.kind_folder / feed.name, feed.name, cli.holder("metadata_utils.py expire", now)):
-        table = LakeTable.for_writing(root, feed, grace_hours)
-        gone = expire(table, cli.new_run_id(now), now)
-        deleted = table.remove_orphans(grace_hours)
-        if table.exists:
-            write_metadata(table)
-    return f"expired {', '.join(gone) or 'nothing'}; {cli.plural(deleted, 'old file')} deleted"
+def _expire(upkeep: Upkeep, feed: Feed) -> str:
+    taken = expire_feed(upkeep, feed)
+    deleted = cli.plural(taken.deleted_files, "old file")
+    return f"{feed.name}: expired {', '.join(taken.partitions) or 'nothing'}; {deleted} deleted"
+
+
+@main.command("unexpire")
+@click.argument("feed")
+@click.option("--dry-run", is_flag=True, help="Say what would come back.")
+@cli.boundary
+def unexpire_command(feed: str, dry_run: bool) -> None:
+    """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
+    settings = load_settings()
+    store = _lake(settings)
+    upkeep, chosen = _upkeep(settings, store, "unexpire"), store.get_anywhere(feed)
+    if dry_run:
+        _say(_returned(feed, returning(LakeTable(upkeep.root, chosen), upkeep), "would bring back"))
+        click.echo("Nothing was changed.")
+        return
+    _keep_log(store)
+    _say(_returned(feed, unexpire_feed(upkeep, chosen), "brought back"))
+
+
+def _returned(feed: str, found: Expired, verb: str) -> str:
+    if not found.files and not found.lost:
+        return f"{feed}: nothing expired that could come back"
+    lines = [f"{feed}: {verb} {cli.plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]
+    lines += [f"  {cli.plural(rows, 'row')} cannot come back: {reason}" for reason, rows in found.lost.items()]
+    return "\n".join(lines)
+
+
+@main.command("repair")
+@click.argument("feed")
+@click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+@click.option("--give-up", is_flag=True, help="Do not read the rows of lost files again: they are lost.")
+@click.option("--dry-run", is_flag=True, help="Say what is wrong and what would be done, as without --yes.")
+@cli.boundary
+def repair_command(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
+    """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
+    settings = load_settings()
+    store = _lake(settings)
+    upkeep, chosen = _upkeep(settings, store, "repair"), store.get_anywhere(feed)
+    damage = find_damage(upkeep.root, chosen, upkeep.now)
+    if not damage.found:
+        click.echo(f"{feed}: nothing to repair")
+        return
+    if not yes or dry_run:
+        click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
+        click.echo(f"Nothing was changed. To repair it: python metadata_utils.py repair {feed} --yes")
+        raise SystemExit(1)
+    _keep_log(store)
+    limits = Limits(settings.quiet_s, settings.stall_s)
+    for told in repair_feed(upkeep, chosen, None if give_up else lambda: _server(settings), limits):
+        _say(f"{feed}: {told}")
+    for problem in damage.other:
+        _say(f"{feed}: {problem}: no repair for that")
+    raise SystemExit(1 if damage.other else 0)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Run:
     grace_hours: int
     recheck_s: float
     max_shrink: float
+    max_expire: float
     accept_gap: bool = False
     sleep: Callable[[float], None] = time.sleep
     tell: Callable[[str], None] = lambda _: None

@@ -8,7 +8,6 @@ is as it was; killed after it, only the last two steps are missing, and the next
 from __future__ import annotations
 
 import datetime as dt
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +20,12 @@ from pipeline.export import Exported, Run, export_stream, export_table, preview,
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
-from pipeline.lake.catalog import write_metadata, write_views
-from pipeline.lake.feed_store import BrokenFeed
+from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.files import NULL_PARTITION
-from pipeline.lake.lock import hold_feed
-from pipeline.lake.retention import expire
+from pipeline.lake.retention import RetentionHeld, expire
 from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import ArchivedExpiry, Upkeep, expire_archived
+from pipeline.lake.writing import writing
 from pipeline.replace import export_day, export_full
 
 
@@ -50,6 +49,13 @@ class Result:
     expired: list[str] = field(default_factory=list)
     error: PipelineError | None = None
     seconds: float = 0.0
+
+    @property
+    def status(self) -> str:
+        """`ok`, `failed`, or `held`: exported, and what is past its retention waits for a person."""
+        if self.error is None:
+            return "ok"
+        return "held" if isinstance(self.error, RetentionHeld) else "failed"
 
 
 def export_feeds(
@@ -93,40 +99,37 @@ def broken_results(broken: Sequence[BrokenFeed]) -> list[Result]:
     return [Result(feed.name, None, error=feed.error) for feed in broken]
 
 
+def expire_archived_feeds(root: Path, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
+    """What a run of all feeds does at its end: archived ones age as well. Says what went, and what could not."""
+    upkeep = Upkeep(root, holder, f"{run.id}ea", run.now, run.grace_hours, run.max_expire)
+    archived = expire_archived(upkeep, FeedStore(root).list(archived=True, broken=ignored))
+    for past in archived:
+        if past.error is not None:
+            cli.say_error(past.error)
+        else:
+            cli.tell(f"{past.feed} (archived): expired {', '.join(past.partitions)}")
+    return archived
+
+
 def _export(
     client: Client, root: Path, feed: Feed, result: Result, run: Run, request: ExportRequest, holder: dict[str, str]
 ) -> None:
-    with hold_feed(root / feed.kind_folder / feed.name, feed.name, holder):
-        table = LakeTable.for_writing(root, feed, run.grace_hours)
-        try:
-            if feed.type == "table":
-                export_table(client, table, run, result.exported, request.version)
-            elif request.day is not None:
-                export_day(client, table, run, result.exported, request.day)
-            else:
-                (export_full if request.full else export_stream)(client, table, run, result.exported)
-            if result.exported.undated_rows:
-                told = cli.plural(result.exported.undated_rows, "row")
-                result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
-            result.expired = expire(table, f"{run.id}ee", run.now)
-        finally:
-            _describe(root, table, sys.exception())
+    with writing(root, feed, holder, run.grace_hours) as table:
+        if feed.type == "table":
+            export_table(client, table, run, result.exported, request.version)
+        elif request.day is not None:
+            export_day(client, table, run, result.exported, request.day)
+        else:
+            (export_full if request.full else export_stream)(client, table, run, result.exported)
+        if result.exported.undated_rows:
+            told = cli.plural(result.exported.undated_rows, "row")
+            result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
+        result.expired = expire(table, f"{run.id}ee", run.now, run.max_expire)
 
 
-def _describe(root: Path, table: LakeTable, failure: BaseException | None) -> None:
-    """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and tells of both."""
-    try:
-        if table.exists:
-            write_metadata(table)
-            write_views(root)
-    except PipelineError as error:
-        if failure is None:
-            raise
-        if isinstance(failure, PipelineError):
-            failure.message += f"; besides, {error.message}"
-
-
-def as_json(results: Sequence[Result], request: ExportRequest) -> dict[str, Any]:
+def as_json(
+    results: Sequence[Result], request: ExportRequest, archived: Sequence[ArchivedExpiry] = ()
+) -> dict[str, Any]:
     """The stable form of `--json`."""
     return {
         "schema_version": 1,
@@ -135,7 +138,7 @@ def as_json(results: Sequence[Result], request: ExportRequest) -> dict[str, Any]
             {
                 "feed": result.name,
                 "type": result.type,
-                "status": "failed" if result.error else "ok",
+                "status": result.status,
                 "rows": result.exported.rows,
                 "files": result.exported.files,
                 "bytes": result.exported.size_bytes,
@@ -145,25 +148,36 @@ def as_json(results: Sequence[Result], request: ExportRequest) -> dict[str, Any]
                 "lag": result.exported.lag,
                 "expired_partitions": result.expired,
                 "notes": result.exported.notes,
-                "error": result.error and {"message": result.error.message, "hint": result.error.hint},
+                "error": _error_json(result.error),
                 "seconds": round(result.seconds, 3),
             }
             for result in results
         ],
+        "archived": [
+            {"feed": past.feed, "expired_partitions": past.partitions, "error": _error_json(past.error)}
+            for past in archived
+        ],
     }
+
+
+def _error_json(error: PipelineError | None) -> dict[str, str] | None:
+    return None if error is None else {"message": error.message, "hint": error.hint}
 
 
 def summary(results: Sequence[Result], request: ExportRequest) -> str:
     """The last line for people: what stands in the lake now, and what failed."""
-    failed = sum(result.error is not None for result in results)
+    failed = sum(result.status == "failed" for result in results)
+    held = sum(result.status == "held" for result in results)
     if request.dry_run:
         return "Nothing was changed."
     rows = sum(result.exported.rows for result in results)
-    committed = sum(result.error is not None and result.exported.commits > 0 for result in results)
+    committed = sum(result.status == "failed" and result.exported.commits > 0 for result in results)
     line = f"{cli.plural(len(results) - failed, 'feed')} exported, {cli.plural(rows, 'row')}"
     if failed:
         line += f", {failed} failed"
-    return line + (f", {committed} of them after a commit" if committed else "")
+    if committed:
+        line += f", {committed} of them after a commit"
+    return line + (f", the retention of {cli.plural(held, 'feed')} waits for a person" if held else "")
 
 
 def _named(run: Run, index: int) -> Run:
@@ -172,7 +186,7 @@ def _named(run: Run, index: int) -> Run:
 
 def _line(result: Result, request: ExportRequest) -> str:
     done = result.exported
-    if result.error is not None:
+    if result.status == "failed":
         kept = f", {cli.plural(done.rows, 'row')} committed before" if done.commits else ""
         return f"{result.name}: failed after {result.seconds:.1f} s{kept}"
     parts = [] if request.dry_run else [cli.plural(done.rows, "row")]
@@ -185,4 +199,6 @@ def _line(result: Result, request: ExportRequest) -> str:
         parts.append(f"the table was {cli.plural(done.lag, 'record')} behind its sources")
     if result.expired:
         parts.append(f"expired {', '.join(result.expired)}")
+    if result.status == "held":
+        parts.append("nothing expired")
     return f"{result.name}: {'; '.join(parts)} ({result.seconds:.1f} s)"

@@ -12,6 +12,7 @@ import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.lake.files import DataFile
+from pipeline.lake.rule import Rule
 from pipeline.lake.writer import StagedFile
 
 CURRENT = "current-version"
@@ -26,7 +27,9 @@ Mark = tuple[int, int | None]
 class Change:
     """What one commit does. `bookmarks` are by topic partition.
 
-    `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed.
+    `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed. `rule` is the
+    retention by which rows are kept from now on; without it the longer one of the feed's and the one so far. `returns`
+    are files that an earlier commit removed and that are still there.
     """
 
     adds: Sequence[StagedFile] = ()
@@ -35,6 +38,8 @@ class Change:
     partitions: int | None = None
     current_version: int | None = None
     schema: pa.Schema | None = None
+    rule: Rule | None = None
+    returns: Sequence[DataFile] = ()
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,6 +56,17 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
         )
         for staged, path in zip(change.adds, paths, strict=True)
     ]
+    adds += [
+        AddAction(
+            path=file.path,
+            size=file.size_bytes,
+            partition_values={column: file.partition},
+            modification_time=_ms(file.added_at),
+            data_change=True,
+            stats=file.stats(),
+        )
+        for file in change.returns
+    ]
     removes = [
         RemoveAction(file.path, True, _ms(now), file.size_bytes, {column: file.partition}) for file in change.removes
     ]
@@ -58,16 +74,23 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
 
 
 def transactions(
-    change: Change, topic: str, marks: Mapping[int, Mark], current: int | None, partitions: int, now: dt.datetime
+    change: Change,
+    topic: str,
+    marks: Mapping[int, Mark],
+    current: int | None,
+    partitions: int,
+    rule: Rule,
+    now: dt.datetime,
 ) -> list[deltalake.Transaction]:
     """All identifiers of the table after the change, those that stay as they are too: each gets the same fresh time.
 
     An engine that lets old identifiers go takes one without a time, or with an old one, for old. `partitions` never
-    becomes less: a bookmark stays in sight.
+    becomes less: a bookmark stays in sight. `rule` is the one that holds where the change has none.
     """
     marks = {**marks, **change.bookmarks}
     count = max(partitions, change.partitions or 0, *(partition + 1 for partition in marks))
     wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
+    wanted |= (change.rule or rule).transactions()
     for partition, (next_offset, rowtime_ms) in marks.items():
         wanted[f"{topic}/{partition}"] = next_offset
         wanted[f"{topic}/{partition}/rowtime"] = rowtime_ms

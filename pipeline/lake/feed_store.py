@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import PipelineError, WrongUsage
+from pipeline.errors import ActionNeeded, PipelineError, WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
 from pipeline.lake.lock import short_lock
 from pipeline.lake.storage import (
@@ -30,6 +30,10 @@ from pipeline.lake.storage import (
 
 class FeedUnknown(WrongUsage):
     """There is no such feed."""
+
+
+class LakeMissing(ActionNeeded):
+    """There is no lake in that folder: it does not exist, or has no feeds."""
 
 
 class FeedExists(WrongUsage):
@@ -60,6 +64,15 @@ class FeedStore:
         with disk_errors(self._active.parent):
             make_folder(self._active)
             make_folder(self._archived)
+
+    def check_there(self) -> None:
+        """Raises LakeMissing: a lake that is not mounted is not an empty one."""
+        root, begin = self.folder.parent, "or begin a lake there: python manage_feeds.py sync"
+        with disk_errors(root, "read"):
+            if not root.is_dir():
+                raise LakeMissing(f"there is no lake at {root}: no such folder", f"mount it, set LAKE_ROOT, {begin}")
+        if not any(name.endswith(".json") for folder in (self._active, self._archived) for name in _names(folder)):
+            raise LakeMissing(f"there is no lake at {root}: no feeds are there", f"set LAKE_ROOT, {begin}")
 
     def list(self, archived: bool = False, broken: Callable[[BrokenFeed], None] | None = None) -> tuple[Feed, ...]:
         """All active (or archived) feeds by name, those that can be read; `broken` gets the others.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lake.storage import LakeDamaged, refuse_links
+from pipeline.lake.storage import LakeDamaged, checksum, refuse_links
 from pipeline.lake.writer import Partition, StagedFile
 
 STAGING = "_staging"
@@ -40,6 +41,12 @@ class DataFile:
     def checksum(self) -> str:
         match = _OUR_FILE.fullmatch(Path(self.path).name)
         return match["checksum"] if match else ""
+
+    def stats(self) -> str:
+        """Delta's statistics of the file, as they were written with it."""
+        low = {name: bounds[0] for name, bounds in self.bounds.items()}
+        high = {name: bounds[1] for name, bounds in self.bounds.items()}
+        return json.dumps({"numRecords": self.row_count, "minValues": low, "maxValues": high, "nullCount": {}})
 
 
 def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFile]:
@@ -91,6 +98,23 @@ def file_errors(path: Path, feed: str) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not what was written"
         raise _damaged(f"{path} cannot be read: {told}", feed) from error
+
+
+def file_problem(folder: Path, file: DataFile) -> str | None:
+    """What is wrong with the file; None when it has the size, the bytes and the rows that were written."""
+    path = folder / file.path
+    try:
+        size = path.stat().st_size
+        if size != file.size_bytes:
+            return f"size is {size} bytes, {file.size_bytes} were written"
+        if checksum(path) != file.checksum:
+            return "content is not what was written (checksum differs)"
+        rows = pq.read_metadata(path).num_rows
+    except FileNotFoundError:
+        return "file is missing"
+    except (OSError, pa.ArrowException):
+        return "file cannot be read"
+    return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
 
 
 def _damaged(message: str, feed: str) -> LakeDamaged:

@@ -136,12 +136,18 @@ def remove_torn_entry(log: Path) -> bool:
     Such an entry is of another program, was never acknowledged, and keeps readers from the table. Only under the
     feed's lock.
     """
-    entries = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
-    if not entries or _is_whole(entries[-1]):
+    torn = torn_entry(log)
+    if torn is None:
         return False
-    delete_file(entries[-1])
+    delete_file(torn)
     sync_folder(log)
     return True
+
+
+def torn_entry(log: Path) -> Path | None:
+    """The newest log entry, where it is not whole."""
+    entries = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
+    return entries[-1] if entries and not _is_whole(entries[-1]) else None
 
 
 def last_checkpoint(log: Path) -> int:

@@ -1,43 +1,151 @@
-"""Retention: partitions that a feed's rule lets go of leave the log in one commit.
+"""Retention: partitions that a feed's rule lets go of leave the log in one commit, or all of them stay.
 
-Expired rows leave the log first and the disk after a grace period, so a reader that is under way keeps its files.
+Expired rows leave the log first and the disk after a grace period, so a reader that is under way keeps its files, and
+`pipeline.lake.unexpire` can bring them back.
+
+A brake: what a normal night lets go of is explained by the rows themselves (they are that much older than the newest
+ones), by the days since the last run, or by a new version. When more than a set share of the feed's rows would go
+without such a reason, the rule was shortened or a clock is wrong: nothing goes until a person says so.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pipeline.errors import ActionNeeded
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
+from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
 
+_PAUSE_DAYS = 10
+"""How long a feed may rest and then expire, at once, what it would have expired day by day."""
 
-def expired_files(table: LakeTable, now: dt.datetime) -> list[DataFile]:
-    """The files that the feed's retention rule lets go of at `now`; never those of the current version."""
-    feed = table.feed
-    oldest = now.date() - dt.timedelta(days=feed.retention_days) if feed.retention_days else None
-    if feed.type == "stream":
-        return [
-            file
-            for file in table.files
-            if oldest and file.partition is not None and dt.date.fromisoformat(file.partition) < oldest
-        ]
-    versions = table.versions()
-    newest = sorted(versions)[-feed.retention_versions :] if feed.retention_versions else list(versions)
+
+class RetentionHeld(ActionNeeded):
+    """More than a set share of a feed's rows would expire at once, and neither time nor new rows explain it."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a feed's rule lets go of, and how much of it no normal night explains."""
+
+    feed: str
+    kept_by: Rule
+    rule: Rule
+    files: Sequence[DataFile]
+    unexplained: Sequence[DataFile]
+    total_rows: int
+
+    @property
+    def partitions(self) -> list[str]:
+        return partition_names(self.files)
+
+    @property
+    def row_count(self) -> int:
+        return _rows(self.files)
+
+    @property
+    def share(self) -> float:
+        """The unexplained share of the feed's rows."""
+        return _rows(self.unexplained) / self.total_rows if self.total_rows else 0.0
+
+    def check(self, max_share: float) -> None:
+        """Raises RetentionHeld when more than `max_share` of the rows would go without a reason."""
+        if self.share <= max_share:
+            return
+        reason = "the newest rows and the last run are not that much younger: is the clock of this machine right?"
+        if self.rule.longer(self.kept_by) != self.rule:
+            reason = f"the rows were kept by the rule {self.kept_by}, which is {self.rule} now"
+        raise RetentionHeld(
+            f"nothing of {self.feed} expired: {self.row_count:,} of its {self.total_rows:,} rows would go at once, in "
+            f"{len(self.partitions)} partitions ({self.partitions[0]} to {self.partitions[-1]}), more than "
+            f"EXPIRE_MAX_SHARE ({max_share:.0%}) allows; {reason}",
+            f"if they are to go: python metadata_utils.py expire {self.feed} --yes",
+        )
+
+    def outlook(self, max_share: float) -> str:
+        """What the rule will take, for whoever sets it; empty where it takes nothing."""
+        if not self.files:
+            return ""
+        told = f"{self.row_count:,} rows in {len(self.partitions)} partitions are past the retention of {self.feed} now"
+        if self.share > max_share:
+            return f"{told}; exports keep them until: python metadata_utils.py expire {self.feed} --yes"
+        return f"{told}: the next export lets go of them"
+
+
+def due(table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = None) -> Due:
+    """What the feed's rule lets go of at `now`, of the table's files or `among` others; never the current version."""
+    all_files = table.files if among is None else among
+    rule = Rule.of(table.feed)
+    kept_by = (table.rule or rule).longer(rule)
+    files = _due_files(table, all_files, rule, now.date())
+    unexplained: Sequence[DataFile] = ()
+    if files:
+        usual = {file.path for file in _usual_files(table, all_files, kept_by, now.date())}
+        unexplained = [file for file in files if file.path not in usual]
+    return Due(table.feed.name, kept_by, rule, files, unexplained, _rows(all_files))
+
+
+def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float) -> list[str]:
+    """Takes expired partitions out of the table; returns their names. Nothing expired, nothing committed, unless a
+    shorter rule has to be remembered.
+
+    Raises RetentionHeld.
+    """  # fmt: skip
+    if not table.exists:
+        return []
+    found = due(table, now)
+    found.check(max_share)
+    if found.files:
+        note = {"kind": "expire", "partitions": found.partitions, "rows": found.row_count}
+        table.commit(commit_id, Change(removes=found.files, rule=found.rule, note=note), now)
+    elif found.kept_by != found.rule:
+        note = {"kind": "retention", "days": table.feed.retention_days, "versions": table.feed.retention_versions}
+        table.commit(commit_id, Change(rule=found.rule, note=note), now)
+    return found.partitions
+
+
+def partition_names(files: Sequence[DataFile]) -> list[str]:
+    """The partitions of files, the oldest first."""
+    return sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
+
+
+def _due_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date) -> list[DataFile]:
+    first = rule.first_day(today)
+    if table.feed.type == "stream":
+        return [file for file in files if (day := _day(file)) is not None and day < first]
+    newest = _newest_versions(files, rule)
     return [
         file
-        for version, files in versions.items()
         for file in files
-        if version != table.current_version
-        and (version not in newest or (oldest is not None and file.added_at.date() < oldest))
+        if file.partition != str(table.current_version)
+        and (file.partition not in newest or file.added_at.date() < first)
     ]
 
 
-def expire(table: LakeTable, commit_id: str, now: dt.datetime) -> list[str]:
-    """Takes expired partitions out of the table; returns their names. Nothing expired, nothing committed."""
-    files = expired_files(table, now)
-    partitions = sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
-    if files:
-        note = {"kind": "expire", "partitions": partitions, "rows": sum(file.row_count for file in files)}
-        table.commit(commit_id, Change(removes=files, note=note), now)
-    return partitions
+def _usual_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date) -> list[DataFile]:
+    """Of what is due by the rule, what a normal night takes."""
+    first, paused = rule.first_day(today), rule.first_day(today - dt.timedelta(days=_PAUSE_DAYS))
+    if table.feed.type == "table":
+        newest = _newest_versions(files, rule)
+        return [f for f in files if f.partition not in newest or paused <= f.added_at.date() < first]
+    dated = [(file, day) for file in files if (day := _day(file)) is not None]
+    # Rows of the future say nothing about today.
+    by_rows = rule.first_day(max((day for _, day in dated if day <= today), default=dt.date.min))
+    return [file for file, day in dated if day < by_rows or paused <= day < first]
+
+
+def _newest_versions(files: Sequence[DataFile], rule: Rule) -> set[str]:
+    versions = {int(file.partition or 0) for file in files}
+    return {str(version) for version in sorted(versions)[-rule.versions :]}
+
+
+def _day(file: DataFile) -> dt.date | None:
+    return None if file.partition is None else dt.date.fromisoformat(file.partition)
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.row_count for file in files)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import WrongUsage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
-from pipeline.lake.storage import checksum, disk_errors, make_folder, sync_file
+from pipeline.lake.storage import LakeDamaged, checksum, disk_errors, make_folder, sync_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import Partition, StagedFile, StagedWriter
 
@@ -40,14 +39,17 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
             f"{table.feed.name} has no version {to_version}", f"retained versions: {retained} (only tables have any)"
         )
     new = max(versions) + 1
-    staging = table.staging_folder(commit_id)
-    copies = [
-        _copy(table, file, staging / f"{index:05}.staged", str(new)) for index, file in enumerate(versions[to_version])
-    ]
+    copies = copy_version(table, to_version, new, commit_id)
     rows = sum(copy.row_count for copy in copies)
     note = {"kind": "rollback", "version": new, "rollback_of": to_version, "rows": rows}
     table.commit(commit_id, Change(adds=copies, current_version=new, note=note), now)
     return new
+
+
+def copy_version(table: LakeTable, version: int, new: int, commit_id: str) -> list[StagedFile]:
+    """A retained version, staged as another one. Raises LakeDamaged for a file that is not what was written."""
+    staging, files = table.staging_folder(commit_id), table.versions()[version]
+    return [_copy(table, file, staging / f"{index:05}.staged", str(new)) for index, file in enumerate(files)]
 
 
 def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id: str, now: dt.datetime) -> None:
@@ -78,14 +80,10 @@ def _copy(table: LakeTable, file: DataFile, target: Path, partition: Partition) 
         sync_file(target)
         digest = checksum(target)
     if digest != file.checksum:
-        raise VersionUnknown(f"{file.path} is not what was written", "python metadata_utils.py verify")
-    stats = {
-        "numRecords": file.row_count,
-        "minValues": {name: low for name, (low, _) in file.bounds.items()},
-        "maxValues": {name: high for name, (_, high) in file.bounds.items()},
-        "nullCount": {},
-    }
-    return StagedFile(target, partition, file.row_count, file.size_bytes, digest, json.dumps(stats))
+        raise LakeDamaged(
+            f"{table.folder / file.path} is not what was written", f"python metadata_utils.py repair {table.feed.name}"
+        )
+    return StagedFile(target, partition, file.row_count, file.size_bytes, digest, file.stats())
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
@@ -94,9 +92,9 @@ def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[St
     Holds the keys of the staged rows in memory, 8 bytes each.
     """
     places = [pq.read_table(file.path, columns=["rowpartition", "rowoffset"]) for file in staged]
-    known = pa.concat_arrays([_keys(batch) for place in places for batch in place.to_batches()] or [_NO_KEYS])
+    known = pa.concat_arrays([place_keys(batch) for place in places for batch in place.to_batches()] or [_NO_KEYS])
     for batch in table.read_batches(files):
-        rest = batch.filter(pc.invert(pc.is_in(_keys(batch), value_set=known)))
+        rest = batch.filter(pc.invert(pc.is_in(place_keys(batch), value_set=known)))
         if rest.num_rows:
             yield rest
 
@@ -105,7 +103,7 @@ _NO_KEYS = pa.array([], pa.int64())
 _OFFSETS = 2**44  # more records than a topic partition will ever have
 
 
-def _keys(batch: pa.RecordBatch) -> pa.Array:
-    """One number for each (topic partition, offset)."""
+def place_keys(batch: pa.RecordBatch | pa.Table) -> pa.Array:
+    """One number for each row's (topic partition, offset)."""
     partitions = pc.multiply(batch.column("rowpartition").cast(pa.int64()), _OFFSETS)
     return pc.add_checked(partitions, batch.column("rowoffset"))

@@ -36,6 +36,7 @@ from pipeline.lake.files import (
 from pipeline.lake.leftovers import delete_orphans, delete_staged, refuse_lost
 from pipeline.lake.lock import held_feed
 from pipeline.lake.log import entry_time, open_table, remove_torn_entry, sync_log
+from pipeline.lake.rule import Rule
 from pipeline.lake.storage import LOG, LakeDamaged, make_folder, move_file, sync_folder
 from pipeline.lake.writer import StagedFile
 
@@ -133,6 +134,11 @@ class LakeTable:
         """The table version that readers should take; None before the first."""
         return self._table.transaction_version(CURRENT) if self.exists else None
 
+    @property
+    def rule(self) -> Rule | None:
+        """The retention by which the rows are kept; None in a lake that does not remember it yet."""
+        return Rule.in_log(self._table.transaction_version) if self.exists else None
+
     def versions(self) -> dict[int, list[DataFile]]:
         """The retained snapshots of a table feed: version to files."""
         found: dict[int, list[DataFile]] = {}
@@ -151,6 +157,12 @@ class LakeTable:
             if next_offset is not None:
                 marks[partition] = (next_offset, self._table.transaction_version(f"{self.topic}/{partition}/rowtime"))
         return marks
+
+    def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
+        """The files as they were after an earlier commit. Raises CommitFailed where the log no longer tells."""
+        with delta_errors(self.folder):
+            then = deltalake.DeltaTable(self.folder, version=delta_version)
+            return tuple(committed_files(then, self.partition_column))
 
     def history(self) -> list[dict[str, Any]]:
         """The log's entries, newest first: Delta's own keys, ours under `pipeline`."""
@@ -224,7 +236,9 @@ class LakeTable:
                 sync_folder(folder)
             actions = file_actions(change, paths, self.partition_column, now)
             partitions = self._table.transaction_version(PARTITIONS) or 0
-            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, partitions, now)
+            own = Rule.of(self.feed)
+            rule = (self.rule or own).longer(own)
+            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, partitions, rule, now)
             self._publish(
                 lambda private: deltalake.DeltaTable(private).create_write_transaction(
                     actions,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.findings import Finding
-from pipeline.lake.files import DataFile
-from pipeline.lake.storage import checksum
+from pipeline.lake.files import DataFile, file_problem
 from pipeline.lake.table import LakeTable
 
 
@@ -20,14 +17,10 @@ def verify(table: LakeTable) -> list[Finding]:
     Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
     offset) is there twice; no offset is at or after its bookmark.
     """
-    name, found = table.feed.name, []
-    sound = []
-    for file in table.files:
-        problem = _file_problem(table, file)
-        if problem is None:
-            sound.append(file)
-        else:
-            found.append(Finding(name, problem, file.path))
+    name, damaged = table.feed.name, damaged_files(table)
+    found = [Finding(name, problem, file.path) for file, problem in damaged]
+    bad = {file.path for file, _ in damaged}
+    sound = [file for file in table.files if file.path not in bad]
     if table.feed.type == "stream" and sound:
         found += _offset_findings(table, sound)
     if table.feed.type == "table" and table.exists:
@@ -37,20 +30,10 @@ def verify(table: LakeTable) -> list[Finding]:
     return found
 
 
-def _file_problem(table: LakeTable, file: DataFile) -> str | None:
-    path = table.folder / file.path
-    try:
-        size = path.stat().st_size
-        if size != file.size_bytes:
-            return f"size is {size} bytes, {file.size_bytes} were written"
-        if checksum(path) != file.checksum:
-            return "content is not what was written (checksum differs)"
-        rows = pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        return "file is missing"
-    except (OSError, pa.ArrowException) as error:
-        return f"file cannot be read: {error}"
-    return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
+def damaged_files(table: LakeTable) -> list[tuple[DataFile, str]]:
+    """The files that are not what was written, each with what is wrong."""
+    looked_at = ((file, file_problem(table.folder, file)) for file in table.files)
+    return [(file, problem) for file, problem in looked_at if problem is not None]
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:

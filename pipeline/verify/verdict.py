@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.errors import PipelineError
+from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
 from pipeline.lake.table import LakeTable
@@ -41,7 +42,8 @@ def judge(
         with opened() as other:
             for verdict in verdicts:
                 try:
-                    verdict.compared.append(look(other, verdict))
+                    with contained(verdict.feed.name):
+                        verdict.compared.append(look(other, verdict))
                 except PipelineError as error:
                     verdict.errors.append(error)
     except PipelineError as error:

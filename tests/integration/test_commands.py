@@ -140,10 +140,12 @@ def test_upkeep_from_the_shell(lake_root: Path, emulator: Emulator) -> None:
     rolled = script(lake_root, "metadata_utils", "rollback", "payment_method_totals", "--to-version", "1").stdout
     dry = script(lake_root, "metadata_utils", "expire", "--dry-run").stdout
     script(lake_root, "manage_feeds", "update", "payment_method_totals", "--retention-versions", "1")
-    wet = script(lake_root, "metadata_utils", "expire", "payment_method_totals").stdout
+    held = script(lake_root, "metadata_utils", "expire", "payment_method_totals", code=1).stderr
+    wet = script(lake_root, "metadata_utils", "expire", "payment_method_totals", "--yes").stdout
 
     assert "version 1 is published again as version 3" in rolled
     assert dry.endswith("Nothing was changed.\n")
+    assert "hint: if they are to go: python metadata_utils.py expire payment_method_totals --yes" in held
     assert "expired 1, 2" in wet
     script(lake_root, "metadata_utils", "verify", "payment_method_totals")
     next(lake_root.glob("tables/payment_method_totals/version=3/*.parquet")).unlink()
@@ -162,9 +164,9 @@ def test_expire_goes_on_after_a_feed_that_is_held_or_damaged(lake_root: Path, em
         script(lake_root, "manage_feeds", "update", name, "--retention-versions", "1")
 
     with hold_feed(lake_root / "tables" / names[0], names[0], {"pid": "7"}):
-        held = script(lake_root, "metadata_utils", "expire", *names[:2], code=75)
+        held = script(lake_root, "metadata_utils", "expire", *names[:2], "--yes", code=75)
         (lake_root / "tables" / names[1] / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
-        damaged = script(lake_root, "metadata_utils", "expire", *names, code=1)
+        damaged = script(lake_root, "metadata_utils", "expire", *names, "--yes", code=1)
 
     assert held.stdout == f"{names[1]}: expired 1; 0 old files deleted\n"
     assert f"error: the feed {names[0]} is held by another run (pid 7)" in held.stderr

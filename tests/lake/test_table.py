@@ -118,7 +118,7 @@ def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(t
     today = int(NOW.timestamp() * 1000)
     add_rows(table, 1, [(today - 31 * DAY_MS, 0, 0, "old"), (today - 30 * DAY_MS, 0, 1, "kept"), (today, 0, 2, "new")])
 
-    gone = expire(table, commit_id(2), NOW)
+    gone = expire(table, commit_id(2), NOW, max_share=1)
 
     assert gone == ["2026-10-20"]
     assert values(table) == ["kept", "new"]
@@ -127,7 +127,7 @@ def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(t
     assert table.remove_orphans(grace_hours=0) == 1
     assert len(glob(table)) == 2
     assert table.bookmarks() == {0: (3, today)}
-    assert expire(table, commit_id(3), NOW) == []
+    assert expire(table, commit_id(3), NOW, max_share=1) == []
 
 
 def test_expired_files_stay_while_the_views_still_name_them(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_expired_files_stay_while_the_views_still_name_them(tmp_path: Path) -> N
     add_version(table, 1, ["a"])
     write_views(tmp_path)
     add_version(table, 2, ["a", "b"])
-    expire(table, commit_id(3), NOW)
+    expire(table, commit_id(3), NOW, max_share=1)
 
     assert LakeTable(tmp_path, feed).remove_orphans(grace_hours=0) == 0
     write_views(tmp_path)
@@ -149,10 +149,10 @@ def test_old_versions_expire_but_never_the_current_one(tmp_path: Path) -> None:
     for version in range(1, 5):
         add_version(table, version, ["k"] * version)
 
-    assert expire(table, commit_id(9), NOW) == ["1", "2"]
+    assert expire(table, commit_id(9), NOW, max_share=1) == ["1", "2"]
     assert list(table.versions()) == [3, 4]
     aged = LakeTable(tmp_path, table_feed(retention_days=1))
-    assert expire(aged, commit_id(10), NOW + dt.timedelta(days=9)) == ["3"]
+    assert expire(aged, commit_id(10), NOW + dt.timedelta(days=9), max_share=1) == ["3"]
     assert aged.current_version == 4
 
 
@@ -244,7 +244,7 @@ def test_versions_keep_their_time_when_a_column_becomes_wider(tmp_path: Path) ->
 
     assert table.schema.field("amount").type == TABLE.field("amount").type
     assert {version: files[0].added_at for version, files in table.versions().items()} == before
-    assert expire(table, commit_id(4), NOW + dt.timedelta(days=32)) == ["1"]
+    assert expire(table, commit_id(4), NOW + dt.timedelta(days=32), max_share=1) == ["1"]
 
 
 def test_rows_not_in_tells_rows_by_their_place(tmp_path: Path) -> None:

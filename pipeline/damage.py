@@ -1,0 +1,96 @@
+"""What is wrong with one feed's table, and what a repair would do about each thing. Changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.feeds import Feed
+from pipeline.lake.clock import ClockWentBack
+from pipeline.lake.files import DataFile
+from pipeline.lake.log import LogDamaged, torn_entry
+from pipeline.lake.storage import LOG
+from pipeline.lake.table import LakeTable
+from pipeline.verify.files import damaged_files, verify
+
+NO_BOUNDS = (0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a feed's table, each with what a repair would do; empty lists for a sound one.
+
+    `files` are damaged or missing, with what is wrong; `torn` is a log entry that another program did not end, `clock`
+    says that the newest commit is of a time to come, and `other` is what no repair mends.
+    """
+
+    feed: Feed
+    files: tuple[tuple[DataFile, str], ...] = ()
+    torn: Path | None = None
+    clock: ClockWentBack | None = None
+    other: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        return bool(self.files or self.torn or self.clock or self.other)
+
+    @property
+    def row_count(self) -> int:
+        return sum(file.row_count for file, _ in self.files)
+
+    def lines(self) -> list[str]:
+        """For people: each problem, and what would be done."""
+        told = []
+        if self.torn is not None:
+            told += [f"{self.torn} is not whole: another program began it and did not end it", "  would be removed"]
+        if self.clock is not None:
+            told += [self.clock.message, "  would go on from this machine's clock; only if it is right"]
+        told += [f"{file.path}: {problem} ({place_of_rows(self.feed, file)})" for file, problem in self.files]
+        if self.files and self.feed.type == "stream":
+            told.append(f"  would be read from {self.feed.source} again; what is no longer there is recorded as lost")
+        elif self.files:
+            told.append("  would be given up; in the place of a current version the newest sound one is published")
+        told += [f"{problem}\n  no repair for that: export_to_data_lake.py --full" for problem in self.other]
+        return told
+
+
+def place_of_rows(feed: Feed, file: DataFile) -> str:
+    """Which rows were in a file, as the log tells: the bounds hold them, and may hold others."""
+    if feed.type == "table":
+        return f"version {file.partition}, {file.row_count:,} rows"
+    partitions, offsets = (file.bounds.get(name, NO_BOUNDS) for name in ("rowpartition", "rowoffset"))
+    told = (
+        f"partition {partitions[0]}" if len(set(partitions)) == 1 else f"partitions {partitions[0]} to {partitions[1]}"
+    )
+    return f"{file.row_count:,} rows of {told}, offsets {offsets[0]} to {offsets[1]}"
+
+
+def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
+    """Looks at everything that `verify` looks at. Raises LogDamaged for a log that only a backup brings back."""
+    folder = root / feed.kind_folder / feed.name
+    try:
+        table = LakeTable(root, feed)
+    except LogDamaged as error:
+        torn = torn_entry(folder / LOG)
+        if torn is None:
+            raise LogDamaged(error.message, _without_log(feed)) from None
+        return Damage(feed, torn=torn)
+    clock = None
+    try:
+        table.guarded(now)
+    except ClockWentBack as error:
+        clock = error
+    files = tuple(damaged_files(table))
+    bad = {file.path for file, _ in files}
+    other = [
+        f"{f.what}: {f.detail}" for f in verify(table) if f.detail not in bad and not f.what.startswith("the curr")
+    ]
+    return Damage(feed, files, None, clock, tuple(other))
+
+
+def _without_log(feed: Feed) -> str:
+    return (
+        f"restore its Delta log from a backup; without one: python manage_feeds.py archive {feed.name}, then add a feed "
+        "of another name for that source, which reads again what the source still has"
+    )

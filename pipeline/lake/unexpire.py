@@ -1,0 +1,119 @@
+"""What an expiry took out of the log comes back, in one commit, while its files are still on disk.
+
+The files are added again as they were: same names, statistics and times. History is not rewritten: the expiry stays
+in it, and the return follows it. Killed before the commit nothing has happened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.lake.change import Change
+from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.log import entry_time
+from pipeline.lake.retention import due, partition_names
+from pipeline.lake.rewrite import place_keys
+from pipeline.lake.table import LakeTable
+
+
+@dataclass
+class Expired:
+    """What expiries took: the files that can come back, and why the others cannot: reasons with their row counts.
+
+    `kept_by` are the days or versions that a rule would need to keep what it would take again at once.
+    """
+
+    files: list[DataFile] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+    needs_rule: int | None = None
+
+    @property
+    def partitions(self) -> list[str]:
+        return partition_names(self.files)
+
+    @property
+    def row_count(self) -> int:
+        return sum(file.row_count for file in self.files)
+
+
+def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expired:
+    """What the expiries of this feed took within the grace period."""
+    found = Expired()
+    back = []
+    for file in _expired_files(table, now - dt.timedelta(hours=grace_hours)):
+        reason = _hindrance(table, file)
+        if reason is None:
+            back.append(file)
+        else:
+            found.lost[reason] += file.row_count
+    again = {file.path for file in due(table, now, [*table.files, *back]).files}
+    found.files = [file for file in back if file.path not in again]
+    taken = [file for file in back if file.path in again]
+    if taken:
+        found.lost["the feed's rule would let them go again"] += sum(file.row_count for file in taken)
+        found.needs_rule = _needed(table, [*table.files, *back], taken, now.date())
+    return found
+
+
+def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime) -> None:
+    """Adds the files that were found again. Without any nothing is committed."""
+    if found.files:
+        note = {"kind": "unexpire", "partitions": found.partitions, "rows": found.row_count}
+        table.commit(commit_id, Change(returns=found.files, note=note), now)
+
+
+def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
+    """Files that an expiry took and that are not in the table, the newest expiry first."""
+    seen = {file.path for file in table.files}
+    for entry in table.history():
+        note = entry.get("pipeline") or {}
+        when = entry_time(entry)
+        if note.get("kind") != "expire" or (when is not None and when < since):
+            continue
+        for file in table.files_at(entry["version"] - 1):
+            if file.partition in note["partitions"] and file.path not in seen:
+                seen.add(file.path)
+                yield file
+
+
+def _hindrance(table: LakeTable, file: DataFile) -> str | None:
+    if not (table.folder / file.path).exists():
+        return "their files were deleted"
+    if (problem := file_problem(table.folder, file)) is not None:
+        return f"their files are damaged: {problem}"
+    if table.feed.type == "table" and int(file.partition or 0) in table.versions():
+        return "the lake has another version of that number now"
+    if _is_narrower(table, file):
+        return "columns have become wider since, and their files have the old types"
+    if table.feed.type == "stream" and _is_there_again(table, file):
+        return "they were read from the source again since"
+    return None
+
+
+def _is_narrower(table: LakeTable, file: DataFile) -> bool:
+    types = {column.name: column.type for column in table.schema}
+    return any(types.get(column.name) != column.type for column in pq.read_schema(table.folder / file.path))
+
+
+def _is_there_again(table: LakeTable, file: DataFile) -> bool:
+    """Whether the table has a row of the file by now: a `--full` reads expired rows again."""
+    others = [other for other in table.files if other.partition == file.partition]
+    if not others:
+        return False
+    keys = pc.unique(place_keys(pq.read_table(table.folder / file.path, columns=["rowpartition", "rowoffset"])))
+    return any(pc.any(pc.is_in(place_keys(batch), value_set=keys)).as_py() for batch in table.read_batches(others))
+
+
+def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], today: dt.date) -> int:
+    if table.feed.type == "stream":
+        oldest = min(dt.date.fromisoformat(file.partition) for file in taken if file.partition is not None)
+        return (today - oldest).days
+    if table.feed.retention_versions is not None:
+        return len({file.partition for file in files})
+    return (today - min(file.added_at.date() for file in taken)).days

@@ -1,0 +1,171 @@
+"""One feed's damage repaired: each repair is one commit that says what it did, or none.
+
+Rows of a stream's lost file are read from the source again, by the same once-only way as in an export; what the source
+no longer has is lost, and the commit says so. A damaged version of a table is given up; when it is the current one, the
+newest sound one is published again in its place. Killed before the commit nothing has happened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
+from pipeline.errors import ActionNeeded
+from pipeline.export import bookmarks_of, fit_batch, source_of, stream_writer
+from pipeline.feeds import Feed
+from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.push import Limits
+from pipeline.ksqldb.stream import OLD_ROWS, read_stream
+from pipeline.lake.change import Change
+from pipeline.lake.columns import told_schema
+from pipeline.lake.files import DataFile
+from pipeline.lake.lock import hold_feed
+from pipeline.lake.rewrite import copy_version, place_keys
+from pipeline.lake.rule import Rule
+from pipeline.lake.table import LakeTable
+from pipeline.lake.upkeep import Upkeep
+from pipeline.lake.writer import StagedFile, partition_dates
+from pipeline.lake.writing import writing
+
+Opened = Callable[[], AbstractContextManager[Client]]
+
+
+class NothingSound(ActionNeeded):
+    """What is damaged cannot be repaired from what is there."""
+
+
+def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limits) -> list[str]:
+    """Repairs what `find_damage` finds, and returns what was done, for people. Without `source` lost rows are given up.
+
+    Raises what reading the source raises, and NothingSound; then the files are as they were.
+    """
+    done, found = [], find_damage(upkeep.root, feed, upkeep.now)
+    if found.clock is not None:
+        with hold_feed(upkeep.root / feed.kind_folder / feed.name, feed.name, upkeep.holder):
+            LakeTable(upkeep.root, feed).accept_clock(f"{upkeep.run_id}cc", upkeep.now)
+        done.append("goes on from this machine's clock")
+    with writing(upkeep.root, feed, upkeep.holder, upkeep.grace_hours) as table:
+        if found.torn is not None:
+            done.append(f"removed {found.torn}")
+        damage = find_damage(upkeep.root, feed, upkeep.now)
+        if damage.files and feed.type == "table":
+            done.append(repair_table(table, damage, upkeep.run_id, upkeep.now).text())
+        elif damage.files and source is None:
+            done.append(repair_stream(None, table, damage, limits, upkeep.run_id, upkeep.now).text())
+        elif damage.files and source is not None:
+            with source() as client:
+                done.append(repair_stream(client, table, damage, limits, upkeep.run_id, upkeep.now).text())
+    return done
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair of files did."""
+
+    removed_files: int
+    rows_back: int = 0
+    lost_rows: int = 0
+    new_version: int | None = None
+
+    def text(self) -> str:
+        told = f"took {self.removed_files} files out of the log, {self.rows_back:,} rows were read again"
+        if self.new_version is not None:
+            told = f"took {self.removed_files} files out of the log, version {self.new_version} is the current one now"
+        return told + (f", {self.lost_rows:,} rows are lost" if self.lost_rows else "")
+
+
+def repair_stream(
+    client: Client | None, table: LakeTable, damage: Damage, limits: Limits, commit_id: str, now: dt.datetime
+) -> Repaired:
+    """Takes the files out of the log and adds their rows as the source has them now; without `client` none.
+
+    Raises what reading the source raises; then nothing was changed.
+    """
+    lost = [file for file, _ in damage.files]
+    staged = [] if client is None else _read_again(client, table, lost, limits, commit_id, now)
+    back = sum(file.row_count for file in staged)
+    missing = max(0, damage.row_count - back)
+    places = [place_of_rows(table.feed, file) for file in lost]
+    note = {"kind": "repair", "files": [file.path for file in lost], "places": places, "rows": back}
+    table.commit(commit_id, Change(adds=staged, removes=lost, note=note | {"lost_rows": missing}), now)
+    return Repaired(len(lost), back, missing)
+
+
+def _read_again(
+    client: Client, table: LakeTable, lost: Sequence[DataFile], limits: Limits, name: str, now: dt.datetime
+) -> list[StagedFile]:
+    """The rows of the lost files that the source still has, staged: what no sound file has, and retention keeps."""
+    source, feed = source_of(client, table), table.feed
+    read = read_stream(client, source, bookmarks_of(table.bookmarks()), limits, wanted=OLD_ROWS)
+    _, wider = table.compare_schema(told_schema(read.schema, read.columns))
+    if wider:
+        raise NothingSound(
+            f"columns of {source.name} have become wider ({', '.join(wider)}), so its rows do not fit the lake's now",
+            f"to give the rows up: python metadata_utils.py repair {feed.name} --give-up --yes",
+        )
+    known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
+    writer = stream_writer(table, table.schema, name)
+    try:
+        for batch in read.batches:
+            rest = batch.filter(
+                pc.and_(_in_boxes(batch, lost), pc.invert(pc.is_in(place_keys(batch), value_set=known)))
+            )
+            dates = partition_dates([rest], feed.partition_column)[0]
+            writer.add(fit_batch(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True)), table.schema))
+        if read.outcome == "time limit":
+            raise TimeIsOver(feed.name)
+        return writer.finish()
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def _known_keys(table: LakeTable, lost: Sequence[DataFile]) -> pa.Array:
+    """Of all rows of sound files, so that none comes a second time; 8 bytes each."""
+    paths = {file.path for file in lost}
+    sound = [file for file in table.files if file.path not in paths]
+    return pa.concat_arrays([place_keys(batch) for batch in table.read_batches(sound)] or [pa.array([], pa.int64())])
+
+
+def _in_boxes(batch: pa.RecordBatch, lost: Sequence[DataFile]) -> pa.Array:
+    mask = pa.array([False] * batch.num_rows, pa.bool_())
+    for file in lost:
+        box = pa.array([True] * batch.num_rows, pa.bool_())
+        for name in ("rowpartition", "rowoffset"):
+            low, high = file.bounds.get(name, NO_BOUNDS)
+            values = batch.column(name).cast(pa.int64())
+            box = pc.and_(box, pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)))
+        mask = pc.or_(mask, box)
+    return mask
+
+
+def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datetime) -> Repaired:
+    """Gives up the damaged versions; in the place of the current one the newest sound one is published as a new one.
+
+    Raises NothingSound when there is none.
+    """
+    lost = [file for file, _ in damage.files]
+    versions = table.versions()
+    bad = {int(file.partition or 0) for file in lost}
+    removes = [file for version in bad for file in versions[version]]
+    note = {"kind": "repair", "given_up": sorted(bad), "lost_rows": damage.row_count}
+    if table.current_version not in bad:
+        table.commit(commit_id, Change(removes=removes, note=note), now)
+        return Repaired(len(removes), lost_rows=damage.row_count)
+    sound = [version for version in versions if version not in bad]
+    if not sound:
+        raise NothingSound(
+            f"no version of {table.feed.name} is sound: nothing can take the place of the current one",
+            f"python export_to_data_lake.py --table {table.feed.name}, then repair it again",
+        )
+    new, newest = max(versions) + 1, max(sound)
+    copies = copy_version(table, newest, new, commit_id)
+    note |= {"version": new, "rollback_of": newest, "rows": sum(copy.row_count for copy in copies)}
+    table.commit(commit_id, Change(adds=copies, removes=removes, current_version=new, note=note), now)
+    return Repaired(len(removes), lost_rows=damage.row_count, new_version=new)

@@ -1,0 +1,218 @@
+"""Retention and what else a person does to the lake, from the shell: nothing goes by mistake or in silence."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksqldb_emulator.dataset import Dataset, Record, Source
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.feeds import Feed
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.table import LakeTable
+from tests.integration.small_sources import DAY_MS, START_MS, columns, places
+from tests.support import feed_for, run_script
+
+pytestmark = pytest.mark.server
+
+
+def days_of(count: int) -> Source:
+    """A stream with a row for each of `count` days that end today, whatever today is."""
+
+    today = int(time.time() * 1000)
+    records = [Record(0, n, today - (count - 1 - n) * DAY_MS, {"ID": n, "TEXT": f"v{n}"}) for n in range(count)]
+    return Source("S", "STREAM", columns(ID="BIGINT", TEXT="STRING"), "s_topic", 1, records)
+
+
+@pytest.fixture
+def stream() -> Source:
+    return days_of(16)
+
+
+@pytest.fixture
+def totals() -> Source:
+    records = [Record(0, 0, START_MS, {"ID": 1, "TEXT": "one"})]
+    return Source("T", "TABLE", columns(ID="BIGINT KEY", TEXT="STRING"), "t", 1, records)
+
+
+@pytest.fixture
+def server(stream: Source, totals: Source) -> Iterator[Emulator]:
+    with running(Dataset([stream, totals])) as emulator:
+        yield emulator
+
+
+def run(root: Path, server: Emulator | None, script: str, *arguments: str, code: int = 0) -> Any:
+    env = {"LAKE_ROOT": str(root), "KSQLDB_URL": server.url if server else "http://127.0.0.1:9", "QUIET_S": "0.5"}
+    done = run_script(f"{script}.py", *arguments, env=env)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def exported(root: Path, server: Emulator, source: Source, **fields: Any) -> Feed:
+    feed = feed_for(source, **fields)
+    FeedStore(root).save(feed)
+    run(root, server, "export_to_data_lake", f"--{feed.type}", feed.name)
+    return feed
+
+
+def test_a_mistyped_retention_is_refused_in_an_export_that_commits_its_rows(
+    lake_root: Path, server: Emulator, stream: Source
+) -> None:
+    feed = exported(lake_root, server, stream, retention_days=365)
+    run(lake_root, server, "manage_feeds", "update", "s", "--retention-days", "1")
+    stream.records.append(Record(0, 16, stream.records[-1].rowtime + 1, {"ID": 16, "TEXT": "new"}))
+
+    held = run(lake_root, server, "export_to_data_lake", "--stream", "s", code=1)
+    again = run(lake_root, server, "export_to_data_lake", "--stream", "s", "--json", code=1)
+
+    assert "error: nothing of s expired: 14 of its 17 rows would go at once, in 14 partitions" in held.stderr
+    assert "hint: if they are to go: python metadata_utils.py expire s --yes\n" in held.stderr
+    assert "s: 1 row; 1 file" in held.stderr
+    assert held.stdout == "1 feed exported, 1 row, the retention of 1 feed waits for a person\n"
+    (told,) = json.loads(again.stdout)["feeds"]
+    assert (told["status"], told["expired_partitions"]) == ("held", [])
+    assert "--yes" in told["error"]["hint"]
+    assert sorted(places(lake_root, feed)) == list(range(17))
+
+
+def test_a_person_lets_go_of_it_and_takes_it_back(lake_root: Path, server: Emulator, stream: Source) -> None:
+    feed = exported(lake_root, server, stream, retention_days=365)
+    run(lake_root, server, "manage_feeds", "update", "s", "--retention-days", "1")
+
+    dry = run(lake_root, None, "metadata_utils", "expire", "s", "--dry-run", "--yes")
+    gone = run(lake_root, None, "metadata_utils", "expire", "s", "--yes")
+    small = sorted(places(lake_root, feed))
+    early = run(lake_root, None, "metadata_utils", "unexpire", "s", code=1)
+    command = early.stderr.rpartition("hint: python ")[2].split()
+    run(lake_root, None, command[0].removesuffix(".py"), *command[1:])
+    would = run(lake_root, None, "metadata_utils", "unexpire", "s", "--dry-run")
+    still = sorted(places(lake_root, feed))
+    back = run(lake_root, None, "metadata_utils", "unexpire", "s")
+    run(lake_root, server, "export_to_data_lake", "--stream", "s")
+
+    assert dry.stdout.startswith("s: would expire ")
+    assert "(14 rows)\nNothing was changed.\n" in dry.stdout
+    assert gone.stdout.count("20") >= 14
+    assert small == still == [14, 15]
+    assert "no expired row of s can come back: 14 rows: the feed's rule would let them go again" in early.stderr
+    assert would.stdout.startswith("s: would bring back 14 rows: ")
+    assert back.stdout.startswith("s: brought back 14 rows: ")
+    assert sorted(places(lake_root, feed)) == list(range(16))
+    run(lake_root, server, "metadata_utils", "verify", "--source", "s")
+    log = (lake_root / "logs" / "metadata_utils.log").read_text(encoding="utf-8")
+    assert "s: expired " in log
+    assert "s: brought back 14 rows" in log
+
+
+def test_update_says_what_a_shorter_retention_will_take(lake_root: Path, server: Emulator, stream: Source) -> None:
+    exported(lake_root, server, stream, retention_days=365)
+
+    much = run(lake_root, server, "manage_feeds", "update", "s", "--retention-days", "1")
+    little = run(lake_root, server, "manage_feeds", "update", "s", "--retention-days", "13")
+    nothing = run(lake_root, server, "manage_feeds", "update", "s", "--retention-days", "300")
+
+    assert "14 rows in 14 partitions are past the retention of s now; exports keep them until" in much.stderr
+    assert "python metadata_utils.py expire s --yes" in much.stderr
+    assert "2 rows in 2 partitions are past the retention of s now: the next export lets go of them" in little.stderr
+    assert nothing.stderr == ""
+
+
+def test_archived_feeds_expire_too(lake_root: Path, server: Emulator, stream: Source, totals: Source) -> None:
+    feed = exported(lake_root, server, stream, retention_days=365)
+    FeedStore(lake_root).save(feed_for(stream, retention_days=14))
+    run(lake_root, server, "manage_feeds", "archive", "s")
+    FeedStore(lake_root).save(feed_for(totals))
+
+    everything = run(lake_root, server, "export_to_data_lake", "--all")
+    assert "s (archived): expired 20" in everything.stderr
+    assert sorted(places(lake_root, feed)) == list(range(1, 16))
+
+    FeedStore(lake_root).restore("s")
+    FeedStore(lake_root).save(feed_for(stream, retention_days=13))
+    FeedStore(lake_root).archive("s")
+    assert "s: expired 20" in run(lake_root, None, "metadata_utils", "expire").stdout
+    FeedStore(lake_root).restore("s")
+    FeedStore(lake_root).save(feed_for(stream, retention_days=1))
+    FeedStore(lake_root).archive("s")
+    refused = run(lake_root, server, "export_to_data_lake", "--all", code=1)
+    assert "error: nothing of s expired" in refused.stderr
+    assert "t: 1 row; version 2" in refused.stderr
+    assert sorted(places(lake_root, feed)) == list(range(2, 16))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("verify",), ("--stats",), ("--report",), ("--json",), ("expire",), ("expire", "--dry-run"), ("verify", "s")],
+)
+def test_a_lake_that_is_not_there_is_no_empty_lake(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    absent = run(tmp_path / "not-mounted", None, "metadata_utils", *arguments, code=1)
+    (tmp_path / "mount").mkdir()
+    empty = run(tmp_path / "mount", None, "metadata_utils", *arguments, code=1)
+
+    assert f"error: there is no lake at {tmp_path}/not-mounted: no such folder\n" in absent.stderr
+    assert f"error: there is no lake at {tmp_path}/mount: no feeds are there\n" in empty.stderr
+    assert absent.stdout == empty.stdout == ""
+    assert not (tmp_path / "not-mounted").exists()
+
+
+def test_the_csv_goes_to_stdout_or_to_a_file_that_is_named_when_it_cannot(
+    lake_root: Path, server: Emulator, stream: Source
+) -> None:
+    exported(lake_root, server, stream)
+
+    shown = run(lake_root, None, "metadata_utils", "--csv", "-")
+    nowhere = run(lake_root, None, "metadata_utils", "--csv", "/nope/x.csv", code=1)
+    folder = run(lake_root, None, "metadata_utils", "--csv", str(lake_root), code=1)
+
+    assert shown.stdout.splitlines()[0].startswith("feed,type,source,rows")
+    assert shown.stdout.splitlines()[1].startswith("s,stream,S,16,")
+    assert "error: /nope/x.csv could not be written: No such file or directory\n" in nowhere.stderr
+    assert f"error: {lake_root} could not be written: Is a directory\n" in folder.stderr
+
+
+def test_options_before_a_command_count_or_are_refused(lake_root: Path, server: Emulator, stream: Source) -> None:
+    exported(lake_root, server, stream)
+
+    told = json.loads(run(lake_root, None, "metadata_utils", "--json", "history", "s").stdout)
+    refused = run(lake_root, None, "metadata_utils", "--report", "history", "s", code=2)
+    both = run(lake_root, None, "metadata_utils", "--report", "--json", code=2)
+
+    assert (told["schema_version"], told["feed"], len(told["commits"])) == (1, "s", 2)
+    assert "--report does not go with the command history" in refused.stderr
+    assert "exclude each other" in both.stderr
+
+
+def test_a_stream_has_no_versions_to_roll_back_to(lake_root: Path, server: Emulator, stream: Source) -> None:
+    exported(lake_root, server, stream)
+
+    done = run(lake_root, None, "metadata_utils", "rollback", "s", "--to-version", "1", code=2)
+
+    assert "s is a stream: only tables have versions" in done.stderr
+    assert "--stream" not in done.stderr
+
+
+def test_a_feed_file_with_a_typo_stops_no_other_feed(lake_root: Path, server: Emulator, stream: Source) -> None:
+    exported(lake_root, server, stream)
+    (lake_root / "feeds" / "active" / "broken.json").write_text("{", encoding="utf-8")
+
+    for arguments in (("--stats",), ("--report",), ("verify",), ("expire",), ("--json",)):
+        done = run(lake_root, None, "metadata_utils", *arguments, code=1)
+        assert "broken.json is not valid JSON" in done.stderr
+        assert "s" in done.stdout.split()[0] or "s:" in done.stdout or '"s"' in done.stdout or "\ns " in done.stdout
+
+
+def test_a_damaged_version_is_no_wrong_usage(lake_root: Path, server: Emulator, totals: Source) -> None:
+    feed = exported(lake_root, server, totals)
+    table = LakeTable(lake_root, feed)
+    (table.folder / table.files[0].path).write_bytes(b"PAR1 no more")
+
+    done = run(lake_root, None, "metadata_utils", "rollback", "t", "--to-version", "1", code=1)
+
+    assert "is not what was written" in done.stderr
+    assert "hint: python metadata_utils.py repair t\n" in done.stderr
