@@ -22,18 +22,20 @@ class Damage:
     """What is wrong with a feed's table, each with what a repair would do; empty lists for a sound one.
 
     `files` are damaged or missing, with what is wrong; `torn` is a log entry that another program did not end, `clock`
-    says that the newest commit is of a time to come, and `other` is what no repair mends.
+    says that the newest commit is of a time to come, `current_lost` that the log has no files of the current version,
+    and `other` is what no repair mends.
     """
 
     feed: Feed
     files: tuple[tuple[DataFile, str], ...] = ()
     torn: Path | None = None
     clock: ClockWentBack | None = None
+    current_lost: bool = False
     other: tuple[str, ...] = ()
 
     @property
     def found(self) -> bool:
-        return bool(self.files or self.torn or self.clock or self.other)
+        return bool(self.files or self.torn or self.clock or self.current_lost or self.other)
 
     @property
     def row_count(self) -> int:
@@ -49,7 +51,9 @@ class Damage:
         told += [f"{file.path}: {problem} ({place_of_rows(self.feed, file)})" for file, problem in self.files]
         if self.files and self.feed.type == "stream":
             told.append(f"  would be read from {self.feed.source} again; what is no longer there is recorded as lost")
-        elif self.files:
+        if self.current_lost:
+            told.append("the log has no files of the current version")
+        if self.feed.type == "table" and (self.files or self.current_lost):
             told.append("  would be given up; in the place of a current version the newest sound one is published")
         told += [f"{problem}\n  no repair for that: export_to_data_lake.py --full" for problem in self.other]
         return told
@@ -60,10 +64,8 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
     if feed.type == "table":
         return f"version {file.partition}, {file.row_count:,} rows"
     partitions, offsets = (file.bounds.get(name, NO_BOUNDS) for name in ("rowpartition", "rowoffset"))
-    told = (
-        f"partition {partitions[0]}" if len(set(partitions)) == 1 else f"partitions {partitions[0]} to {partitions[1]}"
-    )
-    return f"{file.row_count:,} rows of {told}, offsets {offsets[0]} to {offsets[1]}"
+    of = f"partition {partitions[0]}" if len(set(partitions)) == 1 else f"partitions {partitions[0]} to {partitions[1]}"
+    return f"{file.row_count:,} rows of {of}, offsets {offsets[0]} to {offsets[1]}"
 
 
 def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
@@ -83,14 +85,14 @@ def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
         clock = error
     files = tuple(damaged_files(table))
     bad = {file.path for file, _ in files}
-    other = [
-        f"{f.what}: {f.detail}" for f in verify(table) if f.detail not in bad and not f.what.startswith("the curr")
-    ]
-    return Damage(feed, files, None, clock, tuple(other))
+    current_lost = bool(table.versions()) and feed.type == "table" and table.current_version not in table.versions()
+    findings = [finding for finding in verify(table) if finding.detail not in bad and not current_lost]
+    other = tuple(f"{finding.what}: {finding.detail}" for finding in findings)
+    return Damage(feed, files, None, clock, current_lost, other)
 
 
 def _without_log(feed: Feed) -> str:
     return (
-        f"restore its Delta log from a backup; without one: python manage_feeds.py archive {feed.name}, then add a feed "
-        "of another name for that source, which reads again what the source still has"
+        f"restore its Delta log from a backup; without one: python manage_feeds.py archive {feed.name}, then add a "
+        "feed of another name for that source, which reads again what the source still has"
     )

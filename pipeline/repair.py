@@ -54,7 +54,7 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limit
         if found.torn is not None:
             done.append(f"removed {found.torn}")
         damage = find_damage(upkeep.root, feed, upkeep.now)
-        if damage.files and feed.type == "table":
+        if feed.type == "table" and (damage.files or damage.current_lost):
             done.append(repair_table(table, damage, upkeep.run_id, upkeep.now).text())
         elif damage.files and source is None:
             done.append(repair_stream(None, table, damage, limits, upkeep.run_id, upkeep.now).text())
@@ -154,6 +154,8 @@ def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datet
     versions = table.versions()
     bad = {int(file.partition or 0) for file in lost}
     removes = [file for version in bad for file in versions[version]]
+    if damage.current_lost and table.current_version is not None:
+        bad.add(table.current_version)
     note = {"kind": "repair", "given_up": sorted(bad), "lost_rows": damage.row_count}
     if table.current_version not in bad:
         table.commit(commit_id, Change(removes=removes, note=note), now)
@@ -164,7 +166,7 @@ def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datet
             f"no version of {table.feed.name} is sound: nothing can take the place of the current one",
             f"python export_to_data_lake.py --table {table.feed.name}, then repair it again",
         )
-    new, newest = max(versions) + 1, max(sound)
+    new, newest = max(*versions, *bad) + 1, max(sound)
     copies = copy_version(table, newest, new, commit_id)
     note |= {"version": new, "rollback_of": newest, "rows": sum(copy.row_count for copy in copies)}
     table.commit(commit_id, Change(adds=copies, removes=removes, current_version=new, note=note), now)

@@ -117,7 +117,7 @@ def test_rows_of_the_future_do_not_lift_the_brake(tmp_path: Path) -> None:
 def test_no_night_of_a_table_is_held_back(tmp_path: Path, keep: int) -> None:
     feed = table_feed(retention_versions=keep)
     for version in range(1, 2 * keep + 3):
-        add_version(LakeTable(tmp_path, feed), version, ["k"] * version)
+        add_version(LakeTable(tmp_path, feed), version, ["k"] * version, days=version)
         if version != keep + 1:  # one run was killed before it expired anything
             night(tmp_path, feed, version)
     assert len(LakeTable(tmp_path, feed).versions()) == keep
