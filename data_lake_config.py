@@ -22,6 +22,7 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from pipeline import cli
+from pipeline.believed import ReadPolicy
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.given_settings import (
     SettingsInvalid,
@@ -60,13 +61,20 @@ class Settings(BaseModel):
     ksqldb_token: SecretStr = Field(SecretStr(""), description="bearer token, instead of user and password")
     ksqldb_ca_file: str = Field("", description="PEM file with the CA that signed the server's certificate")
     ksqldb_client_cert: str = Field("", description="PEM file with the client's certificate and key, for mutual TLS")
-    ksqldb_timeout_s: float = Field(30, gt=0, le=_HOUR, description="time for connecting and for each admin request")
+    ksqldb_timeout_s: float = Field(
+        30, gt=0, le=_HOUR, description="time for connecting, for each admin request, and for a table pull's next byte"
+    )
     ksqldb_retry_s: float = Field(90, ge=0, le=_DAY, description="how long a restarting or busy server is waited for")
     quiet_s: float = Field(
         3, gt=0, le=_HOUR, description="how long a stream's position must stand still to count as caught up"
     )
     stall_s: float = Field(120, gt=0, le=_DAY, description="how long a read may show no progress at all")
-    snapshot_recheck_s: float = Field(5, ge=0, le=_HOUR, description="pause before a doubtful snapshot is read again")
+    snapshot_recheck_s: float = Field(
+        5, ge=0, le=_HOUR, description="pause between the two reads of a table's snapshot"
+    )
+    snapshot_wait_s: float = Field(
+        180, ge=0, le=_DAY, description="how long a table is waited for while a ksqlDB node is lost"
+    )
     snapshot_max_shrink: float = Field(0.2, ge=0, le=1, description="share of rows that a table may lose at once")
 
     mysql_host: str = Field("localhost", description="MySQL or MariaDB server")
@@ -132,6 +140,13 @@ class Settings(BaseModel):
             timeout_s=self.ksqldb_timeout_s,
             retry_s=self.ksqldb_retry_s,
             stall_s=self.stall_s,
+        )
+
+    def read_policy(self, allow_shrink: bool = False) -> ReadPolicy:
+        return ReadPolicy(
+            recheck_s=self.snapshot_recheck_s,
+            wait_s=self.snapshot_wait_s,
+            max_shrink=1 if allow_shrink else self.snapshot_max_shrink,
         )
 
     def mysql_server(self) -> Server:

@@ -56,7 +56,7 @@ from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.schema_files import init_schema, planned_files
 from pipeline.warehouse.selection import choose_feeds, refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.sources import Belief, ksqldb_snapshots, lake_history, lake_snapshots
+from pipeline.warehouse.sources import ksqldb_snapshots, lake_history, lake_snapshots
 
 _SQL = PROJECT_ROOT / "sql"
 _TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%d"]
@@ -84,12 +84,11 @@ def ksqldb_star(
     """The feeds' tables as ksqlDB has them now, ready to be loaded; kept until the block ends."""
     with Connection(server) as connection:
         previous = previous_row_counts(connection)
-    belief = Belief(
-        Limits(settings.quiet_s, settings.stall_s), settings.snapshot_recheck_s, settings.snapshot_max_shrink
-    )
+    limits = Limits(settings.quiet_s, settings.stall_s)
+    policy = dataclasses.replace(settings.read_policy(), allow_shrink="SNAPSHOT_MAX_SHRINK=1 in the environment")
     with Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        with ksqldb_snapshots(client, feeds, belief, previous, now) as snapshots:
+        with ksqldb_snapshots(client, feeds, limits, policy, previous, now) as snapshots:
             yield snapshots
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ksqldb_emulator.cluster import BadMinute
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.server import Options, Server, serve
 
@@ -21,6 +22,8 @@ from ksqldb_emulator.server import Options, Server, serve
 @click.option("--starting-s", default=0.0, help="Answer 503 for so long.")
 @click.option("--refuse-pulls-s", default=0.0, help="Then refuse table pulls for so long.")
 @click.option("--rows-per-s", default=0.0, help="Speed of a push's scan; 0 is as fast as it can.")
+@click.option("--nodes", default=1, show_default=True, help="Nodes of the cluster that queries run on.")
+@click.option("--node-dies-after-s", type=float, help="Then let one of two or more die, with a minute of short pulls.")
 @click.option("--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON list of faults.")
 def main(
     host: str,
@@ -31,11 +34,18 @@ def main(
     starting_s: float,
     refuse_pulls_s: float,
     rows_per_s: float,
+    nodes: int,
+    node_dies_after_s: float | None,
     faults: Path | None,
 ) -> None:
     """Emulate a ksqlDB server's REST interface on the records in DATA."""
     server = Server(Dataset.load(data), Options(user=user, password=password, rows_per_s=rows_per_s))
     server.state.restart(starting_s, refuse_pulls_s)
+    server.state.cluster.start_nodes(nodes)
+    if node_dies_after_s is not None:
+        if nodes < 2:
+            raise click.UsageError("--node-dies-after-s needs --nodes 2 or more")
+        server.state.cluster.kill_node(BadMinute(), in_s=node_dies_after_s)
     if faults is not None:
         server.faults.load(faults)
     asyncio.run(_run(server, host, port))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+from ksqldb_emulator.cluster import repartition_topic
 from ksqldb_emulator.dataset import Query, Source
 from ksqldb_emulator.sql import Describe, Other, Refused, Select, Show, parse, split
 from ksqldb_emulator.state import LiveQuery, State
@@ -66,13 +69,13 @@ def _entity(state: State, text: str, statement: Any) -> dict[str, Any]:
     return {"@type": statement.what.lower(), "statementText": text, statement.what.lower(): listed}
 
 
-def _running(query: Query) -> dict[str, Any]:
+def _running(query: Query, statuses: Iterable[str] = ("RUNNING",)) -> dict[str, Any]:
     return {
         "queryString": query.text,
         "sinks": list(query.sinks),
         "sinkKafkaTopics": list(query.sink_topics),
         "id": query.id,
-        "statusCount": {"RUNNING": 1},
+        "statusCount": dict(Counter(statuses)),
         "queryType": "PERSISTENT",
         "state": "RUNNING",
     }
@@ -113,6 +116,12 @@ def _offset_summaries(state: State, source: Source) -> list[dict[str, Any]]:
     if query is None:
         return []
     topics = [{"kafkaTopic": topic, "offsets": _offsets(state, topic, source.lag)} for topic in query.topics]
+    if query.repartition:
+        name = repartition_topic(state.dataset.service_id, query)
+        counts = Counter(record.partition for record in state.visible(source))
+        at = [{"partition": p, "logStartOffset": 0, "logEndOffset": counts[p], "consumerOffset": counts[p]}
+              for p in range(source.partitions)]  # fmt: skip
+        topics.append({"kafkaTopic": name, "offsets": at})
     return [{"groupId": f"_confluent-ksql-{state.dataset.service_id}query_{query.id}", "topicSummaries": topics}]
 
 
@@ -125,19 +134,23 @@ def _offsets(state: State, topic: str, lag: int) -> list[dict[str, Any]]:
 
 
 def _queries(state: State, text: str, extended: bool) -> dict[str, Any]:
-    persistent = [source.write_query for source in state.sources if source.write_query]
+    persistent = {source.write_query: source for source in state.sources if source.write_query}
     live = list(state.live.values())
     if not extended:
-        listed = [_running(query) for query in persistent]
+        listed = [_running(query, state.cluster.statuses().values()) for query in persistent]
         listed += [_running(Query(query.id, query.text, (), ())) | {"queryType": "PUSH"} for query in live]
         return {"@type": "queries", "statementText": text, "queries": listed}
-    told = [_query_description(query.id, query.text, list(query.sinks), "PERSISTENT", []) for query in persistent]
-    told += [_query_description(query.id, query.text, [], "PUSH", _tasks(query)) for query in live]
+    here, everywhere = {state.cluster.hosts[0]: "RUNNING"}, state.cluster.statuses()
+    told = [
+        _query_description(query.id, query.text, list(query.sinks), "PERSISTENT", tasks_of(state, source), everywhere)
+        for query, source in persistent.items()
+    ]
+    told += [_query_description(query.id, query.text, [], "PUSH", _tasks(query), here) for query in live]
     return {"@type": "query_descriptions", "statementText": text, "queryDescriptions": told}
 
 
 def _query_description(
-    query_id: str, text: str, sinks: list[str], query_type: str, tasks: list[dict[str, Any]]
+    query_id: str, text: str, sinks: list[str], query_type: str, tasks: list[dict[str, Any]], hosts: dict[str, str]
 ) -> dict[str, Any]:
     return {
         "id": query_id,
@@ -149,13 +162,43 @@ def _query_description(
         "topology": "",
         "executionPlan": "",
         "overriddenProperties": {},
-        "ksqlHostQueryStatus": {"127.0.0.1:8088": "RUNNING"},
+        "ksqlHostQueryStatus": hosts,
         "queryType": query_type,
         "queryErrors": [],
         "tasksMetadata": tasks,
         "consumerGroupId": None,
         "state": "RUNNING",
     }
+
+
+def tasks_of(state: State, source: Source) -> list[dict[str, Any]]:
+    """The tasks of a persistent query that some living node has, in changing order; progress is not shown of them."""
+    query = source.write_query
+    assert query is not None
+    read = {topic: range(len(state.topic_bounds(topic)) or source.partitions) for topic in query.topics}
+    if query.repartition:
+        between = {repartition_topic(state.dataset.service_id, query): range(source.partitions)}
+    inputs = [read, between] if query.repartition else [read]
+    tasks = [
+        _task(subtopology, partition, [topic for topic, there in topics.items() if partition in there])
+        for subtopology, topics in enumerate(inputs)
+        for partition in range(max(map(len, topics.values()), default=0))
+        if state.cluster.lists_task(subtopology, partition)
+    ]
+    random.shuffle(tasks)
+    return tasks
+
+
+def _task(subtopology: int, partition: int, topics: list[str]) -> dict[str, Any]:
+    offsets = [
+        {
+            "topicPartitionEntity": {"topic": topic, "partition": partition},
+            "endOffset": -1,
+            "committedOffset": -1,
+        }
+        for topic in topics
+    ]
+    return {"taskId": f"{subtopology}_{partition}", "topicOffsets": offsets, "timeCurrentIdlingStarted": None}
 
 
 def _tasks(query: LiveQuery) -> list[dict[str, Any]]:

@@ -46,13 +46,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Query:
-    """A persistent query: what writes `sinks`, reading `topics`."""
+    """A persistent query: what writes `sinks`, reading `topics`.
+
+    `repartition` ends the name of the internal topic of one that groups by another column.
+    """
 
     id: str
     text: str
     sinks: tuple[str, ...]
     sink_topics: tuple[str, ...]
     topics: tuple[str, ...] = ()
+    repartition: str = ""
 
 
 @dataclass

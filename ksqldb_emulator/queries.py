@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ksqldb_emulator.cluster import Pull
 from ksqldb_emulator.dataset import Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sql import (
@@ -24,7 +25,7 @@ from ksqldb_emulator.sql import (
     parse,
     split,
 )
-from ksqldb_emulator.state import POLL_RECORDS, LiveQuery, State, row_of
+from ksqldb_emulator.state import POLL_RECORDS, LiveQuery, State, key_of, row_of
 from ksqldb_emulator.values import encode, to_json
 
 _ADD_EMIT = "\nAdd EMIT CHANGES if you intended to issue a push query."
@@ -162,7 +163,7 @@ def _column(name: str, scope: dict[str, Any]) -> Expression:
     return Expression(scope[name], lambda row: row.get(name), column=name)
 
 
-def pull_rows(state: State, plan: Plan, fault: Fault) -> tuple[list[str], bool]:
+def pull_rows(state: State, plan: Plan, fault: Fault, fate: Pull = Pull.WHOLE) -> tuple[list[str], bool]:
     """The encoded rows of a pull, and whether its LIMIT ended it."""
     source = plan.source
     if source.kind == "TABLE":
@@ -172,6 +173,10 @@ def pull_rows(state: State, plan: Plan, fault: Fault) -> tuple[list[str], bool]:
     else:
         rows = [row_of(record) for record in state.live_records(source) if record.values is not None]
     kept = [row for row in rows if plan.matches(row)]
+    if fate is Pull.EMPTY:
+        kept = []
+    elif fate is not Pull.WHOLE:
+        kept = [row for row in kept if not state.cluster.had_row(source, key_of(source, row))]
     if fault.keep_share is not None:
         kept = kept[: int(len(kept) * fault.keep_share)]
     limited = plan.select.limit is not None and len(kept) >= plan.select.limit

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from ksqldb_emulator.admin import run_statements
+from ksqldb_emulator.cluster import EXHAUSTED, Pull
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.faults import NO_FAULT, Fault, Faults
 from ksqldb_emulator.queries import Plan, plan, pull_rows, push_rows
@@ -209,8 +210,11 @@ class Server:
         body = _parsed(await request.text(), "ksql")
         if isinstance(body, web.Response):
             return body
+        statements = str(body.get("ksql", ""))
+        if "QUERIES" in statements.upper():
+            await asyncio.sleep(self.state.cluster.look_takes_s())
         try:
-            return _json(run_statements(self.state, str(body.get("ksql", ""))))
+            return _json(run_statements(self.state, statements))
         except Refused as error:
             return _refusal(error)
 
@@ -233,11 +237,16 @@ class Server:
         if refused is not None:
             return refused
         out = _Body(request, fault, accept)
-        await out.start()
+        fate = Pull.WHOLE
+        if planned.source.write_query and not planned.select.push and planned.source.kind == "TABLE":
+            fate = self.state.cluster.fate_of_pull()
         try:
+            if fate is Pull.SILENT:
+                await self._idle(out)
+            await out.start()
             if planned.select.push:
                 return await self._push(planned, properties, out, fault, accept)
-            return await self._pull(planned, out, fault, accept)
+            return await self._pull(planned, out, fault, accept, fate)
         except (_Cut, ConnectionError):
             return out.response
 
@@ -260,8 +269,8 @@ class Server:
             return _refusal(Refused(text, statement=planned.text))
         return None
 
-    async def _pull(self, planned: Plan, out: _Body, fault: Fault, accept: str) -> web.StreamResponse:
-        rows, limited = pull_rows(self.state, planned, fault)
+    async def _pull(self, planned: Plan, out: _Body, fault: Fault, accept: str, fate: Pull) -> web.StreamResponse:
+        rows, limited = pull_rows(self.state, planned, fault, fate)
         frame = _Frame(planned, accept, fault)
         await out.write(frame.head())
         for index, row in enumerate(rows):
@@ -272,6 +281,10 @@ class Server:
             await out.write(frame.row(row))
         if fault.error_after == len(rows):
             return await self._fail(out, frame)
+        if fate is Pull.FAILING:
+            return await self._fail(out, frame, EXHAUSTED)
+        if fate is Pull.HANGING:
+            await self._idle(out)
         final = "" if planned.source.kind == "TABLE" else "Limit Reached" if limited else "Query Completed"
         await self._finish(out, frame, final)
         return await out.end()
@@ -329,8 +342,10 @@ class Server:
             await asyncio.sleep(0.05)
         raise _Cut
 
-    async def _fail(self, out: _Body, frame: _Frame) -> web.StreamResponse:
-        await out.write(frame.error("java.lang.RuntimeException: a scripted error"), last=True)
+    async def _fail(
+        self, out: _Body, frame: _Frame, message: str = "java.lang.RuntimeException: a scripted error"
+    ) -> web.StreamResponse:
+        await out.write(frame.error(message), last=True)
         return await out.end()
 
     async def _finish(self, out: _Body, frame: _Frame, final: str) -> None:

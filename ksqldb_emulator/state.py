@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ksqldb_emulator.cluster import Cluster
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.faults import Fault
 
@@ -64,6 +65,7 @@ class State:
         self.dataset = dataset
         self.sources = dataset.sources
         self.live: dict[str, LiveQuery] = {}
+        self.cluster = Cluster()
         self.restart()
 
     def restart(self, starting_s: float = 0.0, refuse_pulls_s: float = 0.0) -> None:
@@ -104,7 +106,7 @@ class State:
         newest: dict[str, dict[str, Any]] = {}
         for record in self.visible(source):
             row = row_of(record)
-            key = repr([row.get(name) for name in source.keys] + [record.window])
+            key = f"{key_of(source, row)}{record.window}"
             newest.pop(key, None)
             if record.values is not None:
                 newest[key] = row
@@ -112,6 +114,11 @@ class State:
 
     def new_id(self, push: bool, source: str) -> str:
         return f"transient_{source}_{next(_ids)}" if push else f"query_{next(_ids)}"
+
+
+def key_of(source: Source, row: dict[str, Any]) -> str:
+    """A row's key, without its window: what Kafka spreads over partitions."""
+    return repr([row.get(name) for name in source.keys])
 
 
 def row_of(record: Record) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from aiohttp import web
+
+from ksqldb_emulator.cluster import Cluster
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.faults import Faults
 from ksqldb_emulator.server import Options, Server, serve
@@ -36,6 +39,14 @@ class Emulator:
     def options(self) -> Options:
         return self._server.options
 
+    @property
+    def cluster(self) -> Cluster:
+        return self._server.state.cluster
+
+    def tables(self) -> list[Source]:
+        """Those that a query writes."""
+        return [source for source in self._server.state.sources if source.kind == "TABLE" and source.write_query]
+
     def source(self, name: str) -> Source:
         return self._server.state.dataset.source(name)
 
@@ -50,6 +61,15 @@ class Emulator:
 
     def restart(self, starting_s: float = 0.0, refuse_pulls_s: float = 0.0) -> None:
         self._server.state.restart(starting_s, refuse_pulls_s)
+
+
+async def _end(runner: web.AppRunner) -> None:
+    """Stops listening, and ends the answers that would never end by themselves."""
+    await runner.cleanup()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @contextlib.contextmanager
@@ -67,7 +87,7 @@ def running(dataset: Dataset, tls: tuple[str, str] | None = None, port: int = 0,
     try:
         yield Emulator(server, f"{'https' if tls else 'http'}://127.0.0.1:{port}")
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(_end(runner), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=10)
         loop.close()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.believed import ReadPolicy
 from pipeline.errors import WrongUsage
 from pipeline.ksqldb.catalog import (
     Source,
@@ -29,7 +30,7 @@ from pipeline.ksqldb.catalog import (
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
-from pipeline.ksqldb.snapshot import read_table, refuse_unreadable, settle
+from pipeline.ksqldb.snapshot import TableRead, read_believed, refuse_unreadable
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.change import Change, Mark
 from pipeline.lake.columns import told_schema
@@ -52,11 +53,9 @@ class Run:
     limits: Limits
     commit_rows: int
     grace_hours: int
-    recheck_s: float
-    max_shrink: float
+    policy: ReadPolicy
     max_expire: float
     accept_gap: bool = False
-    sleep: Callable[[float], None] = time.sleep
     tell: Callable[[str], None] = lambda _: None
 
 
@@ -158,7 +157,7 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
 def export_table(client: Client, table: LakeTable, run: Run, done: Exported, version: int | None = None) -> None:
     """Publishes a complete snapshot as the next version, or as `version` (the current one is then replaced).
 
-    Raises SnapshotUnsettled or SnapshotShrank; the last good snapshot then stays the current one.
+    Raises what `read_believed` raises; the last good snapshot then stays the current one.
     """
     source = source_of(client, table)
     versions, current = table.versions(), table.current_version
@@ -167,10 +166,9 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     behind = lag(offsets) if source.pullable else None
     reads = 0
 
-    def read_and_stage() -> _Staged:
+    def stage(read: TableRead, number_of_read: int) -> _Staged:
         nonlocal reads
-        reads += 1
-        read = read_table(client, source, run.limits)
+        reads = number_of_read
         writer = StagedWriter(table.staging_folder(f"{run.id}{reads:04x}"), read.schema, partition=str(number))
         try:
             for batch in read.batches:
@@ -181,7 +179,7 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
             raise
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
-    snapshot = settle(read_and_stage, source.name, previous, run.recheck_s, run.max_shrink, run.sleep)
+    snapshot = read_believed(client, source, run.limits, run.policy, previous, offsets, stage)
     prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
     # Of a table that moved while it was read no state can be named: nothing is compared with that one later.
@@ -191,13 +189,13 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
     done.lag = behind
     done.commit(table, run.id, change, run.now)
-    if reads > 1:
+    if reads > 2 or (reads > 1 and not source.pullable):
         done.notes.append(f"read {reads} times before it was believed")
 
 
 @dataclass
 class _Staged:
-    """A table read that is staged; see `settle`."""
+    """A table read that is staged; see `pipeline.believed`."""
 
     writer: StagedWriter
     files: list[StagedFile]

@@ -65,14 +65,19 @@ def _source(listed: dict[str, Any]) -> Source:
         return bare
     told = json.loads(described["response"]["body"])[0]["sourceDescription"]
     topics: tuple[str, ...] = ()
+    between = ""
     for summary in told["queryOffsetSummaries"]:
+        names = [topic["kafkaTopic"] for topic in summary["topicSummaries"]]
+        between = next(
+            (name.rpartition(f"{told['writeQueries'][0]['id']}-")[2] for name in names if "-repartition" in name), ""
+        )
         topics = tuple(t["kafkaTopic"] for t in summary["topicSummaries"] if "repartition" not in t["kafkaTopic"])
     bare.columns = tuple(
         Column(field["name"], _type(field["schema"]), field.get("type", "VALUE")) for field in told["fields"]
     )
     bare.partitions, bare.statement, bare.timestamp = told["partitions"], told["statement"], told["timestamp"]
     bare.read_queries = tuple(_query(query) for query in told["readQueries"])
-    bare.write_query = _query(told["writeQueries"][0], topics) if told["writeQueries"] else None
+    bare.write_query = _query(told["writeQueries"][0], topics, between) if told["writeQueries"] else None
     return bare
 
 
@@ -92,8 +97,9 @@ def _fill_helper_topics(sources: dict[str, Source]) -> None:
                         ]
 
 
-def _query(told: dict[str, Any], topics: tuple[str, ...] = ()) -> Query:
-    return Query(told["id"], told["queryString"], tuple(told["sinks"]), tuple(told["sinkKafkaTopics"]), topics)
+def _query(told: dict[str, Any], topics: tuple[str, ...] = (), between: str = "") -> Query:
+    sinks = tuple(told["sinks"]), tuple(told["sinkKafkaTopics"])
+    return Query(told["id"], told["queryString"], *sinks, topics, between)
 
 
 def _type(schema: dict[str, Any]) -> Type:

@@ -19,6 +19,7 @@ import click
 from torture.answers import cut_answers
 from torture.broken_places import broken_places
 from torture.crash_points import every_crash_point
+from torture.dying_nodes import dying_nodes
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
@@ -41,6 +42,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F7": lambda folder: generated_values(folder, 100_000 if full else 10_000, seed),
         "F8": lambda folder: odd_sources(folder, full),
         "F9": lambda folder: broken_places(folder, full),
+        "F10": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ksqldb_emulator.faults import Fault
-from torture import changed_sources
+from torture import changed_sources, dying_nodes
 from torture.changed_sources import STREAM, TABLE
 from torture.figures import Figure
 from torture.trial import PROMISES, Case, Trial, lake_rows, source_rows, try_case
@@ -33,32 +33,58 @@ def odd_sources(folder: Path, full: bool = False) -> Figure:
 
 def short_first_table_pull(trial: Trial) -> None:
     trial.stage.emulator.faults.add(Fault("pull", keep_share=0.66))
-    trial.expect_done(trial.run("--all"), "read 2 times before it was believed")
+    trial.expect_done(trial.run("--all"))
     trial.expect_complete()
 
 
 def short_later_table_pull(trial: Trial) -> None:
+    """Of a later snapshot the second pull is the short one: a third has to be as big as it."""
     trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", chunk_bytes=100))
     trial.stage.emulator.faults.add(Fault("pull", keep_share=0.66))
-    trial.expect_done(trial.run(*TABLE), "read 2 times before it was believed")
+    trial.expect_done(trial.run(*TABLE), "read 3 times before it was believed")
     trial.expect_complete()
 
 
 def table_pull_that_stays_short(trial: Trial) -> None:
+    """A whole cluster tells a smaller table twice: rows were deleted, or are lost where nothing shows it."""
     trial.expect_done(trial.run("--all"))
     trial.stage.emulator.faults.add(Fault("pull", keep_share=0.5, count=0))
-    trial.expect_error(trial.run(*TABLE), 1, "more than 20% are gone", "--allow-shrink")
+    trial.expect_error(trial.run(*TABLE), 1, "more than 20% are gone", "really deleted", "--allow-shrink")
     trial.expect_complete()
     trial.expect_done(trial.run(*TABLE, "--allow-shrink"), "25 rows; version 2")
 
 
 def table_pull_that_shrinks_at_each_read(trial: Trial) -> None:
     trial.expect_done(trial.run("--all"))
-    for share in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5):
-        trial.stage.emulator.faults.add(Fault("pull", keep_share=share))
-    trial.expect_error(trial.run(*TABLE), 75, "had fewer rows at each of 6 reads")
+    for share in range(95, 5, -5):
+        trial.stage.emulator.faults.add(Fault("pull", keep_share=share / 100))
+    trial.expect_error(trial.run(*TABLE, SNAPSHOT_WAIT_S="0.5"), 75, "within 0.5 s: it had fewer rows at each read")
     trial.expect_complete()
+    trial.stage.emulator.faults.clear()
     trial.expect_done(trial.run(*TABLE))
+
+
+def table_pull_that_breaks(trial: Trial) -> None:
+    trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", error_after=20))
+    trial.stage.emulator.faults.add(Fault("pull", cut_at=900))
+    trial.expect_done(trial.run(*TABLE))
+    trial.expect_complete()
+    trial.stage.emulator.faults.add(Fault("pull", error_after=20, count=0))
+    trial.expect_error(trial.run(*TABLE), 75, "run the same command again")
+    trial.expect_complete()
+
+
+def table_pull_that_hangs(trial: Trial) -> None:
+    """Left after KSQLDB_TIMEOUT_S, and asked again: nobody waits for STALL_S."""
+    trial.expect_done(trial.run("--all"))
+    trial.stage.emulator.faults.add(Fault("pull", idle_after=20))
+    started = time.monotonic()
+    trial.expect_done(trial.run(*TABLE, KSQLDB_TIMEOUT_S="2", STALL_S="600"))
+    if time.monotonic() - started > 300:
+        trial.wrong("told wrongly", "the hanging pull was waited for")
+    trial.expect_complete()
 
 
 def duplicated_rows_of_a_stream(trial: Trial) -> None:
@@ -69,10 +95,12 @@ def duplicated_rows_of_a_stream(trial: Trial) -> None:
 
 def duplicated_rows_of_a_table(trial: Trial) -> None:
     trial.expect_done(trial.run("--all"))
-    trial.stage.emulator.faults.add(Fault("pull", replay_rows=7))
-    trial.expect_error(trial.run(*TABLE), 75, "7 of its rows have a key that another row has too")
-    trial.expect_complete()
+    doubled = trial.stage.emulator.faults.add(Fault("pull", replay_rows=7))
     trial.expect_done(trial.run(*TABLE))
+    trial.expect_complete()
+    doubled.count = 0
+    trial.stage.emulator.faults.add(doubled)
+    trial.expect_error(trial.run(*TABLE), 75, "7 of its rows have a key that another row has too")
     trial.expect_complete()
 
 
@@ -156,6 +184,9 @@ CASES: tuple[Case, ...] = (
     short_later_table_pull,
     table_pull_that_stays_short,
     table_pull_that_shrinks_at_each_read,
+    table_pull_that_breaks,
+    table_pull_that_hangs,
+    *dying_nodes.CASES,
     duplicated_rows_of_a_stream,
     duplicated_rows_of_a_table,
     stalled_push,

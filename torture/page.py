@@ -29,5 +29,5 @@ def write_row(page: Path, figure: Figure, full: bool, seed: int, day: dt.date) -
     rows[figure.name] = as_row(figure, full, seed, day)
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     told = f"Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
-    lines = "\n".join([told, "", _HEAD, *(rows[name] for name in sorted(rows))])
+    lines = "\n".join([told, "", _HEAD, *(rows[name] for name in sorted(rows, key=lambda name: int(name[1:])))])
     page.write_text(f"{before}{_START}\n\n{lines}\n\n{_END}{after}", encoding="utf-8")

@@ -25,11 +25,14 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["export_to_data_lake", "sync_to_mysql", "manage_feeds", "metadata_utils"])
+_CONTEXT.set_forkserver_preload(
+    ["export_to_data_lake", "sync_to_mysql", "manage_feeds", "metadata_utils", "torture.victim"]
+)
 FAST = {
     "QUIET_S": "0.5",
     "STALL_S": "20",
     "SNAPSHOT_RECHECK_S": "0",
+    "SNAPSHOT_WAIT_S": "5",
     "COMMIT_ROWS": "400",
     "KSQLDB_RETRY_S": "5",
     "EXPIRE_GRACE_HOURS": "0",

@@ -150,16 +150,17 @@ class Client:
         ending: Ending,
         properties: Mapping[str, str] | None = None,
         at_most_s: float | None = None,
+        silent_s: float | None = None,
     ) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
         of ours at a time: the query before, where an error kept it from being read, is ended first. A server that
-        keeps refusing or silent is waited for `at_most_s`.
+        keeps refusing or silent is waited for `at_most_s`. `silent_s`, else `stall_s`, bounds a read without a byte.
         """
         self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
-        self._answer = self._retrying(lambda: self._start(body, framing, ending, at_most_s), at_most_s)
+        self._answer = self._retrying(lambda: self._start(body, framing, ending, at_most_s, silent_s), at_most_s)
         return self._answer
 
     def _end_last_query(self) -> None:
@@ -167,8 +168,11 @@ class Client:
             self._answer.close()
             self._answer = None
 
-    def _start(self, body: dict[str, Any], framing: Framing, ending: Ending, at_most_s: float | None) -> Answer:
-        response = self._request("POST", "/query-stream", body, framing.value, stream=True, at_most_s=at_most_s)
+    def _start(
+        self, body: dict[str, Any], framing: Framing, ending: Ending, at_most_s: float | None, silent_s: float | None
+    ) -> Answer:
+        silent_s = self.connection.stall_s if silent_s is None else silent_s
+        response = self._request("POST", "/query-stream", body, framing.value, silent_s=silent_s, at_most_s=at_most_s)
         answer = Answer(self, response, AnswerParser(framing, ending), pull="EMIT CHANGES" not in body["sql"])
         with answer.closing_on_error():
             answer.read_header()
@@ -188,12 +192,13 @@ class Client:
         path: str,
         body: dict[str, Any] | None = None,
         accept: str = _ADMIN_ACCEPT,
-        stream: bool = False,
+        silent_s: float | None = None,
         at_most_s: float | None = None,
     ) -> requests.Response:
         at_most_s = math.inf if at_most_s is None else at_most_s
         timeout_s = min(self.connection.timeout_s, at_most_s)
-        silent_s = min(self.connection.stall_s, at_most_s) if stream else timeout_s
+        stream = silent_s is not None  # an admin answer is read at once
+        silent_s = timeout_s if silent_s is None else min(silent_s, at_most_s)
         try:
             response = self._session.request(
                 method,

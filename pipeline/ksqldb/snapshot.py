@@ -1,39 +1,41 @@
 """The complete rows of a table at one moment.
 
-A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a table pull
-is whole: a cluster that loses a node sends status 200 and a third of the rows missing. So `settle` reads a doubtful
-snapshot again and takes it only when it does not shrink between reads.
+A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a pull is
+whole, so `read_believed` looks at the query that writes the table before and after each: see `pipeline.believed`. A
+push reads the table's own topic on one node, and is not hit by the death of another one.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded, TryLater
-from pipeline.ksqldb.catalog import Source, SourceNotReadable, quote, true_ends
+from pipeline.believed import Look, ReadPolicy, Stored, read_until_believed
+from pipeline.errors import TryLater
+from pipeline.ksqldb.catalog import Source, SourceNotReadable, TableOffsets, quote, true_ends
 from pipeline.ksqldb.client import Client, TimeIsOver
-from pipeline.ksqldb.framing import Ending, Framing
+from pipeline.ksqldb.cluster import look_at_query
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
 from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
 from pipeline.ksqldb.push import Limits, start_push
+from pipeline.ksqldb.refusals import ServerNotReady, ServerUnreachable
 
 _BATCH_ROWS = 65_536
-_READS = 5
-
-
-class SnapshotUnsettled(TryLater):
-    """Reads of a table kept getting smaller; the last good snapshot stays the current one."""
-
-
-class SnapshotShrank(ActionNeeded):
-    """A table lost more rows at once than is believed without being told."""
 
 
 class SnapshotDoubled(TryLater):
     """A read of a table held a key more than once; the last good snapshot stays the current one."""
+
+
+_PASSING = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)
+"""What a pull ends with while a node dies; a key that comes twice is one that two hosts hold while its task moves."""
+
+_S = TypeVar("_S", bound=Stored)
 
 
 class TableRead:
@@ -54,6 +56,46 @@ def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
     return _fold(client, source, projection, limits)
 
 
+def read_believed(
+    client: Client,
+    source: Source,
+    limits: Limits,
+    policy: ReadPolicy,
+    previous_rows: int | None,
+    offsets: TableOffsets,
+    store: Callable[[TableRead, int], _S],
+) -> _S:
+    """A snapshot that can be believed: `store` keeps a read, the first one as number 1, and says how many rows it has.
+
+    `previous_rows` are those of the last snapshot, `offsets` what the table's query reads. Raises what `read_table` and
+    `read_until_believed` raise; every read but the one returned is discarded.
+    """
+    refuse_unreadable(source)
+    look = look_at_query(client, source, offsets) if source.pullable else None
+    if look is None:
+        # Where the server lists no query that writes the table, no look could vouch for a pull.
+        source = dataclasses.replace(source, pullable=False)
+    numbers = itertools.count(1)
+
+    def read() -> _S:
+        return store(read_table(client, source, limits), next(numbers))
+
+    def look_in_time() -> Look:
+        assert look is not None
+        with limits.in_time(source.name):
+            return look()
+
+    def sleep(seconds: float) -> None:
+        left_s = limits.left_s()
+        policy.sleep(seconds if left_s is None else min(seconds, left_s))
+
+    in_time = dataclasses.replace(policy, sleep=sleep)
+    own_proof = look is None
+    return read_until_believed(
+        read, None if own_proof else look_in_time, source.name, previous_rows, in_time, () if own_proof else _PASSING
+    )
+
+
 def refuse_unreadable(source: Source) -> None:
     """Raises SourceNotReadable for session windows: the server answers a scan with nothing, or with an error."""
     if source.window == "SESSION":
@@ -65,8 +107,10 @@ def refuse_unreadable(source: Source) -> None:
 
 def _pull(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
+    # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
+    silent_s = min(client.connection.timeout_s, client.connection.stall_s)
     with limits.in_time(source.name):
-        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=limits.left_s())
+        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=limits.left_s(), silent_s=silent_s)
     with answer.closing_on_error():
         reader = projection.reader(answer.header)
     places = _key_places(projection)
@@ -78,7 +122,7 @@ def _pull(client: Client, source: Source, projection: Projection, limits: Limits
             while True:
                 with limits.in_time(source.name):
                     if limits.deadline is not None:
-                        answer.wait_at_most(limits.left_s())
+                        answer.wait_at_most(min(silent_s, limits.left_s() or silent_s))
                     rows = next(incoming, None)
                 if rows is None:
                     break
@@ -155,66 +199,3 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
             yield reader.batch(kept[start : start + _BATCH_ROWS])
 
     return TableRead(reader, batches())
-
-
-class Stored(Protocol):
-    """A read that was put somewhere: how many rows it has, and how to throw it away."""
-
-    @property
-    def row_count(self) -> int: ...
-    def discard(self) -> None: ...
-
-
-_S = TypeVar("_S", bound=Stored)
-
-
-def settle(
-    read: Callable[[], _S],
-    table: str,
-    previous_rows: int | None,
-    recheck_s: float,
-    max_shrink: float,
-    sleep: Callable[[float], None],
-) -> _S:
-    """A snapshot that can be believed: `read` (which reads and stores all rows) once, or again while in doubt.
-
-    In doubt is the first snapshot of a table and one with fewer rows than the last; it is taken when a later read is
-    not smaller than the one before. `max_shrink` is the share of `previous_rows` that may be gone (1 takes any).
-    Raises SnapshotUnsettled or SnapshotShrank; every read but the one returned is discarded.
-    """
-    best = read()
-    if previous_rows is None or best.row_count < previous_rows:
-        for _ in range(_READS):
-            sleep(recheck_s)
-            again = _discarding(best, read)
-            best.discard()
-            settled = again.row_count >= best.row_count
-            best = again
-            if settled:
-                break
-        else:
-            rows = best.row_count
-            best.discard()
-            raise SnapshotUnsettled(
-                f"the table {table} had fewer rows at each of {_READS + 1} reads, {rows} at the last: the cluster may "
-                "be losing nodes",
-                "look at the ksqlDB cluster, then run the same command again",
-            )
-    if previous_rows is not None and best.row_count < previous_rows * (1 - max_shrink):
-        rows = best.row_count
-        best.discard()
-        raise SnapshotShrank(
-            f"the table {table} has {rows} rows, and had {previous_rows} in its last snapshot: more than "
-            f"{max_shrink:.0%} are gone, so this one is not published",
-            "if the rows were really deleted, run once with --allow-shrink",
-        )
-    return best
-
-
-def _discarding(stored: _S, read: Callable[[], _S]) -> _S:
-    """Reads again; when that fails, the first read must not stay behind."""
-    try:
-        return read()
-    except BaseException:
-        stored.discard()
-        raise

@@ -9,37 +9,27 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.believed import ReadPolicy
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.ksqldb.catalog import find_source
+from pipeline.ksqldb.catalog import find_source, table_offsets
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import read_table, settle
+from pipeline.ksqldb.snapshot import TableRead, read_believed
 from pipeline.lake.files import DataFile
 from pipeline.lake.rewrite import VersionUnknown
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.scratch import scratch_folder
 from pipeline.warehouse.plan import TableSnapshot
-
-
-@dataclass(frozen=True)
-class Belief:
-    """When a read from ksqlDB is believed; see `settle`."""
-
-    limits: Limits
-    recheck_s: float
-    max_shrink: float
-    sleep: Callable[[float], None] = time.sleep
 
 
 def mapping_of(feed: Feed) -> WarehouseMapping:
@@ -116,36 +106,43 @@ def identity_of(files: Sequence[DataFile]) -> str:
 
 @contextlib.contextmanager
 def ksqldb_snapshots(
-    client: Client, feeds: Sequence[Feed], belief: Belief, previous_rows: Mapping[str, int], now: dt.datetime
+    client: Client,
+    feeds: Sequence[Feed],
+    limits: Limits,
+    policy: ReadPolicy,
+    previous_rows: Mapping[str, int],
+    now: dt.datetime,
 ) -> Iterator[list[TableSnapshot]]:
     """Each table as ksqlDB has it now; `previous_rows` are the row counts of the last snapshot by feed."""
     with scratch_folder() as folder:
         yield [
-            _ksqldb_snapshot(client, feed, folder / feed.name, belief, previous_rows.get(feed.name), now)
+            _ksqldb_snapshot(client, feed, folder / feed.name, limits, policy, previous_rows.get(feed.name), now)
             for feed in feeds
         ]
 
 
 def _ksqldb_snapshot(
-    client: Client, feed: Feed, folder: Path, belief: Belief, previous: int | None, now: dt.datetime
+    client: Client,
+    feed: Feed,
+    folder: Path,
+    limits: Limits,
+    policy: ReadPolicy,
+    previous: int | None,
+    now: dt.datetime,
 ) -> TableSnapshot:
     source = find_source(client, feed.source)
-    reads = 0
 
-    def read() -> _Spooled:
-        nonlocal reads
-        reads += 1
-        table_read = read_table(client, source, belief.limits)
-        writer = StagedWriter(folder / str(reads), table_read.schema, partition="0")
+    def spool(read: TableRead, number: int) -> _Spooled:
+        writer = StagedWriter(folder / str(number), read.schema, partition="0")
         try:
-            for batch in table_read.batches:
+            for batch in read.batches:
                 writer.add(batch)
-            return _Spooled(writer, writer.finish(), table_read.schema)
+            return _Spooled(writer, writer.finish(), read.schema)
         except BaseException:
             writer.discard()
             raise
 
-    spooled = settle(read, source.name, previous, belief.recheck_s, belief.max_shrink, belief.sleep)
+    spooled = read_believed(client, source, limits, policy, previous, table_offsets(client, source), spool)
     return TableSnapshot(
         feed=feed.name,
         mapping=mapping_of(feed),

@@ -11,6 +11,7 @@ import pytest
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
+from pipeline.believed import ReadPolicy
 from pipeline.export import Exported, Run, export_table
 from pipeline.ksqldb.catalog import find_source, state_note, table_offsets
 from pipeline.ksqldb.client import Client, Connection
@@ -42,7 +43,7 @@ def export(server: Emulator, root: Path, name: str, moves: bool = False) -> dict
             last = server.source("EVENTS").records[-1]
             server.append("EVENTS", [dataclasses.replace(last, offset=last.offset + 1)])
 
-    run = Run("a" * 26, now, limits, 1000, 0, recheck_s=0, max_shrink=0.2, sleep=sleep)
+    run = Run("a" * 26, now, limits, 1000, 0, ReadPolicy(0, 5, max_shrink=0.2, sleep=sleep), max_expire=1)
     feed = feed_for(server.source(name))
     table = LakeTable.for_writing(root, feed, 0)
     with Client(Connection(server.url)) as client:

@@ -1,4 +1,4 @@
-"""A table's rows at one moment: read in the way that is whole, and believed only when reads agree."""
+"""A table's rows at one moment, read in the way that is whole; tests/test_believed.py has when they are believed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ksqldb_emulator.dataset import Column as EmulatedColumn
 from ksqldb_emulator.dataset import Dataset, Query, Record
@@ -19,128 +17,13 @@ from ksqldb_emulator.dataset import Source as EmulatedSource
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
-from pipeline.errors import PipelineError, TryLater
+from pipeline.errors import TryLater
 from pipeline.ksqldb.catalog import SourceNotReadable, describe
 from pipeline.ksqldb.client import Client, Connection, TimeIsOver
-from pipeline.ksqldb.framing import QueryFailed
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import SnapshotDoubled, SnapshotShrank, SnapshotUnsettled, TableRead, read_table, settle
+from pipeline.ksqldb.snapshot import SnapshotDoubled, TableRead, read_table
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, needs_vectors
-
-
-class Stored:
-    """A read that was put somewhere."""
-
-    def __init__(self, row_count: int) -> None:
-        self.row_count, self.kept = row_count, True
-
-    def discard(self) -> None:
-        assert self.kept, "discarded twice"
-        self.kept = False
-
-
-class Reads:
-    """Reads that find these numbers of rows one after the other; -1 is one that fails."""
-
-    def __init__(self, *row_counts: int) -> None:
-        self._due, self.stored = list(row_counts), list[Stored]()
-
-    def __call__(self) -> Stored:
-        row_count = self._due.pop(0)
-        if row_count < 0:
-            raise QueryFailed("the read failed")
-        self.stored.append(Stored(row_count))
-        return self.stored[-1]
-
-    @property
-    def kept(self) -> list[int]:
-        return [stored.row_count for stored in self.stored if stored.kept]
-
-
-def settled(reads: Reads, previous: int | None, max_shrink: float = 0.2) -> tuple[int, list[float]]:
-    """The rows of the snapshot that is believed, and the pauses before it."""
-    pauses: list[float] = []
-    return settle(reads, "T", previous, 5.0, max_shrink, pauses.append).row_count, pauses
-
-
-@pytest.mark.parametrize(
-    ("previous", "found", "believed"),
-    [
-        (None, [100, 100], 100),
-        (None, [0, 0], 0),
-        (None, [67, 100], 100),
-        (None, [100, 67, 100], 100),
-        (None, [100, 67, 66, 66], 66),
-        (100, [100], 100),
-        (100, [101], 101),
-        (0, [0], 0),
-        (100, [67, 100], 100),
-        (100, [99, 99], 99),
-        (100, [99, 90, 80, 80], 80),
-        (100, [67, 120], 120),
-        (100, [95, 94, 93, 92, 91, 91], 91),
-    ],
-)
-def test_a_doubtful_snapshot_is_read_until_it_no_longer_shrinks(
-    previous: int | None, found: list[int], believed: int
-) -> None:
-    reads = Reads(*found)
-
-    assert settled(reads, previous) == (believed, [5.0] * (len(found) - 1))
-    assert reads.kept == [believed]
-
-
-@pytest.mark.parametrize("previous", [None, 1000])
-def test_a_table_that_shrinks_at_every_read_is_not_believed(previous: int | None) -> None:
-    reads = Reads(*range(900, 0, -50))
-
-    with pytest.raises(SnapshotUnsettled, match="fewer rows at each of 6 reads, 650 at the last") as raised:
-        settled(reads, previous)
-
-    assert (reads.kept, len(reads.stored), raised.value.exit_code) == ([], 6, 75)
-
-
-@pytest.mark.parametrize(
-    ("previous", "now", "max_shrink", "believed"),
-    [(100, 80, 0.2, True), (100, 79, 0.2, False), (100, 0, 1, True), (100, 0, 0.99, False), (100, 99, 0, False),
-     (100, 100, 0, True), (1, 0, 0.2, False), (0, 0, 0, True)],
-)  # fmt: skip
-def test_a_table_may_lose_a_share_of_its_rows_and_no_more(
-    previous: int, now: int, max_shrink: float, believed: bool
-) -> None:
-    reads = Reads(now, now)
-
-    if believed:
-        assert settled(reads, previous, max_shrink)[0] == now
-    else:
-        with pytest.raises(SnapshotShrank, match=f"has {now} rows, and had {previous}") as raised:
-            settled(reads, previous, max_shrink)
-        assert "--allow-shrink" in raised.value.hint
-    assert reads.kept == ([now] if believed else [])
-
-
-@given(
-    st.none() | st.integers(0, 9), st.lists(st.integers(-1, 9), min_size=6, max_size=6), st.sampled_from([0, 0.2, 1])
-)
-def test_whatever_reads_find_only_the_believed_one_stays(
-    previous: int | None, found: list[int], max_shrink: float
-) -> None:
-    reads = Reads(*found)
-
-    try:
-        believed, pauses = settled(reads, previous, max_shrink)
-    except PipelineError:
-        assert reads.kept == []
-        return
-
-    assert reads.kept == [believed]
-    assert believed == reads.stored[-1].row_count
-    if previous is None or believed < previous:
-        assert len(pauses) >= 1
-        assert reads.stored[-2].row_count <= believed
-    if previous is not None:
-        assert believed >= previous * (1 - max_shrink)
 
 
 def all_rows(read: TableRead) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from demo.private_mysql import PrivateServer
 from pipeline.warehouse.server import Server
 from torture.answers import cut_answers
 from torture.crash_points import every_crash_point
+from torture.dying_nodes import dying_nodes
 from torture.exports import many_at_once, random_kills
 from torture.figures import Figure
 from torture.loads import killed_loads
@@ -30,6 +31,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F4": lambda folder: power_loss(folder, every=9, seed=1, ways=WAYS[:1]),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
+    "F10": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
 }
 
 
@@ -61,16 +63,17 @@ def test_a_broken_promise_is_seen(tmp_path: Path) -> None:
 def test_the_page_keeps_the_rows_of_other_figures(tmp_path: Path) -> None:
     page, day = tmp_path / "page.md", dt.date(2026, 11, 20)
     page.write_text("before\n<!-- figures: written by the command -->\n\n<!-- end of figures -->\nafter\n")
-    first, second = Figure("F2", "kills", ("lost rows",)), Figure("F1", "kills", ("lost rows",))
+    first, second, tenth = (Figure(name, "kills", ("lost rows",)) for name in ("F2", "F1", "F10"))
     first.count("lost rows", "one", 3)
 
-    for figure, full in ((first, True), (second, True), (second, False)):
+    for figure, full in ((tenth, True), (first, True), (second, True), (second, False)):
         write_row(page, figure, full, 7, day)
 
     rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| F")]
     assert [(row[0], row[3], row[5]) for row in rows] == [
         ("| F1", "0 lost rows", "2026-11-20, small, seed 7, 0 s |"),
         ("| F2", "3 lost rows", "2026-11-20, full, seed 7, 0 s |"),
+        ("| F10", "0 lost rows", "2026-11-20, full, seed 7, 0 s |"),
     ]
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")

@@ -1,0 +1,185 @@
+"""A table read that can be believed, whatever happens meanwhile to the cluster that it is read from.
+
+No answer proves that a table was read whole: for a minute after the death of a node a cluster answers with status 200
+and a part of the rows, or none. So a read counts only between two looks at the cluster that find it whole and are
+equal, and a snapshot needs two reads that count, a pause apart, the second not smaller than the first. What remains is
+a loss that no look shows for longer than the pause: a node that took over a part and restores its state for so long.
+Nothing here knows what is looked at, or where a read is stored; a crash leaves what the last reads have stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from pipeline.errors import ActionNeeded, TryLater
+
+_FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
+_CHANGED = "the cluster changed while it was read"
+_SHORTEST, _LONGEST = 1 / 60, 1 / 6  # of the limit: the pauses after a look that was not clean
+
+
+class SnapshotUnsettled(TryLater):
+    """A table could not be read whole for some time; the last good snapshot stays the current one."""
+
+
+class SnapshotShrank(ActionNeeded):
+    """A table lost more rows at once than is believed without a person's word."""
+
+
+@dataclass(frozen=True)
+class ReadPolicy:
+    """When a read is believed.
+
+    `recheck_s` is the pause between two reads, `wait_s` how long a cluster that is not whole is waited for,
+    `max_shrink` the share of its rows that a table may lose at once (1: all), `allow_shrink` how a person allows more.
+    """
+
+    recheck_s: float
+    wait_s: float
+    max_shrink: float
+    allow_shrink: str = "--allow-shrink"
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a cluster found. `trouble` says why a read now could lack rows; empty when all is well.
+
+    Two looks are equal when nothing has changed between them that a read depends on.
+    """
+
+    state: object = None
+    trouble: str = ""
+
+
+class Stored(Protocol):
+    """A read that was put somewhere: how many rows it has, and how to throw it away."""
+
+    @property
+    def row_count(self) -> int: ...
+    def discard(self) -> None: ...
+
+
+_S = TypeVar("_S", bound=Stored)
+
+
+def read_until_believed(
+    read: Callable[[], _S],
+    look: Callable[[], Look] | None,
+    table: str,
+    previous_rows: int | None,
+    policy: ReadPolicy,
+    passing: tuple[type[TryLater], ...] = (),
+) -> _S:
+    """The first read that can be believed; every other one is discarded.
+
+    `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look` a
+    read is whole by its own proof: then one is enough, but for the first of a table and one with fewer rows than the
+    last. Raises SnapshotUnsettled, SnapshotShrank, and what `read` and `look` raise.
+    """
+    believed = _Reader(read, look, table, policy, passing).until_believed(previous_rows)
+    if previous_rows is not None and believed.row_count < previous_rows * (1 - policy.max_shrink):
+        rows = believed.row_count
+        believed.discard()
+        raise SnapshotShrank(
+            f"the table {table} has {rows} rows, and had {previous_rows} in its last snapshot: more than "
+            f"{policy.max_shrink:.0%} are gone, so this one is not published",
+            "look at the source whether these rows were really deleted; only if they were, run the same command once "
+            f"with {policy.allow_shrink}",
+        )
+    return believed
+
+
+class _Reader(Generic[_S]):
+    """Reads one table again and again; remembers for how long, and how long the next pause is."""
+
+    def __init__(
+        self,
+        read: Callable[[], _S],
+        look: Callable[[], Look] | None,
+        table: str,
+        policy: ReadPolicy,
+        passing: tuple[type[TryLater], ...],
+    ) -> None:
+        self._read, self._table, self._policy, self._passing = read, table, policy, passing
+        self._proves_itself = look is None
+        self._look: Callable[[], Look] = look or Look
+        self._last_clean: Look | None = None
+        self._pause_s = policy.recheck_s
+        self._trouble_since: float | None = None
+        self._failures = 0
+
+    def until_believed(self, previous_rows: int | None) -> _S:
+        first: _S | None = None
+        try:
+            while True:
+                found = self._read_that_counts()
+                if isinstance(found, str):
+                    _discard(first)
+                    first, self._last_clean = None, None
+                    self._wait(found)
+                    continue
+                before, first = first, found
+                enough = self._proves_itself and previous_rows is not None and found.row_count >= previous_rows
+                smaller = before is not None and found.row_count < before.row_count
+                _discard(before)
+                if enough or (before is not None and not smaller):
+                    return found
+                if smaller:
+                    self._wait(f"it had fewer rows at each read, {found.row_count} at the last")
+                else:
+                    self._policy.sleep(self._pause_s)
+        except BaseException:
+            _discard(first)
+            raise
+
+    def _read_that_counts(self) -> _S | str:
+        """A read between two clean and equal looks, or what is wrong."""
+        before = self._look()
+        if before.trouble or before != (self._last_clean or before):
+            return before.trouble or _CHANGED
+        try:
+            found = self._read()
+        except self._passing as error:
+            return self._what_failed(error, before)
+        try:
+            after = self._look()
+        except BaseException:
+            found.discard()
+            raise
+        if after == before:
+            self._last_clean = after
+            return found
+        found.discard()
+        return after.trouble or _CHANGED
+
+    def _what_failed(self, error: TryLater, before: Look) -> str:
+        after = self._look()
+        if after == before:
+            self._failures += 1
+            if self._failures == _FAILURES:
+                raise error
+        return after.trouble or error.message
+
+    def _wait(self, trouble: str) -> None:
+        """A pause that is longer each time: who takes over a dead node's part needs time to restore it."""
+        limit_s, now = self._policy.wait_s, self._policy.clock()
+        if self._trouble_since is None:
+            self._trouble_since = now
+        longest_s = max(limit_s * _LONGEST, self._policy.recheck_s)
+        self._pause_s = min(max(2 * self._pause_s, limit_s * _SHORTEST), longest_s)
+        if now + self._pause_s > self._trouble_since + limit_s:
+            raise SnapshotUnsettled(
+                f"the table {self._table} could not be read whole within {limit_s:g} s: {trouble}",
+                "nothing of it was kept; look at the ksqlDB cluster, then run the same command again",
+            )
+        self._policy.sleep(self._pause_s)
+
+
+def _discard(stored: _S | None) -> None:
+    if stored is not None:
+        stored.discard()
