@@ -25,7 +25,7 @@ import click
 from data_lake_config import PROJECT_ROOT, Settings, load_settings
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.export import preview
+from pipeline.export_snapshot import preview
 from pipeline.feeds import Feed
 from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client

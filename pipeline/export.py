@@ -1,4 +1,4 @@
-"""One feed from ksqlDB into the lake: a stream's new rows, or a table's snapshot.
+"""A stream's new rows from ksqlDB into the lake, and what every export shares.
 
 Each function runs under the feed's lock, first removes what a killed run left behind, and commits rows and progress
 together. Killed at any point it leaves the last commit standing; the next run goes on from there.
@@ -17,20 +17,14 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.believed import ReadPolicy
-from pipeline.errors import WrongUsage
 from pipeline.ksqldb.catalog import (
     Source,
     SourceUnknown,
     find_source,
-    lag,
-    state_note,
-    table_offsets,
-    true_ends,
 )
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.projection import LakeColumn, project
+from pipeline.ksqldb.projection import LakeColumn
 from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
-from pipeline.ksqldb.snapshot import TableRead, read_believed, refuse_unreadable
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.change import Change, Mark
 from pipeline.lake.columns import told_schema
@@ -154,74 +148,6 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
             raise stalled
 
 
-def export_table(client: Client, table: LakeTable, run: Run, done: Exported, version: int | None = None) -> None:
-    """Publishes a complete snapshot as the next version, or as `version` (the current one is then replaced).
-
-    Raises what `read_believed` raises; the last good snapshot then stays the current one.
-    """
-    source = source_of(client, table)
-    versions, current = table.versions(), table.current_version
-    number = _version_number(table, version)
-    offsets = table_offsets(client, source)
-    behind = lag(offsets) if source.pullable else None
-    reads = 0
-
-    def stage(read: TableRead, number_of_read: int) -> _Staged:
-        nonlocal reads
-        reads = number_of_read
-        writer = StagedWriter(table.staging_folder(f"{run.id}{reads:04x}"), read.schema, partition=str(number))
-        try:
-            for batch in read.batches:
-                writer.add(batch)
-            return _Staged(writer, writer.finish(), read.schema, read.columns)
-        except BaseException:
-            writer.discard()
-            raise
-
-    previous = sum(file.row_count for file in versions[current]) if current in versions else None
-    snapshot = read_believed(client, source, run.limits, run.policy, previous, offsets, stage)
-    prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
-    note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
-    # Of a table that moved while it was read no state can be named: nothing is compared with that one later.
-    state = state_note(offsets)
-    note["state"] = state if state == state_note(table_offsets(client, source)) else None
-    replaced = table.versions().get(number, [])  # not those from before columns were widened
-    change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note | {"reads": reads})
-    done.lag = behind
-    done.commit(table, run.id, change, run.now)
-    if reads > 2 or (reads > 1 and not source.pullable):
-        done.notes.append(f"read {reads} times before it was believed")
-
-
-@dataclass
-class _Staged:
-    """A table read that is staged; see `pipeline.believed`."""
-
-    writer: StagedWriter
-    files: list[StagedFile]
-    schema: pa.Schema
-    columns: tuple[LakeColumn, ...]
-
-    @property
-    def row_count(self) -> int:
-        return self.writer.row_count
-
-    def discard(self) -> None:
-        self.writer.discard()
-
-
-def _version_number(table: LakeTable, wanted: int | None) -> int:
-    current, newest = table.current_version, max(table.versions(), default=0)
-    if wanted is None:
-        return max(current or 0, newest) + 1
-    if wanted < max(current or 0, newest, 1):
-        raise WrongUsage(
-            f"version {wanted} of {table.feed.name} is history: {newest} is the newest",
-            f"use --version {newest} to replace the newest, or a higher number",
-        )
-    return wanted
-
-
 def bookmarks_of(marks: Mapping[int, Mark]) -> dict[int, Bookmark]:
     return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
@@ -310,28 +236,3 @@ def with_deadline(run: Run, seconds_left: float | None, clock: Callable[[], floa
     if seconds_left is None:
         return run
     return dataclasses.replace(run, limits=dataclasses.replace(run.limits, deadline=clock() + seconds_left))
-
-
-def preview(client: Client, table: LakeTable, version: int | None = None) -> Exported:
-    """What an export would meet, without reading rows or changing anything.
-
-    Raises what the export would raise for a source that is unknown, unreadable, or no longer fits.
-    """
-    source = source_of(client, table)
-    reader = project(source, positions=table.feed.type == "stream").describe()
-    done = Exported()
-    if table.exists:
-        table.compare_schema(told_schema(reader.schema, reader.columns))
-    if table.feed.type == "table":
-        refuse_unreadable(source)
-        offsets = table_offsets(client, source) if source.pullable else {}
-        done.version, done.lag = _version_number(table, version), lag(offsets)
-        done.notes.append("read by a pull query" if source.pullable else "read by a push query, folded by key")
-    else:
-        marks, ends = table.bookmarks(), true_ends(client, source)
-        if ends is not None:
-            due = sum(max(0, end.end - max(end.start, marks.get(p, (0, None))[0])) for p, end in ends.items())
-            done.notes.append(f"at most {due} offsets are due")
-        done.notes.append(f"bookmark {', '.join(f'{p}: {mark}' for p, (mark, _) in marks.items()) or 'none'}")
-    done.notes.append(f"{len(reader.columns)} columns")
-    return done

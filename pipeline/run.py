@@ -16,7 +16,8 @@ from typing import Any
 
 from pipeline import cli
 from pipeline.errors import PipelineError, TryLater
-from pipeline.export import Exported, Run, export_stream, export_table, preview, with_deadline
+from pipeline.export import Exported, Run, export_stream, with_deadline
+from pipeline.export_snapshot import export_table, preview
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client

@@ -56,6 +56,7 @@ ORDER = [
     "pipeline.lake.upkeep",
     "pipeline.witness",
     "pipeline.export",
+    "pipeline.export_snapshot",
     "pipeline.replace",
     "pipeline.run",
     "pipeline.verify.files",

@@ -12,7 +12,8 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.believed import ReadPolicy
-from pipeline.export import Exported, Run, export_table
+from pipeline.export import Exported, Run
+from pipeline.export_snapshot import export_table
 from pipeline.ksqldb.catalog import find_source, state_note, table_offsets
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.push import Limits
