@@ -9,16 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_CHARACTERS = 4000
+
+
+def printable(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """`text` with nothing in it that a terminal or a reader of a log would obey, in one line and not endless.
+
+    What a server, a file or a user has called something may be in a message: line ends become blanks, other control
+    characters (marks that turn the direction of text among them) are shown as escapes.
+    """
+    if len(text) > most:
+        text = f"{text[: most - 1]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
+
 
 class PipelineError(Exception):
-    """What happened, to which thing, and what to do about it."""
+    """What happened, to which thing, and what to do about it; both are `printable`."""
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
 
 
 class ActionNeeded(PipelineError):

@@ -24,8 +24,11 @@ ORDER = [
     "pipeline.cli",
     "pipeline.ksqldb.sqltypes",
     "pipeline.ksqldb.decode",
-    "pipeline.ksqldb.framing",
     "pipeline.ksqldb.refusals",
+    "pipeline.ksqldb.elements",
+    "pipeline.ksqldb.framing",
+    "pipeline.ksqldb.bodies",
+    "pipeline.ksqldb.answer",
     "pipeline.ksqldb.client",
     "pipeline.ksqldb.catalog",
     "pipeline.ksqldb.cluster",
@@ -92,9 +95,10 @@ ORDER = [
     "pipeline.warehouse.ledger_check",
     "pipeline.warehouse.reconcile",
 ]
+_HTTP = {f"pipeline.ksqldb.{name}" for name in ("refusals", "bodies", "answer", "client")}
 ROOMS = {
-    "requests": {"pipeline.ksqldb.client", "pipeline.ksqldb.refusals"},
-    "urllib3": {"pipeline.ksqldb.client"},
+    "requests": _HTTP,
+    "urllib3": _HTTP,
     "deltalake": {f"pipeline.lake.{module}" for module in ("delta", "log", "entry", "files", "change", "table")},
     "filelock": {"pipeline.lake.lock"},
     "mysql": {"pipeline.warehouse.refusals", "pipeline.warehouse.connection"},

@@ -6,14 +6,15 @@ DESCRIBE seen on 7.2, 7.6 and 8.3.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import ActionNeeded, TryLater
+from pipeline.errors import ActionNeeded, PipelineError, TryLater, printable
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.framing import AnswerMalformed
+from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, described_type
 
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -30,6 +31,10 @@ class SourceNotReadable(ActionNeeded):
 
 class TopicNotDescribed(TryLater):
     """The server cannot ask Kafka about a topic."""
+
+
+class TopicGone(ActionNeeded):
+    """The topic behind a source does not exist any more."""
 
 
 def quote(name: str) -> str:
@@ -76,9 +81,12 @@ class Offsets:
 
 def list_sources(client: Client) -> dict[str, str]:
     """Every stream and table of the server: name to `stream` or `table`."""
-    streams = _entity(client, "SHOW STREAMS;", "streams")["streams"]
-    tables = _entity(client, "SHOW TABLES;", "tables")["tables"]
-    return {entry["name"]: "stream" for entry in streams} | {entry["name"]: "table" for entry in tables}
+    found: dict[str, str] = {}
+    for kind in ("stream", "table"):
+        with _understood(f"SHOW {kind.upper()}S;") as statement:
+            for entry in _entity(client, statement, f"{kind}s")[f"{kind}s"]:
+                found[printable(str(entry["name"]))] = kind  # one that changes by it is none that can be asked for
+    return found
 
 
 def find_source(client: Client, name: str) -> Source:
@@ -101,31 +109,33 @@ def find_source(client: Client, name: str) -> Source:
 def describe(client: Client, name: str) -> Source:
     """The source of exactly that name."""
     told = _description(client, name, extended=False)
-    columns = tuple(
-        Column(str(entry["name"]), described_type(entry["schema"]), str(entry.get("type") or "VALUE"))
-        for entry in told["fields"]
-    )
-    kind = str(told["type"]).lower()
-    return Source(
-        name=str(told["name"]),
-        kind=kind,
-        columns=columns,
-        window=told.get("windowType") or None,
-        topic=str(told["topic"]),
-        partitions=int(told.get("partitions") or 0),
-        pullable=kind == "table"
-        and bool(told.get("writeQueries") or _SOURCE_TABLE.match(str(told.get("statement") or ""))),
-        readers=tuple(sink for query in told.get("readQueries") or () for sink in query.get("sinks") or ()),
-    )
+    with _understood(f"DESCRIBE {name};"):
+        columns = tuple(
+            Column(str(entry["name"]), described_type(entry["schema"]), str(entry.get("type") or "VALUE"))
+            for entry in told["fields"]
+        )
+        kind = str(told["type"]).lower()
+        return Source(
+            name=str(told["name"]),
+            kind=kind,
+            columns=columns,
+            window=told.get("windowType") or None,
+            topic=str(told["topic"]),
+            partitions=int(told.get("partitions") or 0),
+            pullable=kind == "table"
+            and bool(told.get("writeQueries") or _SOURCE_TABLE.match(str(told.get("statement") or ""))),
+            readers=tuple(sink for query in told.get("readQueries") or () for sink in query.get("sinks") or ()),
+        )
 
 
 def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
     """The present start and end of each partition of the source's topic, where REST can tell them.
 
     It can when a persistent query reads the source: the query's sink tells the positions of what it reads.
-    Raises TopicNotDescribed.
+    Raises TopicNotDescribed, or TopicGone where the server lists the topics and it is not among them.
     """
     if not source.partitions:
+        _refuse_gone(client, source)
         raise TopicNotDescribed(
             f"the server does not tell how many partitions the topic {source.topic} has: it cannot ask Kafka for now",
             "look at the Kafka brokers, then run the same command again",
@@ -172,24 +182,54 @@ def state_note(offsets: TableOffsets) -> dict[str, dict[str, list[int]]] | None:
 
 def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]:
     summaries = _description(client, sink, extended=True).get("queryOffsetSummaries") or ()
-    return {
-        str(topic["kafkaTopic"]): {
-            int(entry["partition"]): Offsets(
-                int(entry["logStartOffset"]), int(entry["logEndOffset"]), int(entry["consumerOffset"])
-            )
-            for entry in topic["offsets"]
+    with _understood(f"DESCRIBE {sink} EXTENDED;"):
+        return {
+            str(topic["kafkaTopic"]): {
+                int(entry["partition"]): Offsets(
+                    int(entry["logStartOffset"]), int(entry["logEndOffset"]), int(entry["consumerOffset"])
+                )
+                for entry in topic["offsets"]
+            }
+            for summary in summaries
+            for topic in summary["topicSummaries"]
         }
-        for summary in summaries
-        for topic in summary["topicSummaries"]
-    }
+
+
+def _refuse_gone(client: Client, source: Source) -> None:
+    """Raises TopicGone. A server that may not list topics, and topics that it hides, leave the question open."""
+    try:
+        with _understood("LIST TOPICS;") as statement:
+            listed = {str(topic["name"]) for topic in _entity(client, statement, "kafka_topics")["topics"]}
+    except PipelineError:
+        return
+    if source.topic in listed or source.topic.startswith("_"):
+        return
+    raise TopicGone(
+        f"the topic {source.topic} of {source.name} does not exist any more; the lake keeps the rows that it has",
+        f"drop {source.name} on the server, and archive its feed (manage_feeds.py archive), or create the topic again",
+    )
+
+
+@contextlib.contextmanager
+def _understood(statement: str) -> Iterator[str]:
+    """Raises AnswerMalformed where the server's answer to the statement has another form than documented."""
+    try:
+        yield statement
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise AnswerMalformed(
+            f"the server's answer to {statement!r} is not understood", "report this with the server's version"
+        ) from None
 
 
 def _description(client: Client, name: str, extended: bool) -> Mapping[str, Any]:
     if not _SOURCE_NAME.fullmatch(name):
         raise SourceUnknown(f"{name!r} is not a name that a ksqlDB source can have", "use letters, digits, _ and -")
     statement = f"DESCRIBE {quote(name)}{' EXTENDED' if extended else ''};"
-    described: Mapping[str, Any] = _entity(client, statement, "sourceDescription")["sourceDescription"]
-    return described
+    with _understood(statement):
+        described: Mapping[str, Any] = _entity(client, statement, "sourceDescription")["sourceDescription"]
+        if not isinstance(described, dict):
+            raise TypeError("no description")
+        return described
 
 
 def _entity(client: Client, statement: str, kind: str) -> Mapping[str, Any]:

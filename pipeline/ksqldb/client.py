@@ -8,12 +8,11 @@ see `framing`. A crash leaves at most one query running on the server, which end
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,21 +21,24 @@ import requests
 import tenacity
 import urllib3
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater
-from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, AnswerParser, Ending, Framing, Header, Rows
+from pipeline.errors import TryLater
+from pipeline.ksqldb.answer import Answer
+from pipeline.ksqldb.bodies import LONGEST_S, read_whole
+from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 from pipeline.ksqldb.refusals import (
+    AddressNotUsable,
     ServerNotReady,
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
-    reason,
+    quoted,
     refusal,
     unreachable,
 )
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
-_READ_BYTES = 64 * 1024
 _CLOSE_S = 2.0  # who leaves does not wait for a server that is silent: the dropped connection ends the query as well
 _ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
 _T = TypeVar("_T")
@@ -61,16 +63,25 @@ class Connection:
     stall_s: float = 120
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ActionNeeded(
-                "the ksqlDB address is not an http:// or https:// URL", "set KSQLDB_URL, e.g. http://localhost:8088"
-            )
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a bracket that is not closed, a port that is none
+            raise _no_address() from None
         if parts.username or parts.password:
-            raise ActionNeeded(
+            raise AddressNotUsable(
                 "the ksqlDB address holds a user or password, which would end up in logs",
                 "give them as KSQLDB_USER and KSQLDB_PASSWORD",
             )
+        if not whole or parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
+            raise _no_address()
+
+
+def _no_address() -> AddressNotUsable:
+    return AddressNotUsable(
+        "the ksqlDB address is not an http:// or https:// URL of a host and a port",
+        "set KSQLDB_URL, e.g. http://localhost:8088",
+    )
 
 
 class TimeIsOver(TryLater):
@@ -119,14 +130,14 @@ class Client:
 
         Raises ServerNotSupported for servers before 0.26 / Platform 7.2 and for what is no ksqlDB server.
         """
-        answer = self._retrying(lambda: self._json(self._request("GET", "/info")))
+        answer = self._retrying(lambda: self._json(self._ask("GET", "/info")))
         info = answer.get("KsqlServerInfo") if isinstance(answer, dict) else None
         if not isinstance(info, dict) or "version" not in info:
             raise ServerNotSupported(
                 f"what answers at {self._url} is not a ksqlDB server", "check KSQLDB_URL (the REST listener, not Kafka)"
             )
-        version = str(info["version"])
-        numbers = re.match(r"(\d+)\.(\d+)", version)
+        version = quoted(info["version"])
+        numbers = re.match(r"(\d{1,6})\.(\d{1,6})(?!\d)", version)
         oldest = OLDEST_STANDALONE if version.startswith("0.") else OLDEST_PLATFORM
         if numbers is None or (int(numbers[1]), int(numbers[2])) < oldest:
             raise ServerNotSupported(
@@ -138,8 +149,8 @@ class Client:
 
     def ksql(self, statement: str) -> list[dict[str, Any]]:
         """The entities that an admin statement answers with."""
-        answer = self._retrying(lambda: self._json(self._request("POST", "/ksql", {"ksql": statement})))
-        if not isinstance(answer, list):
+        answer = self._retrying(lambda: self._json(self._ask("POST", "/ksql", {"ksql": statement})))
+        if not isinstance(answer, list) or not all(isinstance(entity, dict) for entity in answer):
             raise AnswerMalformed(f"the server answers {statement!r} with something other than entities", "report this")
         return answer
 
@@ -172,56 +183,79 @@ class Client:
         self, body: dict[str, Any], framing: Framing, ending: Ending, at_most_s: float | None, silent_s: float | None
     ) -> Answer:
         silent_s = self.connection.stall_s if silent_s is None else silent_s
-        response = self._request("POST", "/query-stream", body, framing.value, silent_s=silent_s, at_most_s=at_most_s)
-        answer = Answer(self, response, AnswerParser(framing, ending), pull="EMIT CHANGES" not in body["sql"])
+        wait_s = min(silent_s, LONGEST_S if at_most_s is None else at_most_s, LONGEST_S)
+        response = self._open("POST", "/query-stream", body, framing.value, at_most_s, wait_s)
+        is_push = "EMIT CHANGES" in body["sql"]
+        answer = Answer(response, AnswerParser(framing, ending), self._end_push if is_push else _leave_pull)
         with answer.closing_on_error():
-            answer.read_header()
+            answer.read_header(wait_s)
         return answer
+
+    def _end_push(self, query_id: str) -> None:
+        self.close_query(query_id, _CLOSE_S)
 
     def close_query(self, query_id: str, at_most_s: float | None = None) -> bool:
         """Ends a query; False when this node does not know it (it is over, or another node runs it)."""
         try:
-            self._request("POST", "/close-query", {"queryId": query_id}, at_most_s=at_most_s)
+            self._ask("POST", "/close-query", {"queryId": query_id}, at_most_s)
         except StatementRefused:
             return False
         return True
 
-    def _request(
+    def _open(
         self,
         method: str,
         path: str,
         body: dict[str, Any] | None = None,
         accept: str = _ADMIN_ACCEPT,
-        silent_s: float | None = None,
         at_most_s: float | None = None,
+        silent_s: float | None = None,
     ) -> requests.Response:
-        at_most_s = math.inf if at_most_s is None else at_most_s
-        timeout_s = min(self.connection.timeout_s, at_most_s)
-        stream = silent_s is not None  # an admin answer is read at once
-        silent_s = timeout_s if silent_s is None else min(silent_s, at_most_s)
+        """The beginning of a good answer; its body is still to be read."""
+        timeout_s = self._wait_s(at_most_s)
+        silent_s = timeout_s if silent_s is None else silent_s
+        data = None if body is None else json.dumps(body).encode()
         try:
             response = self._session.request(
                 method,
                 self._url + path,
-                data=None if body is None else json.dumps(body).encode(),
+                data=data,
                 headers={"Accept": accept, "Content-Type": "application/json"},
                 timeout=(timeout_s, silent_s),
                 allow_redirects=False,
-                stream=stream,
+                stream=True,
             )
-            if response.status_code == 200:
-                self._reached = True
-                return response
-            text = response.text
-        except (OSError, urllib3.exceptions.HTTPError) as error:
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             connecting = isinstance(error, requests.exceptions.ConnectTimeout)
             raise unreachable(error, self._url, timeout_s if connecting else silent_s) from error
-        raise refusal(response.status_code, text, self._url)
+        if response.status_code == 200:
+            self._reached = True
+            return response
+        raise refusal(response.status_code, self._whole(response, timeout_s).decode(errors="replace"), self._url)
 
-    def _json(self, response: requests.Response) -> Any:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, at_most_s: float | None = None) -> bytes:
+        """The whole body of a good answer."""
+        return self._whole(self._open(method, path, body, at_most_s=at_most_s), self._wait_s(at_most_s))
+
+    def _whole(self, response: requests.Response, within_s: float) -> bytes:
         try:
-            return response.json()
-        except ValueError:
+            with response:
+                return read_whole(response.raw, self._url, within_s)
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            raise unreachable(error, self._url, within_s, begun=True) from error
+
+    def _wait_s(self, at_most_s: float | None) -> float:
+        return min(self.connection.timeout_s, LONGEST_S if at_most_s is None else at_most_s, LONGEST_S)
+
+    def _json(self, body: bytes) -> Any:
+        try:
+            return json.loads(body.decode())
+        except (ValueError, RecursionError):
+            if body.lstrip()[:1] in (b"[", b"{"):
+                raise ServerUnreachable(
+                    f"the answer of ksqlDB at {self._url} was cut off, or changed on its way",
+                    "run the same command again",
+                ) from None
             raise ServerNotSupported(
                 f"what answers at {self._url} does not speak JSON, so it is no ksqlDB server", "check KSQLDB_URL"
             ) from None
@@ -245,93 +279,5 @@ class Client:
         return policy(attempt)
 
 
-class Answer(contextlib.AbstractContextManager["Answer"]):
-    """One query's answer while it is being read."""
-
-    def __init__(self, client: Client, response: requests.Response, parser: AnswerParser, pull: bool) -> None:
-        self._client, self._response, self._parser, self._pull = client, response, parser, pull
-        self._pieces = response.raw.stream(_READ_BYTES, decode_content=True)  # a proxy may compress all the same
-        self._early: list[Rows] = []
-        self._done = False
-        self._hung_up = False
-        self._closed = False
-        self.byte_count = 0
-
-    @property
-    def header(self) -> Header:
-        assert self._parser.header is not None
-        return self._parser.header
-
-    def read_header(self) -> None:
-        while self._parser.header is None:
-            piece = self._next_piece()
-            if piece is None:
-                self._early += self._finish()
-                return
-            self._early += self._parser.feed(piece)
-
-    def rows(self) -> Iterator[Rows]:
-        """The rows, as they come; ends only when the answer is proved complete.
-
-        After `hang_up` it ends quietly with the rows that came whole.
-        Raises AnswerIncomplete, AnswerMalformed or QueryFailed; then nothing of the answer may be used as complete.
-        """
-        yield from self._early
-        while not self._done:
-            piece = self._next_piece()
-            yield from self._finish() if piece is None else self._parser.feed(piece)
-
-    def _finish(self) -> Iterator[Rows]:
-        self._done = True
-        return self._parser.flush() if self._hung_up else self._parser.finish()
-
-    def _next_piece(self) -> bytes | None:
-        try:
-            piece = next(self._pieces, None)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if self._hung_up:
-                return None
-            raise AnswerIncomplete(
-                f"the connection broke after {self._parser.row_count} rows: {reason(error)}",
-                "nothing was kept of the broken answer; run the same command again",
-            ) from error
-        self.byte_count += len(piece or b"")
-        return piece
-
-    def wait_at_most(self, seconds: float | None) -> None:
-        """Sets the limit on a read without a byte.
-
-        None lifts it: a push over a large topic is silent while nothing matches. The caller must then watch the query
-        from another thread and `hang_up` when it stalls.
-        """
-        connection = self._response.raw.connection
-        if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(seconds)
-
-    @contextlib.contextmanager
-    def closing_on_error(self) -> Iterator[None]:
-        """Closes the answer when the block fails, and leaves it open when it does not."""
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
-
-    def hang_up(self) -> None:
-        """Ends a read that another thread is waiting in; rows that did not come whole are left to the next run."""
-        self._hung_up = True
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            self._response.raw.shutdown()
-
-    def close(self) -> None:
-        """Drops the connection, and ends the query if it was not read to its end."""
-        if self._closed:
-            return
-        self._closed = True
-        if not self._done and not self._pull and self._parser.header and self._parser.header.query_id:
-            with contextlib.suppress(PipelineError):
-                self._client.close_query(self._parser.header.query_id, _CLOSE_S)
-        self._response.close()
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+def _leave_pull(_: str) -> None:
+    """The server knows no way to end a pull: it ends by itself."""

@@ -17,7 +17,7 @@ from pipeline.believed import Look
 from pipeline.errors import ActionNeeded
 from pipeline.ksqldb.catalog import Source, TableOffsets
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.framing import AnswerMalformed
+from pipeline.ksqldb.elements import AnswerMalformed
 
 _TASK = re.compile(r"(?:.*__)?(\d+)_(\d+)")  # subtopology, partition; where queries share a runtime, after its name
 _NOT_PLAIN = re.compile(r"[^\w.:\[\]-]")

@@ -36,11 +36,16 @@ Convert = Callable[[Any], Any]
 _LIST: Any = list
 _DICT: Any = dict
 _TUPLE: Any = tuple
-_STRUCT: Any = TypedDict
+_DICT_OF_FIELDS: Any = TypedDict
+_ODD_NAME = re.compile(r'["\\\x00-\x1f]')
 
 
 class ValueNotRepresentable(ActionNeeded):
     """A value does not fit the type that its column declares, or cannot be told exactly from what was sent."""
+
+
+class _Unreadable(ValueError):
+    """Why a value cannot be told, in our words."""
 
 
 def json_type(type_: SqlType) -> Any:
@@ -70,10 +75,27 @@ def json_type(type_: SqlType) -> Any:
         pair = _TUPLE[json_type(type_.key), value]
         return _DICT[str, value] | _LIST[pair] | None
     if type_.base == "STRUCT" and type_.fields:
-        for name, _ in type_.fields:
-            msgspec.json.encode(name)  # or msgspec (0.22) does not find a field whose name is not all ASCII
-        return _STRUCT("Fields", {name: json_type(field) for name, field in type_.fields}) | None
+        return _struct_type(type_) | None
     raise TypeNotSupported(f"columns of type {type_} are not supported", "leave the column out in a derived stream")
+
+
+def _struct_type(type_: SqlType) -> Any:
+    """Refuses a field that is not declared: it would be dropped, and be one that is declared, misspelled."""
+    fields = [(name, json_type(field)) for name, field in type_.fields]
+    if any(_ODD_NAME.search(name) for name, _ in fields):
+        for name, _ in fields:
+            msgspec.json.encode(name)  # or msgspec (0.22) does not find a field whose name is not all ASCII
+        return _DICT_OF_FIELDS("Fields", dict(fields))  # takes such names, but passes over fields not declared
+    attributes = [(f"f{place}", kind) for place, (_, kind) in enumerate(fields)]
+    names = {attribute: name for (attribute, _), (name, _) in zip(attributes, fields, strict=True)}
+    return msgspec.defstruct("Fields", attributes, rename=names, forbid_unknown_fields=True, gc=False)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The decoded fields of a STRUCT by name, in a dict that is the caller's own."""
+    if isinstance(value, dict):
+        return value.copy()
+    return dict(zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True))
 
 
 def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: bool = False) -> pa.Array:
@@ -89,7 +111,8 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
         return pa.array(values, type=arrow_type)
     except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.InvalidOperation) as error:
         raise ValueNotRepresentable(
-            f"column {column}: a value does not fit its declared type {type_}: {error}",
+            f"column {column}: a value does not fit its declared type {type_}"
+            + (f": {error}" if isinstance(error, _Unreadable) else ""),  # a library's own words are left out
             "check the column's declaration on the server against its data",
         ) from error
 
@@ -163,13 +186,11 @@ _KEY_READERS: dict[str, Convert] = {
 }
 
 
-def _fields(converters: list[tuple[str, Convert | None]]) -> Convert | None:
+def _fields(converters: Sequence[tuple[str, Convert | None]]) -> Convert:
     needed = [(name, convert) for name, convert in converters if convert is not None]
-    if not needed:
-        return None
 
-    def convert_fields(value: dict[str, Any]) -> dict[str, Any]:
-        fields = value.copy()  # a row may be read twice: as a witness and as one of a batch
+    def convert_fields(value: Any) -> dict[str, Any]:
+        fields = fields_of(value)
         for name, convert in needed:
             if fields[name] is not None:
                 fields[name] = convert(fields[name])
@@ -183,7 +204,7 @@ def _epoch_days(value: int | str) -> int:
         return value
     match = _ISO_DATE.fullmatch(value)
     if match is None:
-        raise ValueError(f"{value!r} is not a date")
+        raise _Unreadable(f"{value!r} is not a date")
     year, month, day = (int(part) for part in match.groups())
     # The Gregorian calendar repeats every 400 years of 146097 days; Python's dates end at 9999.
     cycles, year_in_cycle = divmod(year - 2000, 400)
@@ -194,11 +215,11 @@ def _time_text(value: int | str) -> str:
     if isinstance(value, str):
         match = _ISO_TIME.fullmatch(value)
         if match is None:
-            raise ValueError(f"{value!r} is not a time of day")
+            raise _Unreadable(f"{value!r} is not a time of day")
         hour, minute, second, fraction = match.groups()
         return f"{hour}:{minute}:{second or '00'}.{(fraction or '')[:3]:0<3}"
     if not 0 <= value < 86_400_000:
-        raise ValueError(f"{value} ms is not a time of day")
+        raise _Unreadable(f"{value} ms is not a time of day")
     seconds, ms = divmod(value, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
 
@@ -209,10 +230,10 @@ def _epoch_us(value: int | str) -> int:
     day, _, time = value.partition("T")
     match = _ISO_TIME.fullmatch(time)
     if match is None:
-        raise ValueError(f"{value!r} is not a point in time")
+        raise _Unreadable(f"{value!r} is not a point in time")
     hour, minute, second, fraction = (part or "" for part in match.groups())
     ms = ((int(hour) * 60 + int(minute)) * 60 + int(second or 0)) * 1000 + int(f"{fraction:0<3}"[:3])
     epoch_ms = _epoch_days(day) * 86_400_000 + ms
     if epoch_ms < _GREGORIAN_START_MS:
-        raise ValueError(f"the server's text {value!r} is in the Julian calendar and without an era: ask for epoch ms")
+        raise _Unreadable(f"the server's text {value!r} is in the Julian calendar and without an era: ask for epoch ms")
     return epoch_ms * 1000

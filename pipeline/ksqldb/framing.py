@@ -1,16 +1,15 @@
 """Two framings of a query's answer, parsed as the bytes come, and the proof that the answer is complete.
 
 Both are one JSON array: *streamed rows* (`application/vnd.ksql.v1+json`: objects that hold a header, a row, an error
-or a final message) and the *plain array* (`application/json`: one metadata object, then bare rows). Rows are cut out
-only where an element ends; half an element is kept until the rest comes. `finish` accepts the answer only if the
-closing bracket came, nothing but white space followed, every element was read, none was an error, and, for streamed
-rows of a stream or a push, the final message was the expected one. HTTP status 200 proves none of this.
+or a final message) and the *plain array* (`application/json`: one metadata object, then bare rows). `finish` accepts
+the answer only if the closing bracket came, nothing but white space followed, every element was read, none was an
+error, and, for streamed rows of a stream or a push, the final message was the expected one. HTTP status 200 proves
+none of this. The verdict, and the rows before it, are the same however the answer was cut on its way.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,16 +17,15 @@ from typing import Any
 
 import msgspec
 
-from pipeline.errors import ActionNeeded, TryLater
+from pipeline.errors import TryLater
 from pipeline.ksqldb.decode import json_type
+from pipeline.ksqldb.elements import AnswerMalformed, Elements, each_element
+from pipeline.ksqldb.refusals import quoted
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
 
 PARSE_BYTES = 256 * 1024
 """Bytes gathered before rows are decoded: fewer make the decoder slow, more only cost memory."""
 
-_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL)
-_BETWEEN = re.compile(rb"[\s,]*+")
-_SPACE = re.compile(rb"\s*+")
 _LIST: Any = list  # types that are put together at run time, out of a type checker's reach
 _TUPLE: Any = tuple
 
@@ -49,10 +47,6 @@ class Ending(Enum):
 
 class AnswerIncomplete(TryLater):
     """The answer ended without proof that it is whole; none of it is used."""
-
-
-class AnswerMalformed(ActionNeeded):
-    """The answer is not what the protocol says; none of it is used."""
 
 
 class QueryFailed(TryLater):
@@ -82,18 +76,18 @@ class AnswerParser:
         self.header: Header | None = None
         self.row_count = 0
         self._framing, self._ending = framing, ending
-        self._buffer = bytearray()
-        self._scanned = 0  # up to here brackets are counted
-        self._depth = 0
-        self._closed = False
+        self._elements = Elements()
+        self._enough_bytes = PARSE_BYTES
         self._final_message: str | None = None
         self._decoder: msgspec.json.Decoder[Any] | None = None
 
     def feed(self, data: bytes) -> Iterator[Rows]:
         """Rows that are complete by now; few at a time are held back until `PARSE_BYTES` have come."""
-        self._buffer += data
-        if self.header is None or len(self._buffer) >= PARSE_BYTES:
+        self._elements.add(data)
+        if self.header is None or self._elements.waiting_bytes >= self._enough_bytes:
             yield from self._take_rows()
+            # A row that is longer than that is not looked at again before it has doubled.
+            self._enough_bytes = max(PARSE_BYTES, 2 * self._elements.waiting_bytes)
 
     def flush(self) -> Iterator[Rows]:
         """The rows held back so far."""
@@ -105,7 +99,7 @@ class AnswerParser:
         Raises AnswerIncomplete when the end is missing.
         """
         yield from self._take_rows()
-        if not self._closed:
+        if not self._elements.closed:
             raise AnswerIncomplete(
                 f"the answer broke off after {self.row_count} rows: its closing bracket never came",
                 "nothing was kept of it; run the same command again",
@@ -114,93 +108,61 @@ class AnswerParser:
             raise AnswerIncomplete("the answer is empty: not even its header came", "run the same command again")
         wanted = self._ending.value if self._ending is not Ending.BRACKET else None
         if wanted is not None and self._final_message != wanted:
+            ended = "without a final message" if self._final_message is None else f"with {quoted(self._final_message)}"
             raise AnswerIncomplete(
-                f"the answer ended after {self.row_count} rows with {self._final_message!r} where {wanted!r} was due",
+                f"the answer ended after {self.row_count} rows {ended} where '{wanted}' was due",
                 "nothing was kept of it; run the same command again",
             )
 
     def _take_rows(self) -> Iterator[Rows]:
-        elements = self._complete_elements()
-        if self.header is None and elements:
-            elements = self._take_header(elements)
-        if elements:
-            rows = self._decode(elements)
-            self.row_count += len(rows.values)
-            if rows.values:
-                yield rows
+        if self.header is None and (first := self._elements.take(only_one=True)):
+            self._take_header(first)
+        if self.header is not None and (elements := self._elements.take()):
+            yield from self._rows_in(elements)
+        if self._elements.problem is not None:
+            raise self._elements.problem
 
-    def _complete_elements(self) -> bytes:
-        """Cuts all complete elements off the buffer; moves on to the closing bracket where it has come."""
-        buffer = self._buffer
-        if self._depth == 0 and not self._closed and not self._open_array():
-            return b""
-        end = 0
-        at = self._scanned
-        while not self._closed and (match := _TO_BRACKET.match(buffer, at)):
-            at = match.end()
-            if buffer[at - 1] in b"[{":
-                self._depth += 1
-                continue
-            self._depth -= 1
-            if self._depth == 1:
-                end = at
-            elif self._depth == 0:
-                self._close_array(bytes(buffer[end : at - 1]), buffer[at - 1])
-        start = _BETWEEN.match(buffer).end()  # type: ignore[union-attr] # matches empty too
-        elements = bytes(buffer[start:end]) if start < end else b""
-        consumed = at if self._closed else end
-        self._scanned = at - consumed
-        del buffer[:consumed]
-        if self._closed and _SPACE.fullmatch(buffer) is None:
-            raise AnswerMalformed(
-                f"the answer goes on after its end: {bytes(buffer[:60])!r}", "check proxies between here and ksqlDB"
-            )
-        return elements
-
-    def _open_array(self) -> bool:
-        start = _SPACE.match(self._buffer).end()  # type: ignore[union-attr] # matches empty too
-        if start == len(self._buffer):
-            return False
-        if self._buffer[start : start + 1] != b"[":
-            raise AnswerMalformed(
-                f"the answer is not an array of rows; it starts with {bytes(self._buffer[start : start + 60])!r}",
-                "check that the address is that of a ksqlDB server and not of something before it",
-            )
-        del self._buffer[: start + 1]
-        self._depth = 1
-        return True
-
-    def _close_array(self, last: bytes, bracket: int) -> None:
-        if bracket != ord("]") or _BETWEEN.fullmatch(last) is None:
-            shown = (last + bytes([bracket]))[-60:]
-            raise AnswerMalformed(f"the answer ends with {shown!r}, which is no end", "run the command again")
-        self._closed = True
-
-    def _take_header(self, elements: bytes) -> bytes:
-        """Reads the first element; returns the rest."""
+    def _take_header(self, element: bytes) -> None:
         try:
-            text = elements.decode()
-            first, length = json.JSONDecoder().raw_decode(text)
+            first = json.loads(element.decode())
             self.header = _header(self._framing, first)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise AnswerMalformed(f"the answer's header cannot be read: {error!r}", "run the command again") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise AnswerMalformed("the answer's header cannot be read", "run the command again") from None
         if self.header is None:
             told = first.get("errorMessage", first) if isinstance(first, dict) else None
             if not isinstance(told, dict) or "message" not in told:
-                raise AnswerMalformed(f"the answer begins with {text[:60]!r}, which is no header", "report this")
-            self._raise_error(told)
-        self._decoder = _decoder(self._framing, self.header.columns)  # type: ignore[union-attr] # raised else
-        return text[length:].lstrip(", \t\r\n").encode()
+                raise AnswerMalformed("the answer does not begin with a header", "run the command again")
+            raise self._failed(told)
+        self._decoder = _decoder(self._framing, self.header.columns)
 
-    def _decode(self, elements: bytes) -> Rows:
+    def _rows_in(self, elements: bytes) -> Iterator[Rows]:
+        """The rows among elements that came together.
+
+        Where something is wrong they are read again one by one, so that it does not matter what came together.
+        """
+        final_message = self._final_message
+        try:
+            rows = self._read(elements)
+        except (AnswerMalformed, QueryFailed):
+            self._final_message = final_message
+            for element in each_element(elements):
+                yield from self._counted(self._read(element))
+            raise
+        yield from self._counted(rows)
+
+    def _counted(self, rows: Rows) -> Iterator[Rows]:
+        self.row_count += len(rows.values)
+        if rows.values:
+            yield rows
+
+    def _read(self, elements: bytes) -> Rows:
         assert self._decoder is not None
-        if self._final_message is not None:
-            raise AnswerMalformed("rows came after the answer's final message", "run the command again")
+        self._refuse_after_final()
         try:
             decoded = self._decoder.decode(b"[" + elements + b"]")
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise AnswerMalformed(
-                f"a row after the first {self.row_count} cannot be read: {error}",
+                f"row {self.row_count + 1} of the answer is not what its header declares",
                 "run the command again; if it stays, report it with the server's version",
             ) from None
         if self._framing is Framing.STREAMED_ROWS:
@@ -211,52 +173,66 @@ class AnswerParser:
         values: list[tuple[Any, ...]] = []
         tombstones: list[int] = []
         for element in decoded:
-            if self._final_message is not None:
-                raise AnswerMalformed("rows came after the answer's final message", "run the command again")
+            self._refuse_after_final()
             if element.errorMessage is not None:
-                self._raise_error(element.errorMessage)
+                raise self._failed(element.errorMessage)
+            token = element.continuationToken if element.consistencyToken is None else element.consistencyToken
+            if sum(part is not None for part in (element.row, element.finalMessage, token)) != 1:
+                raise self._neither()
             if element.row is not None:
                 if element.row.tombstone:
                     tombstones.append(len(values))
                 values.append(element.row.columns)
             elif element.finalMessage is not None:
                 self._final_message = element.finalMessage
-            else:
-                self._raise_unless_token(element, None)
         return Rows(values, tombstones)
+
+    def _refuse_after_final(self) -> None:
+        if self._final_message is not None:
+            raise AnswerMalformed("rows came after the answer's final message", "run the command again")
 
     def _is_notice(self, element: Any) -> bool:
         if type(element) is tuple:
             return False
-        self._raise_unless_token(element, None if element.error_code is None else msgspec.to_builtins(element))
+        if element.error_code is not None:
+            raise self._failed(msgspec.to_builtins(element))
+        if element.continuationToken is None and element.consistencyToken is None:
+            raise self._neither()
         return True
 
-    def _raise_unless_token(self, element: Any, error: dict[str, Any] | None) -> None:
-        if error is not None:
-            self._raise_error(error)
-        if element.continuationToken is None and element.consistencyToken is None:
-            raise AnswerMalformed("the answer holds an element that is neither row nor notice", "report this")
+    def _neither(self) -> AnswerMalformed:
+        where = f"after row {self.row_count}" if self.row_count else "after the header"
+        return AnswerMalformed(f"the element {where} of the answer is neither row nor notice", "report this")
 
-    def _raise_error(self, error: dict[str, Any]) -> None:
-        code, message = error.get("error_code"), str(error.get("message", error))
-        raise QueryFailed(
-            f"the server broke off its answer after {self.row_count} rows: {message} (error {code})",
+    def _failed(self, error: dict[str, Any]) -> QueryFailed:
+        return QueryFailed(
+            f"the server broke off its answer after {self.row_count} rows: {quoted(error.get('message'))} "
+            f"(error {quoted(error.get('error_code'))})",
             "nothing was kept of it; look into the server's log, then run the same command again",
         )
 
 
 def _header(framing: Framing, first: Any) -> Header | None:
-    """The header that the first element holds; None when it is something else."""
+    """The header that the first element holds; None when it is something else, or something besides."""
     if not isinstance(first, dict):
         return None
-    if framing is Framing.STREAMED_ROWS and "header" in first:
+    if framing is Framing.STREAMED_ROWS and {name for name, part in first.items() if part is not None} == {"header"}:
         header = first["header"]
-        return Header(header.get("queryId"), parse_schema(header["schema"]))
+        return Header(_query_id(header), parse_schema(header["schema"]))
     if framing is Framing.PLAIN_ARRAY and "columnNames" in first:
         types = (parse_type(text) for text in first["columnTypes"])
         columns = tuple(Column(name, type_) for name, type_ in zip(first["columnNames"], types, strict=True))
-        return Header(first.get("queryId"), columns)
+        if not all(isinstance(column.name, str) for column in columns):
+            raise TypeError("a column's name is no text")
+        return Header(_query_id(first), columns)
     return None
+
+
+def _query_id(header: dict[str, Any]) -> str | None:
+    query_id = header.get("queryId")
+    if query_id is not None and not isinstance(query_id, str):
+        raise TypeError("a query's id is no text")
+    return query_id
 
 
 class _Notice(msgspec.Struct):
@@ -273,7 +249,7 @@ def _decoder(framing: Framing, columns: Sequence[Column]) -> msgspec.json.Decode
     row: Any = _TUPLE[tuple(json_type(column.type) for column in columns)]
     if framing is Framing.PLAIN_ARRAY:
         return msgspec.json.Decoder(_LIST[row | _Notice])
-    inner = msgspec.defstruct("Row", [("columns", row), ("tombstone", bool, False)])
+    inner = msgspec.defstruct("Row", [("columns", row), ("tombstone", bool, False)], forbid_unknown_fields=True)
     optional = [
         ("row", inner | None),
         ("errorMessage", dict[str, Any] | None),

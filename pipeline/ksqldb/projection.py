@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from pipeline.errors import ActionNeeded
 from pipeline.ksqldb.catalog import Source, quote
-from pipeline.ksqldb.decode import EXACT_DOUBLE_DIGITS, to_array
-from pipeline.ksqldb.framing import AnswerMalformed, Header
+from pipeline.ksqldb.decode import EXACT_DOUBLE_DIGITS, fields_of, to_array
+from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.sqltypes import Column, SqlType, TypeNotSupported
 
 POSITION_COLUMNS = ("rowtime", "rowpartition", "rowoffset")
@@ -115,7 +116,7 @@ class RowReader:
         for plan, type_, field in zip(self._plans, self._types, self.schema, strict=True):
             main: Sequence[Any] = values[at]
             if _is_wrapped(plan):
-                main = [value and value[_WRAP_FIELD] for value in main]
+                main = [value and value.f0 for value in main]
             with _naming(plan.column.source):
                 for offset, part in enumerate(plan.parts[1:], 1):
                     assert part.put
@@ -280,8 +281,12 @@ def _exact(value: Any, exact: Any) -> Any:
 
 
 def _put_field(name: str, put: Put) -> Put:
-    def into_struct(value: dict[str, Any] | None, exact: Any) -> Any:
-        return None if value is None else value | {name: put(value[name], exact)}
+    def into_struct(value: Any, exact: Any) -> Any:
+        if value is None:
+            return None
+        fields = fields_of(value)
+        fields[name] = put(fields[name], exact)
+        return fields
 
     return into_struct
 

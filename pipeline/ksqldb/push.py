@@ -17,9 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.ksqldb.answer import Answer
+from pipeline.ksqldb.bodies import LONGEST_S
 from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
-from pipeline.ksqldb.client import Answer, Client, TimeIsOver
-from pipeline.ksqldb.framing import AnswerIncomplete, AnswerMalformed, Ending, Framing, Header, Rows
+from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, Header, Rows
 from pipeline.ksqldb.refusals import StatementRefused
 
 Outcome = Literal["exact", "quiet", "time limit"]
@@ -55,7 +58,9 @@ class Limits:
 
     def left_s(self) -> float | None:
         """Seconds to the deadline, never less than a moment; None without one."""
-        return None if self.deadline is None else max(_MOMENT_S, self.deadline - time.monotonic())
+        if self.deadline is None:
+            return None
+        return min(LONGEST_S, max(_MOMENT_S, self.deadline - time.monotonic()))
 
     @property
     def over(self) -> bool:
@@ -277,7 +282,7 @@ class _Watch(threading.Thread):
         seen, waits = -1, 1 if closed else _MOST_WAITS
         while waits and seen != self._answer.byte_count:
             seen, waits = self._answer.byte_count, waits - 1
-            if self._over.wait(self._limits.stall_s if closed else self._limits.quiet_s):
+            if self._over.wait(min(LONGEST_S, self._limits.stall_s if closed else self._limits.quiet_s)):
                 return
         self._answer.hang_up()
 
@@ -287,22 +292,25 @@ class _Watch(threading.Thread):
             entities = client.ksql("SHOW QUERIES EXTENDED;")
         except TryLater:
             return None
-        for entity in entities:
-            for query in entity.get("queryDescriptions") or ():
-                if query.get("id") == self._answer.header.query_id:
-                    return self._positions_of(query)
-        return None
+        try:
+            for entity in entities:
+                for query in entity.get("queryDescriptions") or ():
+                    if query.get("id") == self._answer.header.query_id:
+                        return self._positions_of(query)
+            return None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise AnswerMalformed(
+                "the server's answer to 'SHOW QUERIES EXTENDED;' is not understood",
+                "report this with the server's version",
+            ) from None
 
     def _positions_of(self, query: Mapping[str, Any]) -> dict[int, Position]:
-        try:
-            return {
-                int(at["topicPartitionEntity"]["partition"]): (int(at["endOffset"]), int(at["committedOffset"]))
-                for task in query.get("tasksMetadata") or ()
-                for at in task.get("topicOffsets") or ()
-                if at["topicPartitionEntity"]["topic"] == self._source.topic
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise AnswerMalformed(f"the server's progress cannot be read: {error!r}", "report this") from None
+        return {
+            int(at["topicPartitionEntity"]["partition"]): (int(at["endOffset"]), int(at["committedOffset"]))
+            for task in query.get("tasksMetadata") or ()
+            for at in task.get("topicOffsets") or ()
+            if at["topicPartitionEntity"]["topic"] == self._source.topic
+        }
 
     def _stalled(self, positions: dict[int, Position] | None) -> PushStalled:
         where = "the server no longer lists the query"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ActionNeeded, printable
 
 SCALARS: Mapping[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
@@ -96,8 +96,9 @@ class _Cursor:
         self.text, self.at = text, 0
 
     def fail(self) -> TypeNotSupported:
+        text = printable(self.text, 500)
         return TypeNotSupported(
-            f"the server describes its columns in a way that is not understood at character {self.at}: {self.text!r}",
+            f"the server describes its columns in a way that is not understood at character {self.at}: {text!r}",
             "report this text, with the server's version",
         )
 

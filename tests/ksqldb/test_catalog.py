@@ -25,7 +25,7 @@ from pipeline.ksqldb.catalog import (
     true_ends,
 )
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.framing import AnswerMalformed
+from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, load_json, load_lines, needs_vectors

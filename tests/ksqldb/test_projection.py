@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from pipeline.ksqldb.catalog import Source, SourceNotReadable
-from pipeline.ksqldb.framing import AnswerMalformed, Header
-from pipeline.ksqldb.projection import ColumnNamesCollide, RowReader, lake_name, project
-from pipeline.ksqldb.sqltypes import Column, TypeNotSupported, described_type, parse_schema, parse_type
+from pipeline.ksqldb.decode import json_type
+from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.framing import Header
+from pipeline.ksqldb.projection import ColumnNamesCollide, Projection, RowReader, lake_name, project
+from pipeline.ksqldb.sqltypes import Column, SqlType, TypeNotSupported, described_type, parse_schema, parse_type
 from tests.vectors import exchanges, needs_vectors
 
 LONG = Decimal("12345678901234567890.1234567891")
@@ -25,12 +29,23 @@ def source(*columns: tuple[str, str] | tuple[str, str, str], window: str | None 
     return Source("S", "stream", typed, window, "s", 1, False, ())
 
 
+class Reading(RowReader):
+    """A reader that takes rows as plain values, and has them in the form in which an answer is decoded."""
+
+    def __init__(self, projection: Projection, types: list[SqlType]) -> None:
+        names = [part.alias for plan in projection.plans for part in plan.parts]
+        projection.reader(Header("q", tuple(map(Column, names, types))))  # which checks the names
+        super().__init__(projection.plans, types)
+        self._kinds = [json_type(type_) for type_ in types]
+
+    def batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+        convert = msgspec.convert
+        return super().batch([tuple(map(convert, row, self._kinds)) for row in rows])
+
+
 def reader_of(of: Source, *types: str) -> RowReader:
     """The reader for an answer whose columns have these types."""
-    projection = project(of, positions=False)
-    names = [part.alias for plan in projection.plans for part in plan.parts]
-    columns = (Column(name, parse_type(type_)) for name, type_ in zip(names, types, strict=True))
-    return projection.reader(Header("q", tuple(columns)))
+    return Reading(project(of, positions=False), [parse_type(type_) for type_ in types])
 
 
 @pytest.mark.parametrize(
@@ -97,10 +112,8 @@ def test_long_decimals_out_of_structs_arrays_and_maps_are_put_back() -> None:
     # The recorded question is ours under other aliases, with one column more: the fifth, TS.
     types = [column.type for column in parse_schema(header["header"]["schema"]) if column.name != "TS"]
     rows = [tuple(row[:4] + row[5:]) for row in (element["row"]["columns"] for element in rest[:-1])]
-    names = [part.alias for plan in projection.plans for part in plan.parts]
-    reader = projection.reader(Header("q", tuple(map(Column, names, types))))
 
-    batch = reader.batch(rows)
+    batch = Reading(projection, types).batch(rows)
 
     batch.validate(full=True)
     assert batch.to_pylist() == [

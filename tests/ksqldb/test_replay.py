@@ -10,13 +10,14 @@ from decimal import Context, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.decode import ValueNotRepresentable, to_array
+from pipeline.ksqldb.decode import ValueNotRepresentable, fields_of, to_array
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
-from pipeline.ksqldb.refusals import StatementRefused
+from pipeline.ksqldb.refusals import StatementRefused, quoted
 from pipeline.ksqldb.sqltypes import Column, SqlType, parse_schema
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, load_lines, needs_vectors
@@ -123,6 +124,8 @@ def _tokens(value: Any) -> Any:
     """A value as the text that JSON would give it, whatever number type holds it."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, msgspec.Struct):
+        value = fields_of(value)
     if isinstance(value, dict):
         return {key: _tokens(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -239,7 +242,7 @@ def test_every_error_of_the_servers_own_suite_is_typed(server: ReplayServer, err
     with pytest.raises(StatementRefused) as raised:
         read(server, Framing.PLAIN_ARRAY, Ending.BRACKET, Scripted(expected.get("status", 400), [body.encode()]))
 
-    assert expected["message"].strip() in raised.value.message
+    assert quoted(expected["message"]) in raised.value.message
 
 
 def test_an_answer_that_breaks_off_is_never_taken(server: ReplayServer) -> None:

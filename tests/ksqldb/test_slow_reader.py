@@ -10,8 +10,9 @@ from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
+from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.catalog import find_source
-from pipeline.ksqldb.client import Answer, Client, Connection
+from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table
 

@@ -163,14 +163,25 @@ def test_described_type_takes_string_keys_for_maps() -> None:
     ],
 )  # fmt: skip
 def test_values_are_told_by_their_declared_type(type_: str, value: Any, wanted: Any) -> None:
-    assert to_array([value, None], parse_type(type_), "C").to_pylist() == [wanted, None]
+    assert to_array([sent(value, type_), None], parse_type(type_), "C").to_pylist() == [wanted, None]
+
+
+def sent(value: Any, type_: str) -> Any:
+    """A value in the form in which it is decoded from what the server sends."""
+    return msgspec.convert(value, json_type(parse_type(type_)))
 
 
 @pytest.mark.parametrize("name", ["größe", "A", "名 前", "😀"])
 def test_a_field_of_a_struct_is_found_by_any_name(name: str) -> None:
-    text = json.dumps({name: 1}, ensure_ascii=False)
+    type_, text = parse_type(f"STRUCT<`{name}` INTEGER>"), json.dumps({name: 1}, ensure_ascii=False)
 
-    assert msgspec.json.decode(text, type=json_type(parse_type(f"STRUCT<`{name}` INTEGER>"))) == {name: 1}
+    assert to_array([msgspec.json.decode(text, type=json_type(type_))], type_, "C").to_pylist() == [{name: 1}]
+
+
+@pytest.mark.parametrize("text", ['{"A":1,"B":2}', "{}", '{"a":1}', '{"B":1}', '{"A":"x"}', "[1]"])
+def test_a_struct_with_other_fields_than_declared_is_refused(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=json_type(parse_type("STRUCT<`A` INTEGER>")))
 
 
 def test_not_a_number_is_a_value_of_its_own() -> None:
@@ -223,9 +234,6 @@ def test_a_time_that_no_clock_shows_is_refused(type_: str, value: str) -> None:
 
 
 def test_long_decimal_keys_of_a_map_inside_a_struct_are_refused() -> None:
+    type_ = "STRUCT<`M` MAP<DECIMAL(38, 10), INTEGER>>"
     with pytest.raises((TypeNotSupported, ValueNotRepresentable)):
-        to_array(
-            [{"M": [(Decimal("1.2345678901234567E19"), 1)]}],
-            parse_type("STRUCT<`M` MAP<DECIMAL(38, 10), INTEGER>>"),
-            "SOME",
-        )
+        to_array([sent({"M": [(Decimal("1.2345678901234567E19"), 1)]}, type_)], parse_type(type_), "SOME")

@@ -1,0 +1,117 @@
+"""One query's answer while it is read: its header, its rows as they come, and how to leave it at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import requests
+import urllib3
+
+from pipeline.errors import PipelineError
+from pipeline.ksqldb.bodies import LONGEST_S, pieces
+from pipeline.ksqldb.framing import AnswerIncomplete, AnswerParser, Header, Rows
+from pipeline.ksqldb.refusals import ServerUnreachable, reason
+
+
+class Answer(contextlib.AbstractContextManager["Answer"]):
+    """One query's answer while it is being read."""
+
+    def __init__(self, response: requests.Response, parser: AnswerParser, end_query: Callable[[str], object]) -> None:
+        self._response, self._parser, self._end_query = response, parser, end_query
+        self._pieces = pieces(response.raw)
+        self._early: list[Rows] = []
+        self._done = False
+        self._hung_up = False
+        self._closed = False
+        self.byte_count = 0
+
+    @property
+    def header(self) -> Header:
+        assert self._parser.header is not None
+        return self._parser.header
+
+    def read_header(self, within_s: float) -> None:
+        """Reads until the header is there.
+
+        Raises ServerUnreachable where it, which is short, trickles for longer than that.
+        """
+        end = time.monotonic() + within_s
+        while self._parser.header is None:
+            piece = self._next_piece()
+            if piece is None:
+                self._early += self._finish()
+                return
+            self._early += self._parser.feed(piece)
+            if time.monotonic() > end:
+                raise ServerUnreachable(
+                    f"ksqlDB did not come to the end of its answer's header within {within_s:g} s",
+                    "check that the server is up and not overloaded, then run the same command again",
+                )
+
+    def rows(self) -> Iterator[Rows]:
+        """The rows, as they come; ends only when the answer is proved complete.
+
+        After `hang_up` it ends quietly with the rows that came whole.
+        Raises AnswerIncomplete, AnswerMalformed or QueryFailed; then nothing of the answer may be used as complete.
+        """
+        yield from self._early
+        while not self._done:
+            piece = self._next_piece()
+            yield from self._finish() if piece is None else self._parser.feed(piece)
+
+    def _finish(self) -> Iterator[Rows]:
+        self._done = True
+        return self._parser.flush() if self._hung_up else self._parser.finish()
+
+    def _next_piece(self) -> bytes | None:
+        try:
+            piece = next(self._pieces, None)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if self._hung_up:
+                return None
+            raise AnswerIncomplete(
+                f"the connection broke after {self._parser.row_count} rows: {reason(error)}",
+                "nothing was kept of the broken answer; run the same command again",
+            ) from error
+        self.byte_count += len(piece or b"")
+        return piece
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Sets the limit on a read without a byte.
+
+        None lifts it: a push over a large topic is silent while nothing matches. The caller must then watch the query
+        from another thread and `hang_up` when it stalls.
+        """
+        connection = self._response.raw.connection
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(None if seconds is None else min(seconds, LONGEST_S))
+
+    @contextlib.contextmanager
+    def closing_on_error(self) -> Iterator[None]:
+        """Closes the answer when the block fails, and leaves it open when it does not."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def hang_up(self) -> None:
+        """Ends a read that another thread is waiting in; rows that did not come whole are left to the next run."""
+        self._hung_up = True
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            self._response.raw.shutdown()
+
+    def close(self) -> None:
+        """Drops the connection, and ends the query if it was not read to its end."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._done and self._parser.header and self._parser.header.query_id:
+            with contextlib.suppress(PipelineError):
+                self._end_query(self._parser.header.query_id)
+        self._response.close()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,89 @@
+"""The bytes of an answer's body as they come: never more at once, nor in all, than there is room for.
+
+An answer is decompressed only where it says that it is compressed (a proxy may do that though nobody asked for it),
+and then in pieces too: a few bytes can stand for gigabytes.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+
+import urllib3
+
+from pipeline.errors import ActionNeeded
+from pipeline.ksqldb.refusals import ServerUnreachable, quoted
+
+PIECE_BYTES = 64 * 1024
+MOST_BODY_BYTES = 16 * 2**20
+"""An answer that is not read row by row: hundreds of queries with their plans fit."""
+
+LONGEST_S = 86_400.0
+"""No single wait on a connection is longer: no operating system takes an endless one."""
+
+_GZIP = zlib.MAX_WBITS | 16
+
+
+class BodyTooLong(ActionNeeded):
+    """An answer is longer than any that a ksqlDB server gives."""
+
+
+class BodyNotReadable(ActionNeeded):
+    """Something on the way has packed an answer in a way that nobody asked for."""
+
+
+def pieces(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body in pieces of at most `PIECE_BYTES`, each as soon as it is there.
+
+    Raises what urllib3 raises (its `DecodeError` for a compressed body that is damaged or cut), or BodyNotReadable.
+    """
+    packed = body.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed in ("gzip", "x-gzip"):
+        yield from _unpacked(body)
+    elif packed in ("", "identity"):
+        while piece := body.read1(PIECE_BYTES, decode_content=False):
+            yield piece
+    else:
+        raise BodyNotReadable(
+            f"something before ksqlDB sends its answers as {quoted(packed)}, which was not asked for",
+            "have the proxy between here and ksqlDB leave answers as they are",
+        )
+
+
+def _unpacked(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    unpack, begun = zlib.decompressobj(_GZIP), False
+    try:
+        while piece := body.read1(PIECE_BYTES, decode_content=False):
+            while piece:
+                if unpack.eof:
+                    unpack = zlib.decompressobj(_GZIP)
+                begun = True
+                if plain := unpack.decompress(piece, PIECE_BYTES):
+                    yield plain
+                piece = unpack.unconsumed_tail or unpack.unused_data
+    except zlib.error:
+        raise urllib3.exceptions.DecodeError("not compressed as it says") from None
+    if begun and not unpack.eof:
+        raise urllib3.exceptions.DecodeError("cut before its end")
+
+
+def read_whole(body: urllib3.BaseHTTPResponse, url: str, within_s: float) -> bytes:
+    """The whole of a body that is not read row by row.
+
+    Raises BodyTooLong beyond `MOST_BODY_BYTES`, ServerUnreachable when it is not there in time, or what `pieces` does.
+    """
+    whole, end = bytearray(), time.monotonic() + within_s
+    for piece in pieces(body):
+        whole += piece
+        if len(whole) > MOST_BODY_BYTES:
+            raise BodyTooLong(
+                f"what answers at {url} sends more than {MOST_BODY_BYTES // 2**20} MB where ksqlDB sends little",
+                "check KSQLDB_URL, and what lies between here and the server",
+            )
+        if time.monotonic() > end:
+            raise ServerUnreachable(
+                f"ksqlDB at {url} was not done with its answer within {within_s:g} s",
+                "check that the server is up and not overloaded, then run the same command again",
+            )
+    return bytes(whole)

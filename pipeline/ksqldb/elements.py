@@ -1,0 +1,150 @@
+"""The elements of one JSON array, cut out of bytes that come in pieces of any size.
+
+Which elements are taken together depends on the pieces; which are found, and what is wrong with the text between and
+behind them, does not. Only the separators are looked at here, and where an element ends; what is in it is for others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pipeline.errors import ActionNeeded
+
+MOST_ELEMENT_BYTES = 64 * 2**20
+"""A row longer than this is not waited for: Kafka's own limit for a record is 1 MB unless it was raised."""
+
+_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL)
+_SPACE = re.compile(rb"[ \t\r\n]*+")  # the server sends bare newlines to keep a connection alive
+_COMMA = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
+_BEHIND = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")  # the server ends some answers with a comma before the bracket
+_CHECK_PROXIES = "check what lies between here and ksqlDB, then run the command again"
+
+
+class AnswerMalformed(ActionNeeded):
+    """The answer is not what the protocol says; none of it is used."""
+
+
+class Elements:
+    """The array while it comes. `problem` is what is wrong behind the elements that were taken so far."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.problem: AnswerMalformed | None = None
+        self._buffer = bytearray()
+        self._scanned = 0  # up to here brackets are counted
+        self._depth = 0
+        self._any = False
+        self._blank_bytes = 0  # before the opening bracket
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What has come and was not taken."""
+        return len(self._buffer)
+
+    def add(self, data: bytes) -> None:
+        self._buffer += data
+
+    def take(self, only_one: bool = False) -> bytes:
+        """All elements that are complete, or only the next one, with the separators between them."""
+        if self.problem is not None or not self._is_open():
+            return b""
+        buffer, end, at = self._buffer, 0, self._scanned
+        while not self.closed and (match := _TO_BRACKET.match(buffer, at)):
+            at = match.end()
+            if buffer[at - 1] in b"[{":
+                self._depth += 1
+                continue
+            self._depth -= 1
+            if self._depth == 1:
+                if at - end > MOST_ELEMENT_BYTES:
+                    break
+                end = at
+                if only_one:
+                    break
+            elif self._depth == 0:
+                self._close(bytes(buffer[end : at - 1]), buffer[at - 1], self._any or end > 0)
+        rest_bytes = (at if self.closed else len(buffer)) - end
+        if self.problem is None and rest_bytes > MOST_ELEMENT_BYTES and not (only_one and end):
+            self.problem = _too_long()
+        return self._cut_off(end, at)
+
+    def _cut_off(self, end: int, at: int) -> bytes:
+        """The elements up to `end`, without the separator before them; the rest stays."""
+        elements = b""
+        if end:
+            before = (_COMMA if self._any else _SPACE).match(self._buffer, 0, end)
+            if before is None:
+                self.problem = _not_separated()
+            else:
+                elements = bytes(self._buffer[before.end() : end])
+            self._any = True
+        consumed = at if self.closed else end
+        self._scanned = at - consumed
+        del self._buffer[:consumed]
+        if self.closed and self.problem is None:
+            self._check_behind()
+        return elements
+
+    def _is_open(self) -> bool:
+        """Whether the opening bracket has come; once the closing one has, nothing may follow."""
+        if self.closed:
+            self._check_behind()
+            return False
+        if self._depth:
+            return True
+        start = _SPACE.match(self._buffer).end()  # type: ignore[union-attr] # matches empty too
+        if start == len(self._buffer):
+            self._blank_bytes += start
+            self._buffer.clear()
+            if self._blank_bytes > MOST_ELEMENT_BYTES:
+                self.problem = _too_long()
+            return False
+        if self._buffer[start : start + 1] != b"[":
+            first = bytes(self._buffer[start : start + 1])
+            self.problem = AnswerMalformed(
+                f"the answer is not an array of rows: it begins with {first.decode('latin-1')!a}",
+                "check that KSQLDB_URL is the address of a ksqlDB server and not of something before it",
+            )
+            return False
+        del self._buffer[: start + 1]
+        self._depth = 1
+        return True
+
+    def _close(self, last: bytes, bracket: int, any_before: bool) -> None:
+        self.closed = True
+        if bracket != ord("]") or (_BEHIND if any_before else _SPACE).fullmatch(last) is None:
+            self.problem = AnswerMalformed("the answer has something before its end that is no row", _CHECK_PROXIES)
+
+    def _check_behind(self) -> None:
+        if _SPACE.fullmatch(self._buffer) is None:
+            self.problem = AnswerMalformed("the answer goes on after its end", _CHECK_PROXIES)
+        self._buffer.clear()
+
+
+def each_element(elements: bytes) -> Iterator[bytes]:
+    """The elements of what `take` has returned, one by one.
+
+    Raises AnswerMalformed where two are not separated by one comma.
+    """
+    depth = start = at = 0
+    while match := _TO_BRACKET.match(elements, at):
+        at = match.end()
+        depth += 1 if elements[at - 1] in b"[{" else -1
+        if depth == 0:
+            yield elements[start:at]
+            separator = _COMMA.match(elements, at)
+            if at < len(elements) and separator is None:
+                raise _not_separated()
+            start = separator.end() if separator else at
+
+
+def _not_separated() -> AnswerMalformed:
+    return AnswerMalformed("two elements of the answer are not separated by a comma", _CHECK_PROXIES)
+
+
+def _too_long() -> AnswerMalformed:
+    return AnswerMalformed(
+        f"a row of the answer is longer than {MOST_ELEMENT_BYTES // 2**20} MB",
+        "leave its largest column out in a derived stream and export that one",
+    )
