@@ -53,6 +53,7 @@ from pipeline.warehouse.report import (
 )
 from pipeline.warehouse.retention import expire, expired_snapshots
 from pipeline.warehouse.rollback import roll_back
+from pipeline.warehouse.schema import GALERA, is_galera
 from pipeline.warehouse.schema_files import init_schema, planned_files
 from pipeline.warehouse.selection import choose_feeds, refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
@@ -200,6 +201,8 @@ def main(
         return
     with Connection(server) as connection:
         now = agreed_now(connection, now)
+        if is_galera(connection):
+            cli.tell(f"warning: {GALERA}")
     loads: list[Loaded] = []
     options = {"dry_run": dry_run, "strict": strict, "scd2": scd2}
     for star in stars:

@@ -36,7 +36,7 @@ from pipeline.lake.table import LakeTable
 from pipeline.requirements import Check, check_packages, check_python, line, ok, report
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.option_file import password_is_open
-from pipeline.warehouse.schema import server_facts, target_columns
+from pipeline.warehouse.schema import GALERA, server_facts, target_columns
 from pipeline.warehouse.schema_files import refuse_changed, schema_files
 from pipeline.warehouse.server import Server
 
@@ -132,6 +132,8 @@ def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
         yield Check("mysql", "failed", f"{where} is too old", "use MySQL 8.0 or MariaDB 10.6, or newer")
     else:
         yield ok("mysql", where)
+    if facts.is_galera:
+        yield Check("mysql galera", "warning", GALERA, "set MYSQL_HOST to a server that replicates from one primary")
     if facts.missing_rights:
         lacking = ", ".join(facts.missing_rights)
         grant = f"GRANT {lacking} ON {server.database}.* TO {server.user}"

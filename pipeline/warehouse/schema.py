@@ -118,17 +118,30 @@ NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLE
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server says of itself: product and version, what this account lacks, and LOAD DATA LOCAL."""
+    """What a server says of itself: product and version, what this account lacks, LOAD DATA LOCAL, and Galera."""
 
     product: str
     version: str
     is_old: bool
     missing_rights: tuple[str, ...]
     local_infile: bool
+    is_galera: bool
+
+
+GALERA = (
+    "this server is a node of a Galera cluster (wsrep_on), which loses updates even without faults: "
+    "what is promised of loads holds for a single primary"
+)
+
+
+def is_galera(connection: Connection) -> bool:
+    """Whether the server is one of several primaries; MySQL and a MariaDB by itself are not."""
+    rows = connection.rows("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
+    return any(text_of(value).upper() in ("ON", "1") for _, value in rows)
 
 
 def server_facts(connection: Connection) -> ServerFacts:
-    """Reads version, rights on the warehouse's database, and local_infile; changes nothing."""
+    """Reads version, rights on the warehouse's database, local_infile and wsrep_on; changes nothing."""
     ((version, local_infile),) = connection.rows("SELECT VERSION(), @@local_infile")
     text, maria = text_of(version), connection.is_mariadb
     numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
@@ -146,4 +159,5 @@ def server_facts(connection: Connection) -> ServerFacts:
         is_old=numbers < (OLDEST_MARIADB if maria else OLDEST_MYSQL),
         missing_rights=missing,
         local_infile=bool(int(local_infile)),
+        is_galera=is_galera(connection),
     )
