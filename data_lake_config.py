@@ -100,7 +100,10 @@ class Settings(BaseModel):
         """Wherever a script is run: cron runs it from another folder than a person does."""
         if not value.strip():
             raise ValueError("it is empty; name a folder")
-        return value if "://" in value else str(PROJECT_ROOT / Path(value).expanduser())
+        try:
+            return value if "://" in value else str(PROJECT_ROOT / Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError("it begins with a user who is not known here; write the whole path") from None
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.errors import WrongUsage
 from pipeline.export import Exported, Run, prepare_table, source_of
 from pipeline.ksqldb.catalog import lag, state_note, table_offsets, true_ends
 from pipeline.ksqldb.client import Client
@@ -19,6 +18,7 @@ from pipeline.ksqldb.snapshot import TableRead, read_believed, refuse_unreadable
 from pipeline.lake.change import Change
 from pipeline.lake.columns import told_schema
 from pipeline.lake.table import LakeTable
+from pipeline.lake.versions import check_version, next_version
 from pipeline.lake.writer import StagedFile, StagedWriter
 
 
@@ -29,7 +29,7 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
     """
     source = source_of(client, table)
     versions, current = table.versions(), table.current_version
-    number = _version_number(table, version)
+    number = check_version(table, version) if version else next_version(table)
     offsets = table_offsets(client, source)
     behind = lag(offsets) if source.pullable else None
     reads = 0
@@ -78,18 +78,6 @@ class _Staged:
         self.writer.discard()
 
 
-def _version_number(table: LakeTable, wanted: int | None) -> int:
-    current, newest = table.current_version, max(table.versions(), default=0)
-    if wanted is None:
-        return max(current or 0, newest) + 1
-    if wanted < max(current or 0, newest, 1):
-        raise WrongUsage(
-            f"version {wanted} of {table.feed.name} is history: {newest} is the newest",
-            f"use --version {newest} to replace the newest, or a higher number",
-        )
-    return wanted
-
-
 def preview(client: Client, table: LakeTable, version: int | None = None) -> Exported:
     """What an export would meet, without reading rows or changing anything.
 
@@ -103,7 +91,7 @@ def preview(client: Client, table: LakeTable, version: int | None = None) -> Exp
     if table.feed.type == "table":
         refuse_unreadable(source)
         offsets = table_offsets(client, source) if source.pullable else {}
-        done.version, done.lag = _version_number(table, version), lag(offsets)
+        done.version, done.lag = check_version(table, version) if version else next_version(table), lag(offsets)
         done.notes.append("read by a pull query" if source.pullable else "read by a push query, folded by key")
     else:
         marks, ends = table.bookmarks(), true_ends(client, source)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import ActionNeeded, WrongUsage
 from pipeline.export import (
@@ -29,7 +28,7 @@ from pipeline.export import (
 from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
 from pipeline.lake.change import Change, Mark
-from pipeline.lake.files import DataFile
+from pipeline.lake.files import DataFile, read_staged
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
@@ -130,7 +129,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
     then = [batch.select(columns) for batch in table.read_batches(old)]
     if not then or not staged:
         return
-    now = pa.concat_tables([pq.read_table(file.path, columns=columns) for file in staged])
+    now = pa.concat_tables([read_staged(file, columns) for file in staged])
     both = now.join(pa.Table.from_batches(then), columns[:2], join_type="inner", right_suffix="_then")
     others = both.filter(pc.not_equal(both["rowtime"], both["rowtime_then"]))
     for row in others.slice(0, 1).to_pylist():
@@ -139,7 +138,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
 
 def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:
     """How many staged rows other files than the `old` ones have; files from other times are not read."""
-    times = [pq.read_table(file.path, columns=["rowtime"]).column(0) for file in staged if file.row_count]
+    times = [read_staged(file, ["rowtime"]).column(0) for file in staged if file.row_count]
     if not times:
         return 0
     first, last = min(pc.min(time).as_py() for time in times), max(pc.max(time).as_py() for time in times)

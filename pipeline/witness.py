@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.content import texts_of
 from pipeline.ksqldb.push import TopicChanged
 from pipeline.ksqldb.stream import StreamRead
+from pipeline.lake.files import read_where
 from pipeline.lake.table import LakeTable
 
 _PLACE = ("rowpartition", "rowoffset")
@@ -71,4 +71,4 @@ def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordB
         ]
         if wanted:
             any_of_them = functools.reduce(operator.or_, wanted)
-            yield from pq.read_table(table.folder / file.path, filters=any_of_them, partitioning=None).to_batches()
+            yield from read_where(table.folder, table.feed.name, file, any_of_them)

@@ -51,6 +51,7 @@ ORDER = [
     "pipeline.lake.rule",
     "pipeline.lake.change",
     "pipeline.lake.table",
+    "pipeline.lake.versions",
     "pipeline.lake.retention",
     "pipeline.lake.rewrite",
     "pipeline.lake.unexpire",

@@ -20,8 +20,18 @@ class SchemaChanged(ActionNeeded):
     """The source's columns no longer fit the lake's."""
 
 
+class ColumnUnnamed(ActionNeeded):
+    """A column of the source, or a field in one, has an empty name, which not every reader can ask for."""
+
+
 def told_schema(schema: pa.Schema, columns: Sequence[LakeColumn]) -> pa.Schema:
-    """The columns of a read as the lake keeps them, each with its ksqlDB name, type and role."""
+    """The columns of a read as the lake keeps them, each with its ksqlDB name, type and role. Raises ColumnUnnamed."""
+    for column in columns:
+        if not all(_names(schema.field(column.name))):
+            named = f"a field of {column.name} of the source" if column.name else "a column of the source"
+            raise ColumnUnnamed(
+                f"{named} has an empty name", "derive a source with SELECT ... AS a name, and export that"
+            )
     return pa.schema(
         [
             schema.field(column.name).with_metadata(
@@ -65,6 +75,18 @@ def _is_retold(old: pa.Field, new: pa.Field) -> bool:
     """
     pairs = set(zip(_words(old), _words(new), strict=False))
     return old.type == new.type and (b"TIME", b"STRING") in pairs and (b"STRING", b"TIME") not in pairs
+
+
+def _names(column: pa.Field) -> list[str]:
+    """The name of a column, and those of the fields in it, at every depth."""
+    names, waiting = [column.name], [column.type]
+    while waiting:
+        type_ = waiting.pop()
+        for number in range(type_.num_fields):
+            waiting.append(type_.field(number).type)
+            if pa.types.is_struct(type_):
+                names.append(type_.field(number).name)
+    return names
 
 
 def _words(column: pa.Field) -> list[bytes]:

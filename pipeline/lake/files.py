@@ -16,9 +16,10 @@ from pathlib import Path
 
 import deltalake
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.lake.storage import LakeDamaged, checksum, refuse_links
+from pipeline.lake.storage import LakeDamaged, checksum, disk_errors, refuse_links
 from pipeline.lake.writer import Partition, StagedFile
 
 STAGING = "_staging"
@@ -115,6 +116,19 @@ def file_problem(folder: Path, file: DataFile) -> str | None:
     except (OSError, pa.ArrowException):
         return "file cannot be read"
     return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
+
+
+def read_where(folder: Path, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
+    """The rows of a committed file that are `wanted`; other row groups are not read. Raises LakeDamaged."""
+    with file_errors(folder / file.path, feed):
+        found = pq.read_table(folder / file.path, filters=wanted, partitioning=None)
+    return list(found.to_batches())
+
+
+def read_staged(staged: StagedFile, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a staged file."""
+    with disk_errors(staged.path, "read"), pq.ParquetFile(staged.path) as parquet:
+        return parquet.read(columns=list(columns))
 
 
 def _damaged(message: str, feed: str) -> LakeDamaged:

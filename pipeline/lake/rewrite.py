@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import WrongUsage
 from pipeline.lake.change import Change
-from pipeline.lake.files import DataFile
+from pipeline.lake.files import DataFile, file_errors, read_staged
 from pipeline.lake.storage import LakeDamaged, checksum, disk_errors, make_folder, sync_file
 from pipeline.lake.table import LakeTable
+from pipeline.lake.versions import next_version
 from pipeline.lake.writer import Partition, StagedFile, StagedWriter
 
 
@@ -38,7 +38,7 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
         raise VersionUnknown(
             f"{table.feed.name} has no version {to_version}", f"retained versions: {retained} (only tables have any)"
         )
-    new = max(versions) + 1
+    new = next_version(table)
     copies = copy_version(table, to_version, new, commit_id)
     rows = sum(copy.row_count for copy in copies)
     note = {"kind": "rollback", "version": new, "rollback_of": to_version, "rows": rows}
@@ -74,6 +74,8 @@ def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id
 
 def _copy(table: LakeTable, file: DataFile, target: Path, partition: Partition) -> StagedFile:
     """A committed file, byte for byte, as a staged file of another partition."""
+    with file_errors(table.folder / file.path, table.feed.name):
+        (table.folder / file.path).stat()
     with disk_errors(target.parent):
         make_folder(target.parent)
         shutil.copyfile(table.folder / file.path, target)
@@ -91,7 +93,7 @@ def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[St
 
     Holds the keys of the staged rows in memory, 8 bytes each.
     """
-    places = [pq.read_table(file.path, columns=["rowpartition", "rowoffset"]) for file in staged]
+    places = [read_staged(file, ["rowpartition", "rowoffset"]) for file in staged]
     known = pa.concat_arrays([place_keys(batch) for place in places for batch in place.to_batches()] or [_NO_KEYS])
     for batch in table.read_batches(files):
         rest = batch.filter(pc.invert(pc.is_in(place_keys(batch), value_set=known)))

@@ -22,7 +22,6 @@ from pipeline.errors import ActionNeeded
 LOCK = "_lock"
 """The lock file of a feed's folder; see `lock`."""
 LOG = "_delta_log"
-_HOME = Path(__file__).resolve().parent.parent.parent
 _NO_NAMES = frozenset("?*[]{}#%\\")
 
 
@@ -39,15 +38,12 @@ class LakeDamaged(ActionNeeded):
 
 
 def lake_folder(root: str) -> Path:
-    """The lake's root as a local folder: a path or a `file://` URL; a relative path starts at the scripts' folder.
+    """The lake's root as a local folder: an absolute path or a `file://` URL.
 
-    Raises LakeNotWritable for an empty path, other URL schemes, and characters that a reader of the lake takes for
-    something else than a name: patterns of DuckDB, and what is decoded in a URL, by the Delta library once too often.
+    Raises LakeNotWritable for other URL schemes, and for characters that a reader of the lake takes for something else
+    than a name: patterns of DuckDB, and what is decoded in a URL, by the Delta library once too often.
     """
-    hint = "set LAKE_ROOT to the path of a local folder"
-    if not root.strip():
-        raise LakeNotWritable("the lake's root LAKE_ROOT is empty", hint)
-    path = root
+    hint, path = "set LAKE_ROOT to the path of a local folder", root
     if root.startswith("file:"):
         parts = urlsplit(root)
         path = unquote(parts.path)
@@ -55,15 +51,11 @@ def lake_folder(root: str) -> Path:
             raise LakeNotWritable(f"the lake's root {root!r} is no URL of a local folder", "write file:///path/to/lake")
     elif "://" in root:
         raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", hint)
-    try:
-        folder = _HOME / Path(path).expanduser()
-    except RuntimeError:
-        raise LakeNotWritable(f"the lake's root {root!r} begins with a user who is not known here", hint) from None
-    odd = sorted(set(str(folder)) & _NO_NAMES | {sign for sign in str(folder) if not sign.isprintable()})
+    odd = sorted(set(path) & _NO_NAMES | {sign for sign in path if not sign.isprintable()})
     if odd:
         told = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
-        raise LakeNotWritable(f"not every reader of the lake can read a folder {str(folder)!r}: it has {told}", hint)
-    return folder
+        raise LakeNotWritable(f"not every reader of the lake can read a folder {path!r}: it has {told}", hint)
+    return Path(path).absolute()
 
 
 @contextlib.contextmanager

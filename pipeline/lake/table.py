@@ -41,8 +41,6 @@ from pipeline.lake.storage import LOG, LakeDamaged, make_folder, move_file, sync
 from pipeline.lake.writer import StagedFile
 
 VIEWS = "views.sql"
-MAX_VERSION = 2_000_000_000
-"""The highest version that a table can be given; the column that holds it ends 147 million later."""
 _KEEP_LOG = {
     # What a feed's history tells is kept for over a year; Delta's own default is 30 days.
     "delta.logRetentionDuration": "interval 400 days",

@@ -1,0 +1,45 @@
+"""The numbers of a table's snapshots: which one is next, and which ones there can be."""
+
+from __future__ import annotations
+
+from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.lake.table import LakeTable
+
+MAX_VERSION = 2_000_000_000
+"""The highest version that a person can give a table; the snapshots after it have numbers too."""
+_LAST = 2**31 - 1  # of the column that holds it
+
+
+class VersionsUsedUp(ActionNeeded):
+    """The table's next version has a number that its column cannot hold."""
+
+
+def next_version(table: LakeTable) -> int:
+    """The number of the next snapshot. Raises VersionsUsedUp."""
+    newest = _newest(table)
+    if newest >= _LAST:
+        raise VersionsUsedUp(
+            f"{table.feed.name} has version {newest:,}, and no higher one can be stored",
+            f"keep it under its feed (python manage_feeds.py archive {table.feed.name}) and add a new feed",
+        )
+    return newest + 1
+
+
+def check_version(table: LakeTable, wanted: int) -> int:
+    """`wanted`, if the next snapshot can have it: the newest, which it then replaces, or a higher one.
+
+    Raises WrongUsage.
+    """
+    newest = _newest(table)
+    if wanted > MAX_VERSION:
+        raise WrongUsage(f"{wanted} is no version: {MAX_VERSION:,} is the highest", "use a lower --version, or none")
+    if wanted < max(newest, 1):
+        raise WrongUsage(
+            f"version {wanted} of {table.feed.name} is history: {newest} is the newest",
+            f"use --version {newest} to replace the newest, or a higher number",
+        )
+    return wanted
+
+
+def _newest(table: LakeTable) -> int:
+    return max(table.current_version or 0, *table.versions(), 0)

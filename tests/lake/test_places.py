@@ -1,0 +1,89 @@
+"""Where a lake can be: every reader reads it there, or the place is refused when it is read from the settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from pipeline.lake.catalog import write_views
+from pipeline.lake.change import Change
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.lock import hold_feed
+from pipeline.lake.storage import LakeNotWritable, lake_folder
+from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import StagedWriter
+from pipeline.verify.files import verify
+from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, commit_id, stream_feed
+from torture.readers import read_stream
+
+NUMBERS = SCHEMA.set(3, pa.field("n", pa.int64()))
+GOOD = ["plain", "it's", "a&b;c,d", "(x)", "$HOME", "!", "@", "~tilde", "plus+", "-dash", "a|b", "a^b", "a:b", "dots.."]
+NOT_FOR_POLARS = [
+    "with blank",
+    " blanks around ",
+    "ümläut",
+    "日本語",
+    'quo"ted',
+    "back`tick",
+    "<less>",
+    "a=b",
+    "date=1",
+]
+"""Its `scan_delta` takes the Delta library's URLs for paths, and each `name=value` of a path for a column."""
+BAD = ["what?", "a#b", "100%", "a%20b", "{x}", "[x]", "st*r", "back\\slash", "new\nline", "tab\t", "nul\0"]
+
+
+@pytest.mark.parametrize("name", [*GOOD, *NOT_FOR_POLARS])
+def test_every_reader_reads_a_lake_at_an_odd_place(tmp_path: Path, name: str) -> None:
+    root = lake_folder(str(tmp_path / name / "lake"))
+    FeedStore(root).add(stream_feed())
+    table = LakeTable(root, stream_feed())
+    with hold_feed(table.folder, "events", {}):
+        table.create(NUMBERS, "topic")
+        writer = StagedWriter(table.staging_folder("x"), NUMBERS, date_column="rowtime")
+        new = [{"rowtime": n * DAY_MS, "rowpartition": n, "rowoffset": 0, "n": n} for n in range(2)]
+        writer.add(pa.RecordBatch.from_pylist(new, schema=NUMBERS))
+        table.commit(commit_id(1), Change(writer.finish(), bookmarks={0: (1, 0), 1: (1, 0)}, partitions=2), NOW)
+    write_views(root)
+
+    rows = [(0, 0, 0), (1, 0, 1)]
+    for reader in ("views", "glob") if name in NOT_FOR_POLARS else ("polars", "views", "glob"):
+        assert read_stream(root, reader) == Counter(rows), reader
+    columns = ["rowpartition", "rowoffset", "n"]
+    frame = deltalake.DeltaTable(table.folder).to_pandas(columns=columns)
+    assert sorted(frame.itertuples(index=False, name=None)) == rows
+    assert verify(LakeTable.for_writing(root, stream_feed(), 1)) == []
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_place_that_some_reader_cannot_read_is_refused(name: str) -> None:
+    with pytest.raises(LakeNotWritable, match="not every reader") as raised:
+        lake_folder(f"/srv/{name}/lake")
+
+    assert raised.value.message.isprintable()
+    assert "LAKE_ROOT" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "s3://bucket/lake",
+        "http://[::1/lake",
+        "file://elsewhere/lake",
+        "file:lake",
+        "file:///lake?x=1",
+        "file:///lake#x",
+    ],
+)
+def test_a_place_that_is_no_local_folder_is_refused(root: str) -> None:
+    with pytest.raises(LakeNotWritable):
+        lake_folder(root)
+
+
+def test_a_url_of_a_local_folder_is_a_place() -> None:
+    assert lake_folder("file:///srv/my%20lake") == Path("/srv/my lake")
+    assert lake_folder("file://localhost/srv/lake") == Path("/srv/lake")
