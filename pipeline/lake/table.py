@@ -246,7 +246,7 @@ class LakeTable:
                     commit_properties=commit_properties(change.note, now, marks),
                     post_commithook_properties=NO_HOOKS,
                 ),
-                paths,
+                [*paths, *(file.path for file in change.returns)],
                 now,
             )
         return self.delta_version

@@ -12,7 +12,6 @@ from pipeline.lake.change import Change
 from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.log import removed_files
-from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, add_version, commit_id, table_feed
 
@@ -21,13 +20,14 @@ DAY = dt.timedelta(days=1)
 
 
 def run(root: Path, now: dt.datetime, grace_hours: int = 24, keep: int | None = None) -> LakeTable:
-    """A run at `now` by its clock: it cleans, adds a version, and expires; `keep` is how many versions stay."""
-    feed = table_feed(retention_versions=keep)
+    """A run at `now` by its clock: it cleans, adds a version, and lets go of all but the newest `keep` versions."""
     with hold_feed(root / "tables" / "totals", "totals", {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
-        table = LakeTable.for_writing(root, feed, grace_hours)
+        table = LakeTable.for_writing(root, table_feed(), grace_hours)
         version = max(table.versions(), default=0) + 1
         add_version(table, version, ["a"] * version, now=now)
-        expire(table, commit_id(version + 500), now)
+        if keep is not None:
+            old = [file for files in list(table.versions().values())[:-keep] for file in files]
+            table.commit(commit_id(version + 500), Change(removes=old), now)
         table.remove_orphans(grace_hours)
     return table
 

@@ -41,7 +41,7 @@ def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
 
     told = identifiers(table, 2)
 
-    assert {name: txn["version"] for name, txn in told.items()} == {
+    assert {name: txn["version"] for name, txn in told.items() if name.startswith("topic")} == {
         "topic-partitions": 3, "topic/0": 2, "topic/0/rowtime": 0, "topic/2": 5, "topic/2/rowtime": 0,
     }  # fmt: skip
     assert {txn["lastUpdated"] for txn in told.values()} == {int(later.timestamp() * 1000)}
