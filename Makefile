@@ -14,8 +14,8 @@ help:  ## Show this list
 demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 	$(BIN)/python -m demo
 
-test: $(READY)  ## Run all tests, those with servers too
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run all tests, those with servers too, two at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: lint  ## Lint, types, and the tests without servers (under a minute)
 	$(BIN)/python -m pytest -m "not mysql and not server" -q

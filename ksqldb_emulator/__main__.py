@@ -10,7 +10,7 @@ import click
 
 from ksqldb_emulator.cluster import BadMinute
 from ksqldb_emulator.dataset import Dataset
-from ksqldb_emulator.server import Options, Server, serve
+from ksqldb_emulator.server import Options, Server, serve, stop
 
 
 @click.command()
@@ -53,12 +53,12 @@ def main(
 
 async def _run(server: Server, host: str, port: int) -> None:
     runner, port = await serve(server, host, port)
-    stop = asyncio.Event()
+    told_to_stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
     click.echo(f"ksqlDB emulator: {len(server.state.sources)} sources at http://{host}:{port}")
-    await stop.wait()
-    await runner.cleanup()
+    await told_to_stop.wait()
+    await stop(runner)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -214,7 +215,7 @@ def _tasks(query: LiveQuery) -> list[dict[str, Any]]:
             ],
             "timeCurrentIdlingStarted": None,
         }
-        for partition, (fetched, committed) in query.shown_positions().items()
+        for partition, (fetched, committed) in query.shown_positions(time.monotonic()).items()
     ]
     random.shuffle(tasks)
     return tasks

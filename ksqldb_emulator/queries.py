@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ksqldb_emulator.cluster import Pull
@@ -187,8 +188,23 @@ def pull_rows(state: State, plan: Plan, fault: Fault, fate: Pull = Pull.WHOLE) -
     return encoded, limited
 
 
+@dataclass
+class Pace:
+    """How fast a push's scan is: rows a second (0: as fast as it can), and the pause after each poll."""
+
+    rows_per_s: float = 0
+    poll_pause_s: float = 0
+
+
+async def paused(seconds: Callable[[], float]) -> None:
+    """Waits for as long as `seconds` says, which may change its mind meanwhile."""
+    start = time.monotonic()
+    while time.monotonic() - start < seconds():
+        await asyncio.sleep(0.02)
+
+
 async def push_rows(
-    state: State, plan: Plan, query: LiveQuery, from_latest: bool, rows_per_s: float, poll_pause_s: float
+    state: State, plan: Plan, query: LiveQuery, from_latest: bool, pace: Pace
 ) -> AsyncIterator[tuple[str, bool]]:
     """The encoded rows of a push as they come, each with whether it is a delete; ends when the query is closed."""
     source, at = query.source, 0
@@ -201,16 +217,20 @@ async def push_rows(
             query.fetched[record.partition] = record.offset
         at += len(batch)
         batch = [record for record in batch if record.offset >= source.log_start.get(record.partition, 0)]
-        if rows_per_s and batch:
-            await asyncio.sleep(len(batch) / rows_per_s)
+        if batch:
+            await paused(partial(_scan_s, query, pace, len(batch)))
         for row, tombstone in _changes(source, batch, sent_keys):
             if tombstone or plan.matches(row):
                 yield plan.encode(row, tombstone), tombstone
         for record in batch:
             query.processed[record.partition] = record.offset + 1
         query.commit(time.monotonic())
-        if poll_pause_s or len(batch) < POLL_RECORDS:
-            await asyncio.sleep(poll_pause_s or 0.02)
+        if pace.poll_pause_s or len(batch) < POLL_RECORDS:
+            await paused(lambda: 0 if query.closing else pace.poll_pause_s or 0.02)
+
+
+def _scan_s(query: LiveQuery, pace: Pace, rows: int) -> float:
+    return rows / pace.rows_per_s if pace.rows_per_s and not query.closing else 0
 
 
 def _changes(source: Source, batch: list[Any], sent_keys: set[str]) -> list[tuple[dict[str, Any], bool]]:

@@ -18,7 +18,7 @@ from ksqldb_emulator.admin import run_statements
 from ksqldb_emulator.cluster import EXHAUSTED, Pull
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.faults import NO_FAULT, Fault, Faults
-from ksqldb_emulator.queries import Plan, plan, pull_rows, push_rows
+from ksqldb_emulator.queries import Pace, Plan, paused, plan, pull_rows, push_rows
 from ksqldb_emulator.sql import Refused
 from ksqldb_emulator.state import LiveQuery, State
 from ksqldb_emulator.values import to_json
@@ -38,13 +38,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Options:
-    """How this server behaves. `rows_per_s` is the speed of a push's scan (0: as fast as it can)."""
+class Options(Pace):
+    """How this server behaves, which can change at any time. `linger_s`: how long a query outlives its client."""
 
     user: str = ""
     password: str = ""
-    rows_per_s: float = 0
-    poll_pause_s: float = 0
     linger_s: float = 0
     max_push_queries: int = 100
     denied_properties: tuple[str, ...] = ()
@@ -73,7 +71,6 @@ class _Body:
         self._request, self._fault, self._sent, self._rest = request, fault, 0, b""
 
     async def start(self) -> None:
-        await asyncio.sleep(self._fault.first_byte_s)
         await self._response.prepare(self._request)
 
     async def write(self, text: str, last: bool = False) -> None:
@@ -243,7 +240,7 @@ class Server:
         try:
             if fate is Pull.SILENT:
                 await self._idle(out)
-            await out.start()
+            await asyncio.sleep(fault.first_byte_s)
             if planned.select.push:
                 return await self._push(planned, properties, out, fault, accept)
             return await self._pull(planned, out, fault, accept, fate)
@@ -272,6 +269,7 @@ class Server:
     async def _pull(self, planned: Plan, out: _Body, fault: Fault, accept: str, fate: Pull) -> web.StreamResponse:
         rows, limited = pull_rows(self.state, planned, fault, fate)
         frame = _Frame(planned, accept, fault)
+        await out.start()
         await out.write(frame.head())
         for index, row in enumerate(rows):
             if fault.error_after == index:
@@ -300,10 +298,11 @@ class Server:
         final = "Query Completed"
         watcher = asyncio.create_task(self._close_when_gone(query, out))
         try:
+            await out.start()  # who has seen the head finds the query listed
             await out.write(frame.head())
             latest = planned.source.kind == "STREAM" and properties.get("auto.offset.reset", "latest") == "latest"
             count, sent = 0, list[str]()
-            rows = push_rows(self.state, planned, query, latest, self.options.rows_per_s, self.options.poll_pause_s)
+            rows = push_rows(self.state, planned, query, latest, self.options)
             async for row, tombstone in rows:
                 if tombstone and accept == PLAIN_JSON:
                     continue
@@ -325,8 +324,10 @@ class Server:
                 await self._finish(out, frame, final)
             return await out.end()
         finally:
+            if out.is_gone:
+                await watcher
             watcher.cancel()
-            asyncio.get_running_loop().call_later(self.options.linger_s, self.state.live.pop, query.id, None)
+            self.state.live.pop(query.id, None)
 
     async def _close_when_gone(self, query: LiveQuery, out: _Body) -> None:
         """A dropped connection ends its query, which stays in the list for a while; a restart drops the connection."""
@@ -334,7 +335,7 @@ class Server:
             if query.killed:
                 out.break_off()
             await asyncio.sleep(0.05)
-        await asyncio.sleep(self.options.linger_s)
+        await paused(lambda: self.options.linger_s)
         query.closing = True
 
     async def _idle(self, out: _Body) -> None:
@@ -442,3 +443,13 @@ async def serve(server: Server, host: str, port: int, tls: ssl.SSLContext | None
     site = web.TCPSite(runner, host, port, ssl_context=tls)
     await site.start()
     return runner, runner.addresses[0][1]
+
+
+async def stop(runner: web.AppRunner) -> None:
+    """Ends what `serve` started, and waits for everything that still runs in it."""
+    await runner.cleanup()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -44,9 +44,9 @@ class LiveQuery:
         if now - self.last_commit >= self.commit_s:
             self.committed, self.last_commit = dict(self.processed), now
 
-    def shown_positions(self) -> dict[int, tuple[int, int]]:
+    def shown_positions(self, now: float) -> dict[int, tuple[int, int]]:
         """By partition. With more than one thread, tasks vanish for a while early on and come back as new."""
-        age = time.monotonic() - self.started
+        age = now - self.started
         partitions = range(self.source.partitions)
         if self.fault.frozen:
             return dict.fromkeys(partitions, (-1, -1))

@@ -6,15 +6,29 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-from aiohttp import web
 
 from ksqldb_emulator.cluster import Cluster
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.faults import Faults
-from ksqldb_emulator.server import Options, Server, serve
+from ksqldb_emulator.server import Options, Server, serve, stop
+
+FOR_EVER_S = 86_400.0
+"""A pause or a silence that ends only when the test says so."""
+PATIENCE_S = 120
+"""How long is waited for what must come: a guard against waiting for ever, far above what a busy machine takes."""
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Waits until the condition holds; False when it never did."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class Emulator:
@@ -47,6 +61,11 @@ class Emulator:
         """Those that a query writes."""
         return [source for source in self._server.state.sources if source.kind == "TABLE" and source.write_query]
 
+    def sent_to(self, name: str) -> dict[int, int]:
+        """How far the running pushes of a source have sent it: by partition the offset of the next row."""
+        live = (query for query in list(self._server.state.live.values()) if query.source.name == name)
+        return {partition: offset for query in live for partition, offset in query.processed.items()}
+
     def source(self, name: str) -> Source:
         return self._server.state.dataset.source(name)
 
@@ -61,15 +80,6 @@ class Emulator:
 
     def restart(self, starting_s: float = 0.0, refuse_pulls_s: float = 0.0) -> None:
         self._server.state.restart(starting_s, refuse_pulls_s)
-
-
-async def _end(runner: web.AppRunner) -> None:
-    """Stops listening, and ends the answers that would never end by themselves."""
-    await runner.cleanup()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
 
 
 @contextlib.contextmanager
@@ -87,7 +97,7 @@ def running(dataset: Dataset, tls: tuple[str, str] | None = None, port: int = 0,
     try:
         yield Emulator(server, f"{'https' if tls else 'http'}://127.0.0.1:{port}")
     finally:
-        asyncio.run_coroutine_threadsafe(_end(runner), loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(stop(runner), loop).result()
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=10)
+        thread.join()
         loop.close()

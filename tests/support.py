@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data_lake_config import DEFAULT_FEEDS
 from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
+from ksqldb_emulator.testing import PATIENCE_S, comes_true
 from pipeline.feeds import Feed, parse_feed
 from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import FeedStore
@@ -31,8 +32,13 @@ _FAST = {
 }
 
 
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Returns as soon as `happened` says so."""
+    assert comes_true(happened), f"this never came: {what}"
+
+
 def run_script(
-    script: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT, timeout_s: float = 120
+    script: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT, timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script of the project in a process of its own, with short waits."""
     return subprocess.run(

@@ -41,7 +41,7 @@ def test_a_folder_goes_at_the_end_whatever_happens(tmp_path: Path) -> None:
 def test_the_folder_of_a_killed_process_goes_at_the_next_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
         "import time; from pipeline.scratch import scratch_folder\n"
-        "with scratch_folder(): print(flush=True); time.sleep(60)"
+        "with scratch_folder(): print(flush=True); time.sleep(3600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE

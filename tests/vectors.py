@@ -1,8 +1,14 @@
-"""The recorded answers of a real server, read where they stand: a folder beside the project, never copied into it."""
+"""Recorded answers: those of a real server, read beside the project and never copied into it, and our own.
+
+Tests marked `vectors` need those of the real server. Without them they are left out, which the summary says in one
+line. What they prove is proved on our own recording too: `tests/data/exchanges.jsonl` is what the emulator answered
+while it was compared with the real server's recording.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,18 +16,18 @@ from typing import Any
 import pytest
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
+OWN = Path(__file__).resolve().parent / "data" / "exchanges.jsonl"
 
-needs_vectors = pytest.mark.skipif(
-    not VECTORS.is_dir(),
-    reason=f"the recorded answers are not there: put them into {VECTORS.parent.name}/{VECTORS.name}",
-)
+needs_vectors = pytest.mark.vectors
 
 
 def load_lines(name: str) -> list[dict[str, Any]]:
     """A `.jsonl` file of the vectors; empty where they are not, so that tests are collected everywhere."""
     path = VECTORS / name
-    if not path.exists():
-        return []
+    return read_lines(path) if path.exists() else []
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
@@ -34,3 +40,19 @@ def load_json(name: str) -> Any:
 def exchanges() -> dict[str, dict[str, Any]]:
     """The exchanges recorded with a 7.6.13 server, by name."""
     return {entry["name"]: entry for entry in load_lines("recorded/exchanges.jsonl")}
+
+
+@cache
+def own_exchanges() -> dict[str, dict[str, Any]]:
+    """The exchanges recorded with the emulator, by name; each begins with `own: `."""
+    return {entry["name"]: entry for entry in read_lines(OWN)}
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """One exchange of either recording."""
+    return own_exchanges()[name] if name.startswith("own: ") else exchanges()[name]
+
+
+def in_both(names: Iterable[str]) -> list[Any]:
+    """Names as parameters of a test, where those of the real server's recording may not be there."""
+    return [name if name.startswith("own: ") else pytest.param(name, marks=needs_vectors) for name in names]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
+from ksqldb_emulator.testing import PATIENCE_S
 from torture.figures import Figure
 from torture.readers import check_complete, check_readers
 from torture.victim import Scene, scene, stopwatch
@@ -85,4 +86,4 @@ def _start(stage: Scene, layer: Path, way: str, log: Path | None, point: tuple[i
     if point is not None:
         env |= {"STEPS_KILL": str(point[0]), "STEPS_WHEN": point[1]}
     command = [sys.executable, str(PROJECT_ROOT / "export_to_data_lake.py"), *way.split()]
-    return subprocess.run(command, env=env, check=False, capture_output=True, timeout=60).returncode
+    return subprocess.run(command, env=env, check=False, capture_output=True, timeout=PATIENCE_S).returncode

@@ -19,6 +19,7 @@ import pyarrow as pa
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.unpacked_mysql import running_mysql
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import PipelineError
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.plan import TableSnapshot
@@ -119,7 +120,7 @@ def _start(server: Server, number: int) -> Any:
 
 
 def _load(server: Server, number: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             sync(server, list(_snapshots(number)), "ksqldb", _NOW)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ksqldb_emulator.faults import Fault
+from ksqldb_emulator.testing import FOR_EVER_S
 from torture import changed_sources, dying_nodes
 from torture.changed_sources import STREAM, TABLE
 from torture.figures import Figure
@@ -106,7 +107,7 @@ def duplicated_rows_of_a_table(trial: Trial) -> None:
 
 def stalled_push(trial: Trial) -> None:
     trial.stage.emulator.faults.add(Fault("push", idle_after=100))
-    trial.expect_error(trial.run(*STREAM, STALL_S="1.5"), 75, "stalled: no progress for 1.5 s")
+    trial.expect_error(trial.run(*STREAM, STALL_S="3"), 75, "stalled: no progress for 3 s")
     if lake_rows(trial.stage.root, trial.stage.stream).total() != 100:
         trial.wrong("lost rows", "the rows that came before the stall were not kept")
     trial.expect_no_query()
@@ -116,10 +117,9 @@ def stalled_push(trial: Trial) -> None:
 
 def server_restarting_in_the_middle(trial: Trial) -> None:
     """The stream's answer breaks off, then 503, then refused pulls: the table waits, the stream is for the next run."""
-    _slow(trial, polls=5)
-    running = trial.start("--all", KSQLDB_RETRY_S="20")
-    trial.wait_for_query()
-    time.sleep(0.6)
+    _slow(trial, polls=5, pause_s=FOR_EVER_S)
+    running = trial.start("--all", KSQLDB_RETRY_S="60")
+    trial.wait_for_rows("EVENTS")
     trial.stage.emulator.restart(starting_s=0.5, refuse_pulls_s=0.5)
     trial.expect_error(running(), 75, "the connection broke", "run the same command again")
     trial.expect_rows(trial.stage.table, source_rows(trial.stage.emulator.source("LATEST")))
@@ -141,17 +141,16 @@ def progress_that_looks_caught_up(trial: Trial) -> None:
     """All that was fetched is processed, again and again, in the middle of the scan."""
     _slow(trial, polls=5, pause_s=0.5)
     _read_by_nobody(trial)
-    trial.expect_done(trial.run("--all", QUIET_S="1"), "end: quiet")
+    trial.expect_done(trial.run("--all", QUIET_S="3"), "end: quiet")
     trial.expect_complete()
 
 
 def reader_paused(trial: Trial) -> None:
     """For half of the time that counts as a stall, as a minute is half of STALL_S; a full try takes the minute."""
-    pause_s, stall_s = (60, 120) if trial.full else (2, 4)
+    pause_s, stall_s = (60, 120) if trial.full else (3, 6)
     _slow(trial, polls=5)
     running = trial.start("--all", STALL_S=str(stall_s))
-    trial.wait_for_query()
-    time.sleep(0.6)
+    trial.wait_for_rows("EVENTS")
     os.kill(running.process.pid, signal.SIGSTOP)
     time.sleep(pause_s)
     os.kill(running.process.pid, signal.SIGCONT)
@@ -163,18 +162,18 @@ def reader_paused(trial: Trial) -> None:
 def client_killed_without_closing_its_query(trial: Trial) -> None:
     """The server ends the abandoned query some time later; until then it may be one too many for the next run."""
     options = trial.stage.emulator.options
-    options.linger_s, options.max_push_queries = 1.5, 1
-    _slow(trial, polls=5)
+    options.linger_s, options.max_push_queries = FOR_EVER_S, 1
+    _slow(trial, polls=5, pause_s=FOR_EVER_S)
     running = trial.start(*STREAM)
-    trial.wait_for_query()
-    time.sleep(0.6)
+    trial.wait_for_rows("EVENTS")
     running.process.kill()
     running.process.join()
     options.poll_pause_s = 0
     if not trial.stage.emulator.open_queries:
         trial.wrong("told wrongly", "the scene is not set: the abandoned query is gone at once")
     trial.expect_error(trial.run(*STREAM, KSQLDB_RETRY_S="0"), 75, "number of active, push queries")
-    trial.expect_done(trial.run("--all", KSQLDB_RETRY_S="20"))
+    options.linger_s = 1
+    trial.expect_done(trial.run("--all", KSQLDB_RETRY_S="60"))
     trial.expect_complete()
     trial.expect_no_query()
 

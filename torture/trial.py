@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ksqldb_emulator.dataset import Record, Source
+from ksqldb_emulator.testing import PATIENCE_S, comes_true
 from pipeline.feeds import Feed
 from pipeline.lake.table import LakeTable
 from torture.figures import Figure
@@ -105,14 +105,19 @@ class Trial:
             if path.is_file() and secret.encode() in path.read_bytes():
                 self.wrong("told wrongly", f"{path} shows the secret")
 
-    def expect_no_query(self, within_s: float = 5) -> None:
+    def expect_no_query(self) -> None:
         """No query is left running at the server."""
-        if not _comes_true(lambda: not self.stage.emulator.open_queries, within_s):
+        if not comes_true(lambda: not self.stage.emulator.open_queries):
             self.wrong("queries left", f"{self.stage.emulator.open_queries}")
 
     def wait_for_query(self) -> None:
-        if not _comes_true(lambda: bool(self.stage.emulator.open_queries), 20):
+        if not comes_true(lambda: bool(self.stage.emulator.open_queries)):
             raise RuntimeError(f"{self.name}: the export has not begun to read")
+
+    def wait_for_rows(self, name: str) -> None:
+        """Until a running push has sent the first rows of a source."""
+        if not comes_true(lambda: bool(self.stage.emulator.sent_to(name))):
+            raise RuntimeError(f"{self.name}: no row of {name} was read")
 
 
 @dataclass
@@ -123,7 +128,7 @@ class Running:
     output: Path
 
     def __call__(self) -> Done:
-        self.process.join(120)
+        self.process.join(PATIENCE_S)
         if self.process.exitcode is None:
             self.process.kill()
             self.process.join()
@@ -172,12 +177,3 @@ def _lower(record: Record) -> dict[str, Any]:
 
 def _text(row: dict[str, Any]) -> str:
     return repr(sorted(row.items()))
-
-
-def _comes_true(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

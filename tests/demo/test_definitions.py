@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -95,6 +96,50 @@ def _compact(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{_compact(key)}:{_compact(item)}" for key, item in value.items()) + "}"
     return to_json(value)
+
+
+def test_three_events_give_the_rows_that_the_statements_say() -> None:
+    """Worked out by hand: a refund in dollars, a purchase from a blacklisted city, one in a currency without a rate."""
+    user = {"USER_ID": "u1", "NAME": "Zoë", "EMAIL": "z@example.com", "COUNTRY": "FR", "CITY": "Paris"}
+    lamp = {"PRODUCT_ID": "p1", "NAME": "Lamp", "CATEGORY": "home", "UNIT_PRICE": 10.05, "QUANTITY": 3}
+    common = {"USER": user, "TRANSACTION_TYPE": "purchase", "PAYMENT_METHOD": "card", "TAGS": None}
+    bodies: list[dict[str, Any]] = [
+        {"TRANSACTION_TYPE": "refund", "AMOUNT": -10.01, "CURRENCY": "USD", "PRODUCTS": None},
+        {"USER": user | {"CITY": "Lagos"}, "AMOUNT": 30.15, "CURRENCY": "EUR", "PRODUCTS": [lamp]},
+        {"AMOUNT": 7.01, "CURRENCY": "CHF", "PRODUCTS": [lamp | {"QUANTITY": 1}, None], "PAYMENT_METHOD": None},
+    ]
+    given = [("exchange_rates", "USD", {"EUR_RATE": 0.5}), ("exchange_rates", "EUR", {"EUR_RATE": 1})]
+    given += [("blacklisted_cities", "Lagos", {"REASON": "fraud"})]
+    given += [("transactions", f"t{n}", common | body | {"EVENT_TIME": 1000 + n}) for n, body in enumerate(bodies)]
+
+    dataset = build(Event(topic, 0, n, 5, key, json.dumps(body)) for n, (topic, key, body) in enumerate(given))
+
+    def column(source: str, *names: str) -> list[tuple[Any, ...]]:
+        return [tuple((r.values or {})[name] for name in names) for r in dataset.source(source).records]
+
+    assert column("TRANSACTION_FLATTENED", "TRANSACTION_ID", "USER_CITY", "PRODUCT_COUNT") == [
+        ("t0", "Paris", None), ("t1", "Lagos", 1), ("t2", "Paris", 2),
+    ]  # fmt: skip
+    assert column("TRANSACTION_STREAM_BLACKLISTED", "TRANSACTION_ID", "REASON") == [("t1", "fraud")]
+    in_eur = [("t0", Decimal("-5.01")), ("t1", Decimal("30.15")), ("t2", None)]  # half a cent is rounded away from zero
+    assert column("TRANSACTION_STREAM_ANONYMIZED", "TRANSACTION_ID", "AMOUNT_EUR") == in_eur
+    assert {row[0] for row in column("TRANSACTION_STREAM_ANONYMIZED", "USER_HASH")} == {
+        "e4774cdda0793f86414e8b9140bb6db4"  # MD5 of u1
+    }
+    assert column("PAYMENT_METHOD_TOTALS", "PAYMENT_METHOD", "TOTAL_AMOUNT", "TRANSACTION_COUNT", "AVG_AMOUNT") == [
+        ("card", Decimal("-10.01"), 1, Decimal("-10.0100")), ("card", Decimal("20.14"), 2, Decimal("10.0700")),
+        ("unknown", Decimal("7.01"), 1, Decimal("7.0100")),
+    ]  # fmt: skip
+    assert column("USER_TRANSACTION_SUMMARY", "TRANSACTION_TYPE", "TOTAL_AMOUNT", "MIN_AMOUNT", "USER_CITY")[1:] == [
+        ("purchase", Decimal("30.15"), Decimal("30.15"), "Lagos"),
+        ("purchase", Decimal("37.16"), Decimal("7.01"), "Paris"),
+    ]
+    assert column("PRODUCT_PURCHASE_COUNTS", "PURCHASE_COUNT", "TOTAL_REVENUE", "AVG_PRICE", "UNIQUE_BUYERS") == [
+        (3, Decimal("30.15"), Decimal("10.0500"), 1), (4, Decimal("40.20"), Decimal("10.0500"), 1),
+    ]  # fmt: skip
+    assert column("USER_TRANSACTION_SUMMARY_EUR", "TRANSACTION_TYPE", "TOTAL_AMOUNT_EUR", "EXCHANGE_RATE") == [
+        ("refund", Decimal("-5.01"), Decimal("0.50000000")), ("purchase", Decimal("30.15"), Decimal("1.00000000")),
+    ]  # fmt: skip
 
 
 def small_demo() -> Dataset:

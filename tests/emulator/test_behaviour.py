@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,12 +13,15 @@ import pytest
 import requests
 
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
-from ksqldb_emulator.faults import Fault, Faults
+from ksqldb_emulator.faults import NO_FAULT, Fault, Faults
 from ksqldb_emulator.sqltypes import parse_type
-from ksqldb_emulator.testing import Emulator, running
+from ksqldb_emulator.state import LiveQuery
+from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S, Emulator, running
 from ksqldb_emulator.values import encode, to_json
+from tests.support import wait_until
 from tests.vectors import load_json, needs_vectors
 
+PULL = "SELECT * FROM TOTALS;"
 V1, PLAIN = "application/vnd.ksql.v1+json", "application/json"
 
 
@@ -39,10 +42,10 @@ def emulator() -> Iterator[Emulator]:
 
 
 def post(emulator: Emulator, path: str, body: Any, accept: str = PLAIN, **options: Any) -> requests.Response:
-    return requests.post(emulator.url + path, json=body, headers={"Accept": accept}, timeout=10, **options)
+    return requests.post(emulator.url + path, json=body, headers={"Accept": accept}, timeout=PATIENCE_S, **options)
 
 
-def pull(emulator: Emulator, sql: str = "SELECT * FROM TOTALS;", accept: str = PLAIN) -> requests.Response:
+def pull(emulator: Emulator, sql: str = PULL, accept: str = PLAIN) -> requests.Response:
     return post(emulator, "/query-stream", {"sql": sql, "properties": {"auto.offset.reset": "earliest"}}, accept)
 
 
@@ -77,9 +80,8 @@ def lines_of(answer: requests.Response) -> Iterator[bytes]:
 
 def test_progress_is_what_was_fetched_and_committed_and_never_the_end(emulator: Emulator) -> None:
     with push(emulator) as answer:
-        deadline = time.monotonic() + 5
-        while positions(emulator) != {0: (9, 10), 1: (9, 10), 2: (-1, -1)}:
-            assert time.monotonic() < deadline
+        done = {0: (9, 10), 1: (9, 10), 2: (-1, -1)}
+        wait_until(lambda: positions(emulator) == done, "everything processed")
         assert close(emulator).status_code == 200
         body = answer.text
 
@@ -91,24 +93,27 @@ def test_progress_is_what_was_fetched_and_committed_and_never_the_end(emulator: 
 
 
 def test_progress_in_the_middle_of_a_scan_looks_caught_up() -> None:
-    with running(numbers(6000), poll_pause_s=0.15) as emulator, push(emulator):
-        seen = []
-        while len(seen) < 40 and len({end for end, _ in seen}) < 3:
-            now = positions(emulator).get(0)
-            if now and now[1] > now[0] >= 0:
-                seen.append(now)
-        assert all(end < 2999 for end, _ in seen[:1])
+    with running(numbers(6000), poll_pause_s=FOR_EVER_S) as emulator, push(emulator):
+        wait_until(lambda: emulator.sent_to("NUMBERS") == {0: 500, 1: 500}, "the first poll")
+        assert positions(emulator) == {0: (499, 500), 1: (499, 500), 2: (-1, -1)}
+        emulator.options.poll_pause_s = 0
+        wait_until(lambda: positions(emulator)[0] == (2999, 3000), "the end")
 
 
-def test_with_several_threads_tasks_vanish_for_a_while(emulator: Emulator) -> None:
+def test_with_several_threads_tasks_vanish_for_a_while() -> None:
+    source = numbers(20).source("NUMBERS")
+    counts = {}
+    for threads in (1, 4):
+        query = LiveQuery("q", "", source, 1, threads, NO_FAULT, started=1000)
+        counts[threads] = [len(query.shown_positions(1000 + age)) for age in (0, 1, 2, 3)]
+
+    assert counts == {1: [3, 3, 3, 3], 4: [3, 0, 3, 3]}
+
+
+def test_a_push_has_as_many_threads_as_it_asks_for(emulator: Emulator) -> None:
     with push(emulator, **{"ksql.streams.num.stream.threads": "4"}):
-        counts = set()
-        start = time.monotonic()
-        while time.monotonic() - start < 2.2:
-            counts.add(len(positions(emulator)))
-            time.sleep(0.1)
-
-    assert counts == {0, 3}
+        wait_until(lambda: len(positions(emulator)) == 0, "tasks that vanish")
+        wait_until(lambda: len(positions(emulator)) == 3, "tasks that come back")
 
 
 def test_records_that_arrive_reach_a_running_push(emulator: Emulator) -> None:
@@ -121,9 +126,32 @@ def test_records_that_arrive_reach_a_running_push(emulator: Emulator) -> None:
 def test_a_dropped_connection_ends_the_query(emulator: Emulator) -> None:
     push(emulator).close()
 
-    deadline = time.monotonic() + 5
-    while emulator.open_queries:
-        assert time.monotonic() < deadline
+    wait_until(lambda: not emulator.open_queries, "the end of the query")
+
+
+def test_a_query_whose_client_is_gone_stays_for_as_long_as_it_lingers(emulator: Emulator) -> None:
+    emulator.options.linger_s = FOR_EVER_S
+    push(emulator).close()
+    emulator.append("NUMBERS", [Record(0, 10, 99, {"K": "late", "N": 1000})])
+    wait_until(lambda: positions(emulator)[0][0] == 10, "a row that nobody reads")
+
+    assert len(emulator.open_queries) == 1
+    emulator.options.linger_s = 0
+    wait_until(lambda: not emulator.open_queries, "the end of the query")
+
+
+def test_a_server_that_is_stopped_leaves_no_task_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """A task that is still pending when its loop is gone says so in the log, when it is collected."""
+    with running(numbers(20), linger_s=FOR_EVER_S, poll_pause_s=FOR_EVER_S) as emulator:
+        emulator.faults.add(Fault("pull", idle_after=1))
+        answers = [push(emulator), push(emulator), post(emulator, "/query-stream", {"sql": PULL}, V1, stream=True)]
+        answers[0].close()
+        wait_until(lambda: bool(emulator.sent_to("NUMBERS")), "a push in its pause")
+    for answer in answers:
+        answer.close()
+    gc.collect()
+
+    assert caplog.text == ""
 
 
 def test_deletes_are_sent_to_streamed_rows_only() -> None:
@@ -161,23 +189,22 @@ def test_what_it_does_not_speak_is_refused_like_a_server_does(emulator: Emulator
 
 
 def test_starting_then_refusing_then_answering(emulator: Emulator) -> None:
-    emulator.restart(starting_s=0.3, refuse_pulls_s=0.3)
-
-    seen = []
-    while 200 not in seen:
-        status = pull(emulator).status_code
-        seen += [status] if status not in seen else []
-    assert seen == [503, 400, 200]
+    emulator.restart(starting_s=FOR_EVER_S, refuse_pulls_s=0)
+    assert pull(emulator).status_code == 503
+    emulator.restart(starting_s=0.3, refuse_pulls_s=FOR_EVER_S)
+    wait_until(lambda: pull(emulator).status_code == 400, "a server that has started and refuses")
+    emulator.restart(starting_s=0, refuse_pulls_s=0.3)
+    wait_until(lambda: pull(emulator).status_code == 200, "a server that answers")
 
 
 def test_basic_authentication_leaves_the_health_check_open(emulator: Emulator) -> None:
     emulator.options.user, emulator.options.password = "u", "p"
 
-    assert requests.get(emulator.url + "/info", timeout=5).status_code == 401
-    assert requests.get(emulator.url + "/info", auth=("u", "p"), timeout=5).status_code == 200
-    wrong = requests.get(emulator.url + "/info", auth=("u", "x"), timeout=5)
+    assert requests.get(emulator.url + "/info", timeout=PATIENCE_S).status_code == 401
+    assert requests.get(emulator.url + "/info", auth=("u", "p"), timeout=PATIENCE_S).status_code == 200
+    wrong = requests.get(emulator.url + "/info", auth=("u", "x"), timeout=PATIENCE_S)
     assert wrong.headers["WWW-Authenticate"].startswith("Basic realm=")
-    assert requests.get(emulator.url + "/healthcheck", timeout=5).json()["isHealthy"] is True
+    assert requests.get(emulator.url + "/healthcheck", timeout=PATIENCE_S).json()["isHealthy"] is True
 
 
 @pytest.mark.parametrize("accept", [V1, PLAIN])

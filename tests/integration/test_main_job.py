@@ -21,6 +21,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
+from tests.own_recording import PULLED, STREAMS, own_dataset
 from tests.recorded_dataset import recorded_dataset
 from tests.support import add_default_feeds, expected_rows, feed_for, lake_rows, run_script
 from tests.vectors import needs_vectors
@@ -69,6 +70,28 @@ def test_recorded_stream_goes_through_with_exact_types(lake_root: Path, name: st
 @pytest.mark.parametrize("name", ["ALL_TYPES_TABLE", "SOURCE_TABLE", "FILTERED_TABLE", "TUMBLING_TABLE"])
 def test_recorded_table_goes_through_with_exact_types(lake_root: Path, name: str) -> None:
     _check_one_feed(lake_root, recorded_dataset(), name)
+
+
+def test_own_objects_of_every_type_go_through_with_exact_types(lake_root: Path) -> None:
+    dataset = own_dataset()
+    feeds = [feed_for(dataset.source(name)) for name in (*STREAMS, *PULLED, "PRICES") if name != "Mixed-Name"]
+    feeds.append(feed_for(dataset.source("Mixed-Name"), name="mixed_name"))
+    for feed in feeds:
+        FeedStore(lake_root).add(feed)
+
+    with running(dataset) as emulator:
+        export(emulator, lake_root, "--all")
+
+    for feed in feeds:
+        assert lake_rows(lake_root, feed) == expected_rows(dataset.source(feed.source)), feed.name
+    schema = LakeTable(lake_root, feed_for(dataset.source("EVERY_TYPE"))).schema
+    told = {name: schema.field(name).type for name in ("long", "tm", "at", "on_day", "y", "list", "places")}
+    assert told == {
+        "long": pa.decimal128(38, 10), "tm": pa.string(), "at": pa.timestamp("us", tz="UTC"), "on_day": pa.date32(),
+        "y": pa.binary(), "list": pa.list_(pa.string()), "places": pa.map_(pa.string(), pa.float64()),
+    }  # fmt: skip
+    assert schema.field("nest").type.field("inner").type.field("words").type.value_type == pa.string()
+    assert schema.field("long").metadata[b"ksqldb.type"] == b"DECIMAL(38, 10)"
 
 
 def test_not_a_number_and_infinities_go_through(lake_root: Path) -> None:

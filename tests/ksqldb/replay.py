@@ -6,21 +6,20 @@ import contextlib
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.vectors import exchanges
+from tests.vectors import recorded
 
 
 @dataclass
 class Scripted:
     """One answer: `pieces` are the HTTP chunks; `cut` drops the connection.
 
-    `after_s` is the silence before the answer, `idle_s` the longest one before its end (the block's end ends it).
+    `after_s` is the silence before the answer, `idle_s` that before its end; the end of the block ends both.
     """
 
     status: int = 200
@@ -56,7 +55,7 @@ class ReplayServer:
 
     def say_recorded(self, *names: str) -> None:
         """The answers of these exchanges."""
-        responses = (exchanges()[name]["response"] for name in names)
+        responses = (recorded(name)["response"] for name in names)
         self.say(*(Scripted(response["status"], [response["body"].encode()]) for response in responses))
 
     def take(self) -> Scripted:
@@ -84,7 +83,7 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
             script.asked.append(Asked(self.path, self.headers, json.loads(body) if body else None))
             closing = self.path == "/close-query"
             answer = Scripted(chunked=False) if closing else script.take()
-            time.sleep(answer.after_s)
+            over.wait(answer.after_s)
             self.send_response(answer.status)
             if answer.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
@@ -122,4 +121,4 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
         over.set()
         server.shutdown()
         server.server_close()
-        thread.join(timeout=5)
+        thread.join()

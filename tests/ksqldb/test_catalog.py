@@ -27,11 +27,12 @@ from pipeline.ksqldb.catalog import (
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
+from tests import own_recording
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
-from tests.vectors import exchanges, load_json, load_lines, needs_vectors
+from tests.vectors import in_both, load_json, load_lines, needs_vectors, recorded
 
-pytestmark = needs_vectors
 LISTS = ("SHOW STREAMS, Accept application/vnd.ksql.v1+json", "SHOW TABLES")
+OWN_LISTS = ("own: SHOW STREAMS", "own: SHOW TABLES")
 PULLED = (
     "USER_TRANSACTION_SUMMARY",
     "USER_TRANSACTION_SUMMARY_EUR",
@@ -67,7 +68,8 @@ def client(server: ReplayServer) -> Iterator[Client]:
 
 def described(name: str, extended: bool = False) -> dict[str, Any]:
     """A recorded description, to be changed by a test."""
-    body = exchanges()[f"DESCRIBE {name}{' EXTENDED' if extended else ''}"]["response"]["body"]
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    body = recorded(f"{own}DESCRIBE {name}{' EXTENDED' if extended else ''}")["response"]["body"]
     told: dict[str, Any] = json.loads(body)[0]["sourceDescription"]
     return told
 
@@ -78,7 +80,7 @@ def say_described(server: ReplayServer, *told: dict[str, Any]) -> None:
 
 
 def recorded_header(exchange: str) -> tuple[Column, ...]:
-    body = exchanges()[exchange]["response"]["body"]
+    body = recorded(exchange)["response"]["body"]
     return parse_schema(json.JSONDecoder().raw_decode(body[1:])[0]["header"]["schema"])
 
 
@@ -86,29 +88,31 @@ def asked(server: ReplayServer) -> list[str]:
     return [request.body["ksql"] for request in server.asked]
 
 
-@pytest.mark.parametrize("name", PULLED)
+@pytest.mark.parametrize("name", in_both([*PULLED, *(f"own: {name}" for name in own_recording.PULLED)]))
 def test_columns_and_keys_of_a_table_are_those_that_a_pull_answers_with(
     server: ReplayServer, client: Client, name: str
 ) -> None:
-    header = recorded_header(f"pull {name}, v1+json")
-    server.say_recorded(f"DESCRIBE {name}")
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    header = recorded_header(f"{own}pull {name}, v1+json")
+    server.say_recorded(f"{own}DESCRIBE {name}")
 
     source = describe(client, name)
 
     # A pull of a windowed table also answers with the window's bounds, as key columns.
     assert source.columns == tuple(column for column in header if column.name not in ("WINDOWSTART", "WINDOWEND"))
     assert (source.name, source.kind, source.pullable) == (name, "table", True)
-    assert source.window == {"TUMBLING_TABLE": "TUMBLING", "SESSION_TABLE": "SESSION"}.get(name)
+    assert source.window == {"TUMBLING_TABLE": "TUMBLING", "SESSION_TABLE": "SESSION", "HOURLY": "TUMBLING"}.get(name)
     assert asked(server) == [f"DESCRIBE `{name}`;"]
 
 
-@pytest.mark.parametrize("name", PUSHED)
+@pytest.mark.parametrize("name", in_both([*PUSHED, *(f"own: {name}" for name in own_recording.STREAMS[:-1])]))
 def test_columns_of_a_stream_are_those_that_a_push_answers_with(
     server: ReplayServer, client: Client, name: str
 ) -> None:
-    exchange = f"push table {name}" if name == "SOURCE_TABLE" else f"push {name} from earliest"
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    exchange = f"push table {name}" if name == "SOURCE_TABLE" else f"{own}push {name} from earliest"
     header = recorded_header(exchange)
-    server.say_recorded(f"DESCRIBE {name}")
+    server.say_recorded(f"{own}DESCRIBE {name}")
 
     source = describe(client, name)
 
@@ -118,6 +122,17 @@ def test_columns_of_a_stream_are_those_that_a_push_answers_with(
     assert not source.pullable
 
 
+def test_topic_partitions_readers_and_ends_of_an_emulated_stream_are_told(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("own: DESCRIBE CLICKS", "own: DESCRIBE CLICK_COUNTS EXTENDED")
+
+    source = describe(client, "CLICKS")
+
+    assert (source.kind, source.window, source.topic, source.partitions) == ("stream", None, "clicks", 3)
+    assert source.readers == ("CLICK_COUNTS", "HOURLY")
+    assert true_ends(client, source) == {0: Offsets(0, 14, 14), 1: Offsets(0, 13, 13), 2: Offsets(0, 13, 13)}
+
+
+@needs_vectors
 def test_topic_partitions_and_readers_are_told(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE TRANSACTION_STREAM")
 
@@ -140,11 +155,12 @@ def test_topic_partitions_and_readers_are_told(server: ReplayServer, client: Cli
 def test_a_table_that_nothing_writes_is_pullable_as_a_source_table_only(
     server: ReplayServer, client: Client, statement: str, pullable: bool
 ) -> None:
-    say_described(server, described("SOURCE_TABLE") | {"statement": statement})
+    say_described(server, described("own: PRICES") | {"statement": statement})
 
-    assert describe(client, "SOURCE_TABLE").pullable is pullable
+    assert describe(client, "PRICES").pullable is pullable
 
 
+@needs_vectors
 @pytest.mark.parametrize(
     "case", ["testPrintSourceDescriptionWithHeaders", "testPrintSourceDescriptionWithExtractedHeader"]
 )
@@ -156,16 +172,17 @@ def test_columns_from_record_headers_are_known_as_such(server: ReplayServer, cli
 
 
 def test_what_older_servers_leave_out_is_not_needed(server: ReplayServer, client: Client) -> None:
-    told = described("ALL_TYPES")
+    told = described("own: EVERY_TYPE")
     for name in ("readQueries", "writeQueries", "windowType", "statement", "partitions", "sourceConstraints"):
         del told[name]
     say_described(server, told)
 
-    source = describe(client, "ALL_TYPES")
+    source = describe(client, "EVERY_TYPE")
 
     assert (source.readers, source.window, source.partitions, source.pullable) == ((), None, 0, False)
 
 
+@needs_vectors
 def test_describe_does_not_tell_the_keys_of_a_map_so_strings_are_assumed(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE DEEP")
 
@@ -174,6 +191,14 @@ def test_describe_does_not_tell_the_keys_of_a_map_so_strings_are_assumed(server:
     assert types["M"] == parse_type("MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>")
 
 
+def test_everything_that_the_emulator_lists_is_found(server: ReplayServer, client: Client) -> None:
+    server.say_recorded(*OWN_LISTS)
+
+    kinds = {source.name: source.kind.lower() for source in own_recording.own_dataset().sources}
+    assert list_sources(client) == kinds
+
+
+@needs_vectors
 def test_everything_that_the_server_lists_is_found(server: ReplayServer, client: Client) -> None:
     server.say_recorded(*LISTS)
 
@@ -184,12 +209,12 @@ def test_everything_that_the_server_lists_is_found(server: ReplayServer, client:
     assert set(kinds) >= {*PULLED, *PUSHED}
 
 
-@pytest.mark.parametrize("name", ["mixed-Case", "MIXED-CASE", "mixed-case"])
+@pytest.mark.parametrize("name", ["Mixed-Name", "MIXED-NAME", "mixed-name"])
 def test_a_name_is_matched_exactly_or_but_for_case(server: ReplayServer, client: Client, name: str) -> None:
-    server.say_recorded(*LISTS, "DESCRIBE mixed-Case")
+    server.say_recorded(*OWN_LISTS, "own: DESCRIBE Mixed-Name")
 
-    assert find_source(client, name).name == "mixed-Case"
-    assert asked(server)[-1] == "DESCRIBE `mixed-Case`;"
+    assert find_source(client, name).name == "Mixed-Name"
+    assert asked(server)[-1] == "DESCRIBE `Mixed-Name`;"
 
 
 def test_a_name_that_two_sources_share_but_for_case_must_be_exact(server: ReplayServer, client: Client) -> None:
@@ -207,17 +232,17 @@ def test_a_name_that_two_sources_share_but_for_case_must_be_exact(server: Replay
 
 
 def test_a_name_that_the_server_does_not_have_shows_those_it_has(server: ReplayServer, client: Client) -> None:
-    server.say_recorded(*LISTS)
+    server.say_recorded(*OWN_LISTS)
 
     with pytest.raises(SourceUnknown, match="'NOPE' does not exist") as raised:
         find_source(client, "NOPE")
 
-    assert "TRANSACTION_STREAM" in raised.value.hint
+    assert "CLICKS" in raised.value.hint
 
 
 @pytest.mark.parametrize("name", ["X`; DROP STREAM Y; --", "a b", "", "ü", "${x}", "a.b", "X\n"])
 def test_a_name_outside_the_servers_grammar_never_reaches_it(server: ReplayServer, client: Client, name: str) -> None:
-    server.say_recorded("DESCRIBE TRANSACTION_STREAM")
+    server.say_recorded("own: DESCRIBE CLICKS")
 
     with pytest.raises(SourceUnknown):
         describe(client, name)
@@ -232,13 +257,15 @@ def test_a_column_that_cannot_be_quoted_safely_is_refused(name: str) -> None:
         quote(name)
 
 
-def test_a_source_that_is_gone_is_told_in_the_servers_words(server: ReplayServer, client: Client) -> None:
-    server.say_recorded("error: DESCRIBE unknown")
+@pytest.mark.parametrize("name", in_both(["error: DESCRIBE unknown", "own: DESCRIBE UNKNOWN"]))
+def test_a_source_that_is_gone_is_told_in_the_servers_words(server: ReplayServer, client: Client, name: str) -> None:
+    server.say_recorded(name)
 
-    with pytest.raises(ActionNeeded, match="NOPE"):
+    with pytest.raises(ActionNeeded, match="UNKNOWN" if "own: " in name else "NOPE"):
         describe(client, "NOPE")
 
 
+@needs_vectors
 def test_the_true_ends_of_a_stream_are_those_of_its_topic(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE TRANSACTION_STREAM", "DESCRIBE TRANSACTION_FLATTENED EXTENDED")
     events = load_lines("recorded/events.jsonl")
@@ -251,25 +278,26 @@ def test_the_true_ends_of_a_stream_are_those_of_its_topic(server: ReplayServer, 
 
 
 def test_another_reader_is_asked_when_the_first_does_not_tell_all(server: ReplayServer, client: Client) -> None:
-    full = described("TRANSACTION_FLATTENED", extended=True)
+    full = described("own: CLICK_COUNTS", extended=True)
     part = json.loads(json.dumps(full))
     part["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"].pop()
-    source = Source("S", "stream", (), None, "transactions", 3, False, ("A", "B", "C"))
+    source = Source("S", "stream", (), None, "clicks", 3, False, ("A", "B", "C"))
 
-    say_described(server, described("EMPTY_STREAM", extended=True), part, full)
-    assert true_ends(client, source) == {0: Offsets(0, 191, 191), 1: Offsets(0, 214, 214), 2: Offsets(0, 197, 197)}
+    say_described(server, described("own: NOTHING", extended=True), part, full)
+    assert true_ends(client, source) == {0: Offsets(0, 14, 14), 1: Offsets(0, 13, 13), 2: Offsets(0, 13, 13)}
     say_described(server, part)
     assert true_ends(client, source) is None
 
 
 def test_the_end_of_a_stream_that_nobody_reads_is_unknown(server: ReplayServer, client: Client) -> None:
-    server.say_recorded("DESCRIBE EMPTY_STREAM")
-    source = describe(client, "EMPTY_STREAM")
+    server.say_recorded("own: DESCRIBE NOTHING")
+    source = describe(client, "NOTHING")
 
     assert source.readers == ()
     assert true_ends(client, source) is None
 
 
+@needs_vectors
 def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: ReplayServer, client: Client) -> None:
     told = described("USER_TRANSACTION_SUMMARY", extended=True)
     table = Source("USER_TRANSACTION_SUMMARY", "table", (), None, "t", 3, True, ())
@@ -288,14 +316,38 @@ def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: Repl
     assert lag(table_offsets(client, table)) == 90 + 40
 
 
+def test_how_far_an_emulated_table_is_behind_counts_what_retention_left(server: ReplayServer, client: Client) -> None:
+    told = described("own: CLICK_COUNTS", extended=True)
+    table = Source("CLICK_COUNTS", "table", (), None, "click_counts", 3, True, ())
+    offsets = told["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"]
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 0
+
+    offsets[0]["consumerOffset"] -= 5
+    offsets[1] |= {"consumerOffset": 3, "logStartOffset": 10}  # of 13
+    offsets[2] |= {"consumerOffset": -1, "logStartOffset": 6}  # not started, of 13
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 5 + 3 + 7
+
+
+def test_a_column_from_record_headers_has_its_own_role(server: ReplayServer, client: Client) -> None:
+    told = described("own: CLICKS")
+    told["fields"].append({"name": "H", "schema": {"type": "BYTES", "fields": None, "memberSchema": None},
+                           "headerKey": "h", "type": "HEADER"})  # fmt: skip
+    say_described(server, told)
+
+    assert [column.role for column in describe(client, "CLICKS").columns] == ["KEY", "VALUE", "VALUE", "HEADER"]
+
+
 def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: Client) -> None:
-    server.say_recorded("DESCRIBE SOURCE_TABLE EXTENDED")
+    server.say_recorded("own: DESCRIBE NOTHING EXTENDED")
 
     unread = Source("SOURCE_TABLE", "table", (), None, "t", 2, False, ())
     assert lag(table_offsets(client, unread)) is None
     assert state_note(table_offsets(client, unread)) is None
 
 
+@needs_vectors
 def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
     table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
@@ -308,6 +360,7 @@ def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server:
     assert json.loads(json.dumps(told)) == told
 
 
+@needs_vectors
 def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE FILTERED_TABLE EXTENDED")
     table = Source("SOURCE_TABLE", "table", (), None, "source_table", 2, False, ("FILTERED_TABLE",))

@@ -16,7 +16,7 @@ import trustme
 
 from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
-from ksqldb_emulator.testing import running
+from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S, running
 from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
@@ -28,7 +28,7 @@ from pipeline.ksqldb.refusals import (
     StatementRefused,
 )
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
-from tests.vectors import exchanges, needs_vectors
+from tests.vectors import in_both, needs_vectors
 
 INFO = b'{"KsqlServerInfo":{"version":"7.6.13","kafkaClusterId":"c","ksqlServiceId":"s_","serverStatus":"RUNNING"}}'
 HEAD = b'[{"queryId":"transient_X_1","columnNames":["A"],"columnTypes":["INTEGER"]}'
@@ -121,12 +121,11 @@ def test_credentials_are_sent_as_the_server_wants_them(
         assert secret not in repr(connection)
 
 
-@needs_vectors
-@pytest.mark.parametrize("who", ["none", "wrong password", "bearer"])
+@pytest.mark.parametrize("who", in_both(["none", "wrong password", "bearer", "own: basic auth"]))
 def test_refused_credentials_are_told_at_once_and_never_shown(server: ReplayServer, who: str) -> None:
     requests = {"GET /info": Client.server_version, "POST /ksql": show_tables, "POST /query-stream": pull}
     for request, ask in requests.items():
-        server.say_recorded(f"basic auth: {request}, credentials {who}")
+        server.say_recorded(who if who.startswith("own: ") else f"basic auth: {request}, credentials {who}")
 
         with (
             impatient(server.url, user="reader", password="s3cret-word", retry_s=60) as client,
@@ -152,12 +151,12 @@ def test_an_address_that_cannot_be_used_is_refused_without_showing_secrets(url: 
     assert "s3cret" not in raised.value.message
 
 
-@needs_vectors
+@pytest.mark.parametrize("name", in_both(["starting: GET /info", "own: starting: GET /info"]))
 @pytest.mark.parametrize("ask", [Client.server_version, show_tables, pull])
-def test_a_starting_server_is_waited_for(server: ReplayServer, ask: Any) -> None:
+def test_a_starting_server_is_waited_for(server: ReplayServer, ask: Any, name: str) -> None:
     ready = {Client.server_version: INFO, show_tables: b"[]", pull: HEAD + b"]"}[ask]
-    starting = exchanges()["starting: GET /info"]["response"]
-    server.say(Scripted(503, [starting["body"].encode()]), STARTING, Scripted(200, [ready]))
+    server.say_recorded(name)
+    server.answers += [STARTING, Scripted(200, [ready])]
     waits: list[float] = []
 
     with Client(Connection(server.url, retry_s=60), sleep=waits.append) as client:
@@ -170,17 +169,30 @@ def test_a_starting_server_is_waited_for(server: ReplayServer, ask: Any) -> None
 @needs_vectors
 def test_a_restarting_server_is_waited_for(server: ReplayServer) -> None:
     server.say_recorded(*(f"starting, {number}: table pull" for number in (1, 2, 3, 4)))
+
+    assert rows_after_three_waits(server) == 117
+
+
+def test_a_server_that_starts_and_then_refuses_pulls_is_waited_for(server: ReplayServer) -> None:
+    refusing = ["own: restarting: table pull"] * 2
+    server.say_recorded("own: starting: GET /info", *refusing, "own: pull CLICK_COUNTS, json")
+
+    assert rows_after_three_waits(server) == 4
+
+
+def rows_after_three_waits(server: ReplayServer) -> int:
     waits: list[float] = []
 
     with Client(Connection(server.url, retry_s=30), sleep=waits.append) as client:
         rows = pull(client)
 
     assert len(waits) == 3
-    assert len(rows) == 117
+    return len(rows)
 
 
-@needs_vectors
-@pytest.mark.parametrize("name", [f"starting, {number}: table pull" for number in (1, 2, 3)])
+@pytest.mark.parametrize(
+    "name", in_both([*(f"starting, {n}: table pull" for n in (1, 2, 3)), "own: restarting: table pull"])
+)
 def test_a_server_that_keeps_refusing_is_given_up(server: ReplayServer, name: str) -> None:
     server.say_recorded(name)
 
@@ -237,7 +249,7 @@ def test_a_server_that_was_reached_before_is_waited_for_when_it_goes_away() -> N
 
 
 def test_a_server_that_does_not_answer_in_time_is_told(server: ReplayServer) -> None:
-    server.say(Scripted(200, [INFO], after_s=0.4))
+    server.say(Scripted(200, [INFO], after_s=FOR_EVER_S))
 
     with (
         impatient(server.url, timeout_s=0.1) as client,
@@ -247,10 +259,10 @@ def test_a_server_that_does_not_answer_in_time_is_told(server: ReplayServer) -> 
 
 
 def test_a_query_that_does_not_start_in_time_tells_how_long_it_was_waited_for(server: ReplayServer) -> None:
-    server.say(Scripted(200, [HEAD], after_s=0.4))
+    server.say(Scripted(200, [HEAD], after_s=FOR_EVER_S))
 
     with (
-        impatient(server.url, timeout_s=30, stall_s=0.1) as client,
+        impatient(server.url, timeout_s=PATIENCE_S, stall_s=0.1) as client,
         pytest.raises(ServerUnreachable, match=r"does not answer within 0\.1 s"),
     ):
         pull(client)

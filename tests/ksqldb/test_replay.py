@@ -20,9 +20,8 @@ from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFail
 from pipeline.ksqldb.refusals import StatementRefused, quoted
 from pipeline.ksqldb.sqltypes import Column, SqlType, parse_schema
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
-from tests.vectors import exchanges, load_lines, needs_vectors
+from tests.vectors import exchanges, in_both, load_lines, needs_vectors, own_exchanges, recorded
 
-pytestmark = needs_vectors
 SPOKEN = (Framing.STREAMED_ROWS.value, Framing.PLAIN_ARRAY.value)
 UTC = ZoneInfo("UTC")  # as Arrow gives it
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +46,7 @@ def _queries() -> dict[str, dict[str, Any]]:
     newer = {f"8.3.1: {entry['name']}": entry for entry in load_lines("recorded/exchanges-8.3.1.jsonl")}
     return {
         name: entry
-        for name, entry in (exchanges() | newer).items()
+        for name, entry in (exchanges() | newer | own_exchanges()).items()
         if entry["request"]["path"] == "/query-stream" and entry["request"]["headers"].get("Accept") in SPOKEN
     }
 
@@ -76,7 +75,7 @@ def read(server: ReplayServer, framing: Framing, ending: Ending, answer: Scripte
         return answered.header.columns, rows, deletes
 
 
-@pytest.mark.parametrize("name", list(_queries()))
+@pytest.mark.parametrize("name", in_both(_queries()))
 def test_recorded_exchange_gives_its_rows_or_a_typed_error(server: ReplayServer, name: str) -> None:
     entry = _queries()[name]
     framing = Framing(entry["request"]["headers"]["Accept"])
@@ -186,6 +185,7 @@ def meaning(value: Any, type_: SqlType) -> Any:
 VECTORS = load_lines("rqtt_vectors.jsonl")
 
 
+@needs_vectors
 @pytest.mark.parametrize("framing", list(Framing))
 def test_every_answer_of_the_servers_own_suite_in_both_framings(server: ReplayServer, framing: Framing) -> None:
     read_count, refused = 0, []
@@ -231,6 +231,7 @@ def reframed(vector: dict[str, Any], framing: Framing) -> tuple[bytes, Ending]:
     return json.dumps([head, *rows]).encode(), Ending.BRACKET
 
 
+@needs_vectors
 @pytest.mark.parametrize("error", load_lines("rqtt_errors.jsonl"), ids=lambda error: error["name"][:60])
 def test_every_error_of_the_servers_own_suite_is_typed(server: ReplayServer, error: dict[str, Any]) -> None:
     expected = error["expectedError"]
@@ -246,8 +247,8 @@ def test_every_error_of_the_servers_own_suite_is_typed(server: ReplayServer, err
 
 
 def test_an_answer_that_breaks_off_is_never_taken(server: ReplayServer) -> None:
-    for name, accept in (("pull PRODUCT_PURCHASE_COUNTS, json", 1), ("push LIMIT 3", 0)):
-        body = exchanges()[name]["response"]["body"].encode()
+    for name, accept in (("own: pull CLICK_COUNTS, json", 1), ("own: push EVERY_TYPE from earliest", 0)):
+        body = recorded(name)["response"]["body"].encode()
         framing = list(Framing)[accept]
         ending = ending_of(framing, body.decode())
         for end in range(0, len(body), 37):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import PipelineError
 from pipeline.ksqldb.catalog import Offsets, Source, describe
 from pipeline.ksqldb.client import Client, Connection
@@ -19,7 +20,7 @@ from pipeline.ksqldb.framing import AnswerIncomplete
 from pipeline.ksqldb.push import Limits, TopicChanged
 from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Wanted, _Keeper, read_stream
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
-from tests.vectors import exchanges, needs_vectors
+from tests.vectors import in_both, recorded
 
 SOURCE = Source("S", "stream", (), None, "s", 4, False, ())
 Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
@@ -163,25 +164,23 @@ def test_a_partition_that_is_new_has_no_gap() -> None:
 
 
 def say_ends(server: ReplayServer) -> Source:
-    """TRANSACTION_STREAM, whose topic ends at the offsets 191, 214 and 197; the next answer tells them."""
-    server.say_recorded("DESCRIBE TRANSACTION_STREAM", "DESCRIBE TRANSACTION_FLATTENED EXTENDED")
+    """CLICKS, whose topic ends at the offsets 14, 13 and 13; the next answer tells them."""
+    server.say_recorded("own: DESCRIBE CLICKS", "own: DESCRIBE CLICK_COUNTS EXTENDED")
     with Client(Connection(server.url)) as client:
-        return describe(client, "TRANSACTION_STREAM")
+        return describe(client, "CLICKS")
 
 
-@needs_vectors
 def test_a_stream_that_was_read_to_its_end_is_not_asked_again(server: ReplayServer, client: Client) -> None:
     source = say_ends(server)
 
-    read = read_stream(client, source, {0: Bookmark(191), 1: Bookmark(214), 2: Bookmark(197)}, Limits())
+    read = read_stream(client, source, {0: Bookmark(14), 1: Bookmark(13), 2: Bookmark(13)}, Limits())
 
     assert (read.outcome, list(read.batches), read.row_count) == ("exact", [], 0)
-    assert read.schema.names[:4] == ["rowtime", "rowpartition", "rowoffset", "transaction_id"]
+    assert read.schema.names[:4] == ["rowtime", "rowpartition", "rowoffset", "page"]
     assert {asked.path for asked in server.asked} == {"/ksql"}
 
 
-@needs_vectors
-@pytest.mark.parametrize("bookmarks", [{0: Bookmark(192)}, {0: Bookmark(191), 3: Bookmark(1)}])
+@pytest.mark.parametrize("bookmarks", [{0: Bookmark(15)}, {0: Bookmark(14), 3: Bookmark(1)}])
 def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(
     server: ReplayServer, client: Client, bookmarks: dict[int, Bookmark]
 ) -> None:
@@ -193,12 +192,13 @@ def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(
     assert {asked.path for asked in server.asked} == {"/ksql"}
 
 
-@needs_vectors
-def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServer, client: Client) -> None:
-    server.say_recorded("DESCRIBE mixed-Case", "push mixed-Case from earliest")
-    source = describe(client, "mixed-Case")
-    recorded = json.loads(exchanges()["push mixed-Case from earliest"]["response"]["body"])
-    wanted = [element["row"]["columns"] for element in recorded[1:-1]]
+@pytest.mark.parametrize("name", in_both(["mixed-Case", "own: Mixed-Name"]))
+def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServer, client: Client, name: str) -> None:
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    server.say_recorded(f"{own}DESCRIBE {name}", f"{own}push {name} from earliest")
+    source = describe(client, name)
+    told = json.loads(recorded(f"{own}push {name} from earliest")["response"]["body"])
+    wanted = [element["row"]["columns"] for element in told[1:-1]]
 
     read = read_stream(client, source, {}, Limits())
     rows: list[Any] = []
@@ -210,7 +210,7 @@ def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServe
     assert (read.row_count, read.replayed_rows, read.gaps) == (len(wanted), 0, {})
     assert read.schema.names[:3] == ["rowtime", "rowpartition", "rowoffset"]
     (asked,) = (request.body for request in server.asked if request.path == "/query-stream")
-    assert asked["sql"].endswith("FROM `mixed-Case` EMIT CHANGES;")
+    assert asked["sql"].endswith(f"FROM `{name}` EMIT CHANGES;")
     assert asked["properties"]["auto.offset.reset"] == "earliest"
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_will_not_show_how_far_it_is_ends_the_read() -> None:
     refusal = b'{"@type":"generic_error","error_code":40300,"message":"not for you"}'
     header = b'[{"header":{"queryId":"q","schema":"`ROWTIME` BIGINT, `ROWPARTITION` INTEGER, `ROWOFFSET` BIGINT"}}'
     with replaying() as server, Client(Connection(server.url)) as client:
-        server.say(Scripted(200, [header], idle_s=2), Scripted(403, [refusal]))
+        server.say(Scripted(200, [header], idle_s=FOR_EVER_S), Scripted(403, [refusal]))
 
         with pytest.raises(PipelineError, match="not for you"):
-            list(read_stream(client, SOURCE, {}, Limits(stall_s=60)).batches)
+            list(read_stream(client, SOURCE, {}, Limits(stall_s=FOR_EVER_S)).batches)

@@ -7,13 +7,13 @@ import datetime as dt
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from demo.private_mysql import PrivateServer
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded
@@ -22,7 +22,7 @@ from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots, mapping_of
 from sync_to_mysql import sync
-from tests.support import ROOT
+from tests.support import ROOT, wait_until
 from tests.warehouse.history import SCHEMAS, State, fact_of, load_history, make_history
 from tests.warehouse.lakes import facts_in, write_lake
 from tests.warehouse.samples import FEEDS, NOW, rows_of
@@ -227,14 +227,11 @@ def run_killed(server: Server, lake_root: Path, number: int) -> subprocess.Compl
     command = [sys.executable, "-c", KILLED, str(CHUNK), str(number), *where, "expire", "--keep-snapshots", "5"]
     env = {"LAKE_ROOT": str(lake_root), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     return subprocess.run(
-        [*command, "--yes"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+        [*command, "--yes"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
 def wait_for_the_lock(server: Server) -> None:
     """Until the server has noticed that the killed client is gone, as a person waits before the next try."""
-    deadline = time.monotonic() + 20
     held = f"SELECT IS_USED_LOCK('ksqldb-lake warehouse sync {server.database}')"
-    while rows_of(server, held)[0][0] is not None:
-        assert time.monotonic() < deadline, "the server still holds the killed client's lock"
-        time.sleep(0.05)
+    wait_until(lambda: rows_of(server, held)[0][0] is None, "the freed lock of the killed client")

@@ -10,24 +10,25 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from demo.private_mysql import PrivateServer
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import PipelineError
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseUnreachable
 from pipeline.warehouse.server import Server
-from tests.support import ROOT
+from tests.support import ROOT, wait_until
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import load, method, methods, rows_of
 
 LONG = (
-    "INSERT INTO etl_rollbacks (done_at, fact_table, to_version) SELECT NOW(), column_name, SLEEP(0.5)"
-    " FROM information_schema.columns LIMIT {}"  # rows, half a second each
-)  # 50 s
+    "INSERT INTO etl_rollbacks (done_at, fact_table, to_version) SELECT NOW(), column_name, SLEEP({})"
+    " FROM information_schema.columns LIMIT 4"  # rows, so long each
+)
+FOR_EVER = LONG.format(3600)
 RUNNING = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND info LIKE 'INSERT%SLEEP%'"
 LONG_LOADER = """
 import os, sys
@@ -65,11 +66,16 @@ def hung(server: PrivateServer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Against waits without a limit; generous, since it is no measurement."""
-    begun = time.monotonic()
-    yield
-    assert time.monotonic() - begun < seconds
+def patient_server(root: Server) -> Iterator[None]:
+    """A server that lets sessions wait for a lock for an hour, unless they say otherwise."""
+    names = ("innodb_lock_wait_timeout", "lock_wait_timeout")
+    with Connection(root) as connection:
+        before = {name: connection.rows(f"SELECT @@GLOBAL.{name}")[0][0] for name in names}
+        for name in names:
+            connection.run(f"SET GLOBAL {name} = 3600")
+        yield
+        for name, value in before.items():
+            connection.run(f"SET GLOBAL {name} = {value}")
 
 
 def refusal(server: Server) -> PipelineError:
@@ -78,17 +84,15 @@ def refusal(server: Server) -> PipelineError:
     return raised.value
 
 
-def wait_until_the_session_is_gone(server: Server) -> None:
-    """A server that ends a session rolls back, then frees its locks."""
-    while True:
-        with contextlib.suppress(WarehouseBusy), Connection(server) as connection, connection.hold_warehouse():
-            return
-        time.sleep(0.05)
+def is_free(server: Server) -> bool:
+    """Whether no session holds the warehouse: a server that ends one rolls back, then frees its locks."""
+    with contextlib.suppress(WarehouseBusy), Connection(server) as connection, connection.hold_warehouse():
+        return True
+    return False
 
 
 def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(mute_server: Server) -> None:
-    with at_most(20):
-        error = refusal(mute_server)
+    error = refusal(mute_server)
 
     assert isinstance(error, WarehouseUnreachable)
     assert error.message == f"MySQL at {mute_server.place} did not answer within MYSQL_TIMEOUT_S"
@@ -97,7 +101,7 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(mute_se
 
 @pytest.mark.mysql
 def test_a_server_that_hangs_is_given_up_when_connecting(warehouse: Server, private_server: PrivateServer) -> None:
-    with hung(private_server), at_most(20):
+    with hung(private_server):
         assert "did not answer within MYSQL_TIMEOUT_S" in refusal(dataclasses.replace(warehouse, timeout_s=1)).message
 
 
@@ -106,7 +110,7 @@ def test_a_server_that_hangs_is_given_up_when_connecting(warehouse: Server, priv
 def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_keeps_nothing_of_it(
     warehouse: Server, private_server: PrivateServer, what: str
 ) -> None:
-    with contextlib.ExitStack() as stack, at_most(30):
+    with contextlib.ExitStack() as stack:
         connection = stack.enter_context(Connection(dataclasses.replace(warehouse, timeout_s=1, stall_s=1)))
         stack.enter_context(connection.hold_warehouse())
         if what == "hangs":
@@ -115,10 +119,9 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
             timer.start()
             stack.callback(timer.join)
         with pytest.raises(WarehouseUnreachable, match="did not answer within MYSQL_STALL_S"):
-            connection.run(LONG.format(4 if what == "hangs" else 100))  # a hung server cannot be told to stop
+            connection.run(LONG.format(0.5) if what == "hangs" else FOR_EVER)  # a hung server cannot be told to stop
 
-    with at_most(30):
-        wait_until_the_session_is_gone(warehouse)
+    wait_until(lambda: is_free(warehouse), "the end of the session")
     assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
     assert load(warehouse, methods(method("card"))).version == 1
 
@@ -126,8 +129,9 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
 @pytest.mark.mysql
 @pytest.mark.parametrize("held", ["rows", "table"])
 def test_a_lock_that_another_session_keeps_is_waited_for_only_so_long(warehouse: Server, held: str) -> None:
+    """The server's own limits are beyond what the test waits for."""
     impatient = dataclasses.replace(as_root(warehouse), lock_wait_s=1)
-    with Connection(as_root(warehouse)) as other, at_most(40):
+    with patient_server(as_root(warehouse)), Connection(as_root(warehouse)) as other:
         if held == "rows":
             other.run("UPDATE dim_payment_methods SET display_name = 'x' WHERE payment_method_id = 'card'")
             statement = "DELETE FROM dim_payment_methods WHERE payment_method_id = 'card'"
@@ -141,19 +145,17 @@ def test_a_lock_that_another_session_keeps_is_waited_for_only_so_long(warehouse:
 @pytest.mark.mysql
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_a_long_statement_ends_it_on_both_sides(warehouse: Server, way: signal.Signals) -> None:
-    fields = {"SERVER": repr(vars(warehouse)), "LONG": LONG.format(100), "PYTHONPATH": str(ROOT)}
+    fields = {"SERVER": repr(vars(warehouse)), "LONG": FOR_EVER, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(
         [sys.executable, "-c", LONG_LOADER], env=os.environ | fields, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"begun\n"
-    while rows_of(warehouse, RUNNING.format(warehouse.database)) == [(0,)]:
-        time.sleep(0.05)
+    wait_until(lambda: rows_of(warehouse, RUNNING.format(warehouse.database)) != [(0,)], "the long statement")
 
-    with at_most(20):
-        child.send_signal(way)
-        _, told = child.communicate(timeout=20)
-        wait_until_the_session_is_gone(warehouse)
+    child.send_signal(way)
+    _, told = child.communicate(timeout=PATIENCE_S)
+    wait_until(lambda: is_free(warehouse), "the end of the session")
 
     assert child.returncode == 128 + way
     assert b"what was committed stays" in told
