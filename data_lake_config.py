@@ -276,20 +276,27 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
 
 
 @click.command()
+@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
 @cli.boundary
-def main() -> None:
+def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""
     settings = load_settings()
-    width = max(map(len, Settings.model_fields))
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        shown = ("********" if value.get_secret_value() else "") if isinstance(value, SecretStr) else str(value)
-        click.echo(f"{name.upper():<{width}}  {shown:<28}  # {field.description}")
+    shown = {name.upper(): _masked(getattr(settings, name)) for name in Settings.model_fields}
+    width = max(map(len, shown))
+    for name, field in Settings.model_fields.items() if not json_output else ():
+        click.echo(f"{name.upper():<{width}}  {shown[name.upper()]!s:<28}  # {field.description}")
     root = lake_folder(settings.lake_root)
     with disk_errors(root):
         for folder in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
             make_folder(root / folder)
+    if json_output:
+        cli.show_json({"schema_version": 1, "settings": shown})
+        return
     click.echo(f"\nThe lake's folders are in {root}; {len(DEFAULT_FEEDS)} default feeds: python manage_feeds.py sync")
+
+
+def _masked(value: Any) -> Any:
+    return ("********" if value.get_secret_value() else "") if isinstance(value, SecretStr) else value
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def _choose(
         broken: list[BrokenFeed] = []
         feeds = [feed for feed in store.list(broken=broken.append) if feed.enabled]
         if not feeds and not broken:
+            store.check_there()
             raise WrongUsage(
                 f"there is no enabled feed in {store.folder}", "python manage_feeds.py sync creates the default ones"
             )
@@ -53,12 +54,25 @@ def _choose(
     return chosen, []
 
 
-def _check(request: ExportRequest, feeds: Sequence[Feed]) -> None:
+def _check(request: ExportRequest, feeds: Sequence[Feed], allow_shrink: bool, accept_gap: bool) -> None:
+    """Refuses what would count for nothing."""
     streams, tables = (sum(feed.type == kind for feed in feeds) for kind in ("stream", "table"))
-    if request.day is not None and (tables or request.full):
-        raise WrongUsage("--date is for streams, and not together with --full", "name them with --stream")
+    if request.day is not None and request.full:
+        raise WrongUsage("--date and --full exclude each other", "give one of them")
+    if request.day is not None and tables:
+        raise WrongUsage("--date is for streams only", "name them with --stream, without --all and --table")
+    if request.day is not None and not dt.date.min < request.day < dt.date.max:
+        raise WrongUsage(f"{request.day} is no day that an event can have", "give --date another day")
     if request.version is not None and (streams or tables != 1):
         raise WrongUsage("--version is for one table", "name it with --table")
+    if request.full and not streams:
+        raise WrongUsage("--full is for streams: a table is read whole each time", "leave out --full")
+    if accept_gap and not streams:
+        raise WrongUsage("--accept-gap is for streams", "leave out --accept-gap")
+    if allow_shrink and not tables:
+        raise WrongUsage("--allow-shrink is for tables", "leave out --allow-shrink")
+    if request.day is not None and accept_gap:
+        raise WrongUsage("--date reads what the lake has already: there is no gap to accept", "leave out --accept-gap")
 
 
 @click.command()
@@ -97,7 +111,7 @@ def main(
     root, now = lake_folder(settings.lake_root), cli.utc_now()
     request = ExportRequest(full, day.date() if day else None, version, dry_run)
     feeds, broken = _choose(FeedStore(root), everything, streams, tables)
-    _check(request, feeds)
+    _check(request, feeds, allow_shrink, accept_gap)
     if not dry_run:
         with disk_errors(root):
             cli.write_log_to(root / "logs", "export_to_data_lake")
@@ -122,7 +136,7 @@ def main(
     if json_output:
         cli.show_json(as_json(results, request, archived))
     else:
-        click.echo(summary(results, request))
+        cli.say(summary(results, request))
     errors = [result.error for result in results] + [past.error for past in archived]
     raise SystemExit(common_exit_code(error for error in errors if error is not None))
 

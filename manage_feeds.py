@@ -14,71 +14,34 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from data_lake_config import DEFAULT_FEEDS, load_settings
+from data_lake_config import DEFAULT_FEEDS, Settings, load_settings
 from pipeline import cli
 from pipeline.errors import PipelineError, WrongUsage, common_exit_code
-from pipeline.feeds import FEED_NAME, MOST_DAYS, MOST_VERSIONS, Feed, FeedInvalid, parse_feed
+from pipeline.feed_changes import check_readable, create_missing, feed_of_options, feeds_of
+from pipeline.feeds import MOST_DAYS, MOST_VERSIONS, Feed
 from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
 from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import BrokenFeed, FeedExists, FeedStore, ViewExists, ignored
+from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import due
 from pipeline.lake.storage import delete_feed_data, lake_folder
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import PartitionColumnUnusable, check_partition_column
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
-def create_missing(store: FeedStore, wanted: Iterable[Feed]) -> list[Feed]:
-    """Adds the feeds whose name no active or archived feed has; returns those added, tells those with a taken view."""
-    added = []
-    for feed in wanted:
-        try:
-            store.add(feed)
-        except ViewExists as error:
-            cli.tell(f"skipped {feed.name}: {error.message}")
-        except FeedExists:
-            continue
-        else:
-            added.append(feed)
-    return added
-
-
-def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
-    """A feed for each source of the server that no feed reads yet, and the sources that need a name from a person."""
-    read = {feed.source.upper() for feed in known}
-    views = {view for feed in known for view in feed.view_names}
-    found: list[Feed] = []
-    unnamed = []
-    for source, kind in sorted(sources.items()):
-        if source.upper() in read:
-            continue
-        name = source.lower()
-        if FEED_NAME.fullmatch(name) and all(feed.name != name for feed in found):
-            feed = parse_feed({"name": name, "type": kind, "source": source}, f"the feed for {source}")
-            if views.isdisjoint(feed.view_names):
-                views |= set(feed.view_names)
-                found.append(feed)
-                continue
-        unnamed.append(source)
-    return found, unnamed
-
-
-def _store() -> FeedStore:
-    store = FeedStore(lake_folder(load_settings().lake_root))
-    store.make_folders()
-    return store
-
-
-def _root() -> Path:
-    return lake_folder(load_settings().lake_root)
+def _open(log: bool = False) -> tuple[Settings, FeedStore]:
+    """The settings and the lake's feeds; `log` for a command that changes something."""
+    settings = load_settings()
+    store = FeedStore(lake_folder(settings.lake_root))
+    if log:
+        store.make_folders()
+        cli.keep_log(store.root / "logs", "manage_feeds")
+    return settings, store
 
 
 @click.group()
@@ -91,21 +54,21 @@ def main() -> None:
 @cli.boundary
 def sync(discover: bool) -> None:
     """Create the default feeds that are missing; never changes one that is there."""
-    store = _store()
-    added = create_missing(store, DEFAULT_FEEDS)
+    settings, store = _open(log=True)
+    added = create_missing(store, DEFAULT_FEEDS, cli.tell)
     if discover:
-        with Client(load_settings().ksqldb_connection()) as client:
+        with Client(settings.ksqldb_connection()) as client:
             client.server_version()
             sources = list_sources(client)
         known = [feed for archived in (False, True) for feed in store.list(archived, ignored)]
         found, unnamed = feeds_of(sources, known)
-        added += create_missing(store, found)
+        added += create_missing(store, found, cli.tell)
         for source in unnamed:
-            click.echo(f"skipped {source}: add it by hand under a name of your own", err=True)
+            cli.tell(f"skipped {source}: add it by hand under a name of your own")
     for feed in added:
-        click.echo(f"added {feed.type} {feed.name}")
+        cli.say(f"added {feed.type} {feed.name}")
     active = store.list(broken=lambda feed: cli.say_error(feed.error))
-    click.echo(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(active), 'active feed')}")
+    cli.say(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(active), 'active feed')}")
 
 
 @main.command("list")
@@ -115,14 +78,16 @@ def sync(discover: bool) -> None:
 def list_feeds(archived: bool, json_output: bool) -> None:
     """List feeds."""
     broken = list[BrokenFeed]()
-    feeds = _store().list(archived, broken.append)
+    _, store = _open()
+    feeds = store.list(archived, broken.append)
     rows = [[feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed), feed.source] for feed in feeds]
     if json_output:
         cli.show_json({"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]})
     elif rows:
         click.echo(cli.as_table(rows, ["feed", "type", "", "retention", "source"]))
     elif not broken:
-        click.echo("no archived feeds" if archived else "no feeds yet: python manage_feeds.py sync")
+        what = "archived feeds" if archived else "feeds yet"
+        click.echo(f"no {what} in {store.folder}" + ("" if archived else ": python manage_feeds.py sync"))
     for feed in broken:
         cli.say_error(feed.error)
     raise SystemExit(common_exit_code(feed.error for feed in broken))
@@ -133,7 +98,7 @@ def list_feeds(archived: bool, json_output: bool) -> None:
 @cli.boundary
 def show(name: str) -> None:
     """Print one feed as JSON."""
-    cli.show_json(_store().get(name).model_dump(mode="json"))
+    cli.show_json(_open()[1].get(name).model_dump(mode="json"))
 
 
 @main.command()
@@ -150,11 +115,11 @@ def schema() -> None:
 @cli.boundary
 def ddl(name: str, save_mapping: bool, anew: bool) -> None:
     """Print the SQL of a fact table for a table feed, by its mapping, or by one proposed from ksqlDB's DESCRIBE."""
-    store = _store()
+    settings, store = _open(log=save_mapping)
     feed = store.get(name)
     if feed.type != "table":
         raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
-    with Client(load_settings().ksqldb_connection()) as client:
+    with Client(settings.ksqldb_connection()) as client:
         client.server_version()
         columns = lake_columns(find_source(client, feed.source))
     mapping = feed.warehouse
@@ -172,6 +137,13 @@ def ddl(name: str, save_mapping: bool, anew: bool) -> None:
     cli.tell(f"  python sync_to_mysql.py --init-schema --table {name}")
 
 
+class _OrNone(click.IntRange):
+    """A number, or `none`, which is 0 here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return 0 if value == "none" else super().convert(value, param, ctx)
+
+
 _CHANGEABLE = [
     click.option("--description", help="What it holds, for people."),
     click.option("--partitioning", metavar="RULE", help="Streams: date, or date:COLUMN. Tables: version."),
@@ -179,9 +151,13 @@ _CHANGEABLE = [
         "--storage-mode", type=click.Choice(["APPEND", "OVERWRITE"]), help="Streams APPEND, tables OVERWRITE."
     ),
     click.option(
-        "--retention-days", type=click.IntRange(1, MOST_DAYS), help="Keep partitions (tables: versions) so many days."
+        "--retention-days",
+        type=_OrNone(1, MOST_DAYS),
+        help="Keep partitions (tables: versions) so many days, or `none`.",
     ),
-    click.option("--retention-versions", type=click.IntRange(1, MOST_VERSIONS), help="Tables: keep so many versions."),
+    click.option(
+        "--retention-versions", type=_OrNone(1, MOST_VERSIONS), help="Tables: keep so many versions, or `none`."
+    ),
     click.option("--owner", help="Who answers for it."),
     click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
 ]
@@ -193,14 +169,6 @@ def _changeable(command: Any) -> Any:
     return command
 
 
-def _checked(fields: dict[str, Any], where: str) -> Feed:
-    """The feed of these options; a rule that they break is wrong usage."""
-    try:
-        return parse_feed(fields, where)
-    except FeedInvalid as error:
-        raise WrongUsage(error.message, error.hint) from None
-
-
 @main.command()
 @click.option("--name", required=True, help="Name of the feed; also its folder in the lake.")
 @click.option("--type", "type_", type=click.Choice(["stream", "table"]), required=True)
@@ -209,10 +177,19 @@ def _checked(fields: dict[str, Any], where: str) -> Feed:
 @cli.boundary
 def add(name: str, type_: str, source: str, **fields: Any) -> None:
     """Add a feed."""
-    given = {key: value for key, value in fields.items() if value}
-    feed = _checked({"name": name, "type": type_, "source": source} | given, "the new feed")
-    _store().add(feed)
-    click.echo(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
+    settings, store = _open(log=True)
+    feed = feed_of_options({"name": name, "type": type_, "source": source} | _given(fields), "the new feed")
+    store.refuse_taken(feed)
+    check_readable(store.root, feed, settings.ksqldb_connection(), cli.tell)
+    store.add(feed)
+    cli.say(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """What an option was given for, `none` and empty texts too: they clear a field."""
+    given = {key: value or None if key.startswith("retention") else value for key, value in fields.items()
+             if value is not None and value != ()}  # fmt: skip
+    return given | ({"tags": tuple(tag for tag in fields["tags"] if tag)} if "tags" in given else {})
 
 
 @main.command()
@@ -220,41 +197,35 @@ def add(name: str, type_: str, source: str, **fields: Any) -> None:
 @_changeable
 @cli.boundary
 def update(name: str, **fields: Any) -> None:
-    """Change a feed's description, partitioning, retention, owner or tags."""
-    store = _store()
-    given = {key: value for key, value in fields.items() if value}
+    """Change a feed's description, partitioning, retention, owner or tags. An empty text or `none` clears a field."""
+    settings, store = _open(log=True)
+    given, before = _given(fields), store.get(name)
     if not given:
-        raise WrongUsage("nothing to change was given", f"python manage_feeds.py update {name} --help")
-    root, before = _root(), store.get(name)
-    feed = store.change(name, lambda old: _changed(root, old, given))
-    click.echo(f"updated {name}: " + ", ".join(f"{key} = {getattr(feed, key)}" for key in given))
-    if feed.partitioning != before.partitioning and LakeTable(root, feed).files:
+        raise WrongUsage("nothing to change was given", "python manage_feeds.py update --help")
+
+    def changed(old: Feed) -> Feed:
+        return feed_of_options(old.model_dump() | given, f"the changed feed {name}")
+
+    if (wanted := changed(before)).partitioning != before.partitioning:
+        check_readable(store.root, wanted, settings.ksqldb_connection(), cli.tell)
+    feed = store.change(name, changed)
+    cli.say(f"updated {name}: " + ", ".join(f"{key} = {_shown(getattr(feed, key))}" for key in given))
+    if feed.partitioning != before.partitioning and LakeTable(store.root, feed).files:
         cli.tell("rows that are in the lake stay under the dates that they have; to put them under the new ones:")
         cli.tell(f"  python export_to_data_lake.py --stream {name} --full")
     if (feed.retention_days, feed.retention_versions) != (before.retention_days, before.retention_versions):
-        _tell_what_goes(root, feed)
+        with contextlib.suppress(PipelineError):  # the rule is changed, whatever state the lake is in
+            if told := due(LakeTable(store.root, feed), cli.utc_now()).outlook(settings.expire_max_share):
+                cli.tell(told)
 
 
-def _tell_what_goes(root: Path, feed: Feed) -> None:
-    with contextlib.suppress(PipelineError):  # the rule is changed, whatever state the lake is in
-        if told := due(LakeTable(root, feed), cli.utc_now()).outlook(load_settings().expire_max_share):
-            cli.tell(told)
-
-
-def _changed(root: Path, old: Feed, given: dict[str, Any]) -> Feed:
-    """The feed with what is given; a partitioning that the next export would refuse for its column is wrong usage."""
-    feed = _checked(old.model_dump() | given, f"the changed feed {old.name}")
-    if feed.partitioning != old.partitioning and (table := LakeTable(root, feed)).exists:
-        try:
-            check_partition_column(table.schema, feed.partition_column)
-        except PartitionColumnUnusable as error:
-            raise WrongUsage(error.message, error.hint) from None
-    return feed
+def _shown(value: Any) -> str:
+    return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "none"
 
 
 def _set_enabled(name: str, enabled: bool) -> None:
-    _store().change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
-    click.echo(f"{'enabled' if enabled else 'disabled'} {name}")
+    _open(log=True)[1].change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
+    cli.say(f"{'enabled' if enabled else 'disabled'} {name}")
 
 
 @main.command()
@@ -278,9 +249,10 @@ def disable(name: str) -> None:
 @cli.boundary
 def archive(name: str) -> None:
     """Put the feed away; its data stays in the lake."""
-    _store().archive(name)
-    write_views(_root())
-    click.echo(f"archived {name}; its data stays (python manage_feeds.py restore {name})")
+    _, store = _open(log=True)
+    store.archive(name)
+    write_views(store.root)
+    cli.say(f"archived {name}; its data stays (python manage_feeds.py restore {name})")
 
 
 @main.command()
@@ -288,9 +260,10 @@ def archive(name: str) -> None:
 @cli.boundary
 def restore(name: str) -> None:
     """Bring an archived feed back."""
-    _store().restore(name)
-    write_views(_root())
-    click.echo(f"restored {name}")
+    _, store = _open(log=True)
+    store.restore(name)
+    write_views(store.root)
+    cli.say(f"restored {name}")
 
 
 @main.command()
@@ -300,10 +273,11 @@ def restore(name: str) -> None:
 @cli.boundary
 def delete(name: str, confirm: bool, data: bool) -> None:
     """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
-    store, root = _store(), _root()
-    folder = _data_folder(store, root, name) if data else None
+    _, store = _open(log=confirm)
+    store.find(name)
+    feed = store.get_anywhere(name) if data else None  # its type says where its data is
+    folder = store.root / feed.kind_folder / name if feed is not None else None
     if not confirm:
-        store.find(name)
         what = f"the feed {name} and all its data in {folder}" if data else f"the feed {name} (its data stays)"
         click.echo(f"would delete {what}; add --confirm to do it\nNothing was changed.")
         return
@@ -311,14 +285,8 @@ def delete(name: str, confirm: bool, data: bool) -> None:
         with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
             delete_feed_data(folder)
     store.delete(name)
-    write_views(root)
-    click.echo(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
-
-
-def _data_folder(store: FeedStore, root: Path, name: str) -> Path:
-    """Where a feed's data is, archived or not. Raises what its file says if it cannot be read: its type is needed."""
-    feed = store.get_anywhere(name)
-    return root / feed.kind_folder / feed.name
+    write_views(store.root)
+    cli.say(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
 
 
 def _retention(feed: Feed) -> str:

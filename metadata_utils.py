@@ -88,12 +88,6 @@ def _keep_log(store: FeedStore) -> None:
         cli.write_log_to(logs, "metadata_utils")
 
 
-def _say(text: str) -> None:
-    """A result: on stdout, and in the log where the command keeps one."""
-    click.echo(text)
-    cli.log.debug("%s", text)
-
-
 def _exit(errors: Iterable[PipelineError]) -> None:
     raise SystemExit(common_exit_code(errors))
 
@@ -191,7 +185,7 @@ def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bo
         cli.show_json({"schema_version": 1, "feeds": names, "findings": listed, "errors": failed})
     else:
         for verdict in verdicts:
-            _say("\n".join(verdict_lines(verdict)))
+            cli.say("\n".join(verdict_lines(verdict)))
     for told in {error.message: error for _, error in errors}.values():
         cli.say_error(told)
     raise SystemExit(1 if findings else common_exit_code(error for _, error in errors))
@@ -235,7 +229,7 @@ def rollback(table: str, to_version: int) -> None:
     upkeep = _upkeep(settings, store, "rollback")
     with writing(upkeep.root, feed, upkeep.holder, upkeep.grace_hours) as lake_table:
         new = roll_back(lake_table, to_version, upkeep.run_id, upkeep.now)
-    _say(f"{table}: version {to_version} is published again as version {new}")
+    cli.say(f"{table}: version {to_version} is published again as version {new}")
 
 
 @main.command("expire")
@@ -258,7 +252,7 @@ def expire_command(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     for index, feed in enumerate(chosen):
         try:
             with contained(feed.name):
-                _say(_would_expire(upkeep, feed) if dry_run else _expire(upkeep.numbered(index), feed))
+                cli.say(_would_expire(upkeep, feed) if dry_run else _expire(upkeep.numbered(index), feed))
         except PipelineError as error:
             errors.append(error)
             cli.say_error(error)
@@ -290,11 +284,11 @@ def unexpire_command(feed: str, dry_run: bool) -> None:
     store = _lake(settings)
     upkeep, chosen = _upkeep(settings, store, "unexpire"), store.get_anywhere(feed)
     if dry_run:
-        _say(_returned(feed, returning(LakeTable(upkeep.root, chosen), upkeep), "would bring back"))
+        cli.say(_returned(feed, returning(LakeTable(upkeep.root, chosen), upkeep), "would bring back"))
         click.echo("Nothing was changed.")
         return
     _keep_log(store)
-    _say(_returned(feed, unexpire_feed(upkeep, chosen), "brought back"))
+    cli.say(_returned(feed, unexpire_feed(upkeep, chosen), "brought back"))
 
 
 def _returned(feed: str, found: Expired, verb: str) -> str:
@@ -327,9 +321,9 @@ def repair_command(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     _keep_log(store)
     limits = Limits(settings.quiet_s, settings.stall_s)
     for told in repair_feed(upkeep, chosen, None if give_up else lambda: _server(settings), limits):
-        _say(f"{feed}: {told}")
+        cli.say(f"{feed}: {told}")
     for problem in damage.other:
-        _say(f"{feed}: {problem}: no repair for that")
+        cli.say(f"{feed}: {problem}: no repair for that")
     raise SystemExit(1 if damage.other else 0)
 
 

@@ -102,14 +102,6 @@ def prepare_schema(server: Server, dry_run: bool, folder: Path = _SQL) -> bool:
     return not (dry_run and any(is_new for _, is_new in files))
 
 
-def _keep_log(root: Path) -> None:
-    """A lake that cannot be written is enough to load from, so the run goes on without a log."""
-    try:
-        cli.write_log_to(root / "logs", "sync_to_mysql")
-    except OSError as error:
-        cli.tell(f"this run keeps no log: {root / 'logs'}: {error.strerror}")
-
-
 def _show(as_json: bool, data: dict[str, Any], lines: Sequence[str]) -> None:
     """The result on stdout, and for the log."""
     if as_json:
@@ -195,7 +187,7 @@ def main(
     refuse_unknown_dimensions(FeedStore(root), scd2)
     stars = lake_stars(root, feeds, lake_version, all_versions) if source == "lake" else []
     if not dry_run:
-        _keep_log(root)
+        cli.keep_log(root / "logs", "sync_to_mysql")
     if schema_first and not prepare_schema(server, dry_run):
         _show(json_output, loaded_json(Loaded([]), dry_run), ["Nothing was changed."])
         return
@@ -240,7 +232,7 @@ def history_command(server: Server, json_output: bool) -> None:
 def rollback_command(server: Server, to_snapshot: int, dry_run: bool, json_output: bool) -> None:
     """Let the current_* views show another snapshot; the next load of newer data moves them on."""
     if not dry_run:
-        _keep_log(lake_folder(load_settings().lake_root))
+        cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
     with Connection(server) as connection:
         moves = roll_back(connection, to_snapshot, cli.utc_now(), dry_run=dry_run)
     _show(json_output, moves_json(moves, dry_run), moves_lines(moves, to_snapshot, dry_run))
@@ -267,7 +259,7 @@ def expire_command(
                 raise WrongUsage(
                     f"deleting cannot be undone (snapshots {listed})", "add --yes to do it, or --dry-run to look"
                 )
-            _keep_log(lake_folder(load_settings().lake_root))
+            cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
             going = expire(connection, keep_snapshots, keep_days, now)
     _show(json_output, expiry_json(going, dry_run), expiry_lines(going, dry_run))
 
@@ -287,7 +279,7 @@ def redate_command(
     if not (yes or dry_run):
         raise WrongUsage("a snapshot's time is not changed by accident", "add --yes to do it, or --dry-run to look")
     if not dry_run:
-        _keep_log(lake_folder(load_settings().lake_root))
+        cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
     moment = taken_at.replace(tzinfo=dt.UTC)
     with Connection(server) as connection:
         before = redate(connection, snapshot, moment, dry_run=dry_run)

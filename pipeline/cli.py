@@ -173,6 +173,12 @@ def tell(text: str) -> None:
     log.debug("%s", text)
 
 
+def say(text: str) -> None:
+    """A result: on stdout, and in the log where the command keeps one."""
+    click.echo(text)
+    log.debug("%s", text)
+
+
 def warn(text: str) -> None:
     """What a person should know although the command goes on; a command says it once."""
     context = click.get_current_context(silent=True)
@@ -180,6 +186,14 @@ def warn(text: str) -> None:
     if text not in said:
         said.append(text)
         tell(f"warning: {text}")
+
+
+def keep_log(folder: Path, script: str) -> None:
+    """As `write_log_to`; a command whose log cannot be written does its work without."""
+    try:
+        write_log_to(folder, script)
+    except OSError as error:
+        tell(f"this run keeps no log: {folder}: {os.strerror(error.errno or 0)}")
 
 
 def write_log_to(folder: Path, script: str) -> None:

@@ -140,7 +140,7 @@ def as_json(
                 "feed": result.name,
                 "type": result.type,
                 "status": result.status,
-                "rows": result.exported.rows,
+                "rows": None if request.dry_run else result.exported.rows,
                 "files": result.exported.files,
                 "bytes": result.exported.size_bytes,
                 "commits": result.exported.commits,

@@ -62,6 +62,7 @@ ORDER = [
     "pipeline.export",
     "pipeline.export_snapshot",
     "pipeline.replace",
+    "pipeline.feed_changes",
     "pipeline.run",
     "pipeline.verify.files",
     "pipeline.verify.verdict",

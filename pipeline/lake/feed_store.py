@@ -56,6 +56,7 @@ class FeedStore:
     """The feeds of one lake."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.folder = root / "feeds"
         self._active = root / "feeds" / "active"
         self._archived = root / "feeds" / "archived"
@@ -133,19 +134,23 @@ class FeedStore:
     def add(self, feed: Feed) -> None:
         """Raises FeedExists when an active or archived feed has its name, ViewExists when one has a view of its."""
         with self._changing():
-            if self._is_in(feed.name, self._active):
-                raise FeedExists(
-                    f"there is already a feed {feed.name!r}", f"to change it: python manage_feeds.py update {feed.name}"
-                )
-            if self._is_in(feed.name, self._archived):
-                raise FeedExists(
-                    f"there is already an archived feed {feed.name!r}",
-                    f"to bring it back: python manage_feeds.py restore {feed.name}",
-                )
-            for other in (*self.list(broken=ignored), *self.list(archived=True, broken=ignored)):
-                for view in set(feed.view_names) & set(other.view_names):
-                    raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
+            self.refuse_taken(feed)
             self._write(feed)
+
+    def refuse_taken(self, feed: Feed) -> None:
+        """Raises what `add` raises."""
+        if self._is_in(feed.name, self._active):
+            raise FeedExists(
+                f"there is already a feed {feed.name!r}", f"to change it: python manage_feeds.py update {feed.name}"
+            )
+        if self._is_in(feed.name, self._archived):
+            raise FeedExists(
+                f"there is already an archived feed {feed.name!r}",
+                f"to bring it back: python manage_feeds.py restore {feed.name}",
+            )
+        for other in (*self.list(broken=ignored), *self.list(archived=True, broken=ignored)):
+            for view in set(feed.view_names) & set(other.view_names):
+                raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
 
     def save(self, feed: Feed) -> None:
         """Writes the feed over the one of its name, whatever that is; see `change`."""

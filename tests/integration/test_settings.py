@@ -55,8 +55,9 @@ def test_the_environment_counts_more_than_the_env_file(
         ("LAKE_ROOT=/a\n".encode("utf-16-le"), "is not UTF-8 text"),
         ("MYSQL_USER=Jürgen\n".encode("latin-1"), "is not UTF-8 text"),
         (b"MYSQL_PASSWORD_FILE=/nowhere/secret\n", "MYSQL_PASSWORD_FILE: /nowhere/secret: No such file"),
-        (b"LAKE_ROOT=\n", "LAKE_ROOT: it is empty"),
         (b"QUIET_S=\n", "QUIET_S must be a number"),
+        (b"LAKE_ROOT=\n", "LAKE_ROOT: it is empty"),
+        (b"LAKE_ROOT=~nobody-of-that-name/lake\n", "LAKE_ROOT: it begins with a user who is not known"),
     ],
 )
 def test_what_cannot_be_read_of_the_env_file_is_named(env_file: Path, written: bytes, said: str) -> None:

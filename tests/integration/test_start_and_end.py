@@ -73,7 +73,8 @@ def test_a_process_that_is_to_ignore_ctrl_c_goes_on(lake_root: Path) -> None:
         env=os.environ | {"LAKE_ROOT": str(lake_root)}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
-    assert (done.returncode, done.stdout) == (0, "no feeds yet: python manage_feeds.py sync\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith("no feeds yet")
 
 
 def test_packages_that_are_missing_or_too_old_are_reported(tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Commands that cannot be meant as they are typed: what is refused, and what is said of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.definitions import build
+from demo.events import generate
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.lake.feed_store import FeedStore
+from tests.integration.commands import command, ran
+from tests.support import add_default_feeds
+
+STREAM, TABLE = "transaction_stream", "payment_method_totals"
+AWAY = {"KSQLDB_URL": "http://127.0.0.1:9"}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running(build(generate(60, dt.date(2026, 11, 20), seed=4))) as server:
+        yield server
+
+
+@pytest.fixture
+def lake(lake_root: Path) -> Path:
+    add_default_feeds(lake_root)
+    return lake_root
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--table", TABLE, "--full"), "--full is for streams"),
+        (("--table", TABLE, "--accept-gap"), "--accept-gap is for streams"),
+        (("--stream", STREAM, "--allow-shrink"), "--allow-shrink is for tables"),
+        (("--all", "--date", "2026-11-20"), "--date is for streams only"),
+        (("--stream", STREAM, "--date", "2026-11-20", "--full"), "--date and --full exclude each other"),
+        (("--stream", STREAM, "--date", "2026-11-20", "--accept-gap"), "--date reads what the lake has already"),
+        (("--stream", STREAM, "--date", "9999-12-31"), "9999-12-31 is no day"),
+        (("--stream", STREAM, "--date", "0001-01-01"), "0001-01-01 is no day"),
+        (("--all", "--version", "3"), "--version is for one table"),
+        (("--stream", "transaction_strem"), "there is no feed 'transaction_strem'"),
+    ],
+)
+def test_an_option_that_would_count_for_nothing_is_refused(lake: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = ran(lake, "export_to_data_lake", *arguments, code=2, env=AWAY)
+
+    assert f"error: {said}" in done.stderr
+    assert "\nhint: " in done.stderr
+
+
+def test_a_dry_run_counts_no_rows(lake: Path, emulator: Emulator) -> None:
+    env = {"KSQLDB_URL": emulator.url}
+
+    text = ran(lake, "export_to_data_lake", "--all", "--dry-run", env=env)
+    as_json = ran(lake, "export_to_data_lake", "--all", "--dry-run", "--json", env=env)
+
+    assert " row" not in text.stderr
+    assert f"{TABLE}: would be version 1; " in text.stderr
+    assert {feed["rows"] for feed in json.loads(as_json.stdout)["feeds"]} == {None}
+
+
+def test_fields_can_be_cleared(lake: Path) -> None:
+    ran(lake, "manage_feeds", "update", TABLE, "--owner", "o", "--tag", "t", "--retention-days", "9", env=AWAY)
+
+    done = ran(lake, "manage_feeds", "update", TABLE, "--owner", "", "--description", "", "--tag", "",
+               "--retention-days", "none", "--retention-versions", "none", env=AWAY)  # fmt: skip
+
+    feed = FeedStore(lake).get(TABLE)
+    assert (feed.owner, feed.description, feed.tags) == ("", "", ())
+    assert (feed.retention_days, feed.retention_versions) == (None, None)
+    assert "retention_versions = none" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--type", "stream", "--source", "NOPE"), "the ksqlDB source 'NOPE' does not exist on the server"),
+        (("--type", "table", "--source", "TRANSACTION_STREAM"), "TRANSACTION_STREAM is a stream on the server"),
+        (("--type", "stream", "--source", "TRANSACTION_STREAM", "--partitioning", "date:NOPE"), "the column 'NOPE'"),
+        (("--type", "stream", "--source", "TRANSACTION_STREAM", "--partitioning", "date:"), "not 'date:'"),
+        (("--type", "stream", "--source", "TRANSACTION_STREAM", "--description", "Z\udcfcrich"), "is not UTF-8"),
+    ],
+)
+def test_a_feed_that_could_never_be_exported_is_refused(
+    lake: Path, emulator: Emulator, arguments: tuple[str, ...], said: str
+) -> None:
+    done = ran(lake, "manage_feeds", "add", "--name", "x", *arguments, code=2, env={"KSQLDB_URL": emulator.url})
+
+    assert said in done.stderr
+    assert "\nhint: " in done.stderr
+    assert len(FeedStore(lake).list()) == 8
+
+
+def test_a_feed_is_added_without_a_server_too_and_that_is_said(lake: Path) -> None:
+    done = ran(lake, "manage_feeds", "add", "--name", "x", "--type", "stream", "--source", "NOPE", env=AWAY)
+
+    assert "no server was asked whether NOPE can be exported so" in done.stderr
+    assert FeedStore(lake).get("x").source == "NOPE"
+
+
+def test_a_partitioning_that_the_source_does_not_have_is_refused(lake: Path, emulator: Emulator) -> None:
+    words = ("update", STREAM, "--partitioning", "date:NOPE")
+
+    ran(lake, "manage_feeds", *words, code=2, env={"KSQLDB_URL": emulator.url})
+
+    assert FeedStore(lake).get(STREAM).partitioning == "date"
+
+
+def test_the_name_of_an_archived_feed_is_brought_back(lake: Path) -> None:
+    ran(lake, "manage_feeds", "archive", TABLE)
+
+    done = ran(lake, "manage_feeds", "add", "--name", TABLE, "--type", "table", "--source", "X", code=2, env=AWAY)
+
+    assert f"hint: to bring it back: python manage_feeds.py restore {TABLE}" in done.stderr
+    ran(lake, "manage_feeds", "restore", TABLE)
+
+
+def test_an_unknown_key_of_a_feed_file_is_named_with_the_nearest_one(lake: Path) -> None:
+    path = lake / "feeds" / "active" / f"{TABLE}.json"
+    feed = json.loads(path.read_text(encoding="utf-8"))
+    feed["warehouse"]["colums"] = feed["warehouse"].pop("columns")
+    feed |= {"retention_vesions": 7, "enabled": "perhaps", "tags": 3, "type": "tabel"}
+    path.write_text(json.dumps(feed), encoding="utf-8")
+
+    done = ran(lake, "manage_feeds", "show", TABLE, code=1)
+
+    for said in (
+        "retention_vesions is not known; did you mean retention_versions?",
+        "warehouse.colums is not known; did you mean columns?",
+        "warehouse.columns is missing",
+        "enabled must be true or false",
+        "tags must be a list",
+        "type must be 'stream' or 'table'",
+    ):
+        assert said in done.stderr
+    for theirs in ("Extra inputs", "Input should", "Field required", "valid", "pydantic"):
+        assert theirs not in done.stderr
+
+
+def test_commands_that_change_something_are_logged(lake: Path, emulator: Emulator) -> None:
+    ran(lake, "manage_feeds", "disable", TABLE)
+    ran(lake, "manage_feeds", "archive", TABLE)
+    ran(lake, "manage_feeds", "delete", TABLE, "--confirm")
+    ran(lake, "export_to_data_lake", "--stream", STREAM, env={"KSQLDB_URL": emulator.url})
+
+    feeds = (lake / "logs" / "manage_feeds.log").read_text(encoding="utf-8")
+    export = (lake / "logs" / "export_to_data_lake.log").read_text(encoding="utf-8")
+    for said in (f"disabled {TABLE}", f"archived {TABLE}", f"deleted {TABLE}"):
+        assert said in feeds
+    assert " 1 feed exported, " in export
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("manage_feeds", ("list", "--json")),
+        ("manage_feeds", ("show", TABLE)),
+        ("metadata_utils", ("--json",)),
+        ("metadata_utils", ("verify", "--json")),
+        ("data_lake_config", ("--json",)),
+    ],
+)
+def test_json_is_one_object_with_a_version(lake: Path, script: str, arguments: tuple[str, ...]) -> None:
+    done = command(lake, script, *arguments, env=AWAY)
+
+    assert json.loads(done.stdout)["schema_version"] == 1
