@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +33,7 @@ from pipeline.given_settings import (
     with_secrets,
 )
 from pipeline.ksqldb.client import Connection
-from pipeline.lake.storage import disk_errors, lake_folder, make_folder
+from pipeline.lake.storage import disk_errors, keep_private, lake_folder, make_folder
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server
@@ -47,6 +48,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
+    lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
     expire_grace_hours: int = Field(
         168, ge=0, le=87_600, description="how long expired files stay on disk for open readers"
     )
@@ -93,6 +95,13 @@ class Settings(BaseModel):
     )
     mysql_lock_wait_s: float = Field(50, gt=0, le=_DAY, description="time for a lock that another session holds")
     scd2_dimensions: str = Field("", description="dimensions whose history is kept (SCD2), with commas: dim_users")
+
+    @field_validator("lake_mode")
+    @classmethod
+    def _is_mode(cls, value: str) -> str:
+        if re.fullmatch("0?7[057][057]", value) is None:
+            raise ValueError("it is no mode of a folder, such as 0700, 0750 or 0755")
+        return value
 
     @field_validator("lake_root")
     @classmethod
@@ -185,10 +194,12 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
         tell(sentence)
     given = with_secrets(file, SECRETS, PROJECT_ROOT) | with_secrets(environment, SECRETS, PROJECT_ROOT)
     try:
-        return Settings.model_validate({name.lower(): value for name, value in given.items() if name in known})
+        settings = Settings.model_validate({name.lower(): value for name, value in given.items() if name in known})
     except ValidationError as error:
         told = rules_of(error, spelled=str.upper)
         raise SettingsInvalid(f"the settings cannot be used: {told}", "correct the environment or .env") from None
+    keep_private(int(settings.lake_mode, 8))
+    return settings
 
 
 _USER_COLUMNS = {
