@@ -43,6 +43,7 @@ def _unknown(statement: Show) -> bool:
         ("TABLES", False),
         ("QUERIES", True),
         ("QUERIES", False),
+        ("TOPICS", False),
     )
 
 
@@ -54,6 +55,10 @@ def _entity(state: State, text: str, statement: Any) -> dict[str, Any]:
         return {"@type": "sourceDescription", "statementText": text, "sourceDescription": described}
     if statement.what == "QUERIES":
         return _queries(state, text, statement.extended)
+    if statement.what == "TOPICS":
+        topics = {source.topic: source for source in state.sources if not source.topic_deleted}
+        told = [{"name": name, "replicaInfo": [1] * max(1, topics[name].partitions)} for name in sorted(topics)]
+        return {"@type": "kafka_topics", "statementText": text, "topics": told}
     kind = statement.what[:-1]
     listed = [
         {
@@ -102,7 +107,7 @@ def _description(state: State, source: Source, extended: bool) -> dict[str, Any]
         "keyFormat": source.key_format,
         "valueFormat": source.value_format,
         "topic": source.topic,
-        "partitions": source.partitions,
+        "partitions": 0 if source.topic_deleted else source.partitions,
         "replication": 1,
         "statement": source.statement,
         "queryOffsetSummaries": _offset_summaries(state, source) if extended else [],

@@ -78,6 +78,7 @@ class Source:
     value_format: str = "JSON"
     log_start: dict[int, int] = field(default_factory=dict)
     lag: int = 0
+    topic_deleted: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:

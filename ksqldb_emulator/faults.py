@@ -22,6 +22,7 @@ class Fault:
     keep_share       rows of a table pull that are sent; the rest is missing without a sign
     first_byte_s     wait before the first byte
     idle_after       send nothing more after that many rows, and stay open
+    unsent_after     rows of a push after that many are processed but never sent
     replay_rows      send the last that many rows of each answer once more
     unchunked        no Transfer-Encoding, no length: the connection's end is the body's end
     chunk_bytes      cut the body into chunks of that size, through rows and characters
@@ -44,6 +45,7 @@ class Fault:
     keep_share: float | None = None
     first_byte_s: float = 0.0
     idle_after: int | None = None
+    unsent_after: int | None = None
     replay_rows: int = 0
     unchunked: bool = False
     chunk_bytes: int | None = None

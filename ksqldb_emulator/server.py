@@ -306,6 +306,8 @@ class Server:
             async for row, tombstone in rows:
                 if tombstone and accept == PLAIN_JSON:
                     continue
+                if fault.unsent_after is not None and count >= fault.unsent_after:
+                    continue
                 if fault.error_after == count:
                     return await self._fail(out, frame)
                 if fault.idle_after == count:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.errors import ActionNeeded, TryLater, WrongUsage
 from pipeline.export import (
     Exported,
     Run,
@@ -25,6 +25,7 @@ from pipeline.export import (
     source_of,
     stream_writer,
 )
+from pipeline.ksqldb.catalog import Source
 from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
 from pipeline.lake.change import Change, Mark
@@ -33,17 +34,28 @@ from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 
-_DAY = dt.timedelta(days=1)
+_DAY_MS = 86_400_000
 
 
 class DayNotReplaceable(ActionNeeded):
     """The source no longer has rows that the lake has, so replacing them would lose them."""
 
 
+class ReadInPart(TryLater):
+    """The server did not send all the rows again that the lake has; nothing was replaced."""
+
+
+def _read_in_part(source: Source, where: str) -> ReadInPart:
+    return ReadInPart(
+        f"reading {source.name} again broke off {where}; nothing was replaced",
+        "run the same command again; where it stays so, compare by: python metadata_utils.py verify --source",
+    )
+
+
 def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: dt.date) -> None:
     """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
 
-    Raises DayNotReplaceable when the source has lost rows of that day.
+    Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when it may be the read that has.
     """
     source = source_of(client, table)
     if not table.exists:
@@ -51,8 +63,8 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     wanted = OLD_ROWS
     if table.feed.partition_column == "rowtime":
-        first_ms, end_ms = int(start.timestamp() * 1000), int((start + _DAY).timestamp() * 1000)
-        wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=end_ms)
+        first_ms = int(start.timestamp() * 1000)
+        wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
     read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, wanted=wanted)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
@@ -64,6 +76,8 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
         _refuse_part(read, table)
         staged = writer.finish()
         lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
+        if lost and not read.proved:
+            raise _read_in_part(source, f"before {lost} rows of {day} had come")
         if lost:
             raise DayNotReplaceable(
                 f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
@@ -87,7 +101,7 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
 def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> None:
     """Reads the whole stream again and replaces, in one commit, every row that the source still has.
 
-    Rows that the source no longer has stay. Raises DayNotReplaceable when the read ends before the bookmark.
+    Rows that the source no longer has stay. Raises ReadInPart when the read ends before the bookmark.
     """
     source = source_of(client, table)
     old_marks, new_marks = table.bookmarks(), dict[int, Mark]()
@@ -101,10 +115,7 @@ def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> N
         new_marks |= marks_without_rows(read, old_marks | new_marks)
         behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
         if behind:
-            raise DayNotReplaceable(
-                f"reading {source.name} again ended before the bookmark in partitions {behind}; nothing was replaced",
-                "run the same command again",
-            )
+            raise _read_in_part(source, f"before the bookmark in partitions {', '.join(map(str, behind))}")
         staged = writer.finish()
         for batch in rows_not_in(table, table.files, staged):
             kept.add(fit_batch(batch, schema))

@@ -28,6 +28,11 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         self.byte_count = 0
 
     @property
+    def proved(self) -> bool:
+        """Whether all of it was read: one that was left by `hang_up` may have lost its last rows."""
+        return self._done and not self._hung_up
+
+    @property
     def header(self) -> Header:
         assert self._parser.header is not None
         return self._parser.header

@@ -49,8 +49,9 @@ class StreamRead:
     """A stream while it is read: `schema` is there from the start, the rest is filled by `batches`.
 
     `ends` are the true ends at the start of the read, where they could be known. `outcome` says how it ended: `exact`
-    at the goal, `quiet` where the server stood still, `time limit`. `replayed_rows` came again and were dropped.
-    `witnesses` are there before the rows after them.
+    at the goal, `quiet` where the server stood still, `time limit`; where it is not `proved`, the connection had to be
+    left, and the last rows may not have come. `replayed_rows` came again and were dropped. `witnesses` are there before
+    the rows after them.
     """
 
     source: Source
@@ -60,6 +61,7 @@ class StreamRead:
     ends: Mapping[int, Offsets] | None
     gaps: Mapping[int, tuple[int, int]]
     outcome: Outcome | None = None
+    proved: bool = True
     row_count: int = 0
     replayed_rows: int = 0
     witnesses: list[pa.RecordBatch] = field(default_factory=list)
@@ -89,7 +91,9 @@ def read_stream(
         reader = projection.describe()
         return StreamRead(source, reader.columns, reader.schema, iter(()), ends, keeper.gaps, outcome="exact")
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)}{keeper.predicate()} EMIT CHANGES;"
-    scanned_to = {} if wanted.old else {p: mark.next_offset for p, mark in bookmarks.items()}
+    # By true ends the new rows alone are waited for, unless old ones are wanted as well.
+    old_by_ends = wanted.old and goal is not None
+    scanned_to = {} if old_by_ends else {p: mark.next_offset for p, mark in bookmarks.items()}
     push = start_push(client, source, sql, limits, goal, scanned_to)
     with push.answer.closing_on_error():
         reader = projection.reader(push.header)
@@ -104,7 +108,7 @@ def read_stream(
                 keeper.witnesses = []
             if kept:
                 yield reader.batch(kept)
-        read.outcome = push.outcome
+        read.outcome, read.proved = push.outcome, push.answer.proved
 
     read = StreamRead(source, reader.columns, reader.schema, batches(), ends, keeper.gaps)
     return read

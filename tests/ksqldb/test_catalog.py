@@ -15,6 +15,8 @@ from pipeline.ksqldb.catalog import (
     Source,
     SourceNotReadable,
     SourceUnknown,
+    TopicGone,
+    TopicNotDescribed,
     describe,
     find_source,
     lag,
@@ -371,3 +373,33 @@ def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server
     assert state_note(table_offsets(client, table)) == {
         "source_table": {str(partition): [at.end, at.end] for partition, at in ends.items()}
     }
+
+
+def say_topics(server: ReplayServer, listed: Scripted) -> None:
+    told = described("TRANSACTION_STREAM") | {"partitions": 0}
+    entity = {"@type": "sourceDescription", "statementText": "", "sourceDescription": told}
+    server.say(Scripted(200, [json.dumps([entity]).encode()]), listed)
+
+
+@pytest.mark.parametrize("topic", ["transactions", "other"])
+def test_a_topic_that_is_not_described_is_gone_when_it_is_not_listed(
+    server: ReplayServer, client: Client, topic: str
+) -> None:
+    entity = {"@type": "kafka_topics", "statementText": "", "topics": [{"name": topic, "replicaInfo": [1]}]}
+    say_topics(server, Scripted(200, [json.dumps([entity]).encode()]))
+
+    with pytest.raises(TopicNotDescribed if topic == "transactions" else TopicGone):
+        true_ends(client, describe(client, "TRANSACTION_STREAM"))
+
+    assert asked(server)[-1] == "LIST TOPICS;"
+
+
+@pytest.mark.parametrize("status", [403, 400, 503, 500])
+def test_a_server_that_may_not_list_topics_leaves_open_whether_one_is_gone(
+    server: ReplayServer, client: Client, status: int
+) -> None:
+    refusal = b'{"@type":"generic_error","error_code":40301,"message":"not for you"}'
+    say_topics(server, Scripted(status, [refusal]))
+
+    with pytest.raises(TopicNotDescribed):
+        true_ends(client, describe(client, "TRANSACTION_STREAM"))
