@@ -8,6 +8,7 @@ the moved ones still restore their state. DESCRIBE shows nothing of it.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import zlib
@@ -75,7 +76,7 @@ _FATES = {
 
 @dataclass
 class Cluster:
-    """One node, or more; `kill_node` lets the last of them die, now or in some seconds."""
+    """One node, or more; `kill_node` lets the last of them die: now, in some seconds, or under a pull to come."""
 
     hosts: list[str] = field(default_factory=lambda: ["127.0.0.1:8088"])
     random: random.Random = field(default_factory=random.Random)
@@ -83,12 +84,17 @@ class Cluster:
     looks: Counter[Phase] = field(default_factory=Counter)
     _minute: BadMinute | None = None
     _dead_at: float = 0.0
+    _dies_at_pull: int = 0
 
     def start_nodes(self, count: int) -> None:
         self.hosts, self._minute = [f"127.0.0.1:{8088 + number}" for number in range(count)], None
+        self._dies_at_pull = 0
 
-    def kill_node(self, minute: BadMinute, in_s: float = 0.0) -> None:
-        self._dead_at, self._minute = time.monotonic() + in_s, minute
+    def kill_node(self, minute: BadMinute, in_s: float = 0.0, at_pull: int = 0) -> None:
+        """`at_pull` 1 is the next pull of a table, which meets the death before any look does; 0 is by time."""
+        self._dead_at, self._minute, self._dies_at_pull = time.monotonic() + in_s, minute, at_pull
+        if at_pull:
+            self._dead_at = math.inf
 
     @property
     def phase(self) -> Phase:
@@ -120,6 +126,10 @@ class Cluster:
 
     def fate_of_pull(self) -> Pull:
         """Of one pull of a table; counted in `pulls`."""
+        if self._dies_at_pull:
+            self._dies_at_pull -= 1
+            if not self._dies_at_pull:
+                self._dead_at = time.monotonic()
         fate = self.random.choice(_FATES[self.phase])
         self.pulls[fate] += 1
         return fate

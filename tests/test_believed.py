@@ -44,8 +44,8 @@ class Clock:
         self.pauses.append(seconds)
         self.now += seconds
 
-    def policy(self, max_shrink: float = 0.2) -> ReadPolicy:
-        return ReadPolicy(PAUSE_S, WAIT_S, max_shrink, sleep=self.sleep, clock=lambda: self.now)
+    def policy(self, max_shrink: float = 0.2, recheck_s: float = PAUSE_S) -> ReadPolicy:
+        return ReadPolicy(recheck_s, WAIT_S, max_shrink, sleep=self.sleep, clock=lambda: self.now)
 
 
 class Reads:
@@ -145,6 +145,18 @@ def test_nothing_is_read_while_a_look_finds_trouble() -> None:
     assert (reads.asked, raised.value.exit_code) == (0, 75)
     assert clock.pauses == [10, 20, 30, 30, 30, 30, 30]
     assert "--allow-shrink" not in raised.value.message + raised.value.hint
+
+
+@pytest.mark.parametrize(("recheck_s", "pauses"), [(0, [3, 6, 12, 24, 30, 30, 30, 30]), (60, [60, 60, 60]), (200, [])])
+def test_a_pause_is_never_so_short_that_looks_follow_at_once_nor_shorter_than_is_set(
+    recheck_s: float, pauses: list[float]
+) -> None:
+    clock = Clock()
+
+    with pytest.raises(SnapshotUnsettled):
+        read_until_believed(Reads(), Looks(DYING), "T", None, clock.policy(recheck_s=recheck_s))
+
+    assert clock.pauses == pauses
 
 
 @pytest.mark.parametrize(

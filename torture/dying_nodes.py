@@ -82,7 +82,10 @@ def _two_nodes(trial: Trial) -> Emulator:
 
 
 def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
-    """Exports four tables in turn, each time with a node that dies at a random moment before, in or after the read."""
+    """Exports four tables in turn, each time with a node that dies at a random moment before, in or after the read.
+
+    In half of them it dies under the first or the second pull; one death in ten lasts longer than an export waits.
+    """
     promises = ("wrong snapshots", "exit codes other than 0 and 75", "losses that a hint proposes")
     figure = Figure("F10", "snapshots of four tables, a node of the cluster dying at random", promises)
     figure.unit, started, draw = "snapshots", time.monotonic(), random.Random(seed)
@@ -100,10 +103,8 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
             firsts += not LakeTable(root, feed).exists
             _change_rows(emulator.source(feed.source), draw)
             emulator.cluster.start_nodes(2)
-            # Half of them while the export reads, the others at any time of the minute.
-            in_s = draw.uniform(0, 0.4) if number // len(feeds) % 2 else draw.uniform(-55, 12) * SCALE
             stage = Scene(root, emulator, feed, feed)
-            codes[_export(stage, feed, folder, figure, number, _minute(draw), in_s)] += 1
+            codes[_export(stage, feed, folder, figure, number, draw)] += 1
         pulls, looks = emulator.cluster.pulls, emulator.cluster.looks
     figure.tried = snapshots
     lacking, hung = pulls[Pull.SHORT] + pulls[Pull.EMPTY], pulls[Pull.HANGING] + pulls[Pull.SILENT]
@@ -116,18 +117,19 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
     return figure
 
 
-def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int, minute: BadMinute, in_s: float) -> int:
-    """Exports one table, and counts what it published wrongly; returns the exit code.
-
-    The node dies `in_s` after the export's first request.
-    """
+def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int, draw: random.Random) -> int:
+    """Exports one table, and counts what it published wrongly; returns the exit code."""
     before, when = LakeTable(stage.root, feed).current_version, f"snapshot {number} of {feed.name}"
     output = folder / "output"
     asked = len(stage.emulator.requests)
     process = stage.start("--table", feed.name, output=output, **_LIMITS)
     while process.is_alive() and len(stage.emulator.requests) == asked:
         time.sleep(0.002)
-    stage.emulator.cluster.kill_node(minute, in_s)
+    minute = _minute(draw, lasting=number % 10 == 9)
+    if number // 4 % 2:
+        stage.emulator.cluster.kill_node(minute, at_pull=draw.randint(1, 2))
+    else:
+        stage.emulator.cluster.kill_node(minute, in_s=draw.uniform(-55, 12) * SCALE)
     process.join()
     done = Done.read(int(process.exitcode or 0), output)
     published = LakeTable(stage.root, feed).current_version != before
@@ -141,9 +143,9 @@ def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int,
     return done.code
 
 
-def _minute(draw: random.Random) -> BadMinute:
+def _minute(draw: random.Random, lasting: bool) -> BadMinute:
     """As long as the deaths that were seen: 45 to 60 s, seen within half a second, a second of restoring at its end."""
-    moved_s = draw.uniform(45, 58)
+    moved_s = draw.uniform(45, 58) + (600 if lasting else 0)
     return BadMinute(
         seen_s=draw.uniform(0, 0.5),
         returning_s=moved_s - draw.uniform(2, 12),

@@ -149,6 +149,16 @@ def test_a_death_may_lie_ahead_and_nodes_start_again() -> None:
     assert len(cluster.statuses()) == 2
 
 
+def test_a_death_may_come_under_a_pull() -> None:
+    cluster = Cluster(random=random.Random(1))
+    cluster.start_nodes(2)
+    cluster.kill_node(UNSEEN, at_pull=2)
+
+    assert (cluster.fate_of_pull(), cluster.phase) == (Pull.WHOLE, Phase.WHOLE)
+    assert cluster.fate_of_pull() in (Pull.SHORT, Pull.FAILING)
+    assert cluster.phase is Phase.UNSEEN
+
+
 def test_a_look_may_take_long_while_the_dead_node_is_asked() -> None:
     cluster = Cluster(random=random.Random(1))
     cluster.start_nodes(2)

@@ -69,6 +69,8 @@ def test_a_query_that_runs_on_all_hosts_with_all_tasks_is_whole(server: ReplaySe
     assert looked(server, client, own_query("0_0"), offsets={"s": {0: Offsets(0, 1, 1)}}).trouble == ""
     shared_runtime = own_query("CTAS_T_1__0_0", "CTAS_T_1__1_0", "CTAS_T_1__0_1", "CTAS_T_1__1_1")
     assert looked(server, client, shared_runtime, offsets=READ).trouble == ""
+    without_topics = own_query(tasksMetadata=[{"taskId": task} for task in ("0_0", "0_1")])
+    assert looked(server, client, without_topics, offsets=READ).trouble == ""
     unasked_order = own_query("1_1", "0_0", "1_0", "0_1")
     assert looked(server, client, unasked_order) == looked(server, client, own_query())
 
@@ -107,6 +109,16 @@ def test_a_task_that_was_there_at_a_clean_look_has_to_stay(server: ReplayServer,
     assert look().trouble == "the server no longer lists the query that writes it"
 
 
+def test_only_clean_looks_are_remembered(server: ReplayServer, client: Client) -> None:
+    failing = own_query("0_0", "0_1", "0_2", ksqlHostQueryStatus={"a:1": "ERROR"})
+    say(server, [own_query()], [failing], [own_query("0_0", "0_1")])
+    look = look_at_query(client, TABLE, NOTHING)
+
+    assert look is not None
+    assert "a:1 is ERROR" in look().trouble
+    assert look().trouble == ""
+
+
 def test_looks_differ_when_hosts_or_the_query_have_changed(server: ReplayServer, client: Client) -> None:
     whole = looked(server, client, own_query())
     alone = looked(server, client, own_query(ksqlHostQueryStatus={"a:8088": "RUNNING"}))
@@ -133,7 +145,15 @@ def test_the_query_of_a_source_table_has_no_sink(server: ReplayServer, client: C
     assert looked(server, client, query).trouble == ""
 
 
-@pytest.mark.parametrize("queries", [[], [own_query(sinks=[], sources=["S", "T"])], [own_query(queryType="PUSH")]])
+@pytest.mark.parametrize(
+    "queries",
+    [
+        [],
+        [own_query(sinks=[], sources=["S", "T"])],
+        [own_query(sinks=["COPY_OF_T"], sources=["T"])],
+        [own_query(queryType="PUSH")],
+    ],
+)
 def test_no_look_is_taken_where_the_server_lists_no_query(
     server: ReplayServer, client: Client, queries: list[dict[str, Any]]
 ) -> None:
