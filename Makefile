@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint torture bench-warehouse clean
+.PHONY: help demo test check lint torture bench-warehouse mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -31,8 +31,13 @@ torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTUR
 bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.warehouse
 
+mutants: $(READY)  ## Change the code at its heart, one place at a time: which changes does no fast test notice?
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-mutants.txt
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 clean:  ## Remove the virtual environment and everything that was built
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
