@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.lake.table import LakeTable
 from torture.crash_points import compile_layer
 from torture.figures import Figure
 from torture.layered import LayeredStarter, layered_starter
@@ -23,6 +26,9 @@ _SAID = {
 }
 
 
+_WITH_ROWS = ("stream", "snapshot", "full")
+
+
 @dataclass(frozen=True)
 class Way:
     """A command that writes. `fresh`: nothing was exported before it; `feeds`: how many may fail, each by itself."""
@@ -34,10 +40,10 @@ class Way:
 
 
 WAYS = (
-    Way("export_to_data_lake", ("--all",), fresh=True, feeds=2),
-    Way("export_to_data_lake", ("--stream", "events")),
-    Way("export_to_data_lake", ("--table", "latest")),
-    Way("export_to_data_lake", ("--stream", "events", "--full")),
+    Way("export_to_data_lake", ("--all", "--json"), fresh=True, feeds=2),
+    Way("export_to_data_lake", ("--stream", "events", "--json")),
+    Way("export_to_data_lake", ("--table", "latest", "--json")),
+    Way("export_to_data_lake", ("--stream", "events", "--full", "--json")),
     Way("metadata_utils", ("rollback", "latest", "--to-version", "1")),
     Way("metadata_utils", ("expire", "latest")),
     Way("manage_feeds", ("update", "latest", "--owner", "somebody")),
@@ -124,11 +130,33 @@ def _run(starter: LayeredStarter, trial: Trial, way: Way, **env: str) -> Done:
     return Done.read(starter.run(way.script, way.arguments, wanted, output), output)
 
 
+def _commits(trial: Trial) -> dict[str, list[dict[str, Any]]]:
+    """The notes of each feed's commits, the newest first."""
+    feeds = (trial.stage.stream, trial.stage.table)
+    tables = {feed.name: LakeTable(trial.stage.root, feed) for feed in feeds}
+    return {name: [entry.get("pipeline") or {} for entry in table.history()] for name, table in tables.items()}
+
+
+def _expect_true_claims(trial: Trial, way: Way, done: Done, before: Mapping[str, Sequence[Any]]) -> None:
+    """What an export counts is what the log has more than before; one that counts nothing has committed nothing."""
+    if way.script != "export_to_data_lake":
+        return
+    counted = {feed["feed"]: feed for feed in json.loads(done.out)["feeds"]} if done.out.strip() else {}
+    for name, notes in _commits(trial).items():
+        new = [note for note in notes[: len(notes) - len(before[name])] if note.get("kind") in _WITH_ROWS]
+        rows = sum(note["rows"] + note.get("kept_rows", 0) for note in new)
+        told = counted.get(name, {"commits": 0, "rows": 0})
+        if (told["commits"], told["rows"]) != (len(new), rows):
+            trial.wrong("told wrongly", f"{told} of {name}, whose log has {len(new)} commits of {rows} rows more")
+
+
 def _fail_and_go_on(
     starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int, steps: Sequence[_Step]
 ) -> None:
     trial.name = f"{way.script} {' '.join(way.arguments)}, {errno.errorcode[error]} from {step} on"
+    commits = _commits(trial)
     failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error))
+    _expect_true_claims(trial, way, failed, commits)
     if any(later.is_noticed(error) for later in steps[step.number - 1 :]):
         trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
     else:
