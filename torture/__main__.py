@@ -18,6 +18,7 @@ import click
 
 from torture.answers import cut_answers
 from torture.broken_places import broken_places
+from torture.clocks import wild_clocks
 from torture.crash_points import every_crash_point
 from torture.dying_nodes import dying_nodes
 from torture.exports import many_at_once, random_kills
@@ -43,6 +44,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F8": lambda folder: odd_sources(folder, full),
         "F9": lambda folder: broken_places(folder, full),
         "F10": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
+        "F12": lambda folder: wild_clocks(folder, 300 if full else 40, seed),
     }
 
 

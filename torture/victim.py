@@ -6,6 +6,8 @@ Exports are forked from a process that has everything imported, so a try costs w
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import itertools
 import multiprocessing
 import os
 import signal
@@ -21,6 +23,7 @@ from pathlib import Path
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
+from pipeline import cli
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 
@@ -121,17 +124,27 @@ class Scene:
 
 
 def run_script(script: str, arguments: Sequence[str], env: Mapping[str, str], output: Path | None) -> None:
-    """Runs a script in this process, whose end it is. `RUN_AS` in the environment is a user's number."""
+    """Runs a script in this process, whose end it is. In the environment `RUN_AS` is a user's number, and
+    `CLOCK_SHIFTS_S` the seconds by which this process's clock is wrong; several, if it jumps while it runs.
+    """
     os.environ.update(env)
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
         target = Path(os.devnull) if output is None else output.with_suffix(suffix)
         os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     if user := env.get("RUN_AS"):
         os.setuid(int(user))
+    if shifts := env.get("CLOCK_SHIFTS_S"):
+        _shift_clock([int(shift) for shift in shifts.split(",")])
     warnings.simplefilter("error")
     sys.argv = [script, *arguments]
     module = __import__(script)
     module.main.main(args=list(arguments), standalone_mode=True)
+
+
+def _shift_clock(shifts_s: Sequence[int]) -> None:
+    """Gives this process a clock that is wrong by so much: by the next of the shifts each time that it is asked."""
+    turns, real = itertools.cycle(shifts_s), cli.utc_now
+    cli.utc_now = lambda: real() + dt.timedelta(seconds=next(turns))
 
 
 @contextlib.contextmanager

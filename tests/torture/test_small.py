@@ -13,6 +13,7 @@ import pytest
 from demo.private_mysql import PrivateServer
 from pipeline.warehouse.server import Server
 from torture.answers import cut_answers
+from torture.clocks import wild_clocks
 from torture.crash_points import every_crash_point
 from torture.dying_nodes import dying_nodes
 from torture.exports import many_at_once, random_kills
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F4": lambda folder: power_loss(folder, every=9, seed=1, ways=WAYS[:1]),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
+    "F12": lambda folder: wild_clocks(folder, rounds=8, seed=1),
     "F10": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
 }
 
