@@ -161,3 +161,27 @@ def test_a_partition_whose_start_is_not_known_may_have_been_emptied() -> None:
     assert first_verdict(rule(2, ends), never) == ("quiet", 4 * QUIET_S)
     assert first_verdict(rule(2, ends | {1: Offsets(0, 10, 0)}), never) == (None, None)
     assert first_verdict(rule(2, ends), [(float(n), {0: (8, 9), 1: (-1, -1)}) for n in range(30)]) == (None, None)
+
+
+@pytest.mark.parametrize("offsets", [Offsets(0, 11, 0), Offsets(10, 11, 0)])
+def test_a_single_new_row_is_waited_for(offsets: Offsets) -> None:
+    judge = rule(1, {0: offsets}, bookmark={0: 10} if offsets.start == 0 else {})
+
+    assert first_verdict(judge, [(float(n), {0: (9, 10)}) for n in range(60)]) == (None, None)
+    assert judge.judge({0: (10, 11)}, 60) == "exact"
+
+
+def test_the_last_record_fetched_must_be_processed_too() -> None:
+    """`committed` is the next offset to process, `fetched` the last one that has come."""
+    last_waits: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (99, 99)}) for n in range(30)]
+
+    assert first_verdict(rule(1), last_waits) == (None, None)
+    assert first_verdict(rule(1), [*last_waits, (30, {0: (99, 100)})]) == ("quiet", 30)
+
+
+def test_a_poll_that_was_only_now_processed_begins_the_quiet_time() -> None:
+    """While a full poll waits nothing more is fetched: that it stands still says nothing of the topic's end."""
+    waits: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (1999, 900)}) for n in range(10)]
+    then: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (1999, 2000)}) for n in range(10, 20)]
+
+    assert first_verdict(rule(1), [*waits, *then]) == ("quiet", 9 + QUIET_S)
