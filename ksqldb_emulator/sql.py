@@ -34,6 +34,8 @@ extended: "EXTENDED"i
     | "CAST"i "(" expression "AS"i name ")" -> cast
     | "TRANSFORM"i "(" expression "," lambda1 ")" -> transform
     | "TRANSFORM"i "(" expression "," lambda2 "," lambda2 ")" -> transform_map
+    | "MAP_KEYS"i "(" expression ")" -> map_keys
+    | "MAP_VALUES"i "(" expression ")" -> map_values
     | "UNIX_TIMESTAMP"i "(" expression ")" -> unix_timestamp
     | "UNIX_DATE"i "(" expression ")" -> unix_date
 entry: name ":=" expression
@@ -207,9 +209,21 @@ def bind(tree: Any, scope: Scope) -> Expression:
         return Expression(Type("BIGINT"), bind(parts[0], scope).evaluate)
     if tree.data == "unix_date":
         return Expression(Type("INTEGER"), bind(parts[0], scope).evaluate)
+    if tree.data in ("map_keys", "map_values"):
+        return _map_part(tree.data, bind(parts[0], scope))
     if tree.data == "transform":
         return _transform(bind(parts[0], scope), parts[1], scope)
     return _transform_map(bind(parts[0], scope), parts[1], parts[2], scope)
+
+
+def _map_part(function: str, base: Expression) -> Expression:
+    """The keys or the values of a map, NULLs among them, as an array; both functions take maps of STRING keys only."""
+    if base.type.base != "MAP" or base.type.key.base != "STRING":
+        raise Refused(f"Function '{function}' does not accept parameters ({base.type}).")
+    if function == "map_keys":
+        return Expression(Type("ARRAY", element_type=base.type.key), _null_safe(base.evaluate, list))
+    values = _null_safe(base.evaluate, lambda value: list(value.values()))
+    return Expression(Type("ARRAY", element_type=base.type.element), values)
 
 
 def _transform(base: Expression, function: Any, scope: Scope) -> Expression:

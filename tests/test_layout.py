@@ -32,6 +32,7 @@ ORDER = [
     "pipeline.ksqldb.client",
     "pipeline.ksqldb.catalog",
     "pipeline.ksqldb.cluster",
+    "pipeline.ksqldb.long_decimals",
     "pipeline.ksqldb.projection",
     "pipeline.ksqldb.push",
     "pipeline.ksqldb.stream",

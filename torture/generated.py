@@ -104,8 +104,8 @@ def times_in_struct() -> st.SearchStrategy[Type]:
 def is_exact(type_: Type) -> bool:
     """Whether the server can tell such values without loss, as docs and README have it.
 
-    Inside a STRUCT, and where there are times in arrays or maps, it makes doubles of a map's DECIMAL keys, and long
-    decimals behind map keys that are no STRING cannot be put back.
+    Inside a STRUCT, and where there are times in arrays or maps, it makes doubles of a map's DECIMAL keys; and it takes
+    apart no map whose keys are no STRING, so that long decimals of STRUCTs in it cannot be put back.
     """
     return _is_exact(type_, _leaf_is_time(type_))
 
@@ -119,7 +119,7 @@ def _is_exact(type_: Type, as_doubles: bool) -> bool:
         return True
     if as_doubles and type_.key.base == "DECIMAL" and type_.key.precision > _DOUBLE_DIGITS:
         return False
-    if as_doubles and type_.key.base != "STRING" and _struct_with_long_decimal(type_.element):
+    if type_.key.base != "STRING" and _struct_with_long_decimal(type_.element):
         return False
     return _is_exact(type_.element, as_doubles)
 

@@ -9,7 +9,7 @@ put back. Seen exact on 7.2, 7.6 and 8.3.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,16 @@ import pyarrow as pa
 
 from pipeline.errors import ActionNeeded
 from pipeline.ksqldb.catalog import Source, quote
-from pipeline.ksqldb.decode import EXACT_DOUBLE_DIGITS, fields_of, to_array
+from pipeline.ksqldb.decode import to_array
 from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.framing import Header
+from pipeline.ksqldb.long_decimals import Put, long_decimals
 from pipeline.ksqldb.sqltypes import Column, SqlType, TypeNotSupported
 
 POSITION_COLUMNS = ("rowtime", "rowpartition", "rowoffset")
 RESERVED_COLUMNS = ("date", "version", *POSITION_COLUMNS)
 _WRAP_FIELD = "V"
 _BIGINT = SqlType("BIGINT")
-
-Put = Callable[[Any, Any], Any]
-"""A value, and a part of it that was asked for besides: the value with the part in its place, as a new one."""
 
 
 class ColumnNamesCollide(ActionNeeded):
@@ -45,17 +43,19 @@ class LakeColumn:
 
 @dataclass(frozen=True)
 class _Part:
-    """One expression of the SELECT list. `put` sets its value into the column's; None for the column itself."""
+    """One expression of the SELECT list."""
 
     sql: str
     alias: str
-    put: Put | None = None
 
 
 @dataclass(frozen=True)
 class _Plan:
+    """A column: its expression, those of what is put back into it, and each `put` with the places of its own."""
+
     column: LakeColumn
     parts: tuple[_Part, ...]
+    puts: tuple[tuple[Put, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Projection:
 
     def describe(self) -> RowReader:
         """The reader by what DESCRIBE told, for when there is no answer to read."""
-        types = [plan.column.source.type if part.put is None else _BIGINT for plan in self.plans for part in plan.parts]
+        types = [
+            _BIGINT if place else plan.column.source.type for plan in self.plans for place in range(len(plan.parts))
+        ]
         return RowReader(self.plans, types)
 
 
@@ -118,9 +120,9 @@ class RowReader:
             if _is_wrapped(plan):
                 main = [value and value.f0 for value in main]
             with _naming(plan.column.source):
-                for offset, part in enumerate(plan.parts[1:], 1):
-                    assert part.put
-                    main = [part.put(value, exact) for value, exact in zip(main, values[at + offset], strict=True)]
+                for put, places in plan.puts:
+                    exact = [values[at + place] for place in places]
+                    main = [put(*whole) for whole in zip(main, *exact, strict=True)]
                 array = to_array(main, type_, plan.column.source.name, _is_wrapped(plan))
             # A cast would match the fields of a STRUCT by name and fill the renamed ones with nulls.
             arrays.append(array if array.type == field.type else array.view(field.type))
@@ -213,8 +215,12 @@ def _plan(column: Column, alias: Callable[[int], str]) -> _Plan:
         return _Plan(lake, (_Part(f"UNIX_TIMESTAMP({name})", alias(0)),))
     if _times_outside_structs(column.type):
         return _Plan(lake, (_Part(f"STRUCT({_WRAP_FIELD} := {name})", alias(0)),))
-    exact = [_Part(sql, alias(i), put) for i, (sql, put) in enumerate(_long_decimals(name, column.type, 1), 1)]
-    return _Plan(lake, (_Part(name, column.name), *exact))
+    parts, puts = [_Part(name, column.name)], []
+    for expressions, put in long_decimals(name, column.type, 1):
+        places = range(len(parts), len(parts) + len(expressions))
+        parts += [_Part(sql, alias(place)) for place, sql in zip(places, expressions, strict=True)]
+        puts.append((put, tuple(places)))
+    return _Plan(lake, tuple(parts), tuple(puts))
 
 
 def _is_wrapped(plan: _Plan) -> bool:
@@ -234,81 +240,3 @@ def _times_outside_structs(type_: SqlType) -> bool:
         assert type_.element
         return _times_outside_structs(type_.element)
     return type_.base in ("TIME", "TIMESTAMP")
-
-
-def _long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[str, Put]]:
-    """Each place inside STRUCTs with decimals that a double cannot hold: its expression and how to put it back."""
-    if type_.base == "STRUCT":
-        for name, field in type_.fields:
-            if not has_long_decimal(field):
-                continue
-            inner = f"{sql}->{quote(name)}"
-            if not _holds(field, "STRUCT"):
-                yield inner, _put_field(name, _exact)
-            for deeper, put in _long_decimals(inner, field, depth):
-                yield deeper, _put_field(name, put)
-    elif type_.base == "ARRAY":
-        assert type_.element
-        for deeper, put in _long_decimals(f"x{depth}", type_.element, depth + 1):
-            yield f"TRANSFORM({sql}, x{depth} => {deeper})", _put_each(put)
-    elif type_.base == "MAP":
-        assert type_.element
-        for deeper, put in _long_decimals(f"v{depth}", type_.element, depth + 1):
-            arguments = f"(k{depth}, v{depth})"
-            yield f"TRANSFORM({sql}, {arguments} => k{depth}, {arguments} => {deeper})", _put_values(put)
-
-
-def has_long_decimal(type_: SqlType) -> bool:
-    """Whether a double, somewhere in the type, could not hold its decimals."""
-    if type_.base == "DECIMAL":
-        return type_.precision > EXACT_DOUBLE_DIGITS
-    inner = [type_.element] if type_.element else [field for _, field in type_.fields]
-    return any(has_long_decimal(part) for part in inner)
-
-
-def _holds(type_: SqlType, base: str) -> bool:
-    inner = [type_.element] if type_.element else [field for _, field in type_.fields]
-    return type_.base == base or any(_holds(part, base) for part in inner)
-
-
-def _exact(value: Any, exact: Any) -> Any:
-    if exact is None and value is not None:
-        raise TypeNotSupported(
-            "the server sent a long decimal inside a STRUCT as a double only: where its digits were asked for is NULL",
-            "look into the server's log for the reason, or derive a stream that casts the decimal to STRING",
-        )
-    return exact
-
-
-def _put_field(name: str, put: Put) -> Put:
-    def into_struct(value: Any, exact: Any) -> Any:
-        if value is None:
-            return None
-        fields = fields_of(value)
-        fields[name] = put(fields[name], exact)
-        return fields
-
-    return into_struct
-
-
-def _put_each(put: Put) -> Put:
-    def into_list(value: list[Any] | None, exact: list[Any] | None) -> Any:
-        if value is None:
-            return None
-        return [put(item, part) for item, part in zip(value, _exact(value, exact), strict=True)]
-
-    return into_list
-
-
-def _put_values(put: Put) -> Put:
-    def into_map(value: Mapping[str, Any] | list[Any] | None, exact: Mapping[str, Any] | None) -> Any:
-        if isinstance(value, list):
-            raise TypeNotSupported(
-                "long decimals inside a map whose keys are not STRING cannot be read exactly",
-                "derive a stream that casts the keys to STRING",
-            )
-        if value is None:
-            return None
-        return {key: put(item, _exact(value, exact)[key]) for key, item in value.items()}
-
-    return into_map

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
 from pipeline.ksqldb.catalog import Source
-from pipeline.ksqldb.projection import LakeColumn, has_long_decimal, project
+from pipeline.ksqldb.long_decimals import has_long_decimal
+from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.snapshot import refuse_unreadable
 from pipeline.ksqldb.sqltypes import SqlType
 from pipeline.warehouse.connection import quote

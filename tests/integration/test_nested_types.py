@@ -42,7 +42,7 @@ def nested(first: int, count: int) -> list[Record]:
     for n in range(first, first + count):
         value: dict[str, Any] = {"ID": n, "TEXT": f"v{n}"} | dict.fromkeys(NESTED)
         if n % 5 != 4:
-            value |= {"ONE": inner(n), "MANY": [inner(n), None, inner(n + 1)], "NAMED": {"x": inner(n)}}
+            value |= {"ONE": inner(n), "MANY": [inner(n), None, inner(n + 1)], "NAMED": {"x": inner(n), "y": None}}
             value |= {"DEEP": {"A": [{"y": inner(n), "z": inner(n + 1)}, None]}, "TIMES": [START_MS, None]}
         records.append(Record(n % 2, n // 2, START_MS + n % 3 * DAY_MS // 2, value))
     return records
