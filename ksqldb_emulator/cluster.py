@@ -76,9 +76,13 @@ _FATES = {
 
 @dataclass
 class Cluster:
-    """One node, or more; `kill_node` lets the last of them die: now, in some seconds, or under a pull to come."""
+    """One node, or more; `kill_node` lets the last of them die: now, in some seconds, or under a pull to come.
+
+    `paused`: somebody has paused every query.
+    """
 
     hosts: list[str] = field(default_factory=lambda: ["127.0.0.1:8088"])
+    paused: bool = False
     random: random.Random = field(default_factory=random.Random)
     pulls: Counter[Pull] = field(default_factory=Counter)
     looks: Counter[Phase] = field(default_factory=Counter)
@@ -104,6 +108,8 @@ class Cluster:
     def statuses(self) -> dict[str, str]:
         """What SHOW QUERIES EXTENDED says of each host that runs a query."""
         phase = self.phase
+        if self.paused:
+            return dict.fromkeys(self.hosts, "PAUSED")
         if phase in (Phase.DEAD, Phase.RETURNING):
             return {self.hosts[-1]: "UNRESPONSIVE"} | dict.fromkeys(self.hosts[:-1], "RUNNING")
         moved = phase is Phase.RESTORING or (phase is Phase.WHOLE and self._is_over)

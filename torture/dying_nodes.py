@@ -64,11 +64,22 @@ def node_that_stays_dead(trial: Trial) -> None:
         trial.expect_complete()
 
 
+def table_whose_query_is_paused(trial: Trial) -> None:
+    emulator = _two_nodes(trial)
+    trial.expect_done(trial.run("--all", **_LIMITS))
+    emulator.cluster.paused = True
+    trial.expect_error(trial.run(*TABLE, **_LIMITS), 1, "which writes the table, is paused", "RESUME CTAS_LATEST_1;")
+    trial.expect_complete()
+    emulator.cluster.paused = False
+    trial.expect_done(trial.run(*TABLE, **_LIMITS))
+
+
 TABLE = ("--table", "latest")
 CASES: tuple[Case, ...] = (
     node_dying_before_the_first_snapshot,
     node_dying_before_a_later_snapshot,
     node_that_stays_dead,
+    table_whose_query_is_paused,
 )
 
 
