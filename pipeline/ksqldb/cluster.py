@@ -9,12 +9,13 @@ DESCRIBE does not: it counts the asked host alone.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.believed import Look
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ActionNeeded, TryLater
 from pipeline.ksqldb.catalog import Source, TableOffsets
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.elements import AnswerMalformed
@@ -26,6 +27,32 @@ _SHOWN = 5
 
 class TableQueryPaused(ActionNeeded):
     """The query that writes a table is paused, and somebody has to resume it."""
+
+
+class ClusterNotWhole(TryLater):
+    """What was read of a table may lack rows: the query that writes it does not run whole."""
+
+
+@contextlib.contextmanager
+def whole_cluster(client: Client, source: Source, offsets: TableOffsets) -> Iterator[None]:
+    """For one read of a table that is only compared: looks before and after the block.
+
+    Raises ClusterNotWhole when a look is not clean, or the cluster has changed in the block.
+    """
+    look = (look_at_query(client, source, offsets) if source.pullable else None) or Look
+    before = look()
+    _refuse_trouble(source, before.trouble)
+    yield
+    after = look()
+    _refuse_trouble(source, after.trouble or ("" if after == before else "the cluster changed meanwhile"))
+
+
+def _refuse_trouble(source: Source, trouble: str) -> None:
+    if trouble:
+        raise ClusterNotWhole(
+            f"the table {source.name} cannot be read whole now: {trouble}",
+            "look at the ksqlDB cluster, then run the same command again",
+        )
 
 
 def look_at_query(client: Client, source: Source, offsets: TableOffsets) -> Callable[[], Look] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from pipeline.believed import Look
 from pipeline.ksqldb.catalog import Offsets, Source, TableOffsets
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.cluster import TableQueryPaused, look_at_query
+from pipeline.ksqldb.cluster import ClusterNotWhole, TableQueryPaused, look_at_query, whole_cluster
 from pipeline.ksqldb.framing import AnswerMalformed
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import load_lines, needs_vectors
@@ -160,6 +161,45 @@ def test_no_look_is_taken_where_the_server_lists_no_query(
     say(server, queries)
 
     assert look_at_query(client, TABLE, NOTHING) is None
+
+
+DYING = own_query(ksqlHostQueryStatus={"a:8088": "RUNNING", "b:8088": "UNRESPONSIVE"})
+ALONE = own_query(ksqlHostQueryStatus={"a:8088": "RUNNING"})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "trouble"),
+    [
+        (own_query(), own_query(), None),
+        (DYING, own_query(), "b:8088 is UNRESPONSIVE"),
+        (own_query(), DYING, "b:8088 is UNRESPONSIVE"),
+        (own_query(), ALONE, "the cluster changed meanwhile"),
+    ],
+)
+def test_one_read_is_whole_between_two_looks(
+    server: ReplayServer, client: Client, before: dict[str, Any], after: dict[str, Any], trouble: str | None
+) -> None:
+    say(server, [own_query()], [before], [after])
+    done = []
+
+    if trouble is None:
+        with whole_cluster(client, TABLE, NOTHING):
+            done.append("read")
+    else:
+        with pytest.raises(ClusterNotWhole, match=trouble) as raised, whole_cluster(client, TABLE, NOTHING):
+            done.append("read")
+        assert raised.value.exit_code == 75
+
+    assert done == ([] if before is DYING else ["read"])
+
+
+def test_a_folded_table_needs_no_look(server: ReplayServer, client: Client) -> None:
+    say(server, [])
+
+    with whole_cluster(client, replace(TABLE, pullable=False), NOTHING):
+        pass
+
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("key", ["ksqlHostQueryStatus", "tasksMetadata", "taskId"])
