@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
+from pipeline.warehouse.bulk import RowsLost
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.dimension import MembersMerged
 from pipeline.warehouse.fit import MappingDoesNotFit
@@ -22,6 +24,7 @@ from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, Warehou
 from pipeline.warehouse.schema import server_facts
 from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
+from pipeline.warehouse.spool import Spool
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import (
     METHODS,
@@ -293,6 +296,20 @@ def test_a_server_that_cannot_be_used_is_named_with_a_hint(
     assert raised.value.exit_code == code
     assert raised.value.hint
     assert "wrong" not in str(raised.value)
+
+
+def test_a_row_that_is_sent_twice_is_noticed_whatever_the_keys_make_of_it(
+    warehouse: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a spool would give it that folded its rows wrongly: the key takes the second one for a reject."""
+    once = Spool.row_lines
+    monkeypatch.setattr(Spool, "row_lines", lambda spool: itertools.chain(once(spool), once(spool)))
+
+    with pytest.raises(RowsLost, match="nothing was loaded"):
+        load(warehouse, methods(method("card"), method("cash")))
+
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_snapshots") == [(0,)]
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM fact_payment_method_totals") == [(0,)]
 
 
 def test_rights_and_version_are_told(warehouse: Server, is_mariadb: bool) -> None:
