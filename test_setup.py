@@ -57,7 +57,11 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     for sentence in unknown:
         yield Check("settings", "warning", sentence, "python data_lake_config.py lists all settings")
-    root = lake_folder(settings.lake_root)
+    try:
+        root = lake_folder(settings.lake_root)
+    except PipelineError as error:
+        yield Check("lake", "failed", error.message, error.hint)
+        return
     yield check_lake_root(root)
     yield check_disk(root)
     yield from check_ksqldb(settings, root)
