@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before the imports that take long
 
 import contextlib
 import csv
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -186,6 +187,9 @@ def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bo
     else:
         for verdict in verdicts:
             cli.say("\n".join(verdict_lines(verdict)))
+    for verdict in verdicts:
+        if verdict.damaged:
+            click.echo(f"hint: python metadata_utils.py repair {verdict.feed.name} says what can be done", err=True)
     for told in {error.message: error for _, error in errors}.values():
         cli.say_error(told)
     raise SystemExit(1 if findings else common_exit_code(error for _, error in errors))
@@ -322,8 +326,8 @@ def repair_command(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     limits = Limits(settings.quiet_s, settings.stall_s)
     for told in repair_feed(upkeep, chosen, None if give_up else lambda: _server(settings), limits):
         cli.say(f"{feed}: {told}")
-    for problem in damage.other:
-        cli.say(f"{feed}: {problem}: no repair for that")
+    for line in dataclasses.replace(damage, files=(), torn=None, clock=None, current_lost=False).lines():
+        cli.say(f"{feed}: {line}")
     raise SystemExit(1 if damage.other else 0)
 
 

@@ -55,7 +55,9 @@ class Damage:
             told.append("the log has no files of the current version")
         if self.feed.type == "table" and (self.files or self.current_lost):
             told.append("  would be given up; in the place of a current version the newest sound one is published")
-        told += [f"{problem}\n  no repair for that: export_to_data_lake.py --full" for problem in self.other]
+        if self.other:
+            again = f"python export_to_data_lake.py --stream {self.feed.name} --full"
+            told += [*self.other, f"  no repair for that; this reads all rows again: {again}"]
         return told
 
 
@@ -85,7 +87,7 @@ def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
         clock = error
     files = tuple(damaged_files(table))
     bad = {file.path for file, _ in files}
-    current_lost = bool(table.versions()) and feed.type == "table" and table.current_version not in table.versions()
+    current_lost = feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
     findings = [finding for finding in verify(table) if finding.detail not in bad and not current_lost]
     other = tuple(f"{finding.what}: {finding.detail}" for finding in findings)
     return Damage(feed, files, None, clock, current_lost, other)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cli import plural
 from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
 from pipeline.errors import ActionNeeded
 from pipeline.export import bookmarks_of, fit_batch, source_of, stream_writer
@@ -66,18 +67,24 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limit
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair of files did."""
+    """What a repair of files did. `published`: the version in the place of the current one, and its new number."""
 
     removed_files: int
     rows_back: int = 0
     lost_rows: int = 0
-    new_version: int | None = None
+    published: tuple[int, int] | None = None
 
     def text(self) -> str:
-        told = f"took {self.removed_files} files out of the log, {self.rows_back:,} rows were read again"
-        if self.new_version is not None:
-            told = f"took {self.removed_files} files out of the log, version {self.new_version} is the current one now"
-        return told + (f", {self.lost_rows:,} rows are lost" if self.lost_rows else "")
+        """For people."""
+        parts = [f"took {plural(self.removed_files, 'file')} out of the log"]
+        if self.rows_back:
+            parts.append(f"{plural(self.rows_back, 'row')} were read again")
+        if self.published is not None:
+            old, new = self.published
+            parts.append(f"version {old} is published again as version {new}, the current one")
+        if self.lost_rows:
+            parts.append(f"{plural(self.lost_rows, 'row')} are lost")
+        return ", ".join(parts)
 
 
 def repair_stream(
@@ -170,4 +177,4 @@ def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datet
     copies = copy_version(table, newest, new, commit_id)
     note |= {"version": new, "rollback_of": newest, "rows": sum(copy.row_count for copy in copies)}
     table.commit(commit_id, Change(adds=copies, removes=removes, current_version=new, note=note), now)
-    return Repaired(len(removes), lost_rows=damage.row_count, new_version=new)
+    return Repaired(len(removes), lost_rows=damage.row_count, published=(newest, new))

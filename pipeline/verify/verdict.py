@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
+from pipeline.lake.log import LogDamaged
 from pipeline.lake.table import LakeTable
 from pipeline.verify.files import verify
 
@@ -24,9 +25,15 @@ class Verdict:
 
     feed: Feed
     table: LakeTable | None = None
+    unsound: bool = False
     findings: list[Finding] = field(default_factory=list)
     compared: list[str] = field(default_factory=list)
     errors: list[PipelineError] = field(default_factory=list)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its files or its log are not what was written, which `repair` is for."""
+        return self.unsound or any(isinstance(error, LogDamaged) for error in self.errors)
 
 
 def judge(
@@ -61,4 +68,5 @@ def verify_feeds(root: Path, feeds: Sequence[Feed]) -> list[Verdict]:
 def _prove(root: Path, verdict: Verdict) -> str:
     verdict.table = LakeTable(root, verdict.feed)
     verdict.findings += verify(verdict.table)
+    verdict.unsound = bool(verdict.findings)
     return "ok" if verdict.table.exists else "not exported yet"

@@ -1,0 +1,293 @@
+"""`repair` says what is wrong with a feed and what can be done, and with --yes leaves it sound, every row once."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksqldb_emulator.dataset import Dataset, Record, Source
+from ksqldb_emulator.testing import Emulator, running
+from pipeline.feeds import Feed
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.files import DataFile
+from pipeline.lake.table import LakeTable
+from tests.integration.small_sources import START_MS, a_stream, columns, events, reader_of, rows
+from tests.support import feed_for, run_script
+
+pytestmark = pytest.mark.server
+NEVER = "http://127.0.0.1:9"
+
+
+def run(root: Path, server: Emulator | None, script: str, *arguments: str, code: int = 0) -> Any:
+    env = {
+        "LAKE_ROOT": str(root),
+        "KSQLDB_URL": server.url if server else NEVER,
+        "QUIET_S": "0.5",
+        "KSQLDB_RETRY_S": "1",
+    }
+    done = run_script(f"{script}.py", *arguments, env=env)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def export(root: Path, server: Emulator, feed: Feed, code: int = 0) -> Any:
+    FeedStore(root).save(feed)
+    return run(root, server, "export_to_data_lake", f"--{feed.type}", feed.name, code=code)
+
+
+def repair(root: Path, server: Emulator | None, name: str, *arguments: str, code: int = 0) -> Any:
+    return run(root, server, "metadata_utils", "repair", name, *arguments, code=code)
+
+
+def harm(root: Path, feed: Feed, how: str, index: int = 0) -> DataFile:
+    table = LakeTable(root, feed)
+    file = sorted(table.files, key=lambda file: file.path)[index]
+    path = table.folder / file.path
+    if how == "missing":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    return file
+
+
+def places(root: Path, feed: Feed) -> Counter[tuple[int, int]]:
+    return Counter((row["rowpartition"], row["rowoffset"]) for row in rows(root, feed))
+
+
+def two_partitions() -> Source:
+    return a_stream(events(5) + events(5, partition=1), partitions=2)
+
+
+@pytest.mark.parametrize("how", ["missing", "changed"])
+def test_rows_of_a_lost_file_come_back_from_the_source_once(lake_root: Path, how: str) -> None:
+    source = two_partitions()
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        source.records += events(5, first=5) + events(5, first=5, partition=1)
+        export(lake_root, server, feed)
+        file = harm(lake_root, feed, how)
+        found = run(lake_root, None, "metadata_utils", "verify", code=1)
+        would = repair(lake_root, None, "s", code=1)
+        dry = repair(lake_root, None, "s", "--yes", "--dry-run", code=1)
+        done = repair(lake_root, server, "s", "--yes")
+        export(lake_root, server, feed)
+        run(lake_root, server, "metadata_utils", "verify", "--source")
+        again = repair(lake_root, None, "s")
+
+    assert "hint: python metadata_utils.py repair s says what can be done\n" in found.stderr
+    assert would.stdout == dry.stdout
+    assert f"{file.path}: " in would.stdout
+    assert f"({file.row_count} rows of partitions 0 to 1, offsets " in would.stdout
+    assert would.stdout.endswith("Nothing was changed. To repair it: python metadata_utils.py repair s --yes\n")
+    assert done.stdout == f"s: took 1 file out of the log, {file.row_count} rows were read again\n"
+    assert places(lake_root, feed) == Counter((p, n) for p in range(2) for n in range(10))
+    assert again.stdout == "s: nothing to repair\n"
+    (note,) = [e["pipeline"] for e in LakeTable(lake_root, feed).history() if e["pipeline"]["kind"] == "repair"]
+    assert (note["files"], note["rows"], note["lost_rows"]) == ([file.path], file.row_count, 0)
+
+
+def test_rows_that_the_source_has_no_longer_are_lost_and_the_commit_says_so(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        harm(lake_root, feed, "missing")
+        source.records[:4], source.log_start = [], {0: 4}
+        done = repair(lake_root, server, "s", "--yes")
+        source.records += events(3, first=10)
+        export(lake_root, server, feed)
+        run(lake_root, server, "metadata_utils", "verify", "--source")
+
+    assert done.stdout == "s: took 1 file out of the log, 6 rows were read again, 4 rows are lost\n"
+    assert places(lake_root, feed) == Counter((0, n) for n in range(4, 13))
+    (note,) = [e["pipeline"] for e in LakeTable(lake_root, feed).history() if e["pipeline"]["kind"] == "repair"]
+    assert note["lost_rows"] == 4
+    assert note["places"] == ["10 rows of partition 0, offsets 0 to 9"]
+
+
+def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        harm(lake_root, feed, "missing")
+        before = LakeTable(lake_root, feed).delta_version
+        away = repair(lake_root, None, "s", "--yes", code=75)
+        unchanged = LakeTable(lake_root, feed).delta_version
+        given_up = repair(lake_root, None, "s", "--yes", "--give-up")
+        source.records += events(3, first=10)
+        export(lake_root, server, feed)
+
+    assert "cannot be reached" in away.stderr
+    assert unchanged == before
+    assert "10 rows are lost" in given_up.stdout
+    assert places(lake_root, feed) == Counter((0, n) for n in range(10, 13))
+    run(lake_root, None, "metadata_utils", "verify")
+
+
+def test_rows_of_another_topic_of_that_name_do_not_repair_a_file(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        harm(lake_root, feed, "missing")
+        source.records[:] = [dataclasses.replace(record, rowtime=record.rowtime + 7) for record in source.records]
+        refused = repair(lake_root, server, "s", "--yes", code=1)
+
+    assert "created" in refused.stderr
+    assert LakeTable(lake_root, feed).history()[0]["pipeline"]["kind"] == "stream"
+
+
+def test_a_damaged_file_fails_its_feed_only(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    other = dataclasses.replace(a_stream(events(3)), name="ZZZ", topic="z_topic")
+    with running(Dataset([source, other])) as server:
+        for feed in (feed_for(source), feed_for(other)):
+            export(lake_root, server, feed)
+        harm(lake_root, feed_for(source), "changed")
+        table = LakeTable(lake_root, feed_for(source))
+        (table.folder / table.files[0].path).write_bytes(b"no parquet")
+        source.records += events(2, first=10)
+        other.records += events(2, first=3)
+        done = run(lake_root, server, "export_to_data_lake", "--all", code=1)
+
+    assert "zzz: 2 rows" in done.stderr
+    assert "python metadata_utils.py repair s" in done.stderr
+
+
+def totals(count: int) -> Source:
+    records = [Record(0, n, START_MS + n, {"ID": n, "TEXT": f"v{n}"}) for n in range(count)]
+    return Source("T", "TABLE", columns(ID="BIGINT KEY", TEXT="STRING"), "t", 1, records)
+
+
+def three_versions(root: Path, server: Emulator, source: Source) -> Feed:
+    feed = feed_for(source)
+    for n in range(3):
+        export(root, server, feed)
+        source.records.append(Record(0, 50 + n, START_MS, {"ID": 50 + n, "TEXT": "more"}))
+    return feed
+
+
+def test_a_damaged_old_version_is_given_up(lake_root: Path) -> None:
+    source = totals(4)
+    with running(Dataset([source])) as server:
+        feed = three_versions(lake_root, server, source)
+    harm(lake_root, feed, "missing", index=1)
+
+    would = repair(lake_root, None, "t", code=1)
+    done = repair(lake_root, None, "t", "--yes")
+
+    assert "file is missing (version 2, 5 rows)\n" in would.stdout
+    assert done.stdout == "t: took 1 file out of the log, 5 rows are lost\n"
+    table = LakeTable(lake_root, feed)
+    assert (list(table.versions()), table.current_version) == ([1, 3], 3)
+    run(lake_root, None, "metadata_utils", "verify")
+
+
+def test_in_the_place_of_a_damaged_current_version_the_newest_sound_one_is_published(lake_root: Path) -> None:
+    source = totals(4)
+    with running(Dataset([source])) as server:
+        feed = three_versions(lake_root, server, source)
+        harm(lake_root, feed, "missing", index=1)
+        harm(lake_root, feed, "changed", index=2)
+        done = repair(lake_root, None, "t", "--yes")
+        table = LakeTable(lake_root, feed)
+        (file,) = table.versions()[4]
+        assert (list(table.versions()), table.current_version, file.row_count) == ([1, 4], 4, 4)
+        export(lake_root, server, feed)
+
+    assert done.stdout == (
+        "t: took 2 files out of the log, version 1 is published again as version 4, the current one, 11 rows are lost\n"
+    )
+    assert list(LakeTable(lake_root, feed).versions()) == [1, 4, 5]
+    run(lake_root, None, "metadata_utils", "verify")
+
+
+def test_without_a_sound_version_a_new_export_comes_first(lake_root: Path) -> None:
+    source = totals(4)
+    with running(Dataset([source])) as server:
+        feed = feed_for(source)
+        export(lake_root, server, feed)
+        harm(lake_root, feed, "missing")
+        refused = repair(lake_root, None, "t", "--yes", code=1)
+        command = refused.stderr.rpartition("hint: python ")[2].partition(",")[0].split()
+        run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
+        repair(lake_root, None, "t", "--yes")
+
+    table = LakeTable(lake_root, feed)
+    assert (list(table.versions()), table.current_version) == ([2], 2)
+
+
+def test_a_torn_log_entry_is_removed_and_a_lost_log_needs_a_backup(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        export(lake_root, server, feed)
+        log = LakeTable(lake_root, feed).folder / "_delta_log"
+        torn = log / f"{LakeTable(lake_root, feed).delta_version + 1:020}.json"
+        torn.write_bytes(b'{"commitInfo"')
+        would = repair(lake_root, None, "s", code=1)
+        assert torn.exists()
+        done = repair(lake_root, None, "s", "--yes")
+        run(lake_root, server, "metadata_utils", "verify", "--source")
+
+    assert f"{torn} is not whole" in would.stdout
+    assert done.stdout == f"s: removed {torn}\n"
+    assert not torn.exists()
+    shutil.rmtree(log)
+    for arguments in ((), ("--yes",)):
+        lost = repair(lake_root, None, "s", *arguments, code=1)
+        assert f"{log} is lost" in lost.stderr
+        assert "hint: restore its Delta log from a backup; without one: python manage_feeds.py archive s" in lost.stderr
+
+
+def test_a_newest_commit_of_a_time_to_come_is_accepted_by_a_person(lake_root: Path) -> None:
+    source = a_stream(events(5))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        export(lake_root, server, feed)
+        table = LakeTable(lake_root, feed)
+        table.accept_clock("20300101T000000Z-00000000", dt.datetime.now(dt.UTC) + dt.timedelta(days=900))
+        source.records += events(2, first=5)
+        refused = export(lake_root, server, feed, code=1)
+        assert "python metadata_utils.py repair s" in refused.stderr
+        would = repair(lake_root, None, "s", code=1)
+        done = repair(lake_root, None, "s", "--yes")
+        export(lake_root, server, feed)
+
+    assert "would go on from this machine's clock; only if it is right" in would.stdout
+    assert done.stdout == "s: goes on from this machine's clock\n"
+    assert places(lake_root, feed) == Counter((0, n) for n in range(7))
+
+
+def test_what_no_repair_mends_is_said(lake_root: Path) -> None:
+    source = a_stream(events(5))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        export(lake_root, server, feed)
+    table = LakeTable(lake_root, feed)
+    (file,) = table.files
+    path = table.folder / file.path
+    twice = path.with_name(path.name.replace("-00000-", "-00001-"))
+    shutil.copy(path, twice)
+    entry = table.folder / "_delta_log" / f"{table.delta_version:020}.json"
+    lines = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
+    (add,) = [line for line in lines if "add" in line]
+    lines.append({"add": add["add"] | {"path": add["add"]["path"].replace("-00000-", "-00001-")}})
+    entry.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    done = repair(lake_root, None, "s", "--yes", code=1)
+
+    assert "row is there more than once: partition 0 offset 0: 2" in done.stdout
+    assert "python export_to_data_lake.py --stream s --full" in done.stdout
