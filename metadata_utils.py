@@ -169,7 +169,7 @@ def verify_command(feeds: tuple[str, ...], with_source: bool, with_warehouse: bo
     with contextlib.suppress(PipelineError):  # a lake that cannot be written can be verified
         _keep_log(store)
     verdicts = verify_feeds(store.folder.parent, chosen)
-    exported = [verdict for verdict in verdicts if verdict.table is not None and verdict.table.exists]
+    exported = [verdict for verdict in verdicts if verdict.exported]
     if with_source:
         limits = Limits(settings.quiet_s, settings.stall_s)
         judge(exported, lambda: _server(settings), lambda client, verdict: _compare(client, verdict, limits))
@@ -206,7 +206,10 @@ def _compare(client: Client, verdict: Verdict, limits: Limits) -> str:
     assert verdict.table is not None
     result = compare_with_source(client, verdict.table, limits)
     verdict.findings += result.findings(part_names(verdict.table))
+    if result.moved_on:
+        return ", the table on the server has moved on since, or does not tell its state: not compared"
     old = f"; {result.beyond_retention:,} older rows are no longer there" if result.beyond_retention else ""
+    old += f"; {result.expired_rows:,} more on the server are past the retention" if result.expired_rows else ""
     return f", {cli.plural(result.row_count, 'row')} as on the server{old}"
 
 

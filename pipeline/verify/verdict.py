@@ -31,6 +31,12 @@ class Verdict:
     errors: list[PipelineError] = field(default_factory=list)
 
     @property
+    def exported(self) -> bool:
+        """Whether an export has committed anything: a run that was killed early leaves an empty table."""
+        table = self.table
+        return table is not None and (table.current_version is not None or bool(table.bookmarks()))
+
+    @property
     def damaged(self) -> bool:
         """Whether its files or its log are not what was written, which `repair` is for."""
         return self.unsound or any(isinstance(error, LogDamaged) for error in self.errors)
@@ -69,4 +75,4 @@ def _prove(root: Path, verdict: Verdict) -> str:
     verdict.table = LakeTable(root, verdict.feed)
     verdict.findings += verify(verdict.table)
     verdict.unsound = bool(verdict.findings)
-    return "ok" if verdict.table.exists else "not exported yet"
+    return "ok" if verdict.exported else "not exported yet"

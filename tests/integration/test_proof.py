@@ -20,8 +20,6 @@ from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedFile
 from tests.support import add_default_feeds, feed_for, run_script
 
-NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
-
 
 def change_one_value(batch: pa.RecordBatch, rng: random.Random) -> pa.RecordBatch:
     """The batch with one cell changed, of a column whose values can be told apart from NULL."""
@@ -92,4 +90,4 @@ def _rewrite_one_value(table: LakeTable) -> None:
     pq.write_table(changed, staged)
     stats: Any = f'{{"numRecords": {changed.num_rows}}}'
     new = StagedFile(staged, file.partition, changed.num_rows, staged.stat().st_size, checksum(staged), stats)
-    table.commit("20261120T000000Z-ffffffff", Change(adds=[new], removes=[file]), NOW)
+    table.commit("20261120T000000Z-ffffffff", Change(adds=[new], removes=[file]), dt.datetime.now(dt.UTC))
