@@ -159,6 +159,7 @@ class Settings(BaseModel):
             recheck_s=self.snapshot_recheck_s,
             wait_s=self.snapshot_wait_s,
             max_shrink=1 if allow_shrink else self.snapshot_max_shrink,
+            tell=cli.tell,
         )
 
     def mysql_server(self) -> Server:

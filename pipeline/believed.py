@@ -35,6 +35,7 @@ class ReadPolicy:
 
     `recheck_s` is the pause between two reads, `wait_s` how long a cluster that is not whole is waited for,
     `max_shrink` the share of its rows that a table may lose at once (1: all), `allow_shrink` how a person allows more.
+    `tell` hears why a table is waited for.
     """
 
     recheck_s: float
@@ -43,6 +44,7 @@ class ReadPolicy:
     allow_shrink: str = "--allow-shrink"
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class _Reader(Generic[_S]):
                 f"the table {self._table} could not be read whole within {limit_s:g} s: {trouble}",
                 "nothing of it was kept; look at the ksqlDB cluster, then run the same command again",
             )
+        self._policy.tell(f"{self._table}: {trouble}; reading it again in {self._pause_s:g} s")
         self._policy.sleep(self._pause_s)
 
 
