@@ -185,3 +185,29 @@ def test_a_poll_that_was_only_now_processed_begins_the_quiet_time() -> None:
     then: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (1999, 2000)}) for n in range(10, 20)]
 
     assert first_verdict(rule(1), [*waits, *then]) == ("quiet", 9 + QUIET_S)
+
+
+@pytest.mark.parametrize(("waiting", "quiet_at"), [(999, 10.0), (1000, 12.0)])
+def test_a_full_poll_that_waits_to_be_processed_is_no_quiet_time(waiting: int, quiet_at: float) -> None:
+    """Partition 1 waits, and is processed at the tenth second; a step back in partition 0 does not make up for it."""
+    behind = [(float(n), {0: (99, 400), 1: (waiting - 1, 0)}) for n in range(10)]
+    done = [(10.0 + n, {0: (99, 400), 1: (waiting - 1, waiting)}) for n in range(9)]
+
+    assert first_verdict(rule(2), [*behind, *done]) == ("quiet", quiet_at)
+
+
+@pytest.mark.parametrize(("fetched", "quiet_at"), [(499, QUIET_S), (500, 2 + QUIET_S)])
+def test_a_full_poll_over_all_partitions_begins_the_quiet_time_again(fetched: int, quiet_at: float) -> None:
+    first: dict[int, Position] = {0: (0, 1), 1: (0, 1)}
+    later: dict[int, Position] = {0: (fetched, fetched + 1), 1: (500, 501)}
+    seen = [(0.0, first), (1.0, first), *((2.0 + n, later) for n in range(9))]
+
+    assert first_verdict(rule(2), seen) == ("quiet", quiet_at)
+
+
+def test_a_partition_of_unknown_start_that_is_fetched_after_all_is_waited_for_from_then_on() -> None:
+    ends = {0: Offsets(UNKNOWN, 10, 0)}
+    never: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (-1, -1)}) for n in range(12)]
+    again = [(12.0, {0: (5, 6)}), *((13.0 + n, {0: (-1, -1)}) for n in range(14))]
+
+    assert first_verdict(rule(1, ends), [*never, *again]) == ("quiet", 13.0 + 4 * QUIET_S)

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import CommitFailed
+from pipeline.lake.log import remove_torn_entry, torn_entry
 from pipeline.lake.storage import LakeDamaged
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
@@ -218,3 +219,27 @@ def test_readers_are_told_that_the_next_export_removes_a_torn_last_entry(tmp_pat
 
     assert "the next export of events removes that entry" in raised.value.hint
     assert values(LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "whole"),
+    [
+        ([b'{"add": {}}'], True),
+        ([b'{"add": {}}', b'{"commitInfo": {}}'], True),
+        ([], False),
+        ([b""], False),
+        ([b'{"add": {}}', b'{"commitIn'], False),
+        ([b'{"add": {', b'{"commitInfo": {}}'], False),
+        ([b'{"add": {}}', b"\0\0\0", b'{"commitInfo": {}}'], False),
+        ([b'{"add": {}}', b"\xff\xfe"], False),
+    ],
+)
+def test_an_entry_is_whole_when_each_of_its_lines_can_be_read(tmp_path: Path, lines: list[bytes], whole: bool) -> None:
+    (tmp_path / f"{0:020}.json").write_bytes(b"torn, and not the newest")
+    newest = tmp_path / f"{1:020}.json"
+    newest.write_bytes(b"\n".join(lines) + b"\n" * bool(lines))
+    (tmp_path / "x.json").write_bytes(b"no entry")
+
+    assert torn_entry(tmp_path) == (None if whole else newest)
+    assert remove_torn_entry(tmp_path) is not whole
+    assert newest.exists() is whole
