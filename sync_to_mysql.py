@@ -183,7 +183,7 @@ def main(
         raise WrongUsage("--lake-version and --all-versions go with --source lake", "add --source lake")
     if lake_version is not None and all_versions:
         raise WrongUsage("--lake-version and --all-versions exclude each other", "give one of them")
-    feeds, scd2 = choose_feeds(FeedStore(root), tables), settings.scd2_tables()
+    (feeds, broken), scd2 = choose_feeds(FeedStore(root), tables), settings.scd2_tables()
     refuse_unknown_dimensions(FeedStore(root), scd2)
     stars = lake_stars(root, feeds, lake_version, all_versions) if source == "lake" else []
     if not dry_run:
@@ -209,7 +209,9 @@ def main(
         {"schema_version": 1, "loads": told} if all_versions else told[0],
         [line for loaded in loads for line in loaded_lines(loaded, dry_run)],
     )
-    raise SystemExit(1 if any(fact.rejected for loaded in loads for fact in loaded.facts) else 0)
+    for feed in broken:
+        cli.say_error(feed.error)
+    raise SystemExit(1 if broken or any(fact.rejected for loaded in loads for fact in loaded.facts) else 0)
 
 
 @main.command("history")

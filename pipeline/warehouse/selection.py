@@ -6,13 +6,17 @@ from collections.abc import Collection, Sequence
 
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.warehouse.sources import mapping_of
 
 
-def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
-    """The named table feeds, or every enabled one that has a place in the warehouse."""
-    mapped = [feed for feed in store.list() if feed.enabled and feed.warehouse is not None]
+def choose_feeds(store: FeedStore, names: Sequence[str]) -> tuple[list[Feed], list[BrokenFeed]]:
+    """The named table feeds, or every enabled one that has a place in the warehouse, and the files that are no feeds.
+
+    A broken file is nobody's concern where feeds are named.
+    """
+    broken: list[BrokenFeed] = []
+    mapped = [feed for feed in store.list(broken=broken.append) if feed.enabled and feed.warehouse is not None]
     feeds = list(store.select(names)) if names else mapped
     for feed in feeds:
         if feed.type != "table":
@@ -24,12 +28,16 @@ def choose_feeds(store: FeedStore, names: Sequence[str]) -> list[Feed]:
         raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
     for feed in feeds:
         mapping_of(feed)
-    return feeds
+    return feeds, [] if names else broken
 
 
 def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
-    """A misspelled name would keep no history, and say nothing."""
-    known = {feed.warehouse.dimension.table for feed in store.list() if feed.warehouse and feed.warehouse.dimension}
+    """A misspelled name would keep no history, and say nothing. With a feed that cannot be read nobody knows."""
+    broken: list[BrokenFeed] = []
+    feeds = store.list(broken=broken.append)
+    if broken:
+        return
+    known = {feed.warehouse.dimension.table for feed in feeds if feed.warehouse and feed.warehouse.dimension}
     for name in sorted(set(scd2) - known):
         raise WrongUsage(
             f"SCD2_DIMENSIONS names {name}, which no feed fills",

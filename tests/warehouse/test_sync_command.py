@@ -122,6 +122,18 @@ def test_a_lake_that_cannot_be_written_is_loaded_from_without_a_log(warehouse: S
     assert "Loaded as snapshot 1." in done.stdout
 
 
+def test_a_feed_file_with_a_typo_keeps_no_other_table_from_being_loaded(warehouse: Server, small_lake: Path) -> None:
+    (small_lake / "feeds" / "active" / "payment_method_totals.json").write_text("{")
+
+    every = command(warehouse, small_lake, "--source", "lake")
+    named = command(warehouse, small_lake, "--source", "lake", "--table", "product_purchase_counts")
+
+    assert (every.exit_code, named.exit_code) == (1, 0)
+    assert "payment_method_totals" in every.stderr
+    assert every.stdout.endswith("Loaded as snapshot 1.\n")
+    assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_snapshot_facts WHERE snapshot_version = 1") == [(3,)]
+
+
 @pytest.mark.parametrize("words", [("--lake-version", "99"), ("--table", "nope"), ("--table", "transaction_stream")])
 def test_wrong_usage_is_found_before_the_schema_is_touched(
     empty_server: Server, small_lake: Path, words: tuple[str, ...]
