@@ -78,17 +78,16 @@ def transactions(
     topic: str,
     marks: Mapping[int, Mark],
     current: int | None,
-    partitions: int,
     rule: Rule,
     now: dt.datetime,
 ) -> list[deltalake.Transaction]:
     """All identifiers of the table after the change, those that stay as they are too: each gets the same fresh time.
 
-    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `partitions` never
-    becomes less: a bookmark stays in sight. `rule` is the one that holds where the change has none.
+    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `rule` is
+    the one that holds where the change has none.
     """
     marks = {**marks, **change.bookmarks}
-    count = max(partitions, change.partitions or 0, *(partition + 1 for partition in marks))
+    count = max(change.partitions or 0, 0, *(partition + 1 for partition in marks))
     wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
     wanted |= (change.rule or rule).transactions()
     for partition, (next_offset, rowtime_ms) in marks.items():

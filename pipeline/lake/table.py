@@ -233,10 +233,9 @@ class LakeTable:
             for folder in {(self.folder / path).parent for path in paths}:
                 sync_folder(folder)
             actions = file_actions(change, paths, self.partition_column, now)
-            partitions = self._table.transaction_version(PARTITIONS) or 0
             own = Rule.of(self.feed)
             rule = (self.rule or own).longer(own)
-            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, partitions, rule, now)
+            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now)
             self._publish(
                 lambda private: deltalake.DeltaTable(private).create_write_transaction(
                     actions,
