@@ -20,6 +20,7 @@ import trustme
 
 from demo.private_mysql import running_mariadb
 from ksqldb_emulator.testing import running
+from pipeline.lake.table import LakeTable
 from torture.failing_disk import failing_writes
 from torture.figures import Figure
 from torture.trial import PROMISES, Case, Trial, lake_rows, try_case
@@ -97,6 +98,29 @@ def file_in_the_place_of_a_folder(trial: Trial) -> None:
     trial.expect_complete()
 
 
+def data_files_that_are_lost(trial: Trial) -> None:
+    """One of each feed is deleted, then changed: each is told and repaired, and every row is there once again."""
+    trial.expect_done(trial.run("--all"))
+    for how in ("deleted", "changed"):
+        trial.stage.add_rows(9)
+        trial.expect_done(trial.run("--all"))
+        for feed in (trial.stage.stream, trial.stage.table):
+            table = LakeTable(trial.stage.root, feed)
+            victim = table.folder / max(table.files, key=lambda file: file.row_count).path
+            if how == "deleted":
+                victim.unlink()
+            else:
+                victim.write_bytes(victim.read_bytes()[:-9])
+            for dry in (["verify", feed.name], ["repair", feed.name]):
+                told = trial.run(*dry, script="metadata_utils")
+                if told.code != 1 or "Traceback" in told.err or victim.name not in told.out:
+                    trial.wrong("told wrongly", f"exit code {told.code}; said {told.out!r} {told.err!r}")
+            trial.expect_done(trial.run("repair", feed.name, "--yes", script="metadata_utils"), "out of the log")
+        trial.expect_done(trial.run("verify", script="metadata_utils"))
+        trial.expect_done(trial.run("--all"))
+    trial.expect_complete()
+
+
 def wrong_password_of_ksqldb(trial: Trial) -> None:
     options = trial.stage.emulator.options
     options.user, options.password = "reader", "right"
@@ -169,6 +193,7 @@ CASES: tuple[Case, ...] = (
     permission_denied,
     lake_that_may_not_be_read,
     file_in_the_place_of_a_folder,
+    data_files_that_are_lost,
     wrong_password_of_ksqldb,
     ksqldb_away,
     ksqldb_at_a_name_that_nobody_has,
