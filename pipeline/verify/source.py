@@ -20,6 +20,7 @@ from pipeline.export import source_of
 from pipeline.findings import Finding
 from pipeline.ksqldb.catalog import Source, state_note, table_offsets
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.cluster import whole_cluster
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.snapshot import read_table
@@ -103,12 +104,13 @@ def _columns_of(source: Source) -> dict[str, pa.DataType]:
 
 def _compare_table(client: Client, source: Source, table: LakeTable, limits: Limits, result: Comparison) -> None:
     state = _state_of_snapshot(table)
-    before = state_note(table_offsets(client, source))
-    read = read_table(client, source, limits)
+    offsets = table_offsets(client, source)
+    before = state_note(offsets)
     names = table.schema.names
     result.source[0], result.lake[0] = ContentHash(), ContentHash()
-    for batch in read.batches:
-        result.source[0].add_batch(batch.select(names))
+    with whole_cluster(client, source, offsets):
+        for batch in read_table(client, source, limits).batches:
+            result.source[0].add_batch(batch.select(names))
     files = table.versions().get(table.current_version or 0, [])
     for batch in table.read_batches(files):
         result.lake[0].add_batch(batch)

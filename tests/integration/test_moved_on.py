@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ksqldb_emulator.dataset import Dataset, Record, Source
+from ksqldb_emulator import cluster
+from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, export, places
@@ -37,6 +38,26 @@ def test_a_table_that_has_moved_on_is_no_problem(lake_root: Path) -> None:
 
     assert same.stdout == "t: ok, 4 rows as on the server\n"
     assert moved.stdout.startswith("t: ok, the table on the server has moved on since")
+
+
+def test_a_table_of_a_cluster_that_lost_a_node_is_not_compared(
+    lake_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pull is short, and the table in the same state as ever: that is no problem of the lake."""
+    monkeypatch.setitem(cluster._FATES, cluster.Phase.DEAD, [cluster.Pull.SHORT])
+    records = [Record(n % 3, n // 3, START_MS + n, {"ID": n, "TEXT": f"v{n}"}) for n in range(30)]
+    stream = Source("S", "STREAM", columns(ID="BIGINT KEY", TEXT="STRING"), "s", 3, records)
+    query = Query("CTAS_T_1", "CREATE ...", ("T",), ("t",), ("s",), "Aggregate-GroupBy-repartition")
+    table = Source("T", "TABLE", stream.columns, "t", 3, list(records), write_query=query)
+    with running(Dataset([stream, table])) as server:
+        server.cluster.start_nodes(2)
+        assert export(lake_root, server, feed_for(table)).returncode == 0
+        never = 1e9
+        server.cluster.kill_node(cluster.BadMinute(0, never, never, never, slow_look_s=0))
+        done = verify(lake_root, server, code=75)
+
+    assert "rows differ" not in done.stdout
+    assert "the table T cannot be read whole now" in done.stderr
 
 
 def test_late_rows_that_the_lake_let_go_are_not_missed(lake_root: Path) -> None:
