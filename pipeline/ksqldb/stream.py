@@ -4,9 +4,9 @@ This is the seam behind which nobody knows where rows come from: `read_stream` y
 rowtime, rowpartition and rowoffset, in the order of the offsets within a partition. REST cannot seek, so the server
 scans the topic from its start and sends what the predicate lets through.
 
-The last row before each bookmark is asked for again as a witness: a topic that was deleted and made anew has another
-row there, or none. Its ROWTIME is compared here; its values are left to who knows what they were. It is never yielded
-as new.
+The last rows before each bookmark are asked for again as witnesses: a topic that was deleted and recreated has others
+there, or none. The very last one's ROWTIME is compared here; their values are left to who knows what they were. They
+are never yielded as new.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source, quote, true_ends
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, Outcome, TopicChanged, start_push, topic_recreated
+
+WITNESSES = 20
+"""Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class StreamRead:
     `ends` are the true ends at the start of the read, where they could be known. `outcome` says how it ended: `exact`
     at the goal, `quiet` where the server stood still, `time limit`; where it is not `proved`, the connection had to be
     left, and the last rows may not have come. `replayed_rows` came again and were dropped. `witnesses` are there before
-    the rows after them.
+    the rows after them, from the offsets of `windows`: by partition the first one and the bookmark.
     """
 
     source: Source
@@ -65,6 +68,7 @@ class StreamRead:
     row_count: int = 0
     replayed_rows: int = 0
     witnesses: list[pa.RecordBatch] = field(default_factory=list)
+    windows: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_stream(
@@ -110,7 +114,7 @@ def read_stream(
                 yield reader.batch(kept)
         read.outcome, read.proved = push.outcome, push.answer.proved
 
-    read = StreamRead(source, reader.columns, reader.schema, batches(), ends, keeper.gaps)
+    read = StreamRead(source, reader.columns, reader.schema, batches(), ends, keeper.gaps, windows=keeper.windows)
     return read
 
 
@@ -136,6 +140,7 @@ class _Keeper:
     ) -> None:
         self._source, self._bookmarks, self._accept_gap, self._wanted = source, bookmarks, accept_gap, wanted
         self._due = {partition: mark.next_offset for partition, mark in bookmarks.items()}
+        self.windows = {partition: (max(0, due - WITNESSES), due) for partition, due in self._due.items()}
         self._ends_known = ends is not None
         self._highest: dict[int, int] = {}
         self.gaps: dict[int, tuple[int, int]] = {}
@@ -153,7 +158,7 @@ class _Keeper:
         if self._wanted.old or not self._due:
             return ""
         known = sorted(self._due)
-        terms = [f"(ROWPARTITION = {p} AND ROWOFFSET >= {max(0, self._due[p] - 1)})" for p in known]
+        terms = [f"(ROWPARTITION = {p} AND ROWOFFSET >= {self.windows[p][0]})" for p in known]
         terms += [f"ROWPARTITION = {p}" for p in range(known[-1]) if p not in self._due]
         return " WHERE " + " OR ".join([*terms, f"ROWPARTITION > {known[-1]}"])
 
@@ -179,6 +184,7 @@ class _Keeper:
             self._highest[partition] = offset
             if offset == due - 1:
                 self._check_witness(partition, offset, row[0])
+            if due - WITNESSES <= offset < due:
                 self.witnesses.append(row)
             if self._wanted.new if offset >= due else self._wanted.old:
                 kept.append(row)

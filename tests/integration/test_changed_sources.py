@@ -181,6 +181,50 @@ def test_a_topic_made_anew_is_noticed_though_its_rows_have_the_old_times(lake_ro
     assert [row["text"] for row in rows(lake_root, feed)] == ["new"] * 8
 
 
+def recreated_variants() -> list[Any]:
+    """What a topic of nine rows, read up to offset 9, may hold when it was recreated with the same length."""
+    null = {"TEXT": None}
+    old = events(9)
+    last_is_null = [*old[:8], dataclasses.replace(old[8], values={"ID": None, **null})]
+    other = [dataclasses.replace(record, values={"ID": -record.offset - 1, "TEXT": "new"}) for record in old]
+    gap_at_the_end = [*other[:8], dataclasses.replace(other[8], values=None)]
+    return [
+        pytest.param(last_is_null, other, id="the last row was NULL"),
+        pytest.param(old, gap_at_the_end, id="no row where the last one was"),
+        pytest.param(last_is_null, gap_at_the_end, id="both"),
+        pytest.param([r for r in old if r.offset % 2 == 0], [r for r in other if r.offset % 2], id="between the rows"),
+    ]
+
+
+@pytest.mark.parametrize(("then", "now"), recreated_variants())
+def test_a_recreated_topic_of_the_same_length_is_noticed_by_the_rows_before_the_last(
+    lake_root: Path, then: list[Record], now: list[Record]
+) -> None:
+    source = a_stream(list(then))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        before = rows(lake_root, feed)
+        source.records[:] = [*now, Record(0, 9, START_MS + 9, {"ID": 9, "TEXT": "later"})]
+        refused = export(lake_root, server, feed)
+
+    assert refused.returncode == 1, refused.stderr
+    assert "the topic s_topic was re-created" in refused.stderr
+    assert rows(lake_root, feed) == before
+
+
+def test_rows_that_compaction_or_a_gap_took_before_the_bookmark_are_no_other_topic(lake_root: Path) -> None:
+    source = a_stream(events(9))
+    feed = feed_for(source)
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        source.records[:] = [r for r in events(12) if r.offset in (2, 5) or r.offset >= 9]
+        done = export(lake_root, server, feed)
+
+    assert done.returncode == 0, done.stderr
+    assert places(lake_root, feed) == Counter(range(12))
+
+
 def test_the_witness_may_have_columns_that_came_later(lake_root: Path) -> None:
     source = a_stream(events(5, MORE=7, LIST={"b": 1, "a": 2}), LIST="MAP<STRING, INTEGER>")
     feed = feed_for(source)

@@ -18,7 +18,7 @@ from pipeline.ksqldb.catalog import Offsets, Source, describe
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import AnswerIncomplete
 from pipeline.ksqldb.push import Limits, TopicChanged
-from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Wanted, _Keeper, read_stream
+from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, WITNESSES, Bookmark, Wanted, _Keeper, read_stream
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, recorded
 
@@ -58,13 +58,13 @@ def lets_through(predicate: str, row: Row) -> bool:
     return bool(eval(code, {"__builtins__": {}}, names))  # our own words, checked above
 
 
-@given(st.dictionaries(st.integers(0, 6), st.integers(0, 5), max_size=4))
-def test_the_server_is_asked_for_the_new_rows_and_one_witness_a_partition(next_offsets: dict[int, int]) -> None:
+@given(st.dictionaries(st.integers(0, 6), st.integers(0, WITNESSES + 5), max_size=4))
+def test_the_server_is_asked_for_the_new_rows_and_some_witnesses_a_partition(next_offsets: dict[int, int]) -> None:
     predicate = keeper({p: Bookmark(n) for p, n in next_offsets.items()}).predicate()
 
     for partition in range(9):
-        asked_for = [offset for offset in range(8) if lets_through(predicate, (0, partition, offset))]
-        assert asked_for == list(range(max(0, next_offsets.get(partition, 0) - 1), 8))
+        asked_for = [offset for offset in range(WITNESSES + 8) if lets_through(predicate, (0, partition, offset))]
+        assert asked_for == list(range(max(0, next_offsets.get(partition, 0) - WITNESSES), WITNESSES + 8))
 
 
 @given(st.integers(-5, 5), st.integers(-5, 5), st.integers(-6, 6))
