@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import cli
+from pipeline.errors import printable
 from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
@@ -65,7 +66,7 @@ def loaded_lines(loaded: Loaded, dry_run: bool) -> list[str]:
             lines.append(f"Younger rows are there already, which the current_* views go on showing: {', '.join(older)}")
     if any(fact.rejected for fact in loaded.facts):
         lines.append("Some rows did not fit; " + ("they would be" if dry_run else "they are") + " kept in etl_rejects.")
-    return lines
+    return [printable(line) for line in lines]  # keys, members and reasons are of the data
 
 
 def history_json(entries: Sequence[SnapshotEntry]) -> dict[str, Any]:

@@ -1,0 +1,17 @@
+"""What is said of a load: nothing in the data gives orders to a terminal."""
+
+from __future__ import annotations
+
+from pipeline.warehouse.load import Loaded, LoadedFact
+from pipeline.warehouse.report import loaded_lines
+from pipeline.warehouse.rows import Reject
+
+
+def test_control_characters_of_the_data_are_shown_and_not_sent() -> None:
+    reject = Reject('{"id": "\x9b2J"}', "name", "a trigger says \x1b[31mno\nagain", "{}")
+    fact = LoadedFact("feed", "fact_own", 1, 1, [reject], 1, ["a\x1b]0;title\x07"])
+
+    lines = loaded_lines(Loaded([fact], 1), dry_run=False)
+
+    assert all(line.isprintable() for line in lines)
+    assert "\\x1b[31mno again" in "".join(lines)
