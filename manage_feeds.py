@@ -67,8 +67,12 @@ def sync(discover: bool) -> None:
             cli.tell(f"skipped {source}: add it by hand under a name of your own")
     for feed in added:
         cli.say(f"added {feed.type} {feed.name}")
-    active = store.list(broken=lambda feed: cli.say_error(feed.error))
+    broken = list[BrokenFeed]()
+    active = store.list(broken=broken.append)
     cli.say(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(active), 'active feed')}")
+    for lost in broken:
+        cli.say_error(lost.error)
+    raise SystemExit(common_exit_code(lost.error for lost in broken))
 
 
 @main.command("list")
