@@ -177,16 +177,23 @@ def test_a_run_that_ends_badly_tells_what_it_committed(lake: Path, emulator: Emu
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault("pull", cut_at=9_000), Fault("pull", cut_at=9_000, clean=True), Fault("pull", error_after=7)],
+    [{"cut_at": 9_000}, {"cut_at": 9_000, "clean": True}, {"error_after": 7}],
     ids=["FIN", "clean end", "error element"],
 )
-def test_a_table_answer_without_its_end_leaves_the_last_snapshot(lake: Path, emulator: Emulator, fault: Fault) -> None:
+def test_a_table_answer_without_its_end_is_asked_for_again_and_leaves_the_last_snapshot_where_it_stays_so(
+    lake: Path, emulator: Emulator, fault: dict[str, Any]
+) -> None:
     assert table(lake, emulator).returncode == 0
-    emulator.faults.add(fault)
+    always = emulator.faults.add(Fault("pull", **fault, count=0))
 
-    expect(table(lake, emulator), 75)
+    expect(table(lake, emulator, SNAPSHOT_WAIT_S="2"), 75)
 
     assert LakeTable(lake, feed_for(emulator.source(TABLE))).current_version == 1
+    assert is_complete(lake, emulator, TABLE)
+    assert always.used > 1
+    emulator.faults.clear()
+    emulator.faults.add(Fault("pull", **fault))
+    assert table(lake, emulator).returncode == 0
     assert is_complete(lake, emulator, TABLE)
 
 
