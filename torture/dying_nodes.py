@@ -1,4 +1,4 @@
-"""F10: table snapshots while a node of the ksqlDB cluster dies; and the cases of it that F8 has.
+"""F13: table snapshots while a node of the ksqlDB cluster dies; and the cases of it that F8 has.
 
 The minute after a death is the recorded one of a real cluster with its times scaled down, and with them the limits of
 the exports: what is short is short for as many pauses as with the real times.
@@ -98,7 +98,7 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
     In half of them it dies under the first or the second pull; one death in ten lasts longer than an export waits.
     """
     promises = ("wrong snapshots", "exit codes other than 0 and 75", "losses that a hint proposes")
-    figure = Figure("F10", "snapshots of four tables, a node of the cluster dying at random", promises)
+    figure = Figure("F13", "snapshots of four tables, a node of the cluster dying at random", promises)
     figure.unit, started, draw = "snapshots", time.monotonic(), random.Random(seed)
     with running(_dataset()) as emulator:
         emulator.cluster.random = random.Random(seed)

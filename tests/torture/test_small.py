@@ -33,7 +33,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
     "F12": lambda folder: wild_clocks(folder, rounds=8, seed=1),
-    "F10": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
+    "F13": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
 }
 
 
