@@ -29,6 +29,7 @@ _TEXTS = (
     "date:NOPE", "2147483647", "TRUE", "~nobody/x", "*", "[", "http://[::1", "-", "--", "--nope",
 )  # fmt: skip
 _SETTINGS = ("", " ", "NOPE", "-1", "0", "nan", "inf", "1e30", "9" * 30, "\x1b[31m", "ü", "x\ny", "[", "~nobody/x")
+_ROOTS = ("", " ", "~nobody/x", "s3://bucket/x", "/dev/null/x", "/nope/\x1b", "/nope/a?b", "file://elsewhere/x")
 _URLS = ("", "http://[::1:8088", "ftp://x", "localhost:8088", "http://", "http://127.0.0.1:9", "http://127.0.0.1:99999")
 _BROKEN_FEEDS = (
     b"", b"{", b"[]", b"null", b'{"name": 1}', b"[" * 50_000, "{\"name\": \"Zürich\"}".encode("latin-1"), b"\x00\xff",
@@ -72,7 +73,7 @@ def attempts(seed: int, count: int, feeds: tuple[str, ...]) -> Iterator[Attempt]
         settings = {}
         if dice.random() < 0.2:
             setting = dice.choice(sorted(Settings.model_fields)).upper()
-            settings[setting] = dice.choice(_URLS if setting == "KSQLDB_URL" else _SETTINGS)
+            settings[setting] = dice.choice({"KSQLDB_URL": _URLS, "LAKE_ROOT": _ROOTS}.get(setting, _SETTINGS))
         spoiled = dice.choice(sorted(SPOILED)) if dice.random() < 0.3 else "nothing"
         yield Attempt(name, tuple(words), settings, spoiled)
 

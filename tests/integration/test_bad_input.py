@@ -55,7 +55,10 @@ def state(lake: Path) -> dict[str, bytes]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_bad_input_ends_in_a_sentence(batch: int, tmp_path: Path, template: Path, emulator: Emulator) -> None:
+def test_bad_input_ends_in_a_sentence(
+    batch: int, tmp_path: Path, template: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for files that an option names without a folder
     lake, found = tmp_path / "lake", []
     for number, attempt in enumerate(attempts(batch, COMMANDS, (*FEEDS, "old", "nope"))):
         shutil.rmtree(lake, ignore_errors=True)
