@@ -1,7 +1,7 @@
 """A private MariaDB or MySQL server: own data folder, loopback, a free port, stopped by its process id.
 
-Never the system's service. With root rights and neither server on the machine, Debian's `mariadb-server` is
-installed, without starting it.
+Never the system's service. With root rights and no MariaDB on the machine, Debian's packages of its programs are
+installed: they hold no service, so none is started, and none is enabled for the next boot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_POLICY = Path("/usr/sbin/policy-rc.d")
+PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 _READY_S = 60
 
 
@@ -64,30 +64,14 @@ class PrivateServer:
 
 
 def install_mariadb() -> None:
-    """Puts Debian's mariadb-server on the machine if it has none; raises ServerMissing where that cannot be done."""
+    """Puts MariaDB's programs on the machine if it has none; raises ServerMissing where that cannot be done."""
     if shutil.which("mariadbd"):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ServerMissing("no MariaDB here: install Debian's package mariadb-server, or run this as root")
-    quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
-    with _services_stay_down():
-        subprocess.run(["apt-get", "update", "-q"], check=True, **quiet)  # type: ignore[call-overload] # same options
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "mariadb-server"]
-        subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload] # same options
-
-
-@contextlib.contextmanager
-def _services_stay_down() -> Iterator[None]:
-    """Keeps the package from starting the system's service while it is installed."""
-    if _POLICY.exists():
-        yield
-        return
-    _POLICY.write_text("#!/bin/sh\nexit 101\n")
-    _POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        _POLICY.unlink()
+        raise ServerMissing(f"no MariaDB here: install Debian's packages {' and '.join(PACKAGES)}, or run this as root")
+    for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def free_port() -> int:

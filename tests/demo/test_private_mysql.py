@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from demo.private_mysql import ServerMissing, running_mariadb
+from demo.private_mysql import PACKAGES, ServerMissing, running_mariadb
 
 
 @pytest.mark.mysql
@@ -27,3 +29,15 @@ def test_a_starting_mariadb_leaves_the_temporary_tables_of_other_servers(
         pytest.skip(str(error))
 
     assert table_of_another.exists()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_installed_for_a_private_server_holds_no_service(package: str) -> None:
+    if not shutil.which("dpkg"):
+        pytest.skip("needs a Debian machine")
+    listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"needs Debian's package {package}")
+
+    services = [path for path in listed.stdout.splitlines() if path.startswith("/etc/init.d/") or ".service" in path]
+    assert services == []
