@@ -6,11 +6,18 @@ import asyncio
 import signal
 from pathlib import Path
 
-import click
+try:
+    import click
 
-from ksqldb_emulator.cluster import BadMinute
-from ksqldb_emulator.dataset import Dataset
-from ksqldb_emulator.server import Options, Server, serve, stop
+    from ksqldb_emulator.cluster import BadMinute
+    from ksqldb_emulator.dataset import Dataset
+    from ksqldb_emulator.server import Options, Server, serve, stop
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith("ksqldb_emulator"):
+        raise
+    raise SystemExit(
+        f"the package {error.name} is missing: python -m pip install -r requirements-dev.txt -c requirements.lock"
+    ) from None
 
 
 @click.command()

@@ -122,6 +122,14 @@ def test_a_package_that_is_missing_is_a_sentence_in_every_script(script: str) ->
     assert "hint: python test_setup.py" in done.stderr
 
 
+def test_the_emulator_says_what_to_install() -> None:
+    done = run("-S", "-m", "ksqldb_emulator", "--help")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("the package ")
+    assert "install -r requirements-dev.txt" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with running(build(generate(60, dt.date(2026, 11, 20), seed=4))) as server:
