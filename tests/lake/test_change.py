@@ -13,10 +13,10 @@ from pipeline.lake.rule import Rule
 NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 
 
-def written(change: Change, marks: dict[int, Mark] | None = None, current: int | None = None, known: int = 0) -> Any:
+def written(change: Change, marks: dict[int, Mark] | None = None, current: int | None = None) -> Any:
     """The identifiers after a change of a table of `topic`, without those of its rule."""
     rule = Rule(days=30, versions=7)
-    made = transactions(change, "topic", marks or {}, current, known, rule, NOW)
+    made = transactions(change, "topic", marks or {}, current, rule, NOW)
     assert {each.last_updated for each in made} == {int(NOW.timestamp() * 1000)}
     told = {each.app_id: each.version for each in made}
     assert told.items() >= rule.transactions().items()
@@ -24,7 +24,7 @@ def written(change: Change, marks: dict[int, Mark] | None = None, current: int |
 
 
 def test_bookmarks_that_stay_are_written_with_those_that_move() -> None:
-    told = written(Change(bookmarks={1: (8, 500)}), {0: (5, 100), 1: (7, 400), 2: (0, None)}, known=3)
+    told = written(Change(bookmarks={1: (8, 500)}), {0: (5, 100), 1: (7, 400), 2: (0, None)})
 
     assert told == {
         "topic-partitions": 3, "topic/0": 5, "topic/0/rowtime": 100, "topic/1": 8, "topic/1/rowtime": 500, "topic/2": 0,
@@ -32,20 +32,20 @@ def test_bookmarks_that_stay_are_written_with_those_that_move() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "partitions", "bookmarks", "count"),
+    ("known", "partitions", "moved", "count"),
     [
-        (3, None, {}, 3),
-        (3, 2, {}, 3),
-        (2, 5, {}, 5),
-        (0, None, {4: (1, 1)}, 5),
-        (0, 2, {1: (1, 1)}, 2),
-        (0, None, {}, None),
+        ([0, 2], None, [], 3),
+        ([2], 2, [], 3),
+        ([1], 5, [], 5),
+        ([], None, [4], 5),
+        ([3], 2, [1], 4),
+        ([], None, [], None),
     ],
 )
-def test_the_number_of_partitions_never_becomes_less(
-    known: int, partitions: int | None, bookmarks: dict[int, Mark], count: int | None
+def test_every_partition_with_a_bookmark_is_counted(
+    known: list[int], partitions: int | None, moved: list[int], count: int | None
 ) -> None:
-    told = written(Change(bookmarks=bookmarks, partitions=partitions), known=known)
+    told = written(Change(bookmarks=dict.fromkeys(moved, (1, 1)), partitions=partitions), dict.fromkeys(known, (1, 1)))
 
     assert told.get("topic-partitions") == count
 
