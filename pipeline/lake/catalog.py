@@ -23,7 +23,7 @@ from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.lock import short_lock
 from pipeline.lake.storage import disk_errors, write_file, write_json
-from pipeline.lake.table import VIEWS, LakeTable
+from pipeline.lake.table import METADATA, VIEWS, LakeTable
 
 
 def describe_table(table: LakeTable) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def describe_table(table: LakeTable) -> dict[str, Any]:
 
 def write_metadata(table: LakeTable) -> None:
     with disk_errors(table.folder):
-        write_json(table.folder / "_metadata.json", describe_table(table))
+        write_json(table.folder / METADATA, describe_table(table))
 
 
 def write_views(root: Path) -> Path:

@@ -97,15 +97,21 @@ def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float)
     """  # fmt: skip
     if not table.exists:
         return []
+    if table.rule_in_log is None:
+        # The commit remembers it, before metadata that is written again tells of a shorter one.
+        table.commit(commit_id, Change(note=_rule_note(table.rule or Rule.of(table.feed))), now)
     found = due(table, now)
     found.check(max_share)
     if found.files:
         note = {"kind": "expire", "partitions": found.partitions, "rows": found.row_count}
         table.commit(commit_id, Change(removes=found.files, rule=found.rule, note=note), now)
     elif found.kept_by != found.rule:
-        note = {"kind": "retention", "days": table.feed.retention_days, "versions": table.feed.retention_versions}
-        table.commit(commit_id, Change(rule=found.rule, note=note), now)
+        table.commit(commit_id, Change(rule=found.rule, note=_rule_note(found.rule)), now)
     return found.partitions
+
+
+def _rule_note(rule: Rule) -> dict[str, str]:
+    return {"kind": "retention", "rule": str(rule)}
 
 
 def partition_names(files: Sequence[DataFile]) -> list[str]:

@@ -7,8 +7,10 @@ a rule that was mistyped in a feed's file is known from the one that the rows we
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from pipeline.feeds import Feed
@@ -34,6 +36,15 @@ class Rule:
         days, versions = transaction(_DAYS), transaction(_VERSIONS)
         return None if days is None or versions is None else cls(days, versions)
 
+    @classmethod
+    def in_metadata(cls, path: Path) -> Self | None:
+        """The rule that a feed's metadata was last written with; None where it is not there, or says no rule."""
+        try:
+            told = json.loads(path.read_bytes())["retention"]
+            return cls(int(told["days"] or FOR_EVER), int(told["versions"] or FOR_EVER))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
     def transactions(self) -> dict[str, int]:
         return {_DAYS: self.days, _VERSIONS: self.versions}
 
@@ -45,6 +56,6 @@ class Rule:
         return dt.date.fromordinal(max(1, day.toordinal() - self.days))
 
     def __str__(self) -> str:
-        parts = [f"{self.days} days"] if self.days != FOR_EVER else []
-        parts += [f"{self.versions} versions"] if self.versions != FOR_EVER else []
+        limits = ((self.days, "day"), (self.versions, "version"))
+        parts = [f"{limit} {noun}{'s' * (limit != 1)}" for limit, noun in limits if limit != FOR_EVER]
         return " and ".join(parts) or "for ever"

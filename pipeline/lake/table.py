@@ -41,6 +41,7 @@ from pipeline.lake.storage import LOG, LakeDamaged, make_folder, move_file, sync
 from pipeline.lake.writer import StagedFile
 
 VIEWS = "views.sql"
+METADATA = "_metadata.json"
 _KEEP_LOG = {
     # What a feed's history tells is kept for over a year; Delta's own default is 30 days.
     "delta.logRetentionDuration": "interval 400 days",
@@ -134,8 +135,17 @@ class LakeTable:
 
     @property
     def rule(self) -> Rule | None:
-        """The retention by which the rows are kept; None in a lake that does not remember it yet."""
-        return Rule.in_log(self._table.transaction_version) if self.exists else None
+        """The retention by which the rows are kept; None where there are none, or nothing remembers it.
+
+        Before the log remembered it only the feed's metadata did.
+        """
+        if not self.exists:
+            return None
+        return self.rule_in_log or Rule.in_metadata(self.folder / METADATA)
+
+    @property
+    def rule_in_log(self) -> Rule | None:
+        return Rule.in_log(self._table.transaction_version)
 
     def versions(self) -> dict[int, list[DataFile]]:
         """The retained snapshots of a table feed: version to files."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from pipeline.feeds import Feed
+from pipeline.lake.catalog import write_metadata
 from pipeline.lake.retention import RetentionHeld, due, expire
 from pipeline.lake.rule import FOR_EVER, Rule
 from pipeline.lake.table import LakeTable
@@ -39,7 +41,7 @@ def test_a_retention_that_was_mistyped_takes_nothing_until_a_person_says_so(tmp_
 
     for day in range(3):  # it stays refused night after night, though new rows come
         add_days(mistyped, 2 + day, [day, day])
-        with pytest.raises(RetentionHeld, match="the rows were kept by the rule 365 days, which is 1 days now") as held:
+        with pytest.raises(RetentionHeld, match="the rows were kept by the rule 365 days, which is 1 day now") as held:
             night(tmp_path, mistyped.feed, day)
         assert held.value.hint == "if they are to go: python metadata_utils.py expire events --yes"
     assert len(values(LakeTable(tmp_path, mistyped.feed))) == 16 + 6
@@ -49,6 +51,39 @@ def test_a_retention_that_was_mistyped_takes_nothing_until_a_person_says_so(tmp_
     assert confirmed.rule == Rule(1, FOR_EVER)
     add_days(confirmed, 6, [3, 3])
     assert night(tmp_path, mistyped.feed, 3) == ["2026-11-21"]
+
+
+def forget_rule(table: LakeTable) -> None:
+    """Makes the log one from before it remembered the rule by which rows are kept."""
+    for entry in (table.folder / "_delta_log").glob("*.json"):
+        actions = [json.loads(line) for line in entry.read_text().splitlines()]
+        kept = [action for action in actions if not action.get("txn", {}).get("appId", "").startswith("retention-")]
+        entry.write_text("".join(json.dumps(action) + "\n" for action in kept))
+
+
+def test_an_older_lake_knows_the_rule_before_a_mistyped_one_from_its_metadata(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed(retention_days=365))
+    add_days(table, 1, range(-11, 1))
+    forget_rule(table)
+    table.refresh()
+    write_metadata(table)
+    mistyped = stream_feed(retention_days=1)
+
+    for day in range(2):  # no new rows come, and the metadata is written again
+        with pytest.raises(RetentionHeld, match="kept by the rule 365 days"):
+            night(tmp_path, mistyped, day)
+        write_metadata(LakeTable(tmp_path, mistyped))
+
+    assert len(values(LakeTable(tmp_path, mistyped))) == 12
+
+
+def test_a_lake_that_remembers_no_rule_at_all_goes_on_by_its_feed(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed(retention_days=5))
+    add_days(table, 1, range(-5, 1))
+    forget_rule(table)
+
+    assert night(tmp_path, table.feed, 1) == ["2026-11-15"]
+    assert LakeTable(tmp_path, table.feed).rule_in_log == Rule(5, FOR_EVER)
 
 
 def test_a_mistyped_retention_takes_nothing_of_a_history_that_came_in_at_once(tmp_path: Path) -> None:
@@ -136,7 +171,7 @@ def test_fewer_versions_wait_for_a_person(tmp_path: Path) -> None:
     for version in range(1, 8):
         add_version(LakeTable(tmp_path, table_feed(retention_versions=7)), version, ["a"])
 
-    with pytest.raises(RetentionHeld, match="kept by the rule 7 versions, which is 1 versions now"):
+    with pytest.raises(RetentionHeld, match="kept by the rule 7 versions, which is 1 version now"):
         night(tmp_path, table_feed(retention_versions=1), 1)
     assert night(tmp_path, table_feed(retention_versions=6), 1) == ["1"]
 
