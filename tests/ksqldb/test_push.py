@@ -211,3 +211,15 @@ def test_a_partition_of_unknown_start_that_is_fetched_after_all_is_waited_for_fr
     again = [(12.0, {0: (5, 6)}), *((13.0 + n, {0: (-1, -1)}) for n in range(14))]
 
     assert first_verdict(rule(1, ends), [*never, *again]) == ("quiet", 13.0 + 4 * QUIET_S)
+
+
+def test_a_partition_that_looks_empty_is_given_more_time() -> None:
+    seen: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (9, 10), 1: (-1, -1)}) for n in range(30)]
+
+    assert first_verdict(rule(2), seen) == ("quiet", 4 * QUIET_S)
+
+
+def test_the_first_row_of_a_topic_is_waited_for_and_a_server_without_tasks_says_nothing() -> None:
+    assert rule(1, {0: Offsets(0, 1, 0)}).judge({0: (-1, 0)}, 0) is None
+    assert rule(1).judge({}, 0) is None
+    assert first_verdict(rule(1), [(float(n), {0: (-1, 0)}) for n in range(9)]) == ("quiet", QUIET_S)

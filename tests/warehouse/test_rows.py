@@ -70,7 +70,7 @@ CASES: list[tuple[str, pa.DataType, list[Any], dict[Any, str]]] = [
       Decimal("1000"): "out of the range", Decimal("-1000.00"): "out of the range", Decimal("0.0001"): "rounded"}),
     ("decimal(5,0)", pa.decimal128(10, 1), [Decimal("99999"), Decimal("10")],
      {Decimal("0.5"): "would be rounded to 0 places", Decimal("100000"): "out of the range"}),
-    ("decimal(3,3)", pa.decimal128(10, 4), [Decimal("0.999"), Decimal("0.0010")],
+    ("decimal(3,3)", pa.decimal128(10, 4), [Decimal("0.999"), Decimal("0.0010"), Decimal(0)],
      {Decimal("1"): "out of the range", Decimal("1.0005"): "would be rounded", Decimal("0.0005"): "would be rounded"}),
     ("decimal(5,2)", pa.float64(), [1.5, -0.0, 999.99, 1e2],
      {1.005: "rounded", float("nan"): "nan is not a number that DECIMAL can hold", float("inf"): "inf is not a number",
@@ -216,3 +216,12 @@ def test_every_type_that_can_be_filled_is_tried_here() -> None:
     tried = {target(column_type).data_type for column_type, *_ in CASES}
 
     assert {*tried, "text", "mediumtext", "longtext", "mediumblob", "longblob"} == FILLABLE
+
+
+@pytest.mark.parametrize("kind", ["json", "varchar(9)", "bigint"])
+def test_a_column_of_nothing_but_null_is_staged_as_text(kind: str) -> None:
+    batch = pa.RecordBatch.from_arrays([pa.array([None, None], pa.string())], ["v"])
+
+    (texts,) = staged_texts(batch, [StagedColumn("c0", "v", target(kind), False)])
+
+    assert (texts.type, texts.to_pylist()) == (pa.string(), [None, None])
