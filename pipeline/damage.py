@@ -95,6 +95,6 @@ def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
 
 def _without_log(feed: Feed) -> str:
     return (
-        f"restore its Delta log from a backup; without one: python manage_feeds.py archive {feed.name}, then add a "
-        "feed of another name for that source, which reads again what the source still has"
+        f"restore its Delta log from a backup; without one: python manage_feeds.py delete {feed.name} --confirm (its "
+        "files stay), then add a feed of another name for that source, which reads again what the source still has"
     )

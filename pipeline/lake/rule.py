@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pipeline.feeds import Feed
+from pipeline.lake.files import DataFile
 
 FOR_EVER = 2**31 - 1
 _DAYS, _VERSIONS = "retention-days", "retention-versions"
@@ -44,6 +45,18 @@ class Rule:
             return cls(int(told["days"] or FOR_EVER), int(told["versions"] or FOR_EVER))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+
+    @classmethod
+    def shown_by(cls, files: Sequence[DataFile], kind: str, newest: dt.datetime) -> Self | None:
+        """The shortest rule that had kept these files of a table or stream at its `newest` commit; None without any."""
+        if kind == "table":
+            days = [file.added_at.date() for file in files]
+        else:
+            days = [dt.date.fromisoformat(file.partition) for file in files if file.partition is not None]
+        if not days:
+            return None
+        versions = len({file.partition for file in files}) if kind == "table" else FOR_EVER
+        return cls(max(1, (newest.date() - min(days)).days), versions)
 
     def transactions(self) -> dict[str, int]:
         return {_DAYS: self.days, _VERSIONS: self.versions}

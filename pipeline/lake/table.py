@@ -135,13 +135,15 @@ class LakeTable:
 
     @property
     def rule(self) -> Rule | None:
-        """The retention by which the rows are kept; None where there are none, or nothing remembers it.
+        """The retention by which the rows are kept; None where there are none.
 
-        Before the log remembered it only the feed's metadata did.
+        Before the log remembered it the feed's metadata did, until they were written again; what was kept shows it.
         """
-        if not self.exists:
-            return None
-        return self.rule_in_log or Rule.in_metadata(self.folder / METADATA)
+        if not self.exists or self.rule_in_log is not None:
+            return self.rule_in_log if self.exists else None
+        shown = Rule.shown_by(self.files, self.feed.type, self.newest_at) if self.newest_at else None
+        told = Rule.in_metadata(self.folder / METADATA)
+        return shown.longer(told) if shown and told else shown or told
 
     @property
     def rule_in_log(self) -> Rule | None:

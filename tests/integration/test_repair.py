@@ -249,7 +249,26 @@ def test_a_torn_log_entry_is_removed_and_a_lost_log_needs_a_backup(lake_root: Pa
     for arguments in ((), ("--yes",)):
         lost = repair(lake_root, None, "s", *arguments, code=1)
         assert f"{log} is lost" in lost.stderr
-        assert "hint: restore its Delta log from a backup; without one: python manage_feeds.py archive s" in lost.stderr
+        assert "without one: python manage_feeds.py delete s --confirm (its files stay), then add" in lost.stderr
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_what_is_proposed_for_a_lost_log_ends_the_error_of_later_runs(lake_root: Path, archived: bool) -> None:
+    source = a_stream(events(10))
+    with running(Dataset([source])) as server:
+        export(lake_root, server, feed_for(source))
+        folder = LakeTable(lake_root, feed_for(source)).folder
+        shutil.rmtree(folder / "_delta_log")
+        if archived:
+            run(lake_root, server, "manage_feeds", "archive", "s")
+        lost = repair(lake_root, None, "s", code=1)
+        command = lost.stderr.partition("without one: python ")[2].partition(" (")[0].split()
+        run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
+        run(lake_root, server, "manage_feeds", "add", "--name", "s2", "--type", "stream", "--source", "S")
+        run(lake_root, server, "export_to_data_lake", "--all")
+        run(lake_root, server, "metadata_utils", "verify", "--source")
+
+    assert list(folder.glob("date=*/*.parquet"))
 
 
 def test_a_newest_commit_of_a_time_to_come_is_accepted_by_a_person(lake_root: Path) -> None:

@@ -77,6 +77,30 @@ def test_an_older_lake_knows_the_rule_before_a_mistyped_one_from_its_metadata(tm
     assert len(values(LakeTable(tmp_path, mistyped))) == 12
 
 
+@pytest.mark.parametrize("exports_first", [False, True])
+def test_an_older_lake_shows_the_rule_of_its_rows_when_a_failed_run_has_written_its_metadata_again(
+    tmp_path: Path, exports_first: bool
+) -> None:
+    tables = [
+        LakeTable(tmp_path, stream_feed(retention_days=365)),
+        LakeTable(tmp_path, table_feed(retention_versions=7)),
+    ]
+    add_days(tables[0], 1, range(-15, 1))
+    for version in range(1, 8):
+        add_version(tables[1], version, ["a", "b"])
+    stream, table = stream_feed(retention_days=1), table_feed(retention_versions=1)
+    for kept, feed in zip(tables, (stream, table), strict=True):
+        forget_rule(kept)
+        write_metadata(LakeTable(tmp_path, feed))
+    if exports_first:
+        add_days(LakeTable(tmp_path, stream), 2, [1])
+        add_version(LakeTable(tmp_path, table), 8, ["a", "b"], now=later(1))
+
+    for feed, rule in ((stream, "15 days, which is 1 day"), (table, "7 versions, which is 1 version")):
+        with pytest.raises(RetentionHeld, match=f"kept by the rule .*{rule} now"):
+            night(tmp_path, feed, 1)
+
+
 def test_a_lake_that_remembers_no_rule_at_all_goes_on_by_its_feed(tmp_path: Path) -> None:
     table = LakeTable(tmp_path, stream_feed(retention_days=5))
     add_days(table, 1, range(-5, 1))
@@ -192,7 +216,7 @@ def test_a_lake_from_before_the_rule_was_remembered_goes_on(tmp_path: Path, monk
     with monkeypatch.context() as before:
         before.setattr(Rule, "transactions", lambda _: {})
         add_days(LakeTable(tmp_path, feed), 1, [-2, -1, 0])
-    assert LakeTable(tmp_path, feed).rule is None
+    assert LakeTable(tmp_path, feed).rule_in_log is None
 
     add_days(LakeTable(tmp_path, feed), 2, [1])
     assert night(tmp_path, feed, 1) == ["2026-11-18"]
