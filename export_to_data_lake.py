@@ -61,8 +61,6 @@ def _check(request: ExportRequest, feeds: Sequence[Feed], allow_shrink: bool, ac
         raise WrongUsage("--date and --full exclude each other", "give one of them")
     if request.day is not None and tables:
         raise WrongUsage("--date is for streams only", "name them with --stream, without --all and --table")
-    if request.day is not None and not dt.date.min < request.day < dt.date.max:
-        raise WrongUsage(f"{request.day} is no day that an event can have", "give --date another day")
     if request.version is not None and (streams or tables != 1):
         raise WrongUsage("--version is for one table", "name it with --table")
     if request.full and not streams:

@@ -75,6 +75,8 @@ def unreachable(error: Exception, url: str, timeout_s: float, begun: bool = Fals
             f"ksqlDB at {url} does not answer within {timeout_s:g} s",
             "check that the server is up and not overloaded, then run the same command again",
         )
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+        return AddressNotUsable(f"there is no host of the name in {url}", "set KSQLDB_URL to the server's address")
     if not begun and _is_no_http(cause):
         return AddressNotUsable(
             f"there is no HTTP at {url}: another kind of server listens there",

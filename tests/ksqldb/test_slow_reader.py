@@ -33,7 +33,7 @@ def test_a_folded_table_is_whole_for_a_slow_reader(monkeypatch: pytest.MonkeyPat
         Client(Connection(server.url)) as client,
     ):
         server.faults.add(Fault("push", elsewhere=True, count=0))
-        read = read_table(client, find_source(client, "T"), Limits(0.6, 20))
+        read = read_table(client, find_source(client, "T"), Limits(3, 60))
         rows = sum(batch.num_rows for batch in read.batches)
 
     assert rows == 1000

@@ -17,6 +17,7 @@ from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded
+from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.retention import expire
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
@@ -153,6 +154,8 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
 ) -> None:
     load_history(warehouse, [*month[:19], *month[20:29]])  # the lake's version 20 was never loaded
     with Connection(warehouse) as connection:
+        for told in lake_snapshots(lake, FEEDS_OF_FACTS, 29):
+            _are_of(connection, told)
         roll_back(connection, 10, NOW)
 
     def shown() -> dict[str, dict[int, list[tuple[Any, ...]]]]:
@@ -172,6 +175,15 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
     assert shown() == star(newer.version, 30)
     moves = rows_of(warehouse, "SELECT fact_table, from_version, to_version FROM etl_rollbacks ORDER BY 1")
     assert moves == [(fact, 29, 10) for fact in sorted(FACTS.values())]
+
+
+def _are_of(connection: Connection, told: TableSnapshot) -> None:
+    """Has the ledger know a feed's snapshots as versions of this lake, and the one of that version by its files."""
+    connection.run("UPDATE etl_snapshot_facts SET lake_id = %s WHERE feed = %s", (told.lake_id, told.feed))
+    connection.run(
+        "UPDATE etl_snapshot_facts SET lake_files = %s WHERE feed = %s AND lake_version = %s",
+        (told.lake_files, told.feed, told.lake_version),
+    )
 
 
 @pytest.mark.parametrize(("keep", "days"), [(10, None), (3, 40)])
