@@ -40,10 +40,16 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks tests that start servers for whole scripts; leaves out those whose recorded answers are not there."""
+    """Marks tests by the servers that they need; leaves out those whose recorded answers are not there.
+
+    The README's commands come first: they take longest, and two run at a time.
+    """
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker("server")
+        if {"mariadb", "mysql", "private_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("mysql")
+    items.sort(key=lambda item: item.get_closest_marker("readme") is None)
     if not VECTORS.is_dir():
         left_out = [item for item in items if item.get_closest_marker("vectors")]
         config.hook.pytest_deselected(items=left_out)
