@@ -76,14 +76,16 @@ def read_until_believed(
     previous_rows: int | None,
     policy: ReadPolicy,
     passing: tuple[type[TryLater], ...] = (),
+    proved: Callable[[], bool] = lambda: True,
 ) -> _S:
     """The first read that can be believed; every other one is discarded.
 
     `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look` a
-    read is whole by its own proof: then one is enough, but for the first of a table and one with fewer rows than the
-    last. Raises SnapshotUnsettled, SnapshotShrank, and what `read` and `look` raise.
+    read is whole by its own proof, if `proved` says so of the last one: then one is enough, but for the first of a
+    table and one with fewer rows than the last. Raises SnapshotUnsettled, SnapshotShrank, and what `read` and `look`
+    raise.
     """
-    believed = _Reader(read, look, table, policy, passing).until_believed(previous_rows)
+    believed = _Reader(read, look, table, policy, passing, proved).until_believed(previous_rows)
     if previous_rows is not None and believed.row_count < previous_rows * (1 - policy.max_shrink):
         rows = believed.row_count
         believed.discard()
@@ -106,9 +108,10 @@ class _Reader(Generic[_S]):
         table: str,
         policy: ReadPolicy,
         passing: tuple[type[TryLater], ...],
+        proved: Callable[[], bool],
     ) -> None:
         self._read, self._table, self._policy, self._passing = read, table, policy, passing
-        self._proves_itself = look is None
+        self._proves_itself: Callable[[], bool] = proved if look is None else _by_looks
         self._look: Callable[[], Look] = look or Look
         self._last_clean: Look | None = None
         self._pause_s = policy.recheck_s
@@ -126,7 +129,7 @@ class _Reader(Generic[_S]):
                     self._wait(found)
                     continue
                 before, first = first, found
-                enough = self._proves_itself and previous_rows is not None and found.row_count >= previous_rows
+                enough = self._proves_itself() and previous_rows is not None and found.row_count >= previous_rows
                 smaller = before is not None and found.row_count < before.row_count
                 _discard(before)
                 if enough or (before is not None and not smaller):
@@ -181,6 +184,10 @@ class _Reader(Generic[_S]):
             )
         self._policy.tell(f"{self._table}: {trouble}; reading it again in {self._pause_s:g} s")
         self._policy.sleep(self._pause_s)
+
+
+def _by_looks() -> bool:
+    return False
 
 
 def _discard(stored: _S | None) -> None:

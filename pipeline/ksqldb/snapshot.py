@@ -39,12 +39,13 @@ _S = TypeVar("_S", bound=Stored)
 
 
 class TableRead:
-    """One read of a table. `batches` can be taken once; after it the read is proved complete."""
+    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
 
     def __init__(self, reader: RowReader, batches: Iterator[pa.RecordBatch]) -> None:
         self.columns: tuple[LakeColumn, ...] = reader.columns
         self.schema: pa.Schema = reader.schema
         self.batches = batches
+        self.proved = True
 
 
 def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
@@ -75,10 +76,11 @@ def read_believed(
     if look is None:
         # Where the server lists no query that writes the table, no look could vouch for a pull.
         source = dataclasses.replace(source, pullable=False)
-    numbers = itertools.count(1)
+    numbers, taken = itertools.count(1), list[TableRead]()
 
     def read() -> _S:
-        return store(read_table(client, source, limits), next(numbers))
+        taken[:] = [read_table(client, source, limits)]
+        return store(taken[0], next(numbers))
 
     def look_in_time() -> Look:
         assert look is not None
@@ -90,10 +92,9 @@ def read_believed(
         policy.sleep(seconds if left_s is None else min(seconds, left_s))
 
     in_time = dataclasses.replace(policy, sleep=sleep)
-    own_proof = look is None
-    return read_until_believed(
-        read, None if own_proof else look_in_time, source.name, previous_rows, in_time, () if own_proof else _PASSING
-    )
+    if look is None:
+        return read_until_believed(read, None, source.name, previous_rows, in_time, (), lambda: taken[0].proved)
+    return read_until_believed(read, look_in_time, source.name, previous_rows, in_time, _PASSING)
 
 
 def refuse_unreadable(source: Source) -> None:
@@ -172,7 +173,10 @@ def _refuse_hidden_keys(source: Source, projection: Projection) -> None:
 
 
 def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
-    """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory."""
+    """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory.
+
+    Not proved where another node holds the query: nobody can end it then, so it is left when nothing came for a while.
+    """
     ends = true_ends(client, source)
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"
     push = start_push(client, source, sql, limits, ends, {})
@@ -194,8 +198,10 @@ def _fold(client: Client, source: Source, projection: Projection, limits: Limits
                     newest[key] = row
         if push.outcome == "time limit":
             raise TimeIsOver(source.name)
+        read.proved = push.answer.proved
         kept = list(newest.values())
         for start in range(0, len(kept), _BATCH_ROWS):
             yield reader.batch(kept[start : start + _BATCH_ROWS])
 
-    return TableRead(reader, batches())
+    read = TableRead(reader, batches())
+    return read

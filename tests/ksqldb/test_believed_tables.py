@@ -59,10 +59,11 @@ def server() -> Iterator[Emulator]:
 def believed(server: Emulator, wait_s: float = 60, recheck_s: float = 0.05, **settings: Any) -> Kept:
     limits = settings.pop("limits", Limits(quiet_s=0.5, stall_s=60))
     policy = ReadPolicy(recheck_s, wait_s, 0.2, sleep=settings.pop("sleep", time.sleep))
+    previous_rows = settings.pop("previous_rows", None)
     with Client(Connection(server.url, **{"timeout_s": 20, "retry_s": 2} | settings)) as client:
         source = find_source(client, "T")
         offsets = table_offsets(client, source)
-        return read_believed(client, source, limits, policy, None, offsets, Kept)
+        return read_believed(client, source, limits, policy, previous_rows, offsets, Kept)
 
 
 def asked(server: Emulator, text: str) -> int:
@@ -142,6 +143,18 @@ def test_a_table_whose_query_the_server_does_not_list_is_folded_from_its_topic(s
 
     assert kept.keys == KEYS
     assert asked(server, "FROM `T` EMIT CHANGES;") == asked(server, "FROM `T`") == 2
+
+
+@pytest.mark.parametrize(("elsewhere", "reads"), [(False, 1), (True, 2)])
+def test_a_folded_table_that_had_to_be_left_is_read_again(server: Emulator, elsewhere: bool, reads: int) -> None:
+    """Another node holds its query, so its end is not told: rows may still have been on their way."""
+    server.replace_source(replace(server.source("T"), write_query=None))
+    if elsewhere:
+        server.faults.add(Fault("push", elsewhere=True, count=0))
+
+    kept = believed(server, previous_rows=60)
+
+    assert (kept.keys, kept.number) == (KEYS, reads)
 
 
 def test_a_folded_table_is_whole_while_another_node_is_dead(server: Emulator) -> None:
