@@ -84,6 +84,8 @@ def list_feeds(archived: bool, json_output: bool) -> None:
     broken = list[BrokenFeed]()
     _, store = _open()
     feeds = store.list(archived, broken.append)
+    if not store.root.is_dir():
+        store.check_there()
     rows = [[feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed), feed.source] for feed in feeds]
     if json_output:
         cli.show_json({"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]})

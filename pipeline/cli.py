@@ -299,4 +299,4 @@ def as_table(rows: list[list[str]], head: list[str], right: set[int] = frozenset
         ).rstrip()
         for row in grid
     ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    return "\n".join([lines[0], "-" * min(80, max(map(len, lines))), *lines[1:]])

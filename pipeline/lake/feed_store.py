@@ -107,7 +107,7 @@ class FeedStore:
         return self._read(self.find(name) / f"{name}.json")
 
     def find(self, name: str) -> Path:
-        """The folder that has a feed of that name, readable or not. Raises FeedUnknown."""
+        """The folder that has a feed of that name, readable or not. Raises FeedUnknown or LakeMissing."""
         if self._is_in(name, self._archived):
             return self._archived
         self._find_active(name)
@@ -116,6 +116,7 @@ class FeedStore:
     def _find_active(self, name: str) -> None:
         if self._is_in(name, self._active):
             return
+        self.check_there()
         hint = "python manage_feeds.py list"
         if self._is_in(name, self._archived):
             hint = f"it is archived: python manage_feeds.py restore {name}"

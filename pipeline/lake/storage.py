@@ -54,7 +54,10 @@ def lake_folder(root: str) -> Path:
     odd = sorted(set(path) & _NO_NAMES | {sign for sign in path if not sign.isprintable()})
     if odd:
         told = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
-        raise LakeNotWritable(f"not every reader of the lake can read a folder {path!r}: it has {told}", hint)
+        raise LakeNotWritable(
+            f"not every reader of the lake can read a folder {path!r}: it has {told}",
+            "set LAKE_ROOT to a folder without that in its path",
+        )
     return Path(path).absolute()
 
 

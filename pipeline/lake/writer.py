@@ -178,20 +178,30 @@ def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array
         if column not in batch.schema.names:
             raise PartitionColumnUnusable(
                 f"the feed is partitioned by the column {column!r}, which it does not have",
-                f"choose one of {', '.join(batch.schema.names)}: manage_feeds.py update NAME --partitioning date:...",
+                _partitioning_hint(batch.schema),
             )
         values = batch.column(column)
         if column == "rowtime":
             values = values.cast(pa.timestamp("ms"))
-        elif not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
+        elif not _has_dates(values.type):
             raise PartitionColumnUnusable(
                 f"the feed is partitioned by the column {column!r}, which is neither TIMESTAMP nor DATE",
-                "choose a TIMESTAMP or DATE column: manage_feeds.py update NAME --partitioning date:COLUMN",
+                _partitioning_hint(batch.schema),
             )
         moments = values.cast(pa.timestamp("ms"), safe=False)
         near = pc.and_(pc.greater_equal(moments, _YEAR_1), pc.less(moments, _YEAR_10000))
         dates.append(pc.if_else(near, values, pa.scalar(None, values.type)).cast(pa.date32(), safe=False))
     return dates
+
+
+def _has_dates(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_) or pa.types.is_date(type_))
+
+
+def _partitioning_hint(schema: pa.Schema) -> str:
+    """What the feed can be partitioned by instead, whether it is being added or is there."""
+    others = [f"date:{field.name}" for field in schema if _has_dates(field.type)]
+    return f"choose one that it has, by --partitioning of manage_feeds.py: {', '.join(['date', *others])}"
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -17,6 +17,7 @@ from mysql.connector import errorcode
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.feeds import MYSQL_NAME
 from pipeline.warehouse.server import Server
 
 _BROKEN = {
@@ -39,7 +40,6 @@ _MOST_WORDS = 300
 _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
 _ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
-_INIT_HINT = "python sync_to_mysql.py --init-schema"
 _AGAIN = "run the same command again: it loads only what is not there yet"
 
 
@@ -81,9 +81,10 @@ def named(error: mysql.connector.Error, server: Server) -> PipelineError:
     place, user, database = server.place, server.user, server.database
     number, text = error.errno, (error.msg or "").rstrip(".")[:_MOST_WORDS]
     if isinstance(error, ConnectionTimeoutError | ReadTimeoutError | WriteTimeoutError):
-        setting = "MYSQL_TIMEOUT_S" if isinstance(error, ConnectionTimeoutError) else "MYSQL_STALL_S"
+        connecting = isinstance(error, ConnectionTimeoutError)
+        setting, checks = ("MYSQL_TIMEOUT_S", f", and {_where(server)}") if connecting else ("MYSQL_STALL_S", "")
         return WarehouseUnreachable(
-            f"MySQL at {place} did not answer within {setting}", f"check that it is up; {_AGAIN}"
+            f"MySQL at {place} did not answer within {setting}", f"check that it is up{checks}; {_AGAIN}"
         )
     if untrusted := [cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)]:
         return _untrusted(untrusted[0], place)
@@ -110,9 +111,9 @@ def named(error: mysql.connector.Error, server: Server) -> PipelineError:
             f"the MySQL user {user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
         )
     if number == errorcode.ER_BAD_DB_ERROR:
-        return WarehouseRefused(f"MySQL at {place} has no database {database!r}", _INIT_HINT)
+        return WarehouseRefused(f"MySQL at {place} has no database {database!r}", _init_hint(database))
     if number in (1146, 1054, 1356):
-        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _INIT_HINT)
+        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _init_hint(database))
     if number in (1205, 1213, 3572):
         return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
     if number in (1153, 2020):
@@ -129,10 +130,21 @@ def named(error: mysql.connector.Error, server: Server) -> PipelineError:
     return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
 
 
+def _where(server: Server) -> str:
+    """The settings that say where the server is."""
+    return "MYSQL_SOCKET" if server.socket else "MYSQL_HOST and MYSQL_PORT"
+
+
+def _init_hint(database: str) -> str:
+    """How a database of that name gets its schema, by an option: the name may have come from one."""
+    if not MYSQL_NAME.fullmatch(database):
+        return "give the warehouse a name of letters, digits and _: --database, or MYSQL_DATABASE"
+    return f"python sync_to_mysql.py --init-schema --database {database}"
+
+
 def unreachable(server: Server, error: BaseException) -> PipelineError:
     """No connection to a server; a name that does not exist, or a file that is no socket, will not get better."""
     told = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
-    setting = "MYSQL_SOCKET" if server.socket else "MYSQL_HOST and MYSQL_PORT"
     if isinstance(told, socket.gaierror) and told.errno == socket.EAI_NONAME:
         return WarehouseRefused(f"there is no host {server.host!r}", "set MYSQL_HOST to the server's name")
     path = Path(server.socket)
@@ -143,7 +155,7 @@ def unreachable(server: Server, error: BaseException) -> PipelineError:
         why = os.strerror(told.errno)
     return WarehouseUnreachable(
         f"MySQL at {server.place} cannot be reached: {why}",
-        f"check that it is up, and {setting}; {_AGAIN}",
+        f"check that it is up, and {_where(server)}; {_AGAIN}",
     )
 
 

@@ -25,6 +25,7 @@ def choose_feeds(store: FeedStore, names: Sequence[str]) -> tuple[list[Feed], li
                 f"name table feeds: {', '.join(table.name for table in mapped) or 'there are none yet'}",
             )
     if not feeds:
+        store.check_there()
         raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
     for feed in feeds:
         mapping_of(feed)

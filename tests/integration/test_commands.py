@@ -248,6 +248,8 @@ def _utc(value: Any) -> Any:
 
 
 def test_scripts_can_be_run_from_any_folder(lake_root: Path, tmp_path: Path) -> None:
+    lake_root.mkdir()
+
     done = run_script("manage_feeds.py", "list", env={"LAKE_ROOT": str(lake_root)}, cwd=tmp_path)
 
     assert done.returncode == 0

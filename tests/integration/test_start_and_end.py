@@ -67,6 +67,7 @@ def test_ctrl_c_while_modules_are_imported_ends_without_a_word(script: str, modu
 def test_a_process_that_is_to_ignore_ctrl_c_goes_on(lake_root: Path) -> None:
     happens = "os.kill(os.getpid(), signal.SIGINT)"
     words = ("-c", _WHEN_IMPORTED, str(ROOT / "manage_feeds.py"), "click", happens, "list")
+    lake_root.mkdir()
 
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, *words],

@@ -161,6 +161,25 @@ def test_a_lake_that_is_not_there_is_no_empty_lake(tmp_path: Path, arguments: tu
     assert not (tmp_path / "not-mounted").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("manage_feeds", "list"),
+        ("manage_feeds", "list", "--json"),
+        ("manage_feeds", "show", "s"),
+        ("export_to_data_lake", "--stream", "s"),
+        ("sync_to_mysql", "--source", "lake"),
+        ("sync_to_mysql", "--table", "s"),
+    ],
+)
+def test_no_script_takes_a_lake_that_is_not_there_for_one_without_feeds(tmp_path: Path, words: tuple[str, ...]) -> None:
+    absent = run(tmp_path / "not-mounted", None, *words, code=1)
+
+    assert f"error: there is no lake at {tmp_path}/not-mounted: no such folder\n" in absent.stderr
+    assert absent.stdout == ""
+    assert not (tmp_path / "not-mounted").exists()
+
+
 def test_the_csv_goes_to_stdout_or_to_a_file_that_is_named_when_it_cannot(
     lake_root: Path, server: Emulator, stream: Source
 ) -> None:

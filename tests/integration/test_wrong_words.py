@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,11 +106,16 @@ def test_a_feed_is_added_without_a_server_too_and_that_is_said(lake: Path) -> No
 
 
 def test_a_partitioning_that_the_source_does_not_have_is_refused(lake: Path, emulator: Emulator) -> None:
-    words = ("update", STREAM, "--partitioning", "date:NOPE")
+    for column in ("NOPE", "user_id"):
+        words = ("update", STREAM, "--partitioning", f"date:{column}")
+        done = ran(lake, "manage_feeds", *words, code=2, env={"KSQLDB_URL": emulator.url})
 
-    ran(lake, "manage_feeds", *words, code=2, env={"KSQLDB_URL": emulator.url})
-
-    assert FeedStore(lake).get(STREAM).partitioning == "date"
+        (choice,) = re.findall(r"^hint: .*: (date.*)$", done.stderr, re.MULTILINE)
+        assert FeedStore(lake).get(STREAM).partitioning == "date"
+        for partitioning in reversed(choice.split(", ")):
+            words = ("update", STREAM, "--partitioning", partitioning)
+            ran(lake, "manage_feeds", *words, env={"KSQLDB_URL": emulator.url})
+            assert FeedStore(lake).get(STREAM).partitioning == partitioning
 
 
 def test_the_name_of_an_archived_feed_is_brought_back(lake: Path) -> None:

@@ -66,6 +66,7 @@ def test_a_place_that_some_reader_cannot_read_is_refused(name: str) -> None:
 
     assert raised.value.message.isprintable()
     assert "LAKE_ROOT" in raised.value.hint
+    assert "local" not in raised.value.hint  # it is local: only its name is in the way
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_test_setup_tells_whether_the_schema_is_there_complete_and_unchanged(
             connection.run(sql)
             connection.run("COMMIT")
 
-    init = "python sync_to_mysql.py --init-schema"
+    init = f"python sync_to_mysql.py --init-schema --database {empty_server.database}"
     assert told() == ("warning", f"MySQL at {empty_server.place} has no database '{empty_server.database}' / {init}")
     init_schema(empty_server, SQL)
     assert told()[0] == "ok"

@@ -96,7 +96,7 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(mute_se
 
     assert isinstance(error, WarehouseUnreachable)
     assert error.message == f"MySQL at {mute_server.place} did not answer within MYSQL_TIMEOUT_S"
-    assert "run the same command again" in error.hint
+    assert "check that it is up, and MYSQL_HOST and MYSQL_PORT; run the same command again" in error.hint
 
 
 @pytest.mark.mysql
