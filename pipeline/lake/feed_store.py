@@ -116,7 +116,8 @@ class FeedStore:
     def _find_active(self, name: str) -> None:
         if self._is_in(name, self._active):
             return
-        self.check_there()
+        if not self.root.is_dir():
+            self.check_there()
         hint = "python manage_feeds.py list"
         if self._is_in(name, self._archived):
             hint = f"it is archived: python manage_feeds.py restore {name}"
