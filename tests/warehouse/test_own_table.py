@@ -61,7 +61,9 @@ ALL = "region, `order`, Grand_Total, `at`, opens, is_open, share, n, seal, best,
 
 def table(name: str, columns: tuple[tuple[str, ...], ...], records: list[Record], window: str | None = None) -> Source:
     typed = tuple(Column(column, parse_type(type_), *role) for column, type_, *role in columns)
-    query = Query(f"CTAS_{name}", f"CREATE TABLE {name} AS SELECT 1;", (name,), (name.lower(),))
+    query = Query(
+        f"CTAS_{name}", f"CREATE TABLE {name} AS SELECT 1;", (name,), (name.lower(),), (f"{name.lower()}_events",)
+    )
     return Source(name, "TABLE", typed, name.lower(), 1, records, write_query=query, window_type=window)
 
 
