@@ -154,6 +154,7 @@ def test_an_export_that_cannot_say_anything_exports_all_the_same(
 
 def test_what_is_wrong_counts_where_it_cannot_be_said(lake_root: Path) -> None:
     env = {"LAKE_ROOT": str(lake_root)}
+    lake_root.mkdir()
 
     assert run("manage_feeds.py", "show", "x", env=env, redirect="2>/dev/full").returncode == 2
     assert run("manage_feeds.py", "show", env=env, redirect="2>/dev/full").returncode == 2

@@ -207,7 +207,7 @@ def test_a_warehouse_that_lacks_the_last_file_is_named_with_the_command_that_add
     with pytest.raises(WarehouseRefused, match="schema is not as expected") as told:
         load(empty_server, methods(method("card")))
 
-    assert told.value.hint == "python sync_to_mysql.py --init-schema"
+    assert told.value.hint == f"python sync_to_mysql.py --init-schema --database {empty_server.database}"
 
 
 @pytest.mark.parametrize("name", ["mysql", "MySQL", "sys", "performance_schema", "information_schema"])
