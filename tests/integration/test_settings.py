@@ -81,7 +81,7 @@ def test_names_that_are_no_settings_are_reported_with_the_nearest_one(env_file: 
     env_file.write_text("LAKE_ROT=/a\nLUNCH=noon\n", encoding="utf-8")
     env = {"KSQLDB_ULR": "http://k", "MYSQL_HOTS": "h", "MYSQL_PWD": "p", "MYSQL_SERVICE_HOST": "k8s"}
 
-    done = ran(lake_root, "manage_feeds", "list", env=env)
+    done = ran(lake_root, "manage_feeds", "list", code=1, env=env)
     setup = ran(lake_root, "test_setup", "--no-mysql", code=1, env=env)
 
     for name, meant in {"LAKE_ROT": "LAKE_ROOT", "KSQLDB_ULR": "KSQLDB_URL", "MYSQL_HOTS": "MYSQL_HOST"}.items():
