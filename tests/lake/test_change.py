@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
+import deltalake
+import pyarrow as pa
 import pytest
 
 from pipeline.lake.change import Change, Mark, transactions
+from pipeline.lake.log import entry_time
 from pipeline.lake.rule import Rule
+from pipeline.lake.table import LakeTable
+from tests.lake import small_tables
+from tests.lake.small_tables import SCHEMA, add_rows, commit_id, stream_feed
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 
@@ -54,3 +61,22 @@ def test_a_version_stays_the_current_one_until_another_is_named() -> None:
     assert written(Change(), current=4) == {"current-version": 4}
     assert written(Change(current_version=5), current=4) == {"current-version": 5}
     assert written(Change()) == {}
+
+
+def test_the_log_says_what_each_entry_is_for(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    assert table.history() == []
+    assert table.remove_orphans(grace_hours=0) == 0
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    table.match_schema(SCHEMA.append(pa.field("w", pa.string())))
+    early = small_tables.NOW - dt.timedelta(days=400)
+    table.accept_clock(commit_id(2), early)
+
+    accepted, added, rows, made = table.history()
+    assert accepted["pipeline"] == {"kind": "clock accepted", "instead_of": "2026-11-20 06:00:00 UTC"}
+    assert entry_time(accepted) == early
+    assert added["pipeline"] == {"added_columns": ["w"]}
+    assert entry_time(added) == entry_time(rows) == small_tables.NOW
+    assert made["pipeline"] == {"kind": "create table"}
+    told = deltalake.DeltaTable(table.folder).metadata()
+    assert (told.name, told.description) == ("events", "ksqlDB stream EVENTS")

@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,8 @@ import deltalake
 import pytest
 
 from pipeline.lake import table as table_module
-from pipeline.lake.delta import CommitFailed
-from pipeline.lake.log import remove_torn_entry, torn_entry
+from pipeline.lake.delta import TIME_KEY, CommitFailed
+from pipeline.lake.log import LogDamaged, entries_due, entry_time, remove_torn_entry, torn_entry
 from pipeline.lake.storage import LakeDamaged
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
@@ -116,13 +117,17 @@ def test_a_log_folder_without_entries_is_a_table_that_is_not_there_yet(tmp_path:
 
 
 def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
-    tmp_path: Path, steps: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    steps: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 2)
     table = LakeTable(tmp_path, table_feed())
     for version in range(1, 6):
         add_version(table, version, ["k"] * version)
 
+    assert capsys.readouterr().err == ""
     log, name = "tables/totals/_delta_log", "00000000000000000004.checkpoint.parquet"
     written = ("fsync", f"tables/totals/_staging/log/_delta_log/{name}")
     assert in_order(
@@ -243,3 +248,31 @@ def test_an_entry_is_whole_when_each_of_its_lines_can_be_read(tmp_path: Path, li
     assert torn_entry(tmp_path) == (None if whole else newest)
     assert remove_torn_entry(tmp_path) is not whole
     assert newest.exists() is whole
+
+
+def test_a_log_that_is_lost_beside_snapshots_is_no_new_table(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, table_feed())
+    add_version(table, 1, ["a"])
+    shutil.rmtree(table.folder / "_delta_log")
+
+    with pytest.raises(LogDamaged, match="_delta_log is lost"):
+        LakeTable(tmp_path, table_feed())
+
+
+def test_readers_need_every_entry_after_the_newest_checkpoint(tmp_path: Path) -> None:
+    assert entries_due(tmp_path) == []
+    entries = [tmp_path / f"{number:020}.json" for number in range(4)]
+    for entry in (entries[1], entries[3]):
+        entry.touch()
+    assert entries_due(tmp_path) == entries
+
+    (tmp_path / f"{1:020}.checkpoint.parquet").touch()
+    assert entries_due(tmp_path) == entries[2:]
+
+
+def test_an_entry_of_another_program_has_the_time_that_it_tells() -> None:
+    second = dt.datetime.fromtimestamp(1, dt.UTC)
+    assert entry_time({TIME_KEY: 1000, "timestamp": 9000}) == second
+    assert entry_time({"timestamp": 1000}) == second
+    assert entry_time({TIME_KEY: 0, "timestamp": 9000}) is None
+    assert entry_time({}) is None

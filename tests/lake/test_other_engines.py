@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.change import Change
-from pipeline.lake.log import TableNotSupported
+from pipeline.lake.log import TableNotSupported, removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
 
@@ -135,3 +135,65 @@ def test_a_table_of_another_lake_has_another_id(tmp_path: Path) -> None:
         assert values(table) == ["a"]
 
     assert len(ids) == 2
+
+
+def test_files_that_go_and_come_back_are_told_in_full(tmp_path: Path) -> None:
+    """Engines that read changes, or count bytes, take them from the actions alone."""
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 4, "a"), (9, 0, 5, "b")])
+    before, (later, again) = table.files, (NOW + dt.timedelta(hours=hours) for hours in (1, 2))
+    later_ms = int(later.timestamp() * 1000)
+
+    table.commit(commit_id(2), Change(removes=before), later)
+    assert table.files == ()
+    assert removed_files(table.folder) == {before[0].path: later_ms}
+    table.commit(commit_id(3), Change(returns=before), again)
+
+    assert table.files == before
+    assert removed_files(table.folder) == {}
+    (added,) = (action["add"] for action in actions(table, 1) if "add" in action)
+    (removed,) = (action["remove"] for action in actions(table, 2) if "remove" in action)
+    (returned,) = (action["add"] for action in actions(table, 3) if "add" in action)
+    same = {name: added[name] for name in ("path", "partitionValues", "size", "dataChange")}
+    assert same["dataChange"] is True
+    assert removed.items() >= (same | {"deletionTimestamp": later_ms}).items()
+    assert returned.items() >= (same | {"modificationTime": added["modificationTime"]}).items()
+    assert json.loads(returned["stats"])["numRecords"] == 2
+
+
+DROP = "drop them where they were set: ALTER TABLE ... DROP FEATURE ..."
+
+
+@pytest.mark.parametrize(
+    ("reader", "features", "settings", "said", "hint"),
+    [
+        (3, ["deletionVectors"], {}, "has deletion vectors", "REORG TABLE ... APPLY (PURGE)"),
+        (1, None, {"delta.enableDeletionVectors": "true"}, "has deletion vectors", "DROP FEATURE deletionVectors"),
+        (2, None, {}, "not read here: columnMapping", DROP),
+        (3, ["v2Checkpoint", "columnMapping"], {}, "not read here: columnMapping, v2Checkpoint", DROP),
+        (3, ["timestampNtz"], {}, None, ""),
+        (3, ["timestampNtz"], {"delta.enableDeletionVectors": "false"}, None, ""),
+    ],
+)
+def test_a_table_is_read_only_where_its_log_means_what_it_is_taken_for(
+    tmp_path: Path, reader: int, features: list[str] | None, settings: dict[str, str], said: str | None, hint: str
+) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    entry = table.folder / "_delta_log" / f"{0:020}.json"
+    changed = actions(table, 0)
+    for action in changed:
+        if "protocol" in action:
+            action["protocol"] = {"minReaderVersion": reader, "minWriterVersion": 7 if features else 5}
+            if features:
+                action["protocol"] |= {"readerFeatures": features, "writerFeatures": features}
+        if "metaData" in action:
+            action["metaData"]["configuration"] |= settings
+    entry.write_text("\n".join(json.dumps(action) for action in changed) + "\n", encoding="utf-8")
+
+    if said is None:
+        assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+        return
+    with pytest.raises(TableNotSupported, match=f"the feed events .*{said}") as refused:
+        LakeTable(tmp_path, stream_feed())
+    assert hint in refused.value.hint

@@ -97,7 +97,7 @@ def test_what_cannot_be_known_is_called_so_and_deletes_nothing(
     with monkeypatch.context() as patched:
         only_in_the_log(patched, "sync_folder", lambda _: broken)
         patched.setattr(Path, "read_bytes", unreadable)
-        with pytest.raises(CommitUnknown, match="is not known"):
+        with pytest.raises(CommitUnknown, match="is not known: it cannot be read: Input/output error"):
             add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert len(glob(table)) == 2

@@ -66,6 +66,9 @@ def test_columns_that_are_not_there_are_named() -> None:
     bare = Target({"id": column("id")}, frozenset({GRAIN}), "InnoDB")
     assert problems(bare) == "fact_own has no column snapshot_version; fact_own has no column snapshot_date"
     assert problems(fact(), members=dimension(), latest_by="nope") == "the source has no column nope"
+    assert (
+        problems(fact(), members=Target({}, frozenset({frozenset({"name"})}), "InnoDB")) == "dim_own has no column name"
+    )
 
 
 def test_what_the_server_fills_or_nobody_fills_is_named() -> None:
