@@ -109,6 +109,21 @@ def test_a_line_without_identity_is_known_by_its_rows_and_from_then_on_by_its_fi
         assert load_star(connection, [other], "lake", NOW).version == 2
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_version_that_was_written_again_is_shown_and_keeps_its_own_time(warehouse: Server, is_known: bool) -> None:
+    first, second = (methods(method("card", count), version=3, days=days) for count, days in ((1, 2), (2, 1)))
+    with Connection(warehouse) as connection:
+        load_star(connection, [first], "lake", NOW)
+        if not is_known:  # as in a ledger from before lakes had an identity
+            with connection.transaction():
+                connection.run("UPDATE etl_snapshot_facts SET lake_id = NULL, lake_files = NULL, moved_view = NULL")
+        load_star(connection, [second], "lake", NOW)
+
+    assert rows_of(warehouse, COUNT) == [(2, 2)]
+    days = rows_of(warehouse, "SELECT snapshot_date FROM etl_snapshots ORDER BY snapshot_version")
+    assert days == [((NOW + 2 * DAY).date(),), ((NOW + DAY).date(),)]
+
+
 def test_a_read_from_ksqldb_is_never_older_than_the_ledger(warehouse: Server) -> None:
     now = server_now(warehouse)
     load_now(warehouse, methods(method("card", 1)), now + 10 * MINUTE)
