@@ -13,7 +13,7 @@ from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
-from tests.lake.small_tables import NOW, add_version, commit_id, table_feed
+from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, stream_feed, table_feed
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
@@ -147,3 +147,14 @@ def test_files_that_were_removed_are_known_from_a_checkpoint_too(
 
     assert list(removed_files(table.folder).values()) == [int((now + HOUR).timestamp() * 1000)]
     assert on_disk(run(tmp_path, now + 2 * HOUR)) == 3
+
+
+def test_the_grace_period_is_over_by_the_newest_commit_where_no_run_has_left_its_time(tmp_path: Path) -> None:
+    table = LakeTable(tmp_path, stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    table.commit(commit_id(2), Change(removes=table.files), NOW)
+    assert table.remove_orphans(grace_hours=1) == 0
+
+    table.commit(commit_id(3), Change(), NOW + dt.timedelta(hours=2))
+
+    assert LakeTable(tmp_path, stream_feed()).remove_orphans(grace_hours=1) == 1
