@@ -7,6 +7,7 @@ installed: they hold no service, so none is started, and none is enabled for the
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 _READY_S = 60
+_BUILD = Path(__file__).resolve().parent.parent / "build"
 
 
 class ServerMissing(RuntimeError):
@@ -65,13 +67,17 @@ class PrivateServer:
 
 def install_mariadb() -> None:
     """Puts MariaDB's programs on the machine if it has none; raises ServerMissing where that cannot be done."""
-    if shutil.which("mariadbd"):
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ServerMissing(f"no MariaDB here: install Debian's packages {' and '.join(PACKAGES)}, or run this as root")
-    for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+    _BUILD.mkdir(exist_ok=True)
+    with (_BUILD / "mariadb.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one, and dpkg puts its files there bit by bit
+        if shutil.which("mariadbd"):
+            return
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            packages = " and ".join(PACKAGES)
+            raise ServerMissing(f"no MariaDB here: install Debian's packages {packages}, or run this as root")
+        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def free_port() -> int:
