@@ -26,7 +26,7 @@ lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/mypy
 
 torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTURE=full: at size)
-	$(BIN)/python -m torture
+	$(BIN)/python -m tests.torture
 
 bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.warehouse

@@ -33,7 +33,7 @@ from pipeline.given_settings import (
     with_secrets,
 )
 from pipeline.ksqldb.client import Connection
-from pipeline.lake.storage import disk_errors, keep_private, lake_folder, make_folder
+from pipeline.lake.local_store import disk_errors, keep_private, lake_folder, make_folder
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server

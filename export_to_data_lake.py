@@ -22,14 +22,14 @@ import click
 from data_lake_config import load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage, common_exit_code
-from pipeline.export import Run
+from pipeline.export.run import ExportRequest, as_json, broken_results, expire_archived_feeds, export_feeds, summary
+from pipeline.export.stream import Run
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
+from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.lock import hold_run
-from pipeline.lake.storage import disk_errors, lake_folder
-from pipeline.run import ExportRequest, as_json, broken_results, expire_archived_feeds, export_feeds, summary
 
 
 def _choose(

@@ -23,13 +23,13 @@ from pipeline import cli
 from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.feed_changes import check_readable, create_missing, feed_of_options, feeds_of
 from pipeline.feeds import MOST_DAYS, MOST_VERSIONS, Feed
-from pipeline.ksqldb.catalog import find_source, list_sources
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.describe import find_source, list_sources
 from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
+from pipeline.lake.local_store import delete_feed_data, lake_folder
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import due
-from pipeline.lake.storage import delete_feed_data, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 

@@ -31,9 +31,9 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.retention import due
 from pipeline.lake.rewrite import roll_back
-from pipeline.lake.storage import disk_errors, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import Expired
 from pipeline.lake.upkeep import Upkeep, expire_feed, returning, unexpire_feed
@@ -51,8 +51,8 @@ from pipeline.report import (
 )
 from pipeline.verify.source import compare_with_source, part_names
 from pipeline.verify.verdict import Verdict, judge, verify_feeds
+from pipeline.verify.warehouse import reconcile
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.reconcile import reconcile
 
 _STDOUT = Path("-")
 

@@ -31,13 +31,14 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import lake_folder
+from pipeline.lake.local_store import lake_folder
 from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots, previous_row_counts
 from pipeline.warehouse.load import Loaded, load_star
+from pipeline.warehouse.mapping import TableSnapshot
+from pipeline.warehouse.migrations import init_schema, planned_files
 from pipeline.warehouse.option_file import password_is_open
-from pipeline.warehouse.plan import TableSnapshot
 from pipeline.warehouse.redate import redate
 from pipeline.warehouse.report import (
     expiry_json,
@@ -53,11 +54,10 @@ from pipeline.warehouse.report import (
 )
 from pipeline.warehouse.retention import expire, expired_snapshots
 from pipeline.warehouse.rollback import roll_back
-from pipeline.warehouse.schema import GALERA, is_galera
-from pipeline.warehouse.schema_files import init_schema, planned_files
 from pipeline.warehouse.selection import choose_feeds, refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import ksqldb_snapshots, lake_history, lake_snapshots
+from pipeline.warehouse.target import GALERA, is_galera
 
 _SQL = PROJECT_ROOT / "sql"
 _TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%d"]

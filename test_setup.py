@@ -25,20 +25,20 @@ import click
 from data_lake_config import PROJECT_ROOT, Settings, load_settings
 from pipeline import cli
 from pipeline.errors import PipelineError
-from pipeline.export_snapshot import preview
+from pipeline.export.snapshot import preview
 from pipeline.feeds import Feed
-from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
-from pipeline.lake.storage import lake_folder
+from pipeline.lake.local_store import lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.requirements import Check, check_packages, check_python, line, ok, report
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.migrations import refuse_changed, schema_files
 from pipeline.warehouse.option_file import password_is_open
-from pipeline.warehouse.schema import GALERA, server_facts, target_columns
-from pipeline.warehouse.schema_files import refuse_changed, schema_files
 from pipeline.warehouse.server import Server
+from pipeline.warehouse.target import GALERA, server_facts, target_columns
 
 __test__ = False  # a command, whatever its name makes test runners think
 

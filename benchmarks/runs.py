@@ -15,7 +15,7 @@ from benchmarks import ways
 from benchmarks.rows import DataSet, totals_of
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
 
 _IDLE_PAGES = 100  # of 16 kB: an idle server goes on writing a few of its own

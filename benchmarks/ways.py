@@ -20,7 +20,7 @@ from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, 
 from data_lake_config import DEFAULT_FEEDS
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.server import Server
 
 FACT, DIMENSION = "fact_user_transaction_summary", "dim_users"

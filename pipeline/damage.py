@@ -9,8 +9,8 @@ from pathlib import Path
 from pipeline.feeds import Feed
 from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.files import DataFile
+from pipeline.lake.local_store import LOG
 from pipeline.lake.log import LogDamaged, torn_entry
-from pipeline.lake.storage import LOG
 from pipeline.lake.table import LakeTable
 from pipeline.verify.files import damaged_files, verify
 

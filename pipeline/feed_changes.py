@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, TryLater, WrongUsage
-from pipeline.export_snapshot import preview
+from pipeline.export.snapshot import preview
 from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
-from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.projection import project
 from pipeline.lake.feed_store import FeedExists, FeedStore, ViewExists
 from pipeline.lake.table import LakeTable

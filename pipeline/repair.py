@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.cli import plural
 from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
 from pipeline.errors import ActionNeeded
-from pipeline.export import bookmarks_of, fit_batch, source_of, stream_writer
+from pipeline.export.stream import bookmarks_of, fit_batch, source_of, stream_writer
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client, TimeIsOver
 from pipeline.ksqldb.push import Limits

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import data_lake_config
 from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
 from tests.vectors import VECTORS
 
 _SETTINGS = ("LAKE_", "KSQLDB_", "MYSQL_", "QUIET_S", "STALL_S", "SNAPSHOT_", "COMMIT_ROWS", "EXPIRE_")
+
+# No time limit for an example of a property test: a busy machine is no fault of the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

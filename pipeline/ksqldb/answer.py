@@ -11,8 +11,8 @@ import urllib3
 
 from pipeline.errors import PipelineError
 from pipeline.ksqldb.bodies import LONGEST_S, pieces
+from pipeline.ksqldb.errors import ServerUnreachable, reason
 from pipeline.ksqldb.framing import AnswerIncomplete, AnswerParser, Header, Rows
-from pipeline.ksqldb.refusals import ServerUnreachable, reason
 
 
 class Answer(contextlib.AbstractContextManager["Answer"]):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import urllib3
 
 from pipeline.errors import ActionNeeded
-from pipeline.ksqldb.refusals import ServerUnreachable, quoted
+from pipeline.ksqldb.errors import ServerUnreachable, quoted
 
 PIECE_BYTES = 64 * 1024
 MOST_BODY_BYTES = 16 * 2**20

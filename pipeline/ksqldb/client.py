@@ -25,8 +25,7 @@ from pipeline.errors import TryLater
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
 from pipeline.ksqldb.elements import AnswerMalformed
-from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
-from pipeline.ksqldb.refusals import (
+from pipeline.ksqldb.errors import (
     AddressNotUsable,
     ServerNotReady,
     ServerNotSupported,
@@ -36,6 +35,7 @@ from pipeline.ksqldb.refusals import (
     refusal,
     unreachable,
 )
+from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)

@@ -16,8 +16,8 @@ from typing import Any
 
 from pipeline.believed import Look
 from pipeline.errors import ActionNeeded, TryLater
-from pipeline.ksqldb.catalog import Source, TableOffsets
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.describe import Source, TableOffsets
 from pipeline.ksqldb.elements import AnswerMalformed
 
 _TASK = re.compile(r"(?:.*__)?(\d+)_(\d+)")  # subtopology, partition; where queries share a runtime, after its name

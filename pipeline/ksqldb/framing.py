@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
+from pipeline.decode.reference import json_type
 from pipeline.errors import TryLater
-from pipeline.ksqldb.decode import json_type
 from pipeline.ksqldb.elements import AnswerMalformed, Elements, each_element
-from pipeline.ksqldb.refusals import quoted
+from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
 
 PARSE_BYTES = 256 * 1024

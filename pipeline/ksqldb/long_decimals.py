@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
-from pipeline.ksqldb.catalog import quote
-from pipeline.ksqldb.decode import EXACT_DOUBLE_DIGITS, fields_of
+from pipeline.decode.reference import EXACT_DOUBLE_DIGITS, fields_of
+from pipeline.ksqldb.describe import quote
 from pipeline.ksqldb.sqltypes import SqlType, TypeNotSupported
 
 Put = Callable[..., Any]

@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.decode.reference import to_array
 from pipeline.errors import ActionNeeded
-from pipeline.ksqldb.catalog import Source, quote
-from pipeline.ksqldb.decode import to_array
+from pipeline.ksqldb.describe import Source, quote
 from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.long_decimals import Put, long_decimals

@@ -19,11 +19,11 @@ from typing import Any, Literal
 from pipeline.errors import ActionNeeded, PipelineError, TryLater
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S
-from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.errors import StatementRefused
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, Header, Rows
-from pipeline.ksqldb.refusals import StatementRefused
 
 Outcome = Literal["exact", "quiet", "time limit"]
 Position = tuple[int, int]  # fetched, committed

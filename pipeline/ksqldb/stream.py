@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source, quote, true_ends
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source, quote, true_ends
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.push import Limits, Outcome, TopicChanged, start_push, topic_recreated
 

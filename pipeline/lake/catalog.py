@@ -21,8 +21,8 @@ from pipeline.faults import contained
 from pipeline.lake.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
+from pipeline.lake.local_store import disk_errors, write_file, write_json
 from pipeline.lake.lock import short_lock
-from pipeline.lake.storage import disk_errors, write_file, write_json
 from pipeline.lake.table import METADATA, VIEWS, LakeTable
 
 

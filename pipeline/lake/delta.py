@@ -16,7 +16,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from pipeline.errors import TryLater
-from pipeline.lake.storage import disk_errors
+from pipeline.lake.local_store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""

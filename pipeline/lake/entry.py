@@ -18,8 +18,7 @@ import deltalake
 
 from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.lake.delta import CommitFailed
-from pipeline.lake.log import LAST_CHECKPOINT, last_checkpoint
-from pipeline.lake.storage import (
+from pipeline.lake.local_store import (
     LOG,
     delete_folder,
     disk_errors,
@@ -29,6 +28,7 @@ from pipeline.lake.storage import (
     sync_folder,
     write_file,
 )
+from pipeline.lake.log import LAST_CHECKPOINT, last_checkpoint
 
 CHECKPOINT_EVERY = 100
 """Entries from one checkpoint to the next; the Delta library's own default."""

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import ActionNeeded, PipelineError, WrongUsage
 from pipeline.feeds import Feed, FeedInvalid, parse_feed
-from pipeline.lake.lock import short_lock
-from pipeline.lake.storage import (
+from pipeline.lake.local_store import (
     LakeDamaged,
     delete_file,
     disk_errors,
@@ -26,6 +25,7 @@ from pipeline.lake.storage import (
     sync_folder,
     write_json,
 )
+from pipeline.lake.lock import short_lock
 
 
 class FeedUnknown(WrongUsage):

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.lake.storage import LakeDamaged, checksum, disk_errors, refuse_links
+from pipeline.lake.local_store import LakeDamaged, checksum, disk_errors, refuse_links
 from pipeline.lake.writer import Partition, StagedFile
 
 STAGING = "_staging"

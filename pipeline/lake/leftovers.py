@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pipeline.lake.clock import surely_past
 from pipeline.lake.files import STAGING, files_on_disk
+from pipeline.lake.local_store import LOG, LakeDamaged, delete_file, delete_folder
 from pipeline.lake.lock import held_feed
 from pipeline.lake.log import removed_files
-from pipeline.lake.storage import LOG, LakeDamaged, delete_file, delete_folder
 
 
 def delete_staged(folder: Path) -> None:

@@ -22,7 +22,7 @@ import filelock
 
 from pipeline.errors import TryLater
 from pipeline.lake.holder import Holder
-from pipeline.lake.storage import LOCK, disk_errors, make_folder, refuse_links, write_json
+from pipeline.lake.local_store import LOCK, disk_errors, make_folder, refuse_links, write_json
 
 _NOTE = "_lock.json"
 _UNSURE_S = 86_400  # longer than a commit takes from its first file to its entry

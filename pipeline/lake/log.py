@@ -17,7 +17,7 @@ import deltalake
 import pyarrow.parquet as pq
 
 from pipeline.lake.delta import TIME_KEY, CommitFailed, delta_errors
-from pipeline.lake.storage import LOG, LakeDamaged, delete_file, sync_folder
+from pipeline.lake.local_store import LOG, LakeDamaged, delete_file, sync_folder
 
 LAST_CHECKPOINT = "_last_checkpoint"
 _READER_FEATURES = frozenset({"timestampNtz"})

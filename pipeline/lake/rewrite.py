@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.errors import WrongUsage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, file_errors, read_staged
-from pipeline.lake.storage import LakeDamaged, checksum, disk_errors, make_folder, sync_file
+from pipeline.lake.local_store import LakeDamaged, checksum, disk_errors, make_folder, sync_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
 from pipeline.lake.writer import Partition, StagedFile, StagedWriter

@@ -34,10 +34,10 @@ from pipeline.lake.files import (
     refuse_links_below,
 )
 from pipeline.lake.leftovers import delete_orphans, delete_staged, refuse_lost
+from pipeline.lake.local_store import LOG, LakeDamaged, make_folder, move_file, sync_folder
 from pipeline.lake.lock import held_feed
 from pipeline.lake.log import entry_time, open_table, remove_torn_entry, sync_log
 from pipeline.lake.rule import Rule
-from pipeline.lake.storage import LOG, LakeDamaged, make_folder, move_file, sync_folder
 from pipeline.lake.writer import StagedFile
 
 VIEWS = "views.sql"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import ActionNeeded
-from pipeline.lake.storage import checksum, delete_file, disk_errors, make_folder, sync_file
+from pipeline.lake.local_store import checksum, delete_file, disk_errors, make_folder, sync_file
 
 ROW_GROUP_ROWS = 131_072
 _OPEN_FILES = 32

@@ -15,15 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.content import ContentHash
-from pipeline.export import source_of
+from pipeline.export.stream import source_of
 from pipeline.findings import Finding
-from pipeline.ksqldb.catalog import Source, state_note, table_offsets
+from pipeline.fingerprint import ContentHash
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import whole_cluster
+from pipeline.ksqldb.describe import Source, state_note, table_offsets
 from pipeline.ksqldb.projection import project
+from pipeline.ksqldb.pull import read_table
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import read_table
 from pipeline.ksqldb.stream import OLD_ROWS, Bookmark, read_stream
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.table import LakeTable

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pipeline.errors import ActionNeeded
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 
 MOST_APART = dt.timedelta(days=1)
 """Clocks that differ by more are not ordered, but refused: one of them is wrong."""

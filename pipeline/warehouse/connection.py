@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import mysql.connector
 
 from pipeline.errors import PipelineError
-from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.refusals import (
     RowRefused,
     WarehouseBusy,
@@ -31,6 +30,7 @@ from pipeline.warehouse.refusals import (
     row_too_large,
     unreachable,
 )
+from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
 _LOCK = "ksqldb-lake warehouse sync"

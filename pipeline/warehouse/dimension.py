@@ -11,7 +11,7 @@ from pipeline.errors import ActionNeeded
 from pipeline.feeds import DimensionMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import in_mysql
-from pipeline.warehouse.plan import History, Plan
+from pipeline.warehouse.mapping import History, Plan
 
 SHOWN_MEMBERS = 20
 _FOR_EVER = dt.datetime(9999, 12, 31)

@@ -9,13 +9,13 @@ import datetime as dt
 import json
 from typing import Any
 
-from pipeline.warehouse.bulk import send_lines
 from pipeline.warehouse.connection import Connection, quote, text_of
-from pipeline.warehouse.plan import Plan
+from pipeline.warehouse.fitting import Reject, StagedColumn
+from pipeline.warehouse.mapping import Plan
 from pipeline.warehouse.refusals import RowRefused
-from pipeline.warehouse.rows import Reject, StagedColumn
-from pipeline.warehouse.spool import Spool
-from pipeline.warehouse.staging import add_rejects
+from pipeline.warehouse.send import send_lines
+from pipeline.warehouse.session_tables import add_rejects
+from pipeline.warehouse.sorted_rows import Spool
 
 WHOLE_ROW = "(row)"
 """The column name of a reject that the table itself refused."""

@@ -15,11 +15,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import ActionNeeded
-from pipeline.warehouse.bulk import RowsLost
+from pipeline.warehouse.check_mapping import MappingDoesNotFit
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
 from pipeline.warehouse.fact import fill_fact, send_to_fact
-from pipeline.warehouse.fit import MappingDoesNotFit
+from pipeline.warehouse.fitting import Reject
 from pipeline.warehouse.ledger import (
     FactEntry,
     add_fact,
@@ -33,11 +33,11 @@ from pipeline.warehouse.ledger import (
     show,
     time_in_order,
 )
-from pipeline.warehouse.plan import Plan, TableSnapshot, make_plan
+from pipeline.warehouse.mapping import Plan, TableSnapshot, make_plan
 from pipeline.warehouse.refusals import RowRefused
-from pipeline.warehouse.rows import Reject
-from pipeline.warehouse.spool import SHOWN_REJECTS, Spool
-from pipeline.warehouse.staging import REJECTS, stage_members, stage_rows
+from pipeline.warehouse.send import RowsLost
+from pipeline.warehouse.session_tables import REJECTS, stage_members, stage_rows
+from pipeline.warehouse.sorted_rows import SHOWN_REJECTS, Spool
 
 
 class RowsDoNotFit(ActionNeeded):

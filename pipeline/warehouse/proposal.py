@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import ActionNeeded
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
-from pipeline.ksqldb.catalog import Source
+from pipeline.ksqldb.describe import Source
 from pipeline.ksqldb.long_decimals import has_long_decimal
 from pipeline.ksqldb.projection import LakeColumn, project
-from pipeline.ksqldb.snapshot import refuse_unreadable
+from pipeline.ksqldb.pull import refuse_unreadable
 from pipeline.ksqldb.sqltypes import SqlType
 from pipeline.warehouse.connection import quote
-from pipeline.warehouse.schema_files import DEFAULT_DATABASE
+from pipeline.warehouse.migrations import DEFAULT_DATABASE
 
 _NAME_LENGTH = 64
 _FEED_LENGTH = 47  # so that `fact_` before it leaves room for the names of staging tables

@@ -20,16 +20,16 @@ import pyarrow.parquet as pq
 from pipeline.believed import ReadPolicy
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.ksqldb.catalog import find_source, table_offsets
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.describe import find_source, table_offsets
+from pipeline.ksqldb.pull import TableRead, read_believed
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import TableRead, read_believed
 from pipeline.lake.files import DataFile
 from pipeline.lake.rewrite import VersionUnknown
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
-from pipeline.scratch import scratch_folder
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
+from pipeline.warehouse.scratch import scratch_folder
 
 
 def mapping_of(feed: Feed) -> WarehouseMapping:

@@ -13,7 +13,7 @@ import pytest
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
-from pipeline import run
+from pipeline.export import run
 from pipeline.feeds import parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lock import hold_run

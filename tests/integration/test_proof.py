@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import running
-from pipeline.content import ContentHash
+from pipeline.fingerprint import ContentHash
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.storage import checksum
+from pipeline.lake.local_store import checksum
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedFile
 from tests.support import add_default_feeds, feed_for, run_script

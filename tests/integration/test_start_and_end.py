@@ -56,7 +56,7 @@ def when_imported(
     return run("-c", _WHEN_IMPORTED, str(ROOT / f"{script}.py"), module, happens, *arguments, env=env)
 
 
-@pytest.mark.parametrize("module", ["click", "pydantic", "pipeline.lake.storage"])
+@pytest.mark.parametrize("module", ["click", "pydantic", "pipeline.lake.local_store"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_while_modules_are_imported_ends_without_a_word(script: str, module: str) -> None:
     done = when_imported(script, module, "os.kill(os.getpid(), signal.SIGINT)")

@@ -16,10 +16,10 @@ from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.believed import ReadPolicy, SnapshotUnsettled
-from pipeline.ksqldb.catalog import find_source, table_offsets
 from pipeline.ksqldb.client import Client, Connection, TimeIsOver
+from pipeline.ksqldb.describe import find_source, table_offsets
+from pipeline.ksqldb.pull import TableRead, read_believed
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import TableRead, read_believed
 
 NEVER = 1e9
 DEAD = BadMinute(seen_s=0, returning_s=NEVER, moved_s=NEVER, restored_s=NEVER, slow_look_s=0)

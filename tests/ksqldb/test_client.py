@@ -19,14 +19,14 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S, running
 from pipeline.errors import ActionNeeded, PipelineError
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
-from pipeline.ksqldb.refusals import (
+from pipeline.ksqldb.errors import (
     AuthenticationFailed,
     ServerNotReady,
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
 )
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, needs_vectors
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.believed import Look
-from pipeline.ksqldb.catalog import Offsets, Source, TableOffsets
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.cluster import ClusterNotWhole, TableQueryPaused, look_at_query, whole_cluster
+from pipeline.ksqldb.describe import Offsets, Source, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import load_lines, needs_vectors

@@ -16,11 +16,11 @@ import pytest
 
 from pipeline.errors import PipelineError, printable
 from pipeline.ksqldb.bodies import MOST_BODY_BYTES, PIECE_BYTES, BodyNotReadable, BodyTooLong
-from pipeline.ksqldb.catalog import describe, list_sources
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import describe, list_sources
 from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.errors import AddressNotUsable, ServerUnreachable, StatementRefused
 from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
-from pipeline.ksqldb.refusals import AddressNotUsable, ServerUnreachable, StatementRefused
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 
 HEAD = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]}'

@@ -12,8 +12,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from pipeline.ksqldb.catalog import Source, SourceNotReadable
-from pipeline.ksqldb.decode import json_type
+from pipeline.decode.reference import json_type
+from pipeline.ksqldb.describe import Source, SourceNotReadable
 from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import ColumnNamesCollide, Projection, RowReader, lake_name, project

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ksqldb.catalog import UNKNOWN, Offsets, Source
+from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.push import Position, StopRule, TopicChanged
 from tests.vectors import exchanges, needs_vectors
 

@@ -11,10 +11,10 @@ from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
 from pipeline.ksqldb.answer import Answer
-from pipeline.ksqldb.catalog import find_source
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import find_source
+from pipeline.ksqldb.pull import read_table
 from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.snapshot import read_table
 
 
 @pytest.mark.server

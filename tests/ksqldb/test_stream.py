@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import PipelineError
-from pipeline.ksqldb.catalog import Offsets, Source, describe
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import Offsets, Source, describe
 from pipeline.ksqldb.framing import AnswerIncomplete
 from pipeline.ksqldb.push import Limits, TopicChanged
 from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, WITNESSES, Bookmark, Wanted, _Keeper, read_stream

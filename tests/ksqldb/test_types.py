@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ksqldb.decode import ValueNotRepresentable, json_type, to_array
+from pipeline.decode.reference import ValueNotRepresentable, json_type, to_array
 from pipeline.ksqldb.sqltypes import SCALARS, SqlType, TypeNotSupported, described_type, parse_schema, parse_type
 
 NAMES = st.text(st.characters(exclude_characters="`", exclude_categories=["Cs"]), min_size=1, max_size=8)

@@ -18,8 +18,8 @@ from pipeline.feeds import parse_feed
 from pipeline.lake import writer
 from pipeline.lake.delta import CommitFailed, delta_errors
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.local_store import DiskFull, LakeDamaged, LakeNotWritable, delete_feed_data
 from pipeline.lake.lock import FeedLocked, hold_feed
-from pipeline.lake.storage import DiskFull, LakeDamaged, LakeNotWritable, delete_feed_data
 from pipeline.lake.writer import StagedWriter
 
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.lake import entry as entry_module
 from pipeline.lake.delta import CommitFailed
 from pipeline.lake.entry import CommitStands, CommitUnknown
-from pipeline.lake.storage import LakeDamaged
+from pipeline.lake.local_store import LakeDamaged
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, glob, stream_feed, values
 

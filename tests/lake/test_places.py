@@ -12,13 +12,13 @@ import pytest
 from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.local_store import LakeNotWritable, lake_folder
 from pipeline.lake.lock import hold_feed
-from pipeline.lake.storage import LakeNotWritable, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import verify
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, commit_id, stream_feed
-from torture.readers import read_stream
+from tests.torture.readers import read_stream
 
 NUMBERS = SCHEMA.set(3, pa.field("n", pa.int64()))
 GOOD = ["plain", "it's", "a&b;c,d", "(x)", "$HOME", "!", "@", "~tilde", "plus+", "-dash", "a|b", "a^b", "a:b", "dots.."]

@@ -17,10 +17,10 @@ from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
 from pipeline.lake.columns import SchemaChanged
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.local_store import LakeDamaged, LakeNotWritable, lake_folder
 from pipeline.lake.lock import FeedLocked, hold_feed
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import VersionUnknown, roll_back, rows_not_in, widen
-from pipeline.lake.storage import LakeDamaged, LakeNotWritable, lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import verify

@@ -9,10 +9,10 @@ import pytest
 
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
-from torture import broken_places, failing_disk, odd_sources
-from torture.figures import Figure
-from torture.readers import COMMIT_READERS
-from torture.trial import PROMISES, Case, Trial, try_case
+from tests.torture import broken_places, failing_disk, odd_sources
+from tests.torture.figures import Figure
+from tests.torture.readers import COMMIT_READERS
+from tests.torture.trial import PROMISES, Case, Trial, try_case
 
 pytestmark = pytest.mark.server
 

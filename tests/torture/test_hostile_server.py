@@ -14,10 +14,11 @@ import pytest
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.dataset import Column, Source
 from ksqldb_emulator.sqltypes import parse_type
-from pipeline.warehouse.connection import Connection, Server
-from torture.figures import Figure
-from torture.trial import PROMISES, Trial
-from torture.victim import scene
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.server import Server
+from tests.torture.figures import Figure
+from tests.torture.trial import PROMISES, Trial
+from tests.torture.victim import scene
 
 pytestmark = pytest.mark.server
 NAMES = (

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from torture.figures import Figure
-from torture.power_loss import PROMISES, WAYS, Crash, try_crash
-from torture.replay import Tree, read_tree
-from torture.victim import Scene, scene
+from tests.torture.figures import Figure
+from tests.torture.power_loss import PROMISES, WAYS, Crash, try_crash
+from tests.torture.replay import Tree, read_tree
+from tests.torture.victim import Scene, scene
 
 pytestmark = pytest.mark.server
 ENTRY = "streams/events/_delta_log/00000000000000000001.json"

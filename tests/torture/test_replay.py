@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from torture.crash_points import compile_layer
-from torture.replay import Disk, Step, Tree, read_record, read_tree, write_tree
+from tests.torture.crash_points import compile_layer
+from tests.torture.replay import Disk, Step, Tree, read_record, read_tree, write_tree
 
 WRITTEN = [Step("open", "new", at=os.O_CREAT), Step("write", "new", data=b"one\ntwo\n")]
 FILE, FOLDER = Step("fsync", "new"), Step("fsync", ".")

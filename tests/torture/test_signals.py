@@ -18,9 +18,9 @@ from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
 from tests.support import wait_until
-from torture.figures import Figure
-from torture.trial import PROMISES, Running, Trial
-from torture.victim import scene
+from tests.torture.figures import Figure
+from tests.torture.trial import PROMISES, Running, Trial
+from tests.torture.victim import scene
 
 PATIENT = {"KSQLDB_RETRY_S": "3600", "KSQLDB_TIMEOUT_S": "3600", "STALL_S": "3600"}
 SIGNALS = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

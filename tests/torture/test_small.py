@@ -12,18 +12,18 @@ import pytest
 
 from demo.private_mysql import PrivateServer
 from pipeline.warehouse.server import Server
-from torture.answers import cut_answers
-from torture.clocks import wild_clocks
-from torture.crash_points import every_crash_point
-from torture.dying_nodes import dying_nodes
-from torture.exports import many_at_once, random_kills
-from torture.figures import Figure
-from torture.loads import killed_loads
-from torture.page import write_row
-from torture.power_loss import WAYS, power_loss
-from torture.readers import COMMIT_READERS, check_complete
-from torture.values import check_lake, check_warehouse, generate, generated_values
-from torture.victim import scene
+from tests.torture.answers import cut_answers
+from tests.torture.clocks import wild_clocks
+from tests.torture.crash_points import every_crash_point
+from tests.torture.dying_nodes import dying_nodes
+from tests.torture.exports import many_at_once, random_kills
+from tests.torture.figures import Figure
+from tests.torture.loads import killed_loads
+from tests.torture.page import write_row
+from tests.torture.power_loss import WAYS, power_loss
+from tests.torture.readers import COMMIT_READERS, check_complete
+from tests.torture.values import check_lake, check_warehouse, generate, generated_values
+from tests.torture.victim import scene
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F1": lambda folder: random_kills(folder, kills=6, seed=1),

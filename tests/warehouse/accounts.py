@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.schema_files import init_schema, statements
+from pipeline.warehouse.migrations import init_schema, statements
 from pipeline.warehouse.server import Server
 from tests.support import ROOT
 

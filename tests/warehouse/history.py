@@ -19,7 +19,7 @@ from typing import Any
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.load import load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import mapping_of
 from tests.warehouse.samples import EUR, FEEDS, METHODS, NOW, PRODUCTS, USERS, snapshot

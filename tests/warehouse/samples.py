@@ -13,7 +13,7 @@ import pyarrow as pa
 from data_lake_config import DEFAULT_FEEDS
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.server import Server
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)

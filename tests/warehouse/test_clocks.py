@@ -13,7 +13,7 @@ from pipeline.warehouse.clock import ClockWrong, agreed_now, not_after
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.load import Loaded, load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.redate import NoTimeForSnapshot, redate
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_snapshots

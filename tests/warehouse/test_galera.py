@@ -11,9 +11,9 @@ import test_setup
 from data_lake_config import PROJECT_ROOT, load_settings
 from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.schema import is_galera
-from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
+from pipeline.warehouse.target import is_galera
 from tests.warehouse.history import make_history
 from tests.warehouse.lakes import write_lake
 from tests.warehouse.samples import FEEDS

@@ -16,7 +16,7 @@ import pytest
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import RowsDoNotFit, load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user

@@ -11,8 +11,8 @@ import pytest
 from data_lake_config import Settings
 from pipeline.errors import WrongUsage
 from pipeline.lake.feed_store import FeedStore
+from pipeline.warehouse.check_mapping import MappingDoesNotFit
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.fit import MappingDoesNotFit
 from pipeline.warehouse.selection import refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
 from tests.support import add_default_feeds

@@ -14,7 +14,7 @@ from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots
 from pipeline.warehouse.load import Loaded, load_star
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.retention import RetentionNotGiven, expire
 from pipeline.warehouse.rollback import SnapshotUnknown, roll_back
 from pipeline.warehouse.server import Server

@@ -15,16 +15,16 @@ import pytest
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.warehouse.bulk import RowsLost
+from pipeline.warehouse.check_mapping import MappingDoesNotFit
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.dimension import MembersMerged
-from pipeline.warehouse.fit import MappingDoesNotFit
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
+from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.schema import server_facts
-from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.send import RowsLost
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.spool import Spool
+from pipeline.warehouse.sorted_rows import Spool
+from pipeline.warehouse.target import server_facts
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import (
     METHODS,

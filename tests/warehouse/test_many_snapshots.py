@@ -17,7 +17,7 @@ from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded
-from pipeline.warehouse.plan import TableSnapshot
+from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.retention import expire
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.feeds import DimensionMapping, WarehouseMapping
-from pipeline.warehouse.fit import MappingDoesNotFit, Target, check_mapping
-from pipeline.warehouse.schema import TargetColumn
+from pipeline.warehouse.check_mapping import MappingDoesNotFit, Target, check_mapping
+from pipeline.warehouse.target import TargetColumn
 
 SOURCE = pa.schema([("id", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", tz="UTC"))])
 GRAIN = frozenset({"snapshot_version", "id"})

@@ -12,12 +12,12 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.refusals import WarehouseRefused
-from pipeline.warehouse.schema_files import init_schema
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
-from tests.warehouse.test_bulk import COLUMNS, load_by, rich
 from tests.warehouse.test_hard_rows import own_fact
+from tests.warehouse.test_send import COLUMNS, load_by, rich
 
 pytestmark = pytest.mark.mysql
 

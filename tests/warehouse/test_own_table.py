@@ -24,7 +24,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import parse_feed
 from pipeline.lake.feed_store import FeedStore
-from pipeline.warehouse.schema_files import init_schema
+from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import rows_of
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline import cli
+from pipeline.warehouse.fitting import Reject
 from pipeline.warehouse.load import Loaded, LoadedFact
 from pipeline.warehouse.report import loaded_lines
-from pipeline.warehouse.rows import Reject
 
 
 def test_control_characters_of_the_data_are_shown_and_not_sent() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection, text_of
-from pipeline.warehouse.schema_files import statements
+from pipeline.warehouse.migrations import statements
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.answers import Answers

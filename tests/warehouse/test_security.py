@@ -21,8 +21,8 @@ from pipeline.errors import PipelineError
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.option_file import OptionFileInvalid, read_option_file
 from pipeline.warehouse.refusals import WarehouseRefused
-from pipeline.warehouse.schema import NEEDED_RIGHTS
 from pipeline.warehouse.server import Server
+from pipeline.warehouse.target import NEEDED_RIGHTS
 from tests.warehouse.accounts import PASSWORD, SYNC, documented
 
 WRONG_IN_FILE = "[client]\npassword=of another account\n"

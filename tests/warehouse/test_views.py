@@ -11,8 +11,8 @@ import pytest
 
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.migrations import statements
 from pipeline.warehouse.refusals import WarehouseRefused
-from pipeline.warehouse.schema_files import statements
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.answers import Answers

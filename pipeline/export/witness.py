@@ -1,0 +1,104 @@
+"""Is the topic still the one that the lake's rows came from? The last rows before each bookmark are the witnesses.
+
+A topic that was deleted and recreated, or a stream that is declared otherwise now, has other values there, or rows
+where the lake has none and none where the lake has some. The lake itself knows what they were, so nothing more has to
+be kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Collection, Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.fingerprint import texts_of
+from pipeline.ksqldb.push import TopicChanged
+from pipeline.ksqldb.stream import StreamRead
+from pipeline.lake.files import read_where
+from pipeline.lake.table import LakeTable
+
+_PLACE = ("rowpartition", "rowoffset")
+Place = tuple[int, int]
+
+
+def witnessed(table: LakeTable, read: StreamRead) -> Iterator[pa.RecordBatch]:
+    """The batches of `read`.
+
+    Raises TopicChanged when a witness has other values than the lake's row at its offset, or none of a partition's
+    witnesses is at an offset of a row of the lake, before any row after them. NULLs of the lake are not compared: they
+    may be from before the column was there. A witness that does not come proves nothing: compaction and retention
+    take rows too.
+    """
+    strangers: set[int] = set()  # partitions none of whose witnesses is known so far, though the lake has rows there
+    known: set[int] = set()
+    for batch in read.batches:
+        _compare(table, read, strangers, known)
+        _refuse_strangers(table, read, strangers & set(batch.column("rowpartition").to_pylist()))
+        yield batch
+    _compare(table, read, strangers, known)
+    _refuse_strangers(table, read, strangers)
+
+
+def _compare(table: LakeTable, read: StreamRead, strangers: set[int], known: set[int]) -> None:
+    came = _texts(read.witnesses)
+    read.witnesses.clear()
+    partitions = {partition for partition, _ in came}
+    there = _texts(_rows_at(table, {(p, offset) for p in partitions for offset in range(*read.windows[p])}))
+    for place in sorted(came.keys() & there.keys(), reverse=True):
+        now, then = came[place], there[place]
+        changed = [name for name, text in then.items() if text is not None and now.get(name, text) != text]
+        if changed:
+            raise _changed(
+                table, read, f"offset {place[1]} of partition {place[0]} has other values than in the lake "
+                f"({', '.join(changed)})"
+            )  # fmt: skip
+    known |= {partition for partition, _ in came.keys() & there.keys()}
+    strangers |= partitions & {partition for partition, _ in there}
+    strangers -= known
+
+
+def _refuse_strangers(table: LakeTable, read: StreamRead, partitions: set[int]) -> None:
+    for partition in sorted(partitions):
+        start, end = read.windows[partition]
+        raise _changed(
+            table, read, f"partition {partition} has rows from offset {start} to {end - 1} where the lake has none, "
+            "and none where the lake has some"
+        )  # fmt: skip
+
+
+def _changed(table: LakeTable, read: StreamRead, what: str) -> TopicChanged:
+    return TopicChanged(
+        f"{what}: the topic {read.source.topic} was re-created, or {read.source.name} is declared otherwise now",
+        f"a recreated topic: keep the history under its feed (manage_feeds.py archive {table.feed.name}) and "
+        f"add a new one; the same topic: export_to_data_lake.py --stream {table.feed.name} --full",
+    )
+
+
+def _texts(batches: Iterable[pa.RecordBatch]) -> dict[Place, dict[str, str | None]]:
+    found: dict[Place, dict[str, str | None]] = {}
+    for batch in batches:
+        columns = {name: texts_of(batch.column(name)).to_pylist() for name in batch.schema.names}
+        places = zip(*(batch.column(name).to_pylist() for name in _PLACE), strict=True)
+        for row, place in enumerate(places):
+            found[place] = {name: texts[row] for name, texts in columns.items()}
+    return found
+
+
+def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordBatch]:
+    """The lake's rows at these places; only files and row groups whose bounds allow one are read."""
+    by_partition: dict[int, set[int]] = {}
+    for partition, offset in places:
+        by_partition.setdefault(partition, set()).add(offset)
+    for file in table.files if places else ():
+        low, high = zip(*(file.bounds[name] for name in _PLACE), strict=True)
+        wanted = [
+            (pc.field("rowpartition") == partition) & pc.field("rowoffset").isin(sorted(offsets))
+            for partition, offsets in by_partition.items()
+            if low[0] <= partition <= high[0] and low[1] <= max(offsets) and min(offsets) <= high[1]
+        ]
+        if wanted:
+            any_of_them = functools.reduce(operator.or_, wanted)
+            yield from read_where(table.folder, table.feed.name, file, any_of_them)

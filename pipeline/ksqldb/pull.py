@@ -1,0 +1,207 @@
+"""The complete rows of a table at one moment.
+
+A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a pull is
+whole, so `read_believed` looks at the query that writes the table before and after each: see `pipeline.believed`. A
+push reads the table's own topic on one node, and is not hit by the death of another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.believed import Look, ReadPolicy, Stored, read_until_believed
+from pipeline.errors import TryLater
+from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.cluster import look_at_query
+from pipeline.ksqldb.describe import Source, SourceNotReadable, TableOffsets, quote, true_ends
+from pipeline.ksqldb.errors import ServerNotReady, ServerUnreachable
+from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
+from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
+from pipeline.ksqldb.push import Limits, start_push
+
+_BATCH_ROWS = 65_536
+
+
+class SnapshotDoubled(TryLater):
+    """A read of a table held a key more than once; the last good snapshot stays the current one."""
+
+
+_PASSING = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)
+"""What a pull ends with while a node dies; a key that comes twice is one that two hosts hold while its task moves."""
+
+_S = TypeVar("_S", bound=Stored)
+
+
+class TableRead:
+    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
+
+    def __init__(self, reader: RowReader, batches: Iterator[pa.RecordBatch]) -> None:
+        self.columns: tuple[LakeColumn, ...] = reader.columns
+        self.schema: pa.Schema = reader.schema
+        self.batches = batches
+        self.proved = True
+
+
+def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
+    """All rows of the table now. Raises what `refuse_unreadable` raises."""
+    refuse_unreadable(source)
+    projection = project(source, positions=False)
+    if source.pullable:
+        return _pull(client, source, projection, limits)
+    return _fold(client, source, projection, limits)
+
+
+def read_believed(
+    client: Client,
+    source: Source,
+    limits: Limits,
+    policy: ReadPolicy,
+    previous_rows: int | None,
+    offsets: TableOffsets,
+    store: Callable[[TableRead, int], _S],
+) -> _S:
+    """A snapshot that can be believed: `store` keeps a read, the first one as number 1, and says how many rows it has.
+
+    `previous_rows` are those of the last snapshot, `offsets` what the table's query reads. Raises what `read_table` and
+    `read_until_believed` raise; every read but the one returned is discarded.
+    """
+    refuse_unreadable(source)
+    look = look_at_query(client, source, offsets) if source.pullable else None
+    if look is None:
+        # Where the server lists no query that writes the table, no look could vouch for a pull.
+        source = dataclasses.replace(source, pullable=False)
+    numbers, taken = itertools.count(1), list[TableRead]()
+
+    def read() -> _S:
+        taken[:] = [read_table(client, source, limits)]
+        return store(taken[0], next(numbers))
+
+    def look_in_time() -> Look:
+        assert look is not None
+        with limits.in_time(source.name):
+            return look()
+
+    def sleep(seconds: float) -> None:
+        left_s = limits.left_s()
+        policy.sleep(seconds if left_s is None else min(seconds, left_s))
+
+    in_time = dataclasses.replace(policy, sleep=sleep)
+    if look is None:
+        return read_until_believed(read, None, source.name, previous_rows, in_time, (), lambda: taken[0].proved)
+    return read_until_believed(read, look_in_time, source.name, previous_rows, in_time, _PASSING)
+
+
+def refuse_unreadable(source: Source) -> None:
+    """Raises SourceNotReadable for session windows: the server answers a scan with nothing, or with an error."""
+    if source.window == "SESSION":
+        raise SourceNotReadable(
+            f"the table {source.name} has session windows: a scan of it answers with no rows although it has some",
+            "derive a table with tumbling windows, or export the stream behind it",
+        )
+
+
+def _pull(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
+    sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
+    # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
+    silent_s = min(client.connection.timeout_s, client.connection.stall_s)
+    with limits.in_time(source.name):
+        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=limits.left_s(), silent_s=silent_s)
+    with answer.closing_on_error():
+        reader = projection.reader(answer.header)
+    places = _key_places(projection)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        seen: list[Any] = []
+        with answer:
+            incoming = answer.rows()
+            while True:
+                with limits.in_time(source.name):
+                    if limits.deadline is not None:
+                        answer.wait_at_most(min(silent_s, limits.left_s() or silent_s))
+                    rows = next(incoming, None)
+                if rows is None:
+                    break
+                seen.append(_fingerprints(rows.values, places))
+                yield reader.batch(rows.values)
+        _refuse_doubles(source, seen)
+
+    return TableRead(reader, batches())
+
+
+def _key_places(projection: Projection) -> list[int]:
+    """Where in a row its key is; of a windowed table the window's bounds are part of it."""
+    at, places = 0, list[int]()
+    for plan in projection.plans:
+        if plan.column.source.role == "KEY":
+            places += range(at, at + len(plan.parts))
+        at += len(plan.parts)
+    return places
+
+
+def _fingerprints(rows: Sequence[tuple[Any, ...]], places: Sequence[int]) -> Any:
+    """Eight bytes a row, equal where the keys are, else different but for one chance in 10**6 at ten million rows."""
+    keys = (repr([row[place] for place in places]) for row in rows)
+    return np.fromiter(map(hash, keys), dtype=np.int64, count=len(rows))
+
+
+def _refuse_doubles(source: Source, seen: list[Any]) -> None:
+    fingerprints = np.concatenate([*seen, np.empty(0, dtype=np.int64)])
+    doubles = len(fingerprints) - len(np.unique(fingerprints))
+    if doubles:
+        raise SnapshotDoubled(
+            f"the answer for the table {source.name} is not to be believed: {doubles} of its rows have a key that "
+            "another row has too",
+            "nothing was kept of it; run the same command again",
+        )
+
+
+def _refuse_hidden_keys(source: Source, projection: Projection) -> None:
+    """For a deleted row: the server fills only key columns that are asked for as they are."""
+    for plan in projection.plans:
+        if plan.column.source.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.source.name)]:
+            raise SourceNotReadable(
+                f"a row of the table {source.name} was deleted, and the server does not tell which: its key column "
+                f"{plan.column.source.name} has the type {plan.column.source.type}",
+                "derive a table that can be pulled (CREATE TABLE ... AS SELECT), or one with a BIGINT or STRING key",
+            )
+
+
+def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
+    """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory.
+
+    Not proved where another node holds the query: nobody can end it then, so it is left when nothing came for a while.
+    """
+    ends = true_ends(client, source)
+    sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"
+    push = start_push(client, source, sql, limits, ends, {})
+    with push.answer.closing_on_error():
+        reader = projection.reader(push.header)
+    key_places = _key_places(projection)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        newest: dict[str, tuple[Any, ...]] = {}
+        for rows in push.rows():
+            deletes = set(rows.tombstones)
+            if deletes:
+                _refuse_hidden_keys(source, projection)
+            for place, row in enumerate(rows.values):
+                key = repr([row[i] for i in key_places])
+                if place in deletes:
+                    newest.pop(key, None)
+                else:
+                    newest[key] = row
+        if push.outcome == "time limit":
+            raise TimeIsOver(source.name)
+        read.proved = push.answer.proved
+        kept = list(newest.values())
+        for start in range(0, len(kept), _BATCH_ROWS):
+            yield reader.batch(kept[start : start + _BATCH_ROWS])
+
+    read = TableRead(reader, batches())
+    return read

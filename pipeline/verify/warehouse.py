@@ -1,0 +1,157 @@
+"""Is the warehouse what the lake has? Both are hashed, independent of order; one changed value shows.
+
+Changes nothing. Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake
+still retains the version; of other snapshots the rows are counted against the ledger, and the ledger is held against
+itself. Dimensions hold the newest known
+attributes of all snapshots, so their attributes have no version to be compared with.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.findings import Finding
+from pipeline.fingerprint import ContentHash, lines_of, texts_of
+from pipeline.lake.table import LakeTable
+from pipeline.verify.ledger import ledger_findings, ledger_lines
+from pipeline.warehouse.connection import Connection, quote, text_of
+from pipeline.warehouse.fact import WHOLE_ROW, in_full
+from pipeline.warehouse.fitting import StagedColumn, split_rejects, staged_texts
+from pipeline.warehouse.ledger import FactEntry, SnapshotEntry
+from pipeline.warehouse.mapping import Plan, TableSnapshot, make_plan
+from pipeline.warehouse.sources import lake_snapshot
+from pipeline.warehouse.target import TargetColumn
+
+_READ_ROWS = 10_000
+
+
+@dataclass
+class Reconciled:
+    """What was compared of a feed: snapshots by value, and snapshots whose rows could only be counted."""
+
+    feed: str
+    by_value: int = 0
+    counted: int = 0
+    row_count: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def reconcile(connection: Connection, table: LakeTable) -> Reconciled:
+    """Compares every complete snapshot of a table feed. Raises what reading either raises."""
+    assert table.feed.warehouse is not None
+    fact, result = table.feed.warehouse.fact, Reconciled(table.feed.name)
+    lines = ledger_lines(connection, fact)
+    result.findings += ledger_findings(connection, result.feed, fact, lines)
+    for snapshot, entry in lines:
+        if entry.feed != table.feed.name:
+            continue
+        result.row_count += entry.row_count
+        what = f"snapshot {snapshot.version} of {entry.fact}"
+        ((there,),) = connection.rows(
+            f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s", (snapshot.version,)
+        )
+        if there != entry.row_count:
+            detail = f"{what}: {there} rows, {entry.row_count} in the ledger"
+            result.findings.append(Finding(result.feed, "rows differ from the ledger's", detail))
+        retained = _retained(table, snapshot, entry)
+        if retained is None:
+            result.counted += 1
+            continue
+        plan = make_plan(connection, retained)
+        same = _lake_hash(plan) == _warehouse_hash(connection, plan, snapshot.version)
+        if not same and entry.lake_files not in (None, retained.lake_files):
+            result.counted += 1  # the lake has written that version again since
+            continue
+        result.by_value += 1
+        if not same:
+            detail = f"{what}, lake version {entry.lake_version}"
+            result.findings.append(Finding(result.feed, "values differ from the lake's", detail))
+    return result
+
+
+def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> TableSnapshot | None:
+    """The version that a line names, where this lake retains it.
+
+    A line from before lakes were recorded is compared by time, the only thing that it has.
+    """
+    versions = table.versions()
+    if entry.lake_version not in versions or entry.lake_id not in (None, table.id):
+        return None
+    if entry.lake_id is None and any(file.added_at > snapshot.loaded_at for file in versions[entry.lake_version]):
+        return None
+    return lake_snapshot(table, entry.lake_version)
+
+
+def _lake_hash(plan: Plan) -> str:
+    """Of the rows that fit their columns, with or without those that the table refused in the end."""
+    digest = ContentHash()
+    for batch in plan.snapshot.batches():
+        fitting, _ = split_rejects(batch, (*plan.columns, *plan.members), plan.mapping)
+        digest.add_lines(_comparable(staged_texts(fitting, plan.columns), plan.columns))
+    return digest.hexdigest()
+
+
+def _warehouse_hash(connection: Connection, plan: Plan, version: int) -> str:
+    """Of the fact's rows, and of those that its keys, CHECKs or triggers refused."""
+    digest = ContentHash()
+    listed = ", ".join(in_full(column) for column in plan.columns)
+    rows = connection.stream(f"SELECT {listed} FROM {quote(plan.fact)} WHERE snapshot_version = %s", (version,))
+    refused = (
+        row
+        for (text,) in connection.rows(
+            "SELECT row_json FROM etl_rejects WHERE snapshot_version = %s AND fact_table = %s AND column_name = %s",
+            (version, plan.fact, WHOLE_ROW),
+        )
+        for row in [json.loads(text, parse_float=str, parse_int=str)]
+    )
+    values: Iterable[Sequence[Any]] = itertools.chain(
+        rows, ([row.get(column.source) for column in plan.columns] for row in refused)
+    )
+    for part in _parts(values):
+        texts = [pa.array([_text(value) for value in column], pa.string()) for column in zip(*part, strict=True)]
+        digest.add_lines(_comparable(texts, plan.columns))
+    return digest.hexdigest()
+
+
+def _parts(values: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    rows = iter(values)
+    while part := list(itertools.islice(rows, _READ_ROWS)):
+        yield part
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else repr(value) if isinstance(value, float) else text_of(value)
+
+
+def _comparable(texts: Sequence[pa.Array], columns: Sequence[StagedColumn]) -> pa.Array:
+    """Lines of values as the target's type holds them, so that 1.0 and 1.00 in a DECIMAL(18, 4) are the same."""
+    return lines_of([_as_held(text, column.target) for text, column in zip(texts, columns, strict=True)])
+
+
+def _as_held(text: pa.Array, target: TargetColumn) -> pa.Array:
+    kind = target.data_type
+    if kind == "decimal" and target.precision <= 38:
+        return texts_of(text.cast(pa.decimal128(target.precision, target.scale)))
+    if kind in ("double", "float"):
+        return texts_of(pc.add(text.cast(pa.float64()), 0.0))  # MariaDB's DOUBLE has no negative zero
+    if kind in ("datetime", "timestamp"):
+        return texts_of(text.cast(pa.timestamp("us")))
+    if target.is_binary:
+        return pc.utf8_lower(text)
+    if kind == "json":
+        return pa.array([None if value is None else _json_as_held(value) for value in text.to_pylist()], pa.string())
+    if kind == "time" or kind == "decimal":
+        return pc.replace_substring_regex(pc.replace_substring_regex(text, r"\.0+$", ""), r"(\.\d*[1-9])0+$", r"\1")
+    return text
+
+
+def _json_as_held(text: str) -> str:
+    return json.dumps(json.loads(text, parse_float=lambda digits: str(Decimal(digits).normalize())), sort_keys=True)

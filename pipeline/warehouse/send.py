@@ -1,0 +1,63 @@
+"""Rows into a table: by LOAD DATA LOCAL where the server takes it, else by multi-row INSERTs.
+
+Each call sends what it is given and leaves no file behind; a process that is killed leaves one file of at most that
+many rows in the system's temporary folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import TryLater
+from pipeline.fingerprint import bytes_of, texts_in
+from pipeline.warehouse.connection import Connection, quote
+from pipeline.warehouse.fitting import StagedColumn
+
+
+class RowsLost(TryLater):
+    """The server did not keep all rows that were sent."""
+
+
+def send_lines(
+    connection: Connection,
+    table: str,
+    columns: Sequence[StagedColumn],
+    lines: pa.Array,
+    same: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds rows to a table, with the values of `same` in each of them. Both ways give the same values.
+
+    Raises RowRefused when the table does not take them all as they are, RowsLost when rows did not arrive.
+    """
+    same = same or {}
+    if connection.takes_local_files:
+        sent = connection.load_file(
+            table, _column_list(columns, same), lambda path: path.write_bytes(bytes_of(lines)), tuple(same.values())
+        )
+        if sent is not None and sent != len(lines):
+            raise RowsLost(f"{sent} of {len(lines)} rows reached {table}; nothing was loaded", "run the command again")
+        if sent is not None:
+            return
+    binary = [column.target.is_binary for column in columns]
+    rows = (
+        [bytes.fromhex(text) if is_binary and text is not None else text
+         for text, is_binary in zip(texts_in(line), binary, strict=True)] + list(same.values())
+        for line in lines.to_pylist()
+    )  # fmt: skip
+    connection.insert(table, [*(column.name for column in columns), *same], rows)
+
+
+def _column_list(columns: Sequence[StagedColumn], same: Mapping[str, Any]) -> str:
+    """Binary columns travel as hexadecimal digits, because the file has to be valid UTF-8."""
+    names, settings = [], []
+    for place, column in enumerate(columns):
+        if column.target.is_binary:
+            names.append(f"@b{place}")
+            settings.append(f"{quote(column.name)} = UNHEX(@b{place})")
+        else:
+            names.append(quote(column.name))
+    settings += [f"{quote(name)} = %s" for name in same]
+    return f"({', '.join(names)})" + (f" SET {', '.join(settings)}" if settings else "")

@@ -1,0 +1,198 @@
+"""A snapshot as it will be sent, kept on this side until it is known to be needed: rows by key, members, rejects.
+
+Rows are checked and converted once, sorted by the fact's keys (servers fill their indexes several times faster that
+way), and what they tell of the dimension's members is folded to one row for each. All of it waits in DuckDB, in memory
+up to a limit and in a temporary folder beyond it, whatever the snapshot's size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.fingerprint import ContentHash, lines_of
+from pipeline.warehouse.fitting import Reject, split_rejects, staged_texts
+from pipeline.warehouse.mapping import Plan
+from pipeline.warehouse.scratch import scratch_errors, scratch_folder
+
+PIECE_BYTES = 8 * 2**20
+"""About the size of what is converted, kept and sent at once."""
+SHOWN_REJECTS = 5
+_MEMORY = "256MB"
+_AHEAD = 2  # pieces that are being converted while one is being kept
+
+
+class Spool(contextlib.AbstractContextManager["Spool"]):
+    """A snapshot's lines (see `pipeline.fingerprint`) for the plan's columns and members; other rows as rejects.
+
+    `content_hash` is of the rows, the members and the rejects, in any order, and of where the mapping puts them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.row_count = 0
+        self.reject_count = 0
+        self.first_rejects: list[Reject] = []
+        self.content_hash = ""
+        self._byte_count = 0
+        self._tables: set[str] = set()
+        with contextlib.ExitStack() as kept:
+            self._folder = kept.enter_context(scratch_folder())
+            self._database = kept.enter_context(
+                duckdb.connect(
+                    config={
+                        "memory_limit": _MEMORY,
+                        "temp_directory": str(self._folder),
+                        "preserve_insertion_order": False,
+                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) packs its tables anew every 16 MB
+                    }
+                )
+            )
+            with scratch_errors(self._folder, (duckdb.IOException, duckdb.OutOfMemoryException)):
+                self._fill()
+            self._kept = kept.pop_all()
+
+    def __exit__(self, *exc: object) -> None:
+        self._kept.close()
+
+    def row_lines(self) -> Iterator[pa.Array]:
+        """The fact's rows, ordered by its keys."""
+        keys = ", ".join(f"k{place}" for place in range(len(self.plan.mapping.keys)))
+        return self._lines("rows", f"{keys}, line")
+
+    def member_lines(self) -> Iterator[pa.Array]:
+        """One row a member of the dimension, ordered by its key."""
+        return self._lines("members", "k0")
+
+    def rejects(self) -> Iterator[list[Reject]]:
+        if "rejects" in self._tables:
+            for batch in self._database.sql("SELECT * FROM rejects ORDER BY place").to_arrow_reader(1000):
+                columns = [column.to_pylist() for column in batch.columns[1:]]
+                yield [Reject(*values) for values in zip(*columns, strict=True)]
+
+    def _lines(self, table: str, order: str) -> Iterator[pa.Array]:
+        if table not in self._tables:
+            return
+        rows = max(1, PIECE_BYTES * self.row_count // max(self._byte_count, 1))
+        for batch in self._database.cursor().sql(f"SELECT line FROM {table} ORDER BY {order}").to_arrow_reader(rows):
+            yield batch.column(0).cast(pa.string())
+
+    def _fill(self) -> None:
+        digest = ContentHash()
+        digest.add_lines(pa.array([self.plan.mapping.model_dump_json()]), b"mapping")
+        for part in _converted(self.plan):
+            digest.merge(part.digest)
+            self._keep_rejects(part.rejects)
+            self.row_count += len(part.lines)
+            self._byte_count += part.lines.nbytes
+            self._keep("rows", [*part.keys, part.lines], [*(f"k{n}" for n in range(len(part.keys))), "line"])
+            if self.plan.members:
+                self._keep_told(part.fitting)
+        if "told" in self._tables:
+            for batch in self._members():
+                lines = lines_of(staged_texts(batch, self.plan.members))
+                digest.add_lines(lines, b"member")
+                self._keep("members", [batch.column(0), lines], ["k0", "line"])
+            self._database.execute("DROP TABLE told")
+        self.content_hash = digest.hexdigest()
+
+    def _keep(self, table: str, columns: Sequence[pa.Array], names: Sequence[str]) -> None:
+        if len(columns[0]) == 0:
+            return
+        self._database.register("batch", pa.Table.from_arrays(list(columns), names=list(names)))
+        self._database.execute(
+            f"INSERT INTO {table} SELECT * FROM batch"
+            if table in self._tables
+            else f"CREATE TABLE {table} AS SELECT * FROM batch"
+        )
+        self._database.unregister("batch")
+        self._tables.add(table)
+
+    def _keep_rejects(self, rejects: Sequence[Reject]) -> None:
+        places = pa.array(range(self.reject_count, self.reject_count + len(rejects)), pa.int64())
+        texts = [
+            pa.array([getattr(reject, name) for reject in rejects], pa.string())
+            for name in ("row_key", "column", "reason", "row_json")
+        ]
+        self._keep("rejects", [places, *texts], ["place", "row_key", "column", "reason", "row_json"])
+        self.reject_count += len(rejects)
+        self.first_rejects += rejects[: SHOWN_REJECTS - len(self.first_rejects)]
+
+    def _keep_told(self, batch: pa.RecordBatch) -> None:
+        sources = self._member_sources()
+        columns = [batch.column(source) for source in sources]
+        names = [f"c{place}" for place in range(len(sources))]
+        latest_by = self.plan.mapping.dimension.latest_by if self.plan.mapping.dimension else None
+        if latest_by is not None:
+            columns.append(batch.column(latest_by))
+            names.append("told_at")
+        self._keep("told", columns, names)
+
+    def _member_sources(self) -> list[str]:
+        """The lake columns that fill the dimension, its key first."""
+        dimension = self.plan.mapping.dimension
+        assert dimension is not None
+        return list(dict.fromkeys([dimension.columns[dimension.key], *dimension.columns.values()]))
+
+    def _members(self) -> Iterator[pa.RecordBatch]:
+        """One row a key, in the lake's names and types. Each attribute is the one told last, else the greatest."""
+        sources, schema = self._member_sources(), self.plan.snapshot.schema
+        assert self.plan.mapping.dimension is not None
+        told_last = self.plan.mapping.dimension.latest_by is not None
+        listed = ["c0"]
+        for place in range(1, len(sources)):
+            column = f"c{place}"
+            last = f"arg_max({column}, row(told_at IS NOT NULL, told_at, {column}))"
+            listed.append(f"{last} FILTER (WHERE {column} IS NOT NULL)" if told_last else f"max({column})")
+        found = self._database.cursor().sql(f"SELECT {', '.join(listed)} FROM told GROUP BY c0")
+        for batch in found.to_arrow_reader(65_536):
+            columns = [
+                column.cast(schema.field(name).type) for name, column in zip(sources, batch.columns, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, names=sources)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A piece of the snapshot, converted."""
+
+    fitting: pa.RecordBatch
+    rejects: list[Reject]
+    keys: list[pa.Array]
+    lines: pa.Array
+    digest: ContentHash
+
+
+def _converted(plan: Plan) -> Iterator[_Part]:
+    """The snapshot's pieces in their order; the next ones are converted while one is being kept."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Future[_Part]] = deque()
+        for batch in plan.snapshot.batches():
+            for piece in _pieces(batch):
+                waiting.append(pool.submit(_convert, piece, plan))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    rows = max(1, PIECE_BYTES * batch.num_rows // max(batch.nbytes, 1))
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
+def _convert(piece: pa.RecordBatch, plan: Plan) -> _Part:
+    fitting, rejects = split_rejects(piece, (*plan.columns, *plan.members), plan.mapping)
+    lines, digest = lines_of(staged_texts(fitting, plan.columns)), ContentHash()
+    digest.add_lines(lines)
+    if rejects:
+        digest.add_lines(lines_of([pa.array([reject.row_json for reject in rejects], pa.string())]), b"reject")
+    keys = [fitting.column(plan.mapping.columns[key]) for key in plan.mapping.keys]
+    return _Part(fitting, rejects, keys, lines, digest)

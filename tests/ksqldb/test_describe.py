@@ -1,0 +1,405 @@
+"""Sources, roles and offsets, as recorded DESCRIBE and SHOW answers tell them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ActionNeeded
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import (
+    Offsets,
+    Source,
+    SourceNotReadable,
+    SourceUnknown,
+    TopicGone,
+    TopicNotDescribed,
+    describe,
+    find_source,
+    lag,
+    list_sources,
+    quote,
+    state_note,
+    table_offsets,
+    true_ends,
+)
+from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
+from tests import own_recording
+from tests.ksqldb.replay import ReplayServer, Scripted, replaying
+from tests.vectors import in_both, load_json, load_lines, needs_vectors, recorded
+
+LISTS = ("SHOW STREAMS, Accept application/vnd.ksql.v1+json", "SHOW TABLES")
+OWN_LISTS = ("own: SHOW STREAMS", "own: SHOW TABLES")
+PULLED = (
+    "USER_TRANSACTION_SUMMARY",
+    "USER_TRANSACTION_SUMMARY_EUR",
+    "PAYMENT_METHOD_TOTALS",
+    "PRODUCT_PURCHASE_COUNTS",
+    "ALL_TYPES_TABLE",
+    "FILTERED_TABLE",
+    "TUMBLING_TABLE",
+    "SESSION_TABLE",
+)
+PUSHED = (
+    "TRANSACTION_STREAM",
+    "TRANSACTION_FLATTENED",
+    "TRANSACTION_STREAM_ANONYMIZED",
+    "TRANSACTION_STREAM_BLACKLISTED",
+    "ALL_TYPES",
+    "mixed-Case",
+    "SOURCE_TABLE",
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ReplayServer]:
+    with replaying() as script:
+        yield script
+
+
+@pytest.fixture
+def client(server: ReplayServer) -> Iterator[Client]:
+    with Client(Connection(server.url, retry_s=0)) as client:
+        yield client
+
+
+def described(name: str, extended: bool = False) -> dict[str, Any]:
+    """A recorded description, to be changed by a test."""
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    body = recorded(f"{own}DESCRIBE {name}{' EXTENDED' if extended else ''}")["response"]["body"]
+    told: dict[str, Any] = json.loads(body)[0]["sourceDescription"]
+    return told
+
+
+def say_described(server: ReplayServer, *told: dict[str, Any]) -> None:
+    entities = ([{"@type": "sourceDescription", "statementText": "", "sourceDescription": each}] for each in told)
+    server.say(*(Scripted(200, [json.dumps(entity).encode()]) for entity in entities))
+
+
+def recorded_header(exchange: str) -> tuple[Column, ...]:
+    body = recorded(exchange)["response"]["body"]
+    return parse_schema(json.JSONDecoder().raw_decode(body[1:])[0]["header"]["schema"])
+
+
+def asked(server: ReplayServer) -> list[str]:
+    return [request.body["ksql"] for request in server.asked]
+
+
+@pytest.mark.parametrize("name", in_both([*PULLED, *(f"own: {name}" for name in own_recording.PULLED)]))
+def test_columns_and_keys_of_a_table_are_those_that_a_pull_answers_with(
+    server: ReplayServer, client: Client, name: str
+) -> None:
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    header = recorded_header(f"{own}pull {name}, v1+json")
+    server.say_recorded(f"{own}DESCRIBE {name}")
+
+    source = describe(client, name)
+
+    # A pull of a windowed table also answers with the window's bounds, as key columns.
+    assert source.columns == tuple(column for column in header if column.name not in ("WINDOWSTART", "WINDOWEND"))
+    assert (source.name, source.kind, source.pullable) == (name, "table", True)
+    assert source.window == {"TUMBLING_TABLE": "TUMBLING", "SESSION_TABLE": "SESSION", "HOURLY": "TUMBLING"}.get(name)
+    assert asked(server) == [f"DESCRIBE `{name}`;"]
+
+
+@pytest.mark.parametrize("name", in_both([*PUSHED, *(f"own: {name}" for name in own_recording.STREAMS[:-1])]))
+def test_columns_of_a_stream_are_those_that_a_push_answers_with(
+    server: ReplayServer, client: Client, name: str
+) -> None:
+    own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
+    exchange = f"push table {name}" if name == "SOURCE_TABLE" else f"{own}push {name} from earliest"
+    header = recorded_header(exchange)
+    server.say_recorded(f"{own}DESCRIBE {name}")
+
+    source = describe(client, name)
+
+    told = [(column.name, column.type) for column in source.columns]
+    assert told == [(column.name, column.type) for column in header if not column.name.startswith("ROW")]
+    assert source.key_names == (told[0][0],)
+    assert not source.pullable
+
+
+def test_topic_partitions_readers_and_ends_of_an_emulated_stream_are_told(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("own: DESCRIBE CLICKS", "own: DESCRIBE CLICK_COUNTS EXTENDED")
+
+    source = describe(client, "CLICKS")
+
+    assert (source.kind, source.window, source.topic, source.partitions) == ("stream", None, "clicks", 3)
+    assert source.readers == ("CLICK_COUNTS", "HOURLY")
+    assert true_ends(client, source) == {0: Offsets(0, 14, 14), 1: Offsets(0, 13, 13), 2: Offsets(0, 13, 13)}
+
+
+@needs_vectors
+def test_topic_partitions_and_readers_are_told(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE TRANSACTION_STREAM")
+
+    source = describe(client, "TRANSACTION_STREAM")
+
+    assert (source.kind, source.window, source.topic, source.partitions) == ("stream", None, "transactions", 3)
+    assert source.readers == ("TRANSACTION_FLATTENED", "TRANSACTION_PRODUCTS")
+
+
+@pytest.mark.parametrize(
+    ("statement", "pullable"),
+    [
+        ("CREATE SOURCE TABLE T (ID STRING PRIMARY KEY) WITH (...);", True),
+        ("  create or replace\n source   table t ...", True),
+        ("CREATE TABLE SOURCE TABLE_X ...", False),
+        ("CREATE TABLE SOURCE_TABLE (ID STRING PRIMARY KEY) ...", False),
+        ("", False),
+    ],
+)
+def test_a_table_that_nothing_writes_is_pullable_as_a_source_table_only(
+    server: ReplayServer, client: Client, statement: str, pullable: bool
+) -> None:
+    say_described(server, described("own: PRICES") | {"statement": statement})
+
+    assert describe(client, "PRICES").pullable is pullable
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    "case", ["testPrintSourceDescriptionWithHeaders", "testPrintSourceDescriptionWithExtractedHeader"]
+)
+def test_columns_from_record_headers_are_known_as_such(server: ReplayServer, client: Client, case: str) -> None:
+    (body,) = [vector["body"] for vector in load_json("ksql_admin_vectors.json") if vector["case"] == case]
+    server.say(Scripted(200, [json.dumps(body).encode()]))
+
+    assert "HEADER" in {column.role for column in describe(client, "TestSource").columns}
+
+
+def test_what_older_servers_leave_out_is_not_needed(server: ReplayServer, client: Client) -> None:
+    told = described("own: EVERY_TYPE")
+    for name in ("readQueries", "writeQueries", "windowType", "statement", "partitions", "sourceConstraints"):
+        del told[name]
+    say_described(server, told)
+
+    source = describe(client, "EVERY_TYPE")
+
+    assert (source.readers, source.window, source.partitions, source.pullable) == ((), None, 0, False)
+
+
+@needs_vectors
+def test_describe_does_not_tell_the_keys_of_a_map_so_strings_are_assumed(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE DEEP")
+
+    types = {column.name: column.type for column in describe(client, "DEEP").columns}
+
+    assert types["M"] == parse_type("MAP<STRING, STRUCT<`D` DECIMAL(30, 10)>>")
+
+
+def test_everything_that_the_emulator_lists_is_found(server: ReplayServer, client: Client) -> None:
+    server.say_recorded(*OWN_LISTS)
+
+    kinds = {source.name: source.kind.lower() for source in own_recording.own_dataset().sources}
+    assert list_sources(client) == kinds
+
+
+@needs_vectors
+def test_everything_that_the_server_lists_is_found(server: ReplayServer, client: Client) -> None:
+    server.say_recorded(*LISTS)
+
+    kinds = list_sources(client)
+
+    assert kinds["TRANSACTION_STREAM"] == kinds["mixed-Case"] == "stream"
+    assert kinds["SOURCE_TABLE"] == kinds["SESSION_TABLE"] == "table"
+    assert set(kinds) >= {*PULLED, *PUSHED}
+
+
+@pytest.mark.parametrize("name", ["Mixed-Name", "MIXED-NAME", "mixed-name"])
+def test_a_name_is_matched_exactly_or_but_for_case(server: ReplayServer, client: Client, name: str) -> None:
+    server.say_recorded(*OWN_LISTS, "own: DESCRIBE Mixed-Name")
+
+    assert find_source(client, name).name == "Mixed-Name"
+    assert asked(server)[-1] == "DESCRIBE `Mixed-Name`;"
+
+
+def test_a_name_that_two_sources_share_but_for_case_must_be_exact(server: ReplayServer, client: Client) -> None:
+    streams = [{"@type": "streams", "streams": [{"name": "EVENTS"}, {"name": "Events"}]}]
+    tables = [{"@type": "tables", "tables": [{"name": "OTHER"}]}]
+    lists = [Scripted(200, [json.dumps(entity).encode()]) for entity in (streams, tables)]
+
+    server.say(*lists)
+    with pytest.raises(SourceUnknown, match="'events' is ambiguous: the server has EVENTS and Events"):
+        find_source(client, "events")
+    server.say(*lists, Scripted(200, [b"[]"]))
+    with pytest.raises(AnswerMalformed, match="sourceDescription"):
+        find_source(client, "Events")
+    assert asked(server)[-1] == "DESCRIBE `Events`;"
+
+
+def test_a_name_that_the_server_does_not_have_shows_those_it_has(server: ReplayServer, client: Client) -> None:
+    server.say_recorded(*OWN_LISTS)
+
+    with pytest.raises(SourceUnknown, match="'NOPE' does not exist") as raised:
+        find_source(client, "NOPE")
+
+    assert "CLICKS" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["X`; DROP STREAM Y; --", "a b", "", "ü", "${x}", "a.b", "X\n"])
+def test_a_name_outside_the_servers_grammar_never_reaches_it(server: ReplayServer, client: Client, name: str) -> None:
+    server.say_recorded("own: DESCRIBE CLICKS")
+
+    with pytest.raises(SourceUnknown):
+        describe(client, name)
+
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("name", ["a`b", "${secret}", "x\x00"])
+def test_a_column_that_cannot_be_quoted_safely_is_refused(name: str) -> None:
+    assert quote("any 'thing\" else; --") == "`any 'thing\" else; --`"
+    with pytest.raises(SourceNotReadable):
+        quote(name)
+
+
+@pytest.mark.parametrize("name", in_both(["error: DESCRIBE unknown", "own: DESCRIBE UNKNOWN"]))
+def test_a_source_that_is_gone_is_told_in_the_servers_words(server: ReplayServer, client: Client, name: str) -> None:
+    server.say_recorded(name)
+
+    with pytest.raises(ActionNeeded, match="UNKNOWN" if "own: " in name else "NOPE"):
+        describe(client, "NOPE")
+
+
+@needs_vectors
+def test_the_true_ends_of_a_stream_are_those_of_its_topic(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE TRANSACTION_STREAM", "DESCRIBE TRANSACTION_FLATTENED EXTENDED")
+    events = load_lines("recorded/events.jsonl")
+    produced = Counter(event["partition"] for event in events if event["topic"] == "transactions")
+
+    ends = true_ends(client, describe(client, "TRANSACTION_STREAM"))
+
+    assert ends == {partition: Offsets(0, count, count) for partition, count in produced.items()}
+    assert asked(server)[-1] == "DESCRIBE `TRANSACTION_FLATTENED` EXTENDED;"
+
+
+def test_another_reader_is_asked_when_the_first_does_not_tell_all(server: ReplayServer, client: Client) -> None:
+    full = described("own: CLICK_COUNTS", extended=True)
+    part = json.loads(json.dumps(full))
+    part["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"].pop()
+    source = Source("S", "stream", (), None, "clicks", 3, False, ("A", "B", "C"))
+
+    say_described(server, described("own: NOTHING", extended=True), part, full)
+    assert true_ends(client, source) == {0: Offsets(0, 14, 14), 1: Offsets(0, 13, 13), 2: Offsets(0, 13, 13)}
+    say_described(server, part)
+    assert true_ends(client, source) is None
+
+
+def test_the_end_of_a_stream_that_nobody_reads_is_unknown(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("own: DESCRIBE NOTHING")
+    source = describe(client, "NOTHING")
+
+    assert source.readers == ()
+    assert true_ends(client, source) is None
+
+
+@needs_vectors
+def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: ReplayServer, client: Client) -> None:
+    told = described("USER_TRANSACTION_SUMMARY", extended=True)
+    table = Source("USER_TRANSACTION_SUMMARY", "table", (), None, "t", 3, True, ())
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 0
+
+    first, second = told["queryOffsetSummaries"][0]["topicSummaries"]
+    first["offsets"][0]["consumerOffset"] -= 5
+    second["offsets"][2] |= {"consumerOffset": 220, "logStartOffset": 200}  # of 260
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 45
+
+    # Not started at all, in a topic whose first records retention has removed.
+    first["offsets"][0] |= {"consumerOffset": -1, "logStartOffset": 100, "logEndOffset": 190}
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 90 + 40
+
+
+def test_how_far_an_emulated_table_is_behind_counts_what_retention_left(server: ReplayServer, client: Client) -> None:
+    told = described("own: CLICK_COUNTS", extended=True)
+    table = Source("CLICK_COUNTS", "table", (), None, "click_counts", 3, True, ())
+    offsets = told["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"]
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 0
+
+    offsets[0]["consumerOffset"] -= 5
+    offsets[1] |= {"consumerOffset": 3, "logStartOffset": 10}  # of 13
+    offsets[2] |= {"consumerOffset": -1, "logStartOffset": 6}  # not started, of 13
+    say_described(server, told)
+    assert lag(table_offsets(client, table)) == 5 + 3 + 7
+
+
+def test_a_column_from_record_headers_has_its_own_role(server: ReplayServer, client: Client) -> None:
+    told = described("own: CLICKS")
+    told["fields"].append({"name": "H", "schema": {"type": "BYTES", "fields": None, "memberSchema": None},
+                           "headerKey": "h", "type": "HEADER"})  # fmt: skip
+    say_described(server, told)
+
+    assert [column.role for column in describe(client, "CLICKS").columns] == ["KEY", "VALUE", "VALUE", "HEADER"]
+
+
+def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("own: DESCRIBE NOTHING EXTENDED")
+
+    unread = Source("SOURCE_TABLE", "table", (), None, "t", 2, False, ())
+    assert lag(table_offsets(client, unread)) is None
+    assert state_note(table_offsets(client, unread)) is None
+
+
+@needs_vectors
+def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
+    table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
+
+    told = state_note(table_offsets(client, table))
+
+    assert told is not None
+    assert told["transaction_flattened"] == {"0": [190, 190], "1": [213, 213], "2": [197, 197]}
+    assert len(told) == 2
+    assert json.loads(json.dumps(told)) == told
+
+
+@needs_vectors
+def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server: ReplayServer, client: Client) -> None:
+    server.say_recorded("DESCRIBE FILTERED_TABLE EXTENDED")
+    table = Source("SOURCE_TABLE", "table", (), None, "source_table", 2, False, ("FILTERED_TABLE",))
+
+    ends = true_ends(client, table)
+
+    assert ends is not None
+    assert state_note(table_offsets(client, table)) == {
+        "source_table": {str(partition): [at.end, at.end] for partition, at in ends.items()}
+    }
+
+
+def say_topics(server: ReplayServer, listed: Scripted) -> None:
+    told = described("TRANSACTION_STREAM") | {"partitions": 0}
+    entity = {"@type": "sourceDescription", "statementText": "", "sourceDescription": told}
+    server.say(Scripted(200, [json.dumps([entity]).encode()]), listed)
+
+
+@pytest.mark.parametrize("topic", ["transactions", "other"])
+def test_a_topic_that_is_not_described_is_gone_when_it_is_not_listed(
+    server: ReplayServer, client: Client, topic: str
+) -> None:
+    entity = {"@type": "kafka_topics", "statementText": "", "topics": [{"name": topic, "replicaInfo": [1]}]}
+    say_topics(server, Scripted(200, [json.dumps([entity]).encode()]))
+
+    with pytest.raises(TopicNotDescribed if topic == "transactions" else TopicGone):
+        true_ends(client, describe(client, "TRANSACTION_STREAM"))
+
+    assert asked(server)[-1] == "LIST TOPICS;"
+
+
+@pytest.mark.parametrize("status", [403, 400, 503, 500])
+def test_a_server_that_may_not_list_topics_leaves_open_whether_one_is_gone(
+    server: ReplayServer, client: Client, status: int
+) -> None:
+    refusal = b'{"@type":"generic_error","error_code":40301,"message":"not for you"}'
+    say_topics(server, Scripted(status, [refusal]))
+
+    with pytest.raises(TopicNotDescribed):
+        true_ends(client, describe(client, "TRANSACTION_STREAM"))

@@ -1,0 +1,113 @@
+"""F1 and F5: exports killed at random times, and many exports at once."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+from pipeline.lake.table import LakeTable
+from tests.torture.figures import Figure
+from tests.torture.readers import check_complete, check_readers, read_stream
+from tests.torture.victim import KEYS, Scene, scene, stopwatch
+
+_WAYS = (("--all",), ("--stream", "events"), ("--table", "latest"))
+
+
+def random_kills(folder: Path, kills: int, seed: int) -> Figure:
+    """SIGKILL at uniformly random times; after each kill read, at the end compare with the source."""
+    what = "SIGKILL at random times during exports of a stream and a table"
+    promises = ("lost rows", "duplicated rows", "unreadable", "runs that did not resume", "rows that vanished")
+    figure = Figure("F1", what, promises, unit="kills")
+    rng, started = random.Random(seed), time.monotonic()
+    rounds, commits = 0, 0
+    with scene(folder) as stage:
+        source = stage.source_rows()
+        _export_all(stage, figure)  # the first process also starts what the others are forked from
+        commits += _start_again(stage)
+        seen = read_stream(stage.root, "delta")
+        lasts = {way: _seconds_of(stage, way) for way in _WAYS}
+        while figure.tried < kills:
+            before, seen = seen, read_stream(stage.root, "delta")
+            figure.count("rows that vanished", f"kill {figure.tried}", sum((before - seen).values()))
+            if sum(seen.values()) == sum(source.values()):
+                # Everything is committed: a run that ends well is checked whole, then it begins again from nothing.
+                _export_all(stage, figure)
+                check_complete(stage, figure, source, f"round {rounds}")
+                rounds, commits, seen = rounds + 1, commits + _start_again(stage), Counter()
+            way = rng.choice(_WAYS)
+            if stage.kill_after(rng.uniform(0, lasts[way]), *way):
+                figure.tried += 1
+                check_readers(stage, figure, source, f"kill {figure.tried}")
+                check_table(stage, figure, f"kill {figure.tried}")
+        _export_all(stage, figure)
+        check_complete(stage, figure, source, "the end")
+        commits += _start_again(stage)
+    figure.told = f"{rounds + 1} loads of {sum(source.values())} rows from nothing, {commits} commits of the stream"
+    figure.seconds = stopwatch(started)
+    return figure
+
+
+def _seconds_of(stage: Scene, way: tuple[str, ...]) -> float:
+    """How long an export takes that has everything to do."""
+    started = time.monotonic()
+    stage.run(*way)
+    return time.monotonic() - started
+
+
+def _start_again(stage: Scene) -> int:
+    """Empties the stream's table; returns how many commits it had."""
+    commits = len(LakeTable(stage.root, stage.stream).history())
+    shutil.rmtree(stage.root / "streams", ignore_errors=True)
+    (stage.root / "views.sql").unlink(missing_ok=True)
+    return commits
+
+
+def _export_all(stage: Scene, figure: Figure) -> None:
+    code = stage.run("--all")
+    figure.count("runs that did not resume", f"exit code {code}", int(code != 0))
+
+
+def check_table(stage: Scene, figure: Figure, when: str) -> None:
+    """The current version is whole, whatever was killed."""
+    table = LakeTable(stage.root, stage.table)
+    if table.current_version is None:
+        return
+    files = table.versions().get(table.current_version, [])
+    keys = [row["k"] for batch in table.read_batches(files) for row in batch.to_pylist()]
+    whole = len(keys) == KEYS == len(set(keys))
+    figure.count("torn table versions", f"{when}: {len(keys)} of {KEYS} rows", int(not whole))
+
+
+def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
+    """Many processes export the same feeds; readers and expiry run beside them."""
+    what = "processes exporting the same feeds at once, readers and expiry beside them"
+    figure = Figure("F5", what, ("errors", "unreadable", "lost rows", "histories that are not linear"), unit="runs")
+    started = time.monotonic()
+    with scene(folder, rows=1500) as stage:
+        held = 0
+        for number in range(rounds):
+            stage.add_rows(100)
+            source = stage.source_rows()
+            running = [stage.start("--all") for _ in range(processes)]
+            running.append(stage.start("expire", script="metadata_utils"))
+            while any(process.is_alive() for process in running):
+                check_readers(stage, figure, source, f"round {number}")
+            codes = [int(process.exitcode or 0) for process in running]
+            figure.tried += processes
+            held += codes[:-1].count(75)
+            bad = [code for code in codes if code not in (0, 75)]
+            figure.count("errors", f"round {number}: {codes}", len(bad))
+        _export_all(stage, figure)
+        check_complete(stage, figure, stage.source_rows(), "the end")
+        commits = 0
+        for feed in (stage.stream, stage.table):
+            versions = [int(entry["version"]) for entry in LakeTable(stage.root, feed).history()]
+            linear = versions == list(range(max(versions), -1, -1))
+            figure.count("histories that are not linear", feed.name, int(not linear))
+            commits += len(versions)
+        figure.told = f"{commits} commits of both feeds in {rounds} rounds; {held} runs found a feed held and exited 75"
+    figure.seconds = stopwatch(started)
+    return figure

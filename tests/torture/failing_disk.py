@@ -1,0 +1,169 @@
+"""F9, its disk: from one step on every later write fails, for each step of each command that writes to the lake."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.lake.table import LakeTable
+from tests.torture.crash_points import compile_layer
+from tests.torture.figures import Figure
+from tests.torture.layered import LayeredStarter, layered_starter
+from tests.torture.readers import check_readers
+from tests.torture.trial import Done, Trial
+from tests.torture.victim import scene
+
+_SAID = {
+    errno.ENOSPC: "the disk is full: ",
+    errno.EACCES: "the lake cannot be written: ",
+    errno.EROFS: "the lake cannot be written: ",
+    errno.EIO: "the lake cannot be used: ",
+}
+
+
+_WITH_ROWS = ("stream", "snapshot", "full")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A command that writes. `fresh`: nothing was exported before it; `feeds`: how many may fail, each by itself."""
+
+    script: str
+    arguments: tuple[str, ...]
+    fresh: bool = False
+    feeds: int = 1
+
+
+WAYS = (
+    Way("export_to_data_lake", ("--all", "--json"), fresh=True, feeds=2),
+    Way("export_to_data_lake", ("--stream", "events", "--json")),
+    Way("export_to_data_lake", ("--table", "latest", "--json")),
+    Way("export_to_data_lake", ("--stream", "events", "--full", "--json")),
+    Way("metadata_utils", ("rollback", "latest", "--to-version", "1")),
+    Way("metadata_utils", ("expire", "latest")),
+    Way("manage_feeds", ("update", "latest", "--owner", "somebody")),
+)
+
+
+@dataclass(frozen=True)
+class _Step:
+    number: int
+    call: str
+    path: str
+
+    def can_fail(self, error: int) -> bool:
+        """As `steps.c` has it: a full disk still lets files go; rights are asked for by name, not of open files."""
+        if error == errno.ENOSPC:
+            return self.call not in ("unlink", "rmdir")
+        return error != errno.EACCES or not self.call.startswith(("f", "write", "pwrite"))
+
+    def is_noticed(self, error: int) -> bool:
+        """Whether the run must tell that this step failed.
+
+        A line of the log that cannot be written is on stderr as well, and what cannot be deleted the next run deletes.
+        """
+        is_log_line = "/logs/" in self.path and self.call == "write"
+        return self.can_fail(error) and not is_log_line and self.call not in ("unlink", "rmdir")
+
+
+def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
+    """Lets each `every`-th step and all later ones fail, with each of the error numbers; adds up in `figure`."""
+    steps = 0
+    with layered_starter(compile_layer(folder)) as starter:
+        for fresh in sorted({way.fresh for way in WAYS}):
+            place = folder / ("fresh" if fresh else "filled")
+            place.mkdir()
+            with scene(place, rows=30, days=1) as stage:
+                trial = Trial("", stage, figure, place)
+                for _ in range(0 if fresh else 2):
+                    trial.expect_done(trial.run("--all"))
+                    stage.add_rows(10)
+                for way in WAYS:
+                    if way.fresh == fresh:
+                        steps = _try_way(starter, trial, way, errors, every, steps)
+    names = ", ".join(errno.errorcode[error] for error in errors)
+    figure.told += f"; {names} at {steps} steps of {len(WAYS)} commands"
+    figure.told += ", all of them" if every == 1 else f", one in {every}"
+
+
+def _try_way(
+    starter: LayeredStarter, trial: Trial, way: Way, errors: Sequence[int], every: int, done_steps: int
+) -> int:
+    before = trial.folder / "before"
+    shutil.copytree(trial.stage.root, before)
+    trial.name = " ".join((way.script, *way.arguments))
+    steps = _steps(starter, trial, way)
+    for error in errors:
+        for step in steps:
+            if (done_steps + step.number) % every == 0 and step.can_fail(error):
+                _restore(trial, before)
+                _fail_and_go_on(starter, trial, way, step, error, steps)
+                trial.figure.tried += 1
+    _restore(trial, before)
+    shutil.rmtree(before)
+    return done_steps + len(steps)
+
+
+def _restore(trial: Trial, before: Path) -> None:
+    shutil.rmtree(trial.stage.root)
+    shutil.copytree(before, trial.stage.root)
+
+
+def _steps(starter: LayeredStarter, trial: Trial, way: Way) -> list[_Step]:
+    """The steps of a run that nothing disturbs."""
+    log = trial.folder / "steps.log"
+    log.unlink(missing_ok=True)
+    done = _run(starter, trial, way, STEPS_LOG=str(log))
+    trial.expect_done(done)
+    lines = (line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines())
+    return [_Step(int(number), call, path) for number, call, path in lines]
+
+
+def _run(starter: LayeredStarter, trial: Trial, way: Way, **env: str) -> Done:
+    output = trial.folder / "layered"
+    wanted = trial.stage.env | {"STEPS_ROOT": str(trial.stage.root)} | env
+    return Done.read(starter.run(way.script, way.arguments, wanted, output), output)
+
+
+def _commits(trial: Trial) -> dict[str, list[dict[str, Any]]]:
+    """The notes of each feed's commits, the newest first."""
+    feeds = (trial.stage.stream, trial.stage.table)
+    tables = {feed.name: LakeTable(trial.stage.root, feed) for feed in feeds}
+    return {name: [entry.get("pipeline") or {} for entry in table.history()] for name, table in tables.items()}
+
+
+def _expect_true_claims(trial: Trial, way: Way, done: Done, before: Mapping[str, Sequence[Any]]) -> None:
+    """What an export counts is what the log has more than before; one that counts nothing has committed nothing."""
+    if way.script != "export_to_data_lake":
+        return
+    counted = {feed["feed"]: feed for feed in json.loads(done.out)["feeds"]} if done.out.strip() else {}
+    for name, notes in _commits(trial).items():
+        new = [note for note in notes[: len(notes) - len(before[name])] if note.get("kind") in _WITH_ROWS]
+        rows = sum(note["rows"] + note.get("kept_rows", 0) for note in new)
+        told = counted.get(name, {"commits": 0, "rows": 0})
+        if (told["commits"], told["rows"]) != (len(new), rows):
+            trial.wrong("told wrongly", f"{told} of {name}, whose log has {len(new)} commits of {rows} rows more")
+
+
+def _fail_and_go_on(
+    starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int, steps: Sequence[_Step]
+) -> None:
+    trial.name = f"{way.script} {' '.join(way.arguments)}, {errno.errorcode[error]} from {step} on"
+    commits = _commits(trial)
+    failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error))
+    _expect_true_claims(trial, way, failed, commits)
+    if any(later.is_noticed(error) for later in steps[step.number - 1 :]):
+        trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
+    else:
+        trial.expect_done(failed)
+    check_readers(trial.stage, trial.figure, trial.stage.source_rows(), trial.name)
+    if way.script != "export_to_data_lake":
+        trial.expect_done(trial.run(*way.arguments, script=way.script))
+    trial.expect_done(trial.run("--all"))
+    trial.expect_done(trial.run("expire", script="metadata_utils"))  # files that were replaced, for a bare glob
+    trial.expect_complete()

@@ -1,0 +1,85 @@
+"""Every kind of reader of the lake, and what none of them may see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import deltalake
+import duckdb
+import pandas
+import polars
+import pyarrow.parquet as pq
+
+from tests.torture.delta_scan import ScanFailed, scan_rows
+from tests.torture.figures import Figure
+from tests.torture.victim import Scene
+
+COMMIT_READERS = ("delta", "pandas", "polars", "delta_scan", "views")
+_COLUMNS = ["rowpartition", "rowoffset", "n"]
+_UNREADABLE = (
+    OSError, duckdb.Error, ScanFailed, deltalake.exceptions.DeltaError, polars.exceptions.PolarsError,
+)  # fmt: skip
+
+
+def read_stream(root: Path, reader: str) -> Counter[tuple[int, int, int]]:
+    """(partition, offset, n) of the stream's rows as a reader sees them: one of COMMIT_READERS, or `glob`."""
+    folder = root / "streams" / "events"
+    if reader == "views":
+        views = root / "views.sql"
+        if not views.exists():
+            return Counter()
+        with duckdb.connect() as connection:
+            connection.execute(views.read_text(encoding="utf-8"))
+            exists = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'events'").fetchall()
+            sql = "SELECT rowpartition, rowoffset, n FROM events"
+            return Counter(connection.sql(sql).fetchall()) if exists else Counter()
+    if reader == "glob":
+        return _rows_of(sorted(folder.glob("date=*/*.parquet")))
+    if not deltalake.DeltaTable.is_deltatable(str(folder)):
+        return Counter()
+    if reader == "delta_scan":
+        return Counter((partition, offset, n) for partition, offset, n in scan_rows(folder, _COLUMNS))
+    if reader == "polars":
+        return Counter(polars.scan_delta(str(folder)).select(_COLUMNS).collect().iter_rows())
+    paths = [Path(uri) for uri in deltalake.DeltaTable(folder).file_uris()]
+    if reader == "pandas":
+        frames = [pandas.read_parquet(path, columns=_COLUMNS) for path in paths]
+        return Counter(row for frame in frames for row in frame.itertuples(index=False, name=None))
+    return _rows_of(paths)
+
+
+def _rows_of(paths: Sequence[Path]) -> Counter[tuple[int, int, int]]:
+    rows: Counter[tuple[int, int, int]] = Counter()
+    for path in paths:
+        batch = pq.read_table(path, columns=_COLUMNS).to_pydict()
+        rows.update(zip(*(batch[name] for name in _COLUMNS), strict=True))
+    return rows
+
+
+def check_readers(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
+    """Counts what a reader of the commit must never see: rows twice, rows from nowhere, holes, or nothing readable.
+
+    Offsets of the scene begin at 0 and have no gaps, so a reader sees the first so many rows of each topic partition.
+    """
+    for reader in COMMIT_READERS:
+        try:
+            seen = read_stream(scene.root, reader)
+        except _UNREADABLE as error:
+            figure.count("unreadable", f"{when}, {reader}: {error}")
+            continue
+        figure.count("duplicated rows", f"{when}, {reader}", sum(n - 1 for n in seen.values() if n > 1))
+        figure.count("rows from nowhere", f"{when}, {reader}", len(set(seen) - set(source)))
+        offsets = {partition: set[int]() for partition, _, _ in seen}
+        for partition, offset, _ in seen:
+            offsets[partition].add(offset)
+        figure.count("holes", f"{when}, {reader}", sum(max(of) + 1 - len(of) for of in offsets.values()))
+
+
+def check_complete(scene: Scene, figure: Figure, source: Counter[tuple[int, int, int]], when: str) -> None:
+    """After a run that ended well every kind of reader sees every row once, a bare glob too."""
+    for reader in (*COMMIT_READERS, "glob"):
+        seen = read_stream(scene.root, reader)
+        figure.count("lost rows", f"{when}, {reader}", sum((source - seen).values()))
+        figure.count("duplicated rows", f"{when}, {reader}", sum((seen - source).values()))
