@@ -24,14 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from pipeline import cli
 from pipeline.believed import ReadPolicy
+from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
-from pipeline.given_settings import (
-    SettingsInvalid,
-    read_env_file,
-    unknown_in_environment,
-    unknown_in_file,
-    with_secrets,
-)
+from pipeline.given_settings import read_env_file, unknown_in_environment, unknown_in_file, with_secrets
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.local_store import disk_errors, keep_private, lake_folder, make_folder
 from pipeline.validation import rules_of

@@ -7,6 +7,8 @@ before it nothing happened, killed after it only `_metadata.json` and `views.sql
 
 from __future__ import annotations
 
+from pipeline.errors import OutputNotWritten
+
 if __name__ == "__main__":  # before the imports that take long
     from pipeline import start
 
@@ -25,7 +27,7 @@ import click
 from data_lake_config import Settings, load_settings
 from pipeline import cli
 from pipeline.damage import find_damage
-from pipeline.errors import ActionNeeded, PipelineError, WrongUsage, common_exit_code
+from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
@@ -55,10 +57,6 @@ from pipeline.verify.warehouse import reconcile
 from pipeline.warehouse.connection import Connection
 
 _STDOUT = Path("-")
-
-
-class OutputNotWritten(ActionNeeded):
-    """The file that a command was to write could not be written; the lake is as it was."""
 
 
 def _lake(settings: Settings) -> FeedStore:

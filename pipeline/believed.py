@@ -14,19 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.errors import ActionNeeded, TryLater
+from pipeline.errors import SnapshotShrank, SnapshotUnsettled, TryLater
 
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
 _CHANGED = "the cluster changed while it was read"
 _SHORTEST, _LONGEST = 1 / 60, 1 / 6  # of the limit: the pauses after a look that was not clean
-
-
-class SnapshotUnsettled(TryLater):
-    """A table could not be read whole for some time; the last good snapshot stays the current one."""
-
-
-class SnapshotShrank(ActionNeeded):
-    """A table lost more rows at once than is believed without a person's word."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
-from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.files import DataFile
 from pipeline.lake.local_store import LOG
-from pipeline.lake.log import LogDamaged, torn_entry
+from pipeline.lake.log import torn_entry
 from pipeline.lake.table import LakeTable
 from pipeline.verify.files import damaged_files, verify
 

@@ -48,10 +48,6 @@ class WrongUsage(PipelineError):
     exit_code = 2
 
 
-class OutputLost(ActionNeeded):
-    """The result could not be printed; what the command did stands."""
-
-
 class TryLater(PipelineError):
     """Nothing changed; the same command may well succeed later."""
 
@@ -64,3 +60,196 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
     if not codes:
         return 0
     return codes.pop() if len(codes) == 1 else 1
+
+
+# The leaves stand close together, so that the tree is seen at once.
+# fmt: off
+
+# --- A person must act: exit code 1
+
+# Settings, feeds, and the commands themselves
+class OutputLost(ActionNeeded):
+    """The result could not be printed; what the command did stands."""
+class FeedFault(ActionNeeded):
+    """A fault of this program, met at one feed; the others go on."""
+class FeedInvalid(ActionNeeded):
+    """A feed's definition breaks a rule; the feed is left as it was."""
+class OutputNotWritten(ActionNeeded):
+    """The file that a command was to write could not be written; the lake is as it was."""
+class SettingsInvalid(ActionNeeded):
+    """A setting has a value that cannot be used."""
+
+# ksqlDB
+class AddressNotUsable(ActionNeeded):
+    """The server's address is none, or another kind of server listens there."""
+class AnswerMalformed(ActionNeeded):
+    """The answer is not what the protocol says; none of it is used."""
+class AuthenticationFailed(ActionNeeded):
+    """The server wants other credentials."""
+class BodyNotReadable(ActionNeeded):
+    """Something on the way has packed an answer in a way that nobody asked for."""
+class BodyTooLong(ActionNeeded):
+    """An answer is longer than any that a ksqlDB server gives."""
+class ColumnNamesCollide(ActionNeeded):
+    """Two columns of a source would get one name in the lake, or one of the lake's own names."""
+class ServerNotSupported(ActionNeeded):
+    """The server is older than what this client can read without loss, or is no ksqlDB server."""
+class SourceNotReadable(ActionNeeded):
+    """The source exists but cannot be read completely."""
+class SourceUnknown(ActionNeeded):
+    """The server has no such stream or table, or more than one whose name differs only in case."""
+class StatementRefused(ActionNeeded):
+    """The server refuses the statement; repeating it will not help."""
+class TableQueryPaused(ActionNeeded):
+    """The query that writes a table is paused, and somebody has to resume it."""
+class TopicChanged(ActionNeeded):
+    """The topic is not the one that the bookmark was taken from, or has lost rows that were not read."""
+class TopicGone(ActionNeeded):
+    """The topic behind a source does not exist any more."""
+class TypeNotSupported(ActionNeeded):
+    """A column has a type that cannot be carried without loss, or that this client does not know."""
+class ValueNotRepresentable(ActionNeeded):
+    """A value does not fit the type that its column declares, or cannot be told exactly from what was sent."""
+
+# The lake
+class ClockWentBack(ActionNeeded):
+    """This machine's clock is behind the feed's newest commit, or was ahead when that was made."""
+class ColumnUnnamed(ActionNeeded):
+    """A column of the source, or a field in one, has an empty name, which not every reader can ask for."""
+class CommitStands(ActionNeeded):
+    """What a run did is committed, and readers see it; the disk failed at a step after that."""
+class CommitUnknown(ActionNeeded):
+    """The disk failed while the entry got its name, and whether it has it cannot be read."""
+class DiskFull(ActionNeeded):
+    """No space left; nothing was committed, and what was staged is removed by the next run."""
+class LakeDamaged(ActionNeeded):
+    """A file of the lake is missing or unreadable."""
+class LogDamaged(LakeDamaged):
+    """The Delta log of one feed cannot be read; the other feeds are as they were."""
+class TableNotSupported(LogDamaged):
+    """Another program gave the table a property under which rows or bookmarks would be read wrongly."""
+class LakeMissing(ActionNeeded):
+    """There is no lake in that folder: it does not exist, or has no feeds."""
+class LakeNotWritable(ActionNeeded):
+    """The lake's folder cannot be written, or not even read; nothing was committed."""
+class NothingReturns(ActionNeeded):
+    """No row that expired can come back, or not while the feed's rule is what it is."""
+class NothingSound(ActionNeeded):
+    """What is damaged cannot be repaired from what is there."""
+class PartitionColumnUnusable(ActionNeeded):
+    """The column that a feed is partitioned by is not there, or has no date in it."""
+class RetentionHeld(ActionNeeded):
+    """More than a set share of a feed's rows would expire at once, and neither time nor new rows explain it."""
+class SchemaChanged(ActionNeeded):
+    """The source's columns no longer fit the lake's."""
+class VersionsUsedUp(ActionNeeded):
+    """The table's next version has a number that its column cannot hold."""
+
+# Export
+class DayNotReplaceable(ActionNeeded):
+    """The source no longer has rows that the lake has, so replacing them would lose them."""
+class SnapshotShrank(ActionNeeded):
+    """A table lost more rows at once than is believed without a person's word."""
+
+# The warehouse
+class ClockWrong(ActionNeeded):
+    """A clock, or a time in the ledger, cannot be true; nothing was changed."""
+class MappingDoesNotFit(ActionNeeded):
+    """A feed's warehouse mapping does not fit its source or its target; nothing was written."""
+class MembersMerged(ActionNeeded):
+    """A dimension cannot tell two members apart; nothing was changed."""
+class NoProposal(ActionNeeded):
+    """No fact table can be proposed for this feed; nothing was changed."""
+class OptionFileInvalid(ActionNeeded):
+    """The option file cannot be used."""
+class RowsDoNotFit(ActionNeeded):
+    """Rows were rejected, and the load was asked to take all rows or none; nothing was changed."""
+class SchemaFileChanged(ActionNeeded):
+    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
+class ScratchUnusable(ActionNeeded):
+    """The system's temporary folder has no space, or cannot be written."""
+class ServerInvalid(ActionNeeded):
+    """Where MySQL is, or a TLS file, is told in a way that cannot be used; nothing was tried."""
+class WarehouseRefused(ActionNeeded):
+    """The server refuses: credentials, certificates, rights, schema, space."""
+
+class RowRefused(WarehouseRefused):
+    """A table does not take a row, because of a key, a CHECK or a trigger; `reason` says why, in the server's words."""
+
+    def __init__(self, message: str, hint: str, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+# --- Wrong usage: exit code 2
+
+# The lake
+class FeedExists(WrongUsage):
+    """A feed of that name is there already."""
+class ViewExists(FeedExists):
+    """A feed of another name has a view of that name already."""
+class FeedUnknown(WrongUsage):
+    """There is no such feed."""
+class VersionUnknown(WrongUsage):
+    """The table has no such version any more, or never had it."""
+
+# The warehouse
+class NoTimeForSnapshot(WrongUsage):
+    """The snapshot cannot have been taken then; nothing was changed."""
+class RetentionNotGiven(WrongUsage):
+    """An expiry was asked for without a rule."""
+class SnapshotUnknown(WrongUsage):
+    """The warehouse has no complete snapshot of that number."""
+
+# --- Nothing changed, try again later: exit code 75
+
+# ksqlDB
+class AnswerIncomplete(TryLater):
+    """The answer ended without proof that it is whole; none of it is used."""
+class ClusterNotWhole(TryLater):
+    """What was read of a table may lack rows: the query that writes it does not run whole."""
+class PushStalled(TryLater):
+    """The server stopped sending before it was at the end; the rows that came are kept."""
+class QueryFailed(TryLater):
+    """The server reported an error in the middle of its answer; none of it is used."""
+class ServerNotReady(TryLater):
+    """The server answers, but refuses for now: starting, restarting, or at a limit."""
+class ServerUnreachable(TryLater):
+    """No connection, or the connection broke before an answer."""
+class SnapshotDoubled(TryLater):
+    """A read of a table held a key more than once; the last good snapshot stays the current one."""
+class TopicNotDescribed(TryLater):
+    """The server cannot ask Kafka about a topic."""
+
+class TimeIsOver(TryLater):
+    """A read was not at its end at its deadline."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was not read to its end in the time given; nothing of it was kept",
+            "run the same command with a higher --max-runtime",
+        )
+
+
+# The lake
+class CommitFailed(TryLater):
+    """The Delta log took no new entry; the lake is as it was before."""
+class FeedLocked(TryLater):
+    """Another run holds the feed."""
+class FeedLost(TryLater):
+    """The lock that this run held is no longer its own; nothing was committed."""
+
+# Export
+class ReadInPart(TryLater):
+    """The server did not send all the rows again that the lake has; nothing was replaced."""
+class SnapshotUnsettled(TryLater):
+    """A table could not be read whole for some time; the last good snapshot stays the current one."""
+
+# The warehouse
+class RowsLost(TryLater):
+    """The server did not keep all rows that were sent."""
+class WarehouseBusy(TryLater):
+    """Another sync holds the warehouse, or rows stayed locked for too long."""
+class WarehouseUnreachable(TryLater):
+    """No connection, or it broke; what was not committed is gone, the old star is whole."""
+# fmt: on

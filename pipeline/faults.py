@@ -10,13 +10,9 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from pipeline.errors import ActionNeeded, PipelineError
+from pipeline.errors import FeedFault, PipelineError
 
 log = logging.getLogger("pipeline")
-
-
-class FeedFault(ActionNeeded):
-    """A fault of this program, met at one feed; the others go on."""
 
 
 @contextlib.contextmanager

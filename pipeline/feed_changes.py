@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, TryLater, WrongUsage
+from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
 from pipeline.export.snapshot import preview
-from pipeline.feeds import FEED_NAME, Feed, FeedInvalid, parse_feed
+from pipeline.feeds import FEED_NAME, Feed, parse_feed
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.projection import project
-from pipeline.lake.feed_store import FeedExists, FeedStore, ViewExists
+from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import check_partition_column
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import FeedInvalid
 from pipeline.validation import rules_of
 
 FEED_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
@@ -28,10 +28,6 @@ MOST_DAYS, MOST_VERSIONS = 36_500, 1_000_000
 """What a retention may be at most: a day before the year 1 is no date."""
 
 FeedType = Literal["stream", "table"]
-
-
-class FeedInvalid(ActionNeeded):
-    """A feed's definition breaks a rule; the feed is left as it was."""
 
 
 class Strict(BaseModel):

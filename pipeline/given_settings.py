@@ -14,7 +14,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import SettingsInvalid
 from pipeline.validation import nearest
 
 _OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_")
@@ -24,10 +24,6 @@ _THEIRS = re.compile(
     r"|ALLOW_EMPTY_PASSWORD|RANDOM_ROOT_PASSWORD|INITDB_.*|ONETIME_PASSWORD|CHARSET|SHELL_VERSION)"
     r"|.*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"
 )
-
-
-class SettingsInvalid(ActionNeeded):
-    """A setting has a value that cannot be used."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from pipeline.cli import plural
 from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
-from pipeline.errors import ActionNeeded
+from pipeline.errors import NothingSound, TimeIsOver
 from pipeline.export.stream import bookmarks_of, fit_batch, source_of, stream_writer
 from pipeline.feeds import Feed
-from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.stream import OLD_ROWS, read_stream
 from pipeline.lake.change import Change
@@ -35,10 +35,6 @@ from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.lake.writing import writing
 
 Opened = Callable[[], AbstractContextManager[Client]]
-
-
-class NothingSound(ActionNeeded):
-    """What is damaged cannot be repaired from what is there."""
 
 
 def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limits) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import errors
 from tests.support import ROOT
 
 ORDER = [
@@ -155,3 +156,16 @@ def test_nothing_that_runs_for_users_leans_on_the_emulator_or_the_demo() -> None
                "metadata_utils", "sync_to_mysql", "test_setup")]  # fmt: skip
     for path in [*modules().values(), *scripts]:
         assert not {m for m in imports(path) if m.split(".")[0] in ("ksqldb_emulator", "demo", "tests")}, path
+
+
+def test_the_tree_of_errors_is_in_one_place() -> None:
+    tree = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+
+    for path in [*modules().values(), *ROOT.glob("*.py")]:
+        classes = [
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
+        ]
+        strays = {
+            kind.name for kind in classes for base in kind.bases if isinstance(base, ast.Name) and base.id in tree
+        }
+        assert not strays or path.name == "errors.py", path

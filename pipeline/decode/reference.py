@@ -17,8 +17,8 @@ from typing import Any, TypedDict
 import msgspec
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded
-from pipeline.ksqldb.sqltypes import SqlType, TypeNotSupported
+from pipeline.errors import TypeNotSupported, ValueNotRepresentable
+from pipeline.ksqldb.sqltypes import SqlType
 
 EXACT_DOUBLE_DIGITS = 15
 """A decimal of up to this many digits survives the server's turning it into a double inside a STRUCT."""
@@ -38,10 +38,6 @@ _DICT: Any = dict
 _TUPLE: Any = tuple
 _DICT_OF_FIELDS: Any = TypedDict
 _ODD_NAME = re.compile(r'["\\\x00-\x1f]')
-
-
-class ValueNotRepresentable(ActionNeeded):
-    """A value does not fit the type that its column declares, or cannot be told exactly from what was sent."""
 
 
 class _Unreadable(ValueError):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import ActionNeeded, TryLater, WrongUsage
+from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
 from pipeline.export.stream import (
     Exported,
     Run,
@@ -25,7 +25,7 @@ from pipeline.export.stream import (
     source_of,
     stream_writer,
 )
-from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Source
 from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
 from pipeline.lake.change import Change, Mark
@@ -35,14 +35,6 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 
 _DAY_MS = 86_400_000
-
-
-class DayNotReplaceable(ActionNeeded):
-    """The source no longer has rows that the lake has, so replacing them would lose them."""
-
-
-class ReadInPart(TryLater):
-    """The server did not send all the rows again that the lake has; nothing was replaced."""
 
 
 def _read_in_part(source: Source, where: str) -> ReadInPart:

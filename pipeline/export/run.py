@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
-from pipeline.errors import PipelineError, TryLater
+from pipeline.errors import PipelineError, RetentionHeld, TryLater
 from pipeline.export.replace import export_day, export_full
 from pipeline.export.snapshot import export_table, preview
 from pipeline.export.stream import Exported, Run, export_stream, with_deadline
@@ -24,7 +24,7 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.files import NULL_PARTITION
-from pipeline.lake.retention import RetentionHeld, expire
+from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import ArchivedExpiry, Upkeep, expire_archived
 from pipeline.lake.writing import writing

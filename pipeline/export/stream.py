@@ -17,19 +17,15 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.believed import ReadPolicy
+from pipeline.errors import CommitStands, PushStalled, SourceUnknown, TopicChanged
 from pipeline.export.witness import witnessed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import (
-    Source,
-    SourceUnknown,
-    find_source,
-)
+from pipeline.ksqldb.describe import Source, find_source
 from pipeline.ksqldb.projection import LakeColumn
-from pipeline.ksqldb.push import Limits, PushStalled, TopicChanged
+from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
 from pipeline.lake.change import Change, Mark
 from pipeline.lake.columns import told_schema
-from pipeline.lake.entry import CommitStands
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import TopicChanged
 from pipeline.fingerprint import texts_of
-from pipeline.ksqldb.push import TopicChanged
 from pipeline.ksqldb.stream import StreamRead
 from pipeline.lake.files import read_where
 from pipeline.lake.table import LakeTable

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
-from pipeline.errors import PipelineError
+from pipeline.errors import AnswerIncomplete, PipelineError, ServerUnreachable
 from pipeline.ksqldb.bodies import LONGEST_S, pieces
-from pipeline.ksqldb.errors import ServerUnreachable, reason
-from pipeline.ksqldb.framing import AnswerIncomplete, AnswerParser, Header, Rows
+from pipeline.ksqldb.errors import reason
+from pipeline.ksqldb.framing import AnswerParser, Header, Rows
 
 
 class Answer(contextlib.AbstractContextManager["Answer"]):

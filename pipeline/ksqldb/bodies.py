@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import urllib3
 
-from pipeline.errors import ActionNeeded
-from pipeline.ksqldb.errors import ServerUnreachable, quoted
+from pipeline.errors import BodyNotReadable, BodyTooLong, ServerUnreachable
+from pipeline.ksqldb.errors import quoted
 
 PIECE_BYTES = 64 * 1024
 MOST_BODY_BYTES = 16 * 2**20
@@ -23,14 +23,6 @@ LONGEST_S = 86_400.0
 """No single wait on a connection is longer: no operating system takes an endless one."""
 
 _GZIP = zlib.MAX_WBITS | 16
-
-
-class BodyTooLong(ActionNeeded):
-    """An answer is longer than any that a ksqlDB server gives."""
-
-
-class BodyNotReadable(ActionNeeded):
-    """Something on the way has packed an answer in a way that nobody asked for."""
 
 
 def pieces(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

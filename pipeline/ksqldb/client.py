@@ -21,20 +21,17 @@ import requests
 import tenacity
 import urllib3
 
-from pipeline.errors import TryLater
-from pipeline.ksqldb.answer import Answer
-from pipeline.ksqldb.bodies import LONGEST_S, read_whole
-from pipeline.ksqldb.elements import AnswerMalformed
-from pipeline.ksqldb.errors import (
+from pipeline.errors import (
     AddressNotUsable,
+    AnswerMalformed,
     ServerNotReady,
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
-    quoted,
-    refusal,
-    unreachable,
 )
+from pipeline.ksqldb.answer import Answer
+from pipeline.ksqldb.bodies import LONGEST_S, read_whole
+from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 
 OLDEST_PLATFORM = (7, 2)
@@ -82,16 +79,6 @@ def _no_address() -> AddressNotUsable:
         "the ksqlDB address is not an http:// or https:// URL of a host and a port",
         "set KSQLDB_URL, e.g. http://localhost:8088",
     )
-
-
-class TimeIsOver(TryLater):
-    """A read was not at its end at its deadline."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} was not read to its end in the time given; nothing of it was kept",
-            "run the same command with a higher --max-runtime",
-        )
 
 
 class Client:

@@ -15,22 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.believed import Look
-from pipeline.errors import ActionNeeded, TryLater
+from pipeline.errors import AnswerMalformed, ClusterNotWhole, TableQueryPaused
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Source, TableOffsets
-from pipeline.ksqldb.elements import AnswerMalformed
 
 _TASK = re.compile(r"(?:.*__)?(\d+)_(\d+)")  # subtopology, partition; where queries share a runtime, after its name
 _NOT_PLAIN = re.compile(r"[^\w.:\[\]-]")
 _SHOWN = 5
-
-
-class TableQueryPaused(ActionNeeded):
-    """The query that writes a table is paused, and somebody has to resume it."""
-
-
-class ClusterNotWhole(TryLater):
-    """What was read of a table may lack rows: the query that writes it does not run whole."""
 
 
 @contextlib.contextmanager

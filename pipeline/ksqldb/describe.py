@@ -12,29 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater, printable
+from pipeline.errors import (
+    AnswerMalformed,
+    PipelineError,
+    SourceNotReadable,
+    SourceUnknown,
+    TopicGone,
+    TopicNotDescribed,
+    printable,
+)
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, described_type
 
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SOURCE_TABLE = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?SOURCE\s+TABLE\b", re.IGNORECASE)
-
-
-class SourceUnknown(ActionNeeded):
-    """The server has no such stream or table, or more than one whose name differs only in case."""
-
-
-class SourceNotReadable(ActionNeeded):
-    """The source exists but cannot be read completely."""
-
-
-class TopicNotDescribed(TryLater):
-    """The server cannot ask Kafka about a topic."""
-
-
-class TopicGone(ActionNeeded):
-    """The topic behind a source does not exist any more."""
 
 
 def quote(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import AnswerMalformed
 
 MOST_ELEMENT_BYTES = 64 * 2**20
 """A row longer than this is not waited for: Kafka's own limit for a record is 1 MB unless it was raised."""
@@ -19,10 +19,6 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")  # the server sends bare newlines to keep a
 _COMMA = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _BEHIND = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")  # the server ends some answers with a comma before the bracket
 _CHECK_PROXIES = "check what lies between here and ksqlDB, then run the command again"
-
-
-class AnswerMalformed(ActionNeeded):
-    """The answer is not what the protocol says; none of it is used."""
 
 
 class Elements:

@@ -15,7 +15,17 @@ from typing import Any
 import requests
 import urllib3
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater, printable
+from pipeline.errors import (
+    ActionNeeded,
+    AddressNotUsable,
+    AuthenticationFailed,
+    PipelineError,
+    ServerNotReady,
+    ServerNotSupported,
+    ServerUnreachable,
+    StatementRefused,
+    printable,
+)
 
 _PASSING_REFUSALS = (
     "Cannot determine which host contains the required partitions",
@@ -28,30 +38,6 @@ _PASSING_REFUSALS = (
 )
 _MOST_QUOTED = 1000
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-
-
-class ServerUnreachable(TryLater):
-    """No connection, or the connection broke before an answer."""
-
-
-class ServerNotReady(TryLater):
-    """The server answers, but refuses for now: starting, restarting, or at a limit."""
-
-
-class AuthenticationFailed(ActionNeeded):
-    """The server wants other credentials."""
-
-
-class StatementRefused(ActionNeeded):
-    """The server refuses the statement; repeating it will not help."""
-
-
-class ServerNotSupported(ActionNeeded):
-    """The server is older than what this client can read without loss, or is no ksqlDB server."""
-
-
-class AddressNotUsable(ActionNeeded):
-    """The server's address is none, or another kind of server listens there."""
 
 
 def quoted(text: Any) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from pipeline.decode.reference import json_type
-from pipeline.errors import TryLater
-from pipeline.ksqldb.elements import AnswerMalformed, Elements, each_element
+from pipeline.errors import AnswerIncomplete, AnswerMalformed, QueryFailed
+from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
 
@@ -43,14 +43,6 @@ class Ending(Enum):
     BRACKET = "nothing"
     COMPLETED = "Query Completed"
     LIMIT = "Limit Reached"
-
-
-class AnswerIncomplete(TryLater):
-    """The answer ended without proof that it is whole; none of it is used."""
-
-
-class QueryFailed(TryLater):
-    """The server reported an error in the middle of its answer; none of it is used."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from pipeline.decode.reference import EXACT_DOUBLE_DIGITS, fields_of
+from pipeline.errors import TypeNotSupported
 from pipeline.ksqldb.describe import quote
-from pipeline.ksqldb.sqltypes import SqlType, TypeNotSupported
+from pipeline.ksqldb.sqltypes import SqlType
 
 Put = Callable[..., Any]
 """A value, and what was asked for besides of a part of it: the value with the part in its place, as a new one."""

@@ -16,21 +16,16 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.decode.reference import to_array
-from pipeline.errors import ActionNeeded
+from pipeline.errors import AnswerMalformed, ColumnNamesCollide, TypeNotSupported
 from pipeline.ksqldb.describe import Source, quote
-from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.long_decimals import Put, long_decimals
-from pipeline.ksqldb.sqltypes import Column, SqlType, TypeNotSupported
+from pipeline.ksqldb.sqltypes import Column, SqlType
 
 POSITION_COLUMNS = ("rowtime", "rowpartition", "rowoffset")
 RESERVED_COLUMNS = ("date", "version", *POSITION_COLUMNS)
 _WRAP_FIELD = "V"
 _BIGINT = SqlType("BIGINT")
-
-
-class ColumnNamesCollide(ActionNeeded):
-    """Two columns of a source would get one name in the lake, or one of the lake's own names."""
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,23 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.believed import Look, ReadPolicy, Stored, read_until_believed
-from pipeline.errors import TryLater
-from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.errors import (
+    AnswerIncomplete,
+    QueryFailed,
+    ServerNotReady,
+    ServerUnreachable,
+    SnapshotDoubled,
+    SourceNotReadable,
+    TimeIsOver,
+)
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
-from pipeline.ksqldb.describe import Source, SourceNotReadable, TableOffsets, quote, true_ends
-from pipeline.ksqldb.errors import ServerNotReady, ServerUnreachable
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
+from pipeline.ksqldb.describe import Source, TableOffsets, quote, true_ends
+from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
 from pipeline.ksqldb.push import Limits, start_push
 
 _BATCH_ROWS = 65_536
-
-
-class SnapshotDoubled(TryLater):
-    """A read of a table held a key more than once; the last good snapshot stays the current one."""
 
 
 _PASSING = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)

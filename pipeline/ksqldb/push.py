@@ -16,14 +16,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.errors import (
+    AnswerIncomplete,
+    AnswerMalformed,
+    PipelineError,
+    PushStalled,
+    StatementRefused,
+    TimeIsOver,
+    TopicChanged,
+    TryLater,
+)
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S
-from pipeline.ksqldb.client import Client, TimeIsOver
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
-from pipeline.ksqldb.elements import AnswerMalformed
-from pipeline.ksqldb.errors import StatementRefused
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, Header, Rows
+from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
 
 Outcome = Literal["exact", "quiet", "time limit"]
 Position = tuple[int, int]  # fetched, committed
@@ -38,14 +45,6 @@ _LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
 _EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
-
-
-class PushStalled(TryLater):
-    """The server stopped sending before it was at the end; the rows that came are kept."""
-
-
-class TopicChanged(ActionNeeded):
-    """The topic is not the one that the bookmark was taken from, or has lost rows that were not read."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded, printable
+from pipeline.errors import TypeNotSupported, printable
 
 SCALARS: Mapping[str, pa.DataType] = {
     "BOOLEAN": pa.bool_(),
@@ -26,10 +26,6 @@ SCALARS: Mapping[str, pa.DataType] = {
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
 }
 _MAP_KEYS = {"BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "DECIMAL", "STRING"}
-
-
-class TypeNotSupported(ActionNeeded):
-    """A column has a type that cannot be carried without loss, or that this client does not know."""
 
 
 @dataclass(frozen=True)

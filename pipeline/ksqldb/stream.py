@@ -17,10 +17,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import TopicChanged
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source, quote, true_ends
 from pipeline.ksqldb.projection import LakeColumn, project
-from pipeline.ksqldb.push import Limits, Outcome, TopicChanged, start_push, topic_recreated
+from pipeline.ksqldb.push import Limits, Outcome, start_push, topic_recreated
 
 WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""

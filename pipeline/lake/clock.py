@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ClockWentBack
 
 _DAY = dt.timedelta(days=1)
 LONG_PAUSE = dt.timedelta(days=30)
 """After one the clock may be wrong: no checkpoint is written then, because it forgets what is old by the clock."""
-
-
-class ClockWentBack(ActionNeeded):
-    """This machine's clock is behind the feed's newest commit, or was ahead when that was made."""
 
 
 def guarded(feed: str, newest: dt.datetime | None, now: dt.datetime) -> dt.datetime:

@@ -7,21 +7,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ColumnUnnamed, SchemaChanged
 from pipeline.feeds import Feed
 from pipeline.ksqldb.projection import LakeColumn
 
 KSQLDB_NAME = b"ksqldb.name"
 KSQLDB_TYPE = b"ksqldb.type"
 KSQLDB_ROLE = b"ksqldb.role"
-
-
-class SchemaChanged(ActionNeeded):
-    """The source's columns no longer fit the lake's."""
-
-
-class ColumnUnnamed(ActionNeeded):
-    """A column of the source, or a field in one, has an empty name, which not every reader can ask for."""
 
 
 def told_schema(schema: pa.Schema, columns: Sequence[LakeColumn]) -> pa.Schema:

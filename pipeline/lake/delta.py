@@ -15,16 +15,12 @@ import deltalake
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from pipeline.errors import TryLater
+from pipeline.errors import CommitFailed
 from pipeline.lake.local_store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-
-
-class CommitFailed(TryLater):
-    """The Delta log took no new entry; the lake is as it was before."""
 
 
 @contextlib.contextmanager

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import deltalake
 
-from pipeline.errors import ActionNeeded, PipelineError
-from pipeline.lake.delta import CommitFailed
+from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineError
 from pipeline.lake.local_store import (
     LOG,
     delete_folder,
@@ -33,14 +32,6 @@ from pipeline.lake.log import LAST_CHECKPOINT, last_checkpoint
 CHECKPOINT_EVERY = 100
 """Entries from one checkpoint to the next; the Delta library's own default."""
 NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-
-
-class CommitStands(ActionNeeded):
-    """What a run did is committed, and readers see it; the disk failed at a step after that."""
-
-
-class CommitUnknown(ActionNeeded):
-    """The disk failed while the entry got its name, and whether it has it cannot be read."""
 
 
 def publish_entry(

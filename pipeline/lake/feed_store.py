@@ -13,10 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ActionNeeded, PipelineError, WrongUsage
-from pipeline.feeds import Feed, FeedInvalid, parse_feed
-from pipeline.lake.local_store import (
+from pipeline.errors import (
+    FeedExists,
+    FeedInvalid,
+    FeedUnknown,
     LakeDamaged,
+    LakeMissing,
+    PipelineError,
+    ViewExists,
+    WrongUsage,
+)
+from pipeline.feeds import Feed, parse_feed
+from pipeline.lake.local_store import (
     delete_file,
     disk_errors,
     make_folder,
@@ -26,22 +34,6 @@ from pipeline.lake.local_store import (
     write_json,
 )
 from pipeline.lake.lock import short_lock
-
-
-class FeedUnknown(WrongUsage):
-    """There is no such feed."""
-
-
-class LakeMissing(ActionNeeded):
-    """There is no lake in that folder: it does not exist, or has no feeds."""
-
-
-class FeedExists(WrongUsage):
-    """A feed of that name is there already."""
-
-
-class ViewExists(FeedExists):
-    """A feed of another name has a view of that name already."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.lake.local_store import LakeDamaged, checksum, disk_errors, refuse_links
+from pipeline.errors import LakeDamaged
+from pipeline.lake.local_store import checksum, disk_errors, refuse_links
 from pipeline.lake.writer import Partition, StagedFile
 
 STAGING = "_staging"

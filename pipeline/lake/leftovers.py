@@ -11,9 +11,10 @@ import datetime as dt
 from collections.abc import Collection
 from pathlib import Path
 
+from pipeline.errors import LakeDamaged
 from pipeline.lake.clock import surely_past
 from pipeline.lake.files import STAGING, files_on_disk
-from pipeline.lake.local_store import LOG, LakeDamaged, delete_file, delete_folder
+from pipeline.lake.local_store import LOG, delete_file, delete_folder
 from pipeline.lake.lock import held_feed
 from pipeline.lake.log import removed_files
 

@@ -17,24 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import DiskFull, LakeDamaged, LakeNotWritable
 
 LOCK = "_lock"
 """The lock file of a feed's folder; see `lock`."""
 LOG = "_delta_log"
 _NO_NAMES = frozenset("?*[]{}#%\\")
-
-
-class LakeNotWritable(ActionNeeded):
-    """The lake's folder cannot be written, or not even read; nothing was committed."""
-
-
-class DiskFull(ActionNeeded):
-    """No space left; nothing was committed, and what was staged is removed by the next run."""
-
-
-class LakeDamaged(ActionNeeded):
-    """A file of the lake is missing or unreadable."""
 
 
 def lake_folder(root: str) -> Path:

@@ -20,20 +20,12 @@ from typing import Any
 
 import filelock
 
-from pipeline.errors import TryLater
+from pipeline.errors import FeedLocked, FeedLost
 from pipeline.lake.holder import Holder
 from pipeline.lake.local_store import LOCK, disk_errors, make_folder, refuse_links, write_json
 
 _NOTE = "_lock.json"
 _UNSURE_S = 86_400  # longer than a commit takes from its first file to its entry
-
-
-class FeedLocked(TryLater):
-    """Another run holds the feed."""
-
-
-class FeedLost(TryLater):
-    """The lock that this run held is no longer its own; nothing was committed."""
 
 
 @contextlib.contextmanager

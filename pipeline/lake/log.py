@@ -16,20 +16,13 @@ from urllib.parse import unquote
 import deltalake
 import pyarrow.parquet as pq
 
-from pipeline.lake.delta import TIME_KEY, CommitFailed, delta_errors
-from pipeline.lake.local_store import LOG, LakeDamaged, delete_file, sync_folder
+from pipeline.errors import CommitFailed, LogDamaged, TableNotSupported
+from pipeline.lake.delta import TIME_KEY, delta_errors
+from pipeline.lake.local_store import LOG, delete_file, sync_folder
 
 LAST_CHECKPOINT = "_last_checkpoint"
 _READER_FEATURES = frozenset({"timestampNtz"})
 _FORGETS = "delta.setTransactionRetentionDuration"
-
-
-class LogDamaged(LakeDamaged):
-    """The Delta log of one feed cannot be read; the other feeds are as they were."""
-
-
-class TableNotSupported(LogDamaged):
-    """Another program gave the table a property under which rows or bookmarks would be read wrongly."""
 
 
 def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:

@@ -14,7 +14,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import RetentionHeld
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
 from pipeline.lake.rule import Rule
@@ -22,10 +22,6 @@ from pipeline.lake.table import LakeTable
 
 _PAUSE_DAYS = 10
 """How long a feed may rest and then expire, at once, what it would have expired day by day."""
-
-
-class RetentionHeld(ActionNeeded):
-    """More than a set share of a feed's rows would expire at once, and neither time nor new rows explain it."""
 
 
 @dataclass(frozen=True)

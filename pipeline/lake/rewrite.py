@@ -14,17 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import LakeDamaged, VersionUnknown
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, file_errors, read_staged
-from pipeline.lake.local_store import LakeDamaged, checksum, disk_errors, make_folder, sync_file
+from pipeline.lake.local_store import checksum, disk_errors, make_folder, sync_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
 from pipeline.lake.writer import Partition, StagedFile, StagedWriter
-
-
-class VersionUnknown(WrongUsage):
-    """The table has no such version any more, or never had it."""
 
 
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:

@@ -18,7 +18,7 @@ import deltalake
 import pyarrow as pa
 
 from pipeline import cli
-from pipeline.errors import PipelineError
+from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
 from pipeline.lake.change import CURRENT, PARTITIONS, Change, Mark, file_actions, transactions
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
@@ -34,7 +34,7 @@ from pipeline.lake.files import (
     refuse_links_below,
 )
 from pipeline.lake.leftovers import delete_orphans, delete_staged, refuse_lost
-from pipeline.lake.local_store import LOG, LakeDamaged, make_folder, move_file, sync_folder
+from pipeline.lake.local_store import LOG, make_folder, move_file, sync_folder
 from pipeline.lake.lock import held_feed
 from pipeline.lake.log import entry_time, open_table, remove_torn_entry, sync_log
 from pipeline.lake.rule import Rule

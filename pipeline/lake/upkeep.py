@@ -8,17 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import ActionNeeded, PipelineError
+from pipeline.errors import NothingReturns, PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import Expired, find_expired, unexpire
 from pipeline.lake.writing import writing
-
-
-class NothingReturns(ActionNeeded):
-    """No row that expired can come back, or not while the feed's rule is what it is."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pipeline.errors import ActionNeeded, WrongUsage
+from pipeline.errors import VersionsUsedUp, WrongUsage
 from pipeline.lake.table import LakeTable
 
 MAX_VERSION = 2_000_000_000
 """The highest version that a person can give a table; the snapshots after it have numbers too."""
 _LAST = 2**31 - 1  # of the column that holds it
-
-
-class VersionsUsedUp(ActionNeeded):
-    """The table's next version has a number that its column cannot hold."""
 
 
 def next_version(table: LakeTable) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import PartitionColumnUnusable
 from pipeline.lake.local_store import checksum, delete_file, disk_errors, make_folder, sync_file
 
 ROW_GROUP_ROWS = 131_072
@@ -26,10 +26,6 @@ _OPEN_FILES = 32
 _YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
 Partition = str | None
-
-
-class PartitionColumnUnusable(ActionNeeded):
-    """The column that a feed is partitioned by is not there, or has no date in it."""
 
 
 @dataclass(frozen=True)

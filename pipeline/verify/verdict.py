@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import PipelineError
+from pipeline.errors import LogDamaged, PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
-from pipeline.lake.log import LogDamaged
 from pipeline.lake.table import LakeTable
 from pipeline.verify.files import verify
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import MappingDoesNotFit
 from pipeline.feeds import SNAPSHOT_COLUMNS, WarehouseMapping
 from pipeline.warehouse.target import TargetColumn
 
@@ -24,10 +24,6 @@ _KSQLDB_NAMES = {
     pa.binary(): "BYTES",
     pa.date32(): "DATE",
 }
-
-
-class MappingDoesNotFit(ActionNeeded):
-    """A feed's warehouse mapping does not fit its source or its target; nothing was written."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ClockWrong
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.mapping import TableSnapshot
@@ -18,10 +18,6 @@ from pipeline.warehouse.mapping import TableSnapshot
 MOST_APART = dt.timedelta(days=1)
 """Clocks that differ by more are not ordered, but refused: one of them is wrong."""
 _STEP = dt.timedelta(milliseconds=1)  # the ledger's precision
-
-
-class ClockWrong(ActionNeeded):
-    """A clock, or a time in the ledger, cannot be true; nothing was changed."""
 
 
 def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:

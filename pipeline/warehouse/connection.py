@@ -20,16 +20,8 @@ from typing import Any, TypeVar
 
 import mysql.connector
 
-from pipeline.errors import PipelineError
-from pipeline.warehouse.refusals import (
-    RowRefused,
-    WarehouseBusy,
-    is_local_refused,
-    is_stall,
-    named,
-    row_too_large,
-    unreachable,
-)
+from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
+from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable
 from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import MembersMerged
 from pipeline.feeds import DimensionMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import in_mysql
@@ -15,10 +15,6 @@ from pipeline.warehouse.mapping import History, Plan
 
 SHOWN_MEMBERS = 20
 _FOR_EVER = dt.datetime(9999, 12, 31)
-
-
-class MembersMerged(ActionNeeded):
-    """A dimension cannot tell two members apart; nothing was changed."""
 
 
 def new_members(connection: Connection, plan: Plan) -> tuple[int, list[str]]:

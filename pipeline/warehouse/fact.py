@@ -9,10 +9,10 @@ import datetime as dt
 import json
 from typing import Any
 
+from pipeline.errors import RowRefused
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fitting import Reject, StagedColumn
 from pipeline.warehouse.mapping import Plan
-from pipeline.warehouse.refusals import RowRefused
 from pipeline.warehouse.send import send_lines
 from pipeline.warehouse.session_tables import add_rejects
 from pipeline.warehouse.sorted_rows import Spool

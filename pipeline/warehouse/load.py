@@ -14,8 +14,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.errors import ActionNeeded
-from pipeline.warehouse.check_mapping import MappingDoesNotFit
+from pipeline.errors import MappingDoesNotFit, RowRefused, RowsDoNotFit, RowsLost
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
 from pipeline.warehouse.fact import fill_fact, send_to_fact
@@ -34,14 +33,8 @@ from pipeline.warehouse.ledger import (
     time_in_order,
 )
 from pipeline.warehouse.mapping import Plan, TableSnapshot, make_plan
-from pipeline.warehouse.refusals import RowRefused
-from pipeline.warehouse.send import RowsLost
 from pipeline.warehouse.session_tables import REJECTS, stage_members, stage_rows
 from pipeline.warehouse.sorted_rows import SHOWN_REJECTS, Spool
-
-
-class RowsDoNotFit(ActionNeeded):
-    """Rows were rejected, and the load was asked to take all rows or none; nothing was changed."""
 
 
 @dataclass

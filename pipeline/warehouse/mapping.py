@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.errors import MappingDoesNotFit
 from pipeline.feeds import WarehouseMapping
-from pipeline.warehouse.check_mapping import MappingDoesNotFit, Target, check_mapping
+from pipeline.warehouse.check_mapping import Target, check_mapping
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.fitting import FILLABLE, StagedColumn
 from pipeline.warehouse.target import TargetColumn, engine_of, target_columns, unique_keys

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import SchemaFileChanged, WarehouseRefused
 from pipeline.feeds import MYSQL_NAME
 from pipeline.warehouse.connection import Connection, quote, text_of
-from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.server import Server
 
 DEFAULT_DATABASE = "data_warehouse"
@@ -30,10 +29,6 @@ _PART = re.compile(
     r"""|(?P<comment>--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?![!+M]).*?\*/)|(?P<end>;)|[^'"`\-\#/;]+|.""",
     re.DOTALL,
 )
-
-
-class SchemaFileChanged(ActionNeeded):
-    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
 
 
 @dataclass(frozen=True)

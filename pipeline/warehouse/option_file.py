@@ -10,14 +10,10 @@ import re
 import stat
 from pathlib import Path
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import OptionFileInvalid
 
 _NAMES = ("host", "port", "user", "password", "socket", "ssl_ca", "ssl_cert", "ssl_key")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", "'": "'", '"': '"'}
-
-
-class OptionFileInvalid(ActionNeeded):
-    """The option file cannot be used."""
 
 
 def read_option_file(file: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import NoProposal
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
 from pipeline.ksqldb.describe import Source
 from pipeline.ksqldb.long_decimals import has_long_decimal
@@ -44,10 +44,6 @@ _TYPES: Mapping[str, str] = {
 }
 _NESTED = ("ARRAY", "MAP", "STRUCT")
 _WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
-
-
-class NoProposal(ActionNeeded):
-    """No fact table can be proposed for this feed; nothing was changed."""
 
 
 def lake_columns(source: Source) -> tuple[LakeColumn, ...]:

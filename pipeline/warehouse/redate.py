@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import NoTimeForSnapshot, SnapshotUnknown
 from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.ledger import facts_of, in_mysql, list_snapshots
-from pipeline.warehouse.rollback import SnapshotUnknown
-
-
-class NoTimeForSnapshot(WrongUsage):
-    """The snapshot cannot have been taken then; nothing was changed."""
 
 
 def redate(connection: Connection, version: int, taken_at: dt.datetime, *, dry_run: bool = False) -> dt.datetime:

@@ -16,7 +16,13 @@ import mysql.connector
 from mysql.connector import errorcode
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
-from pipeline.errors import ActionNeeded, PipelineError, TryLater
+from pipeline.errors import (
+    PipelineError,
+    RowRefused,
+    WarehouseBusy,
+    WarehouseRefused,
+    WarehouseUnreachable,
+)
 from pipeline.feeds import MYSQL_NAME
 from pipeline.warehouse.server import Server
 
@@ -41,26 +47,6 @@ _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or thi
 _ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
 _AGAIN = "run the same command again: it loads only what is not there yet"
-
-
-class WarehouseUnreachable(TryLater):
-    """No connection, or it broke; what was not committed is gone, the old star is whole."""
-
-
-class WarehouseBusy(TryLater):
-    """Another sync holds the warehouse, or rows stayed locked for too long."""
-
-
-class WarehouseRefused(ActionNeeded):
-    """The server refuses: credentials, certificates, rights, schema, space."""
-
-
-class RowRefused(WarehouseRefused):
-    """A table does not take a row, because of a key, a CHECK or a trigger; `reason` says why, in the server's words."""
-
-    def __init__(self, message: str, hint: str, reason: str) -> None:
-        super().__init__(message, hint)
-        self.reason = reason
 
 
 def is_stall(error: BaseException) -> bool:

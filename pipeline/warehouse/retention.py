@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import RetentionNotGiven
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import SnapshotEntry, list_snapshots
 
 DELETE_ROWS = 10_000
 """Fact rows of one DELETE."""
-
-
-class RetentionNotGiven(WrongUsage):
-    """An expiry was asked for without a rule."""
 
 
 def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int | None, now: dt.datetime) -> list[int]:

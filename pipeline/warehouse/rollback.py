@@ -8,13 +8,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import SnapshotUnknown
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql, list_snapshots, show
-
-
-class SnapshotUnknown(WrongUsage):
-    """The warehouse has no complete snapshot of that number."""
 
 
 @dataclass(frozen=True)

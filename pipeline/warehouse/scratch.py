@@ -16,15 +16,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ScratchUnusable
 
 _PREFIX = "ksqldb-lake-scratch-"
 _LOCK = "in-use"
 _YOUNG_S = 600  # a folder that has just been made may not be held yet
-
-
-class ScratchUnusable(ActionNeeded):
-    """The system's temporary folder has no space, or cannot be written."""
 
 
 @contextlib.contextmanager

@@ -11,14 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import TryLater
+from pipeline.errors import RowsLost
 from pipeline.fingerprint import bytes_of, texts_in
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.fitting import StagedColumn
-
-
-class RowsLost(TryLater):
-    """The server did not keep all rows that were sent."""
 
 
 def send_lines(

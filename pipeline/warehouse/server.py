@@ -9,14 +9,10 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import ActionNeeded
+from pipeline.errors import ServerInvalid
 
 _HOST = re.compile(r"[^\s/@:\[\]]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")  # a name, or an address of either kind
 _WITH_PORT = re.compile(r"(?:\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d+))?")
-
-
-class ServerInvalid(ActionNeeded):
-    """Where MySQL is, or a TLS file, is told in a way that cannot be used; nothing was tried."""
 
 
 @dataclass(frozen=True)

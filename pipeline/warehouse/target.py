@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pipeline.errors import WarehouseRefused
 from pipeline.warehouse.connection import Connection, text_of
-from pipeline.warehouse.refusals import WarehouseRefused
 
 
 @dataclass(frozen=True)

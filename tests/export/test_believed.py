@@ -9,8 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pipeline.believed import Look, ReadPolicy, SnapshotShrank, SnapshotUnsettled, read_until_believed
-from pipeline.errors import PipelineError, TryLater
+from pipeline.believed import Look, ReadPolicy, read_until_believed
+from pipeline.errors import PipelineError, SnapshotShrank, SnapshotUnsettled, TryLater
 
 PAUSE_S, WAIT_S = 5.0, 180.0
 

@@ -8,7 +8,7 @@ import pytest
 
 import data_lake_config
 from data_lake_config import PROJECT_ROOT, Settings, load_settings
-from pipeline.given_settings import SettingsInvalid
+from pipeline.errors import SettingsInvalid
 from tests.integration.commands import ran
 
 NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]

@@ -15,8 +15,9 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.believed import ReadPolicy, SnapshotUnsettled
-from pipeline.ksqldb.client import Client, Connection, TimeIsOver
+from pipeline.believed import ReadPolicy
+from pipeline.errors import SnapshotUnsettled, TimeIsOver
+from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source, table_offsets
 from pipeline.ksqldb.pull import TableRead, read_believed
 from pipeline.ksqldb.push import Limits

@@ -17,16 +17,18 @@ import trustme
 from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S, running
-from pipeline.errors import ActionNeeded, PipelineError
-from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.errors import (
+from pipeline.errors import (
+    ActionNeeded,
+    AnswerIncomplete,
     AuthenticationFailed,
+    PipelineError,
     ServerNotReady,
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
 )
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.framing import Ending, Framing
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, needs_vectors
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.believed import Look
+from pipeline.errors import ClusterNotWhole, TableQueryPaused
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.cluster import ClusterNotWhole, TableQueryPaused, look_at_query, whole_cluster
+from pipeline.ksqldb.cluster import look_at_query, whole_cluster
 from pipeline.ksqldb.describe import Offsets, Source, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ActionNeeded
-from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import (
-    Offsets,
-    Source,
+from pipeline.errors import (
+    ActionNeeded,
+    AnswerMalformed,
     SourceNotReadable,
     SourceUnknown,
     TopicGone,
     TopicNotDescribed,
+)
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import (
+    Offsets,
+    Source,
     describe,
     find_source,
     lag,
@@ -27,7 +30,6 @@ from pipeline.ksqldb.describe import (
     table_offsets,
     true_ends,
 )
-from pipeline.ksqldb.elements import AnswerMalformed
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
 from tests import own_recording
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying

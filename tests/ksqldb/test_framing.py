@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksqldb_emulator.values import to_json
-from pipeline.errors import PipelineError
-from pipeline.ksqldb.elements import AnswerMalformed
-from pipeline.ksqldb.framing import AnswerIncomplete, AnswerParser, Ending, Framing, QueryFailed
+from pipeline.errors import AnswerIncomplete, AnswerMalformed, PipelineError, QueryFailed
+from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 
 W4 = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]},[1,"x],["],[2,"\xc3\xa9\\"]"]]'
 W2 = (

@@ -14,13 +14,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import PipelineError, printable
-from pipeline.ksqldb.bodies import MOST_BODY_BYTES, PIECE_BYTES, BodyNotReadable, BodyTooLong
+from pipeline.errors import (
+    AddressNotUsable,
+    AnswerIncomplete,
+    AnswerMalformed,
+    BodyNotReadable,
+    BodyTooLong,
+    PipelineError,
+    QueryFailed,
+    ServerUnreachable,
+    StatementRefused,
+    printable,
+)
+from pipeline.ksqldb.bodies import MOST_BODY_BYTES, PIECE_BYTES
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe, list_sources
-from pipeline.ksqldb.elements import AnswerMalformed
-from pipeline.ksqldb.errors import AddressNotUsable, ServerUnreachable, StatementRefused
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
+from pipeline.ksqldb.framing import Ending, Framing
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 
 HEAD = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]}'

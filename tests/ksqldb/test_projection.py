@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.decode.reference import json_type
-from pipeline.ksqldb.describe import Source, SourceNotReadable
-from pipeline.ksqldb.elements import AnswerMalformed
+from pipeline.errors import AnswerMalformed, ColumnNamesCollide, SourceNotReadable, TypeNotSupported
+from pipeline.ksqldb.describe import Source
 from pipeline.ksqldb.framing import Header
-from pipeline.ksqldb.projection import ColumnNamesCollide, Projection, RowReader, lake_name, project
-from pipeline.ksqldb.sqltypes import Column, SqlType, TypeNotSupported, described_type, parse_schema, parse_type
+from pipeline.ksqldb.projection import Projection, RowReader, lake_name, project
+from pipeline.ksqldb.sqltypes import Column, SqlType, described_type, parse_schema, parse_type
 from tests.vectors import exchanges, needs_vectors
 
 LONG = Decimal("12345678901234567890.1234567891")

@@ -18,10 +18,10 @@ from ksqldb_emulator.dataset import Source as EmulatedSource
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import FOR_EVER_S, Emulator, running
-from pipeline.errors import TryLater
-from pipeline.ksqldb.client import Client, Connection, TimeIsOver
-from pipeline.ksqldb.describe import SourceNotReadable, describe
-from pipeline.ksqldb.pull import SnapshotDoubled, TableRead, read_table
+from pipeline.errors import SnapshotDoubled, SourceNotReadable, TimeIsOver, TryLater
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import describe
+from pipeline.ksqldb.pull import TableRead, read_table
 from pipeline.ksqldb.push import Limits
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.support import wait_until

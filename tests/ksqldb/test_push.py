@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import TopicChanged
 from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
-from pipeline.ksqldb.push import Position, StopRule, TopicChanged
+from pipeline.ksqldb.push import Position, StopRule
 from tests.vectors import exchanges, needs_vectors
 
 QUIET_S = 3.0

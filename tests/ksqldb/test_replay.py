@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from pipeline.decode.reference import ValueNotRepresentable, fields_of, to_array
-from pipeline.errors import PipelineError
+from pipeline.decode.reference import fields_of, to_array
+from pipeline.errors import AnswerIncomplete, PipelineError, QueryFailed, StatementRefused, ValueNotRepresentable
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.errors import StatementRefused, quoted
-from pipeline.ksqldb.framing import AnswerIncomplete, Ending, Framing, QueryFailed
+from pipeline.ksqldb.errors import quoted
+from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.sqltypes import Column, SqlType, parse_schema
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, in_both, load_lines, needs_vectors, own_exchanges, recorded

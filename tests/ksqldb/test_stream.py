@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksqldb_emulator.testing import FOR_EVER_S
-from pipeline.errors import PipelineError
+from pipeline.errors import AnswerIncomplete, PipelineError, TopicChanged
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import Offsets, Source, describe
-from pipeline.ksqldb.framing import AnswerIncomplete
-from pipeline.ksqldb.push import Limits, TopicChanged
+from pipeline.ksqldb.push import Limits
 from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, WITNESSES, Bookmark, Wanted, _Keeper, read_stream
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, recorded

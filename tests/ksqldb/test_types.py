@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decode.reference import ValueNotRepresentable, json_type, to_array
-from pipeline.ksqldb.sqltypes import SCALARS, SqlType, TypeNotSupported, described_type, parse_schema, parse_type
+from pipeline.decode.reference import json_type, to_array
+from pipeline.errors import TypeNotSupported, ValueNotRepresentable
+from pipeline.ksqldb.sqltypes import SCALARS, SqlType, described_type, parse_schema, parse_type
 
 NAMES = st.text(st.characters(exclude_characters="`", exclude_categories=["Cs"]), min_size=1, max_size=8)
 SIMPLE = st.sampled_from([SqlType(base) for base in SCALARS]) | st.builds(

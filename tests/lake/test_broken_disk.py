@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from deltalake.exceptions import DeltaError
 
 import manage_feeds
-from pipeline.errors import PipelineError
+from pipeline.errors import CommitFailed, DiskFull, FeedLocked, LakeDamaged, LakeNotWritable, PipelineError
 from pipeline.feeds import parse_feed
 from pipeline.lake import writer
-from pipeline.lake.delta import CommitFailed, delta_errors
+from pipeline.lake.delta import delta_errors
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import DiskFull, LakeDamaged, LakeNotWritable, delete_feed_data
-from pipeline.lake.lock import FeedLocked, hold_feed
+from pipeline.lake.local_store import delete_feed_data
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.writer import StagedWriter
 
 

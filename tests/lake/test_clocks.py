@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ClockWentBack
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
-from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable

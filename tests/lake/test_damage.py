@@ -9,14 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import ColumnUnnamed, LakeDamaged, LogDamaged, VersionsUsedUp, WrongUsage
 from pipeline.export.witness import _rows_at
-from pipeline.lake.columns import ColumnUnnamed, told_schema
-from pipeline.lake.local_store import LakeDamaged, delete_feed_data
-from pipeline.lake.log import LogDamaged
+from pipeline.lake.columns import told_schema
+from pipeline.lake.local_store import delete_feed_data
 from pipeline.lake.rewrite import roll_back, rows_not_in
 from pipeline.lake.table import LakeTable
-from pipeline.lake.versions import MAX_VERSION, VersionsUsedUp, check_version, next_version
+from pipeline.lake.versions import MAX_VERSION, check_version, next_version
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, glob, stream_feed, table_feed, values
 
 

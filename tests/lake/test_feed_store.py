@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import FeedExists, FeedInvalid, FeedUnknown
 from pipeline.feed_changes import create_missing, feeds_of
-from pipeline.feeds import FeedInvalid, parse_feed
+from pipeline.feeds import parse_feed
 from pipeline.lake import feed_store
-from pipeline.lake.feed_store import FeedExists, FeedStore, FeedUnknown
+from pipeline.lake.feed_store import FeedStore
 from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import ROOT
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import FeedLocked, FeedLost, LakeDamaged
 from pipeline.lake import lock
 from pipeline.lake.change import Change
-from pipeline.lake.local_store import LakeDamaged
-from pipeline.lake.lock import FeedLocked, FeedLost, hold_feed
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, commit_id, glob, stream_feed, values

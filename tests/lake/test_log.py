@@ -14,10 +14,10 @@ from pathlib import Path
 import deltalake
 import pytest
 
+from pipeline.errors import CommitFailed, LakeDamaged, LogDamaged
 from pipeline.lake import table as table_module
-from pipeline.lake.delta import TIME_KEY, CommitFailed
-from pipeline.lake.local_store import LakeDamaged
-from pipeline.lake.log import LogDamaged, entries_due, entry_time, remove_torn_entry, torn_entry
+from pipeline.lake.delta import TIME_KEY
+from pipeline.lake.log import entries_due, entry_time, remove_torn_entry, torn_entry
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
 

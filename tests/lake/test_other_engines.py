@@ -12,8 +12,9 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import TableNotSupported
 from pipeline.lake.change import Change
-from pipeline.lake.log import TableNotSupported, removed_files
+from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
 

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, LakeDamaged
 from pipeline.lake import entry as entry_module
-from pipeline.lake.delta import CommitFailed
-from pipeline.lake.entry import CommitStands, CommitUnknown
-from pipeline.lake.local_store import LakeDamaged
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, glob, stream_feed, values
 

@@ -9,10 +9,11 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import LakeNotWritable
 from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import LakeNotWritable, lake_folder
+from pipeline.lake.local_store import lake_folder
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import RetentionHeld
 from pipeline.feeds import Feed
 from pipeline.lake.catalog import write_metadata
-from pipeline.lake.retention import RetentionHeld, due, expire
+from pipeline.lake.retention import due, expire
 from pipeline.lake.rule import FOR_EVER, Rule
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import DAY_MS, NOW, add_rows, add_version, commit_id, stream_feed, table_feed, values

@@ -10,8 +10,9 @@ import pytest
 from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
+from pipeline.errors import LakeDamaged
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import LakeDamaged, delete_feed_data
+from pipeline.lake.local_store import delete_feed_data
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, commit_id, stream_feed

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import FeedLocked, LakeDamaged, LakeNotWritable, SchemaChanged, VersionUnknown
 from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
-from pipeline.lake.columns import SchemaChanged
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import LakeDamaged, LakeNotWritable, lake_folder
-from pipeline.lake.lock import FeedLocked, hold_feed
+from pipeline.lake.local_store import lake_folder
+from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import expire
-from pipeline.lake.rewrite import VersionUnknown, roll_back, rows_not_in, widen
+from pipeline.lake.rewrite import roll_back, rows_not_in, widen
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import verify

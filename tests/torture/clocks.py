@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
+from pipeline.errors import ClockWentBack
 from pipeline.feeds import Feed
-from pipeline.lake.clock import ClockWentBack
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from tests.torture.exports import check_table

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.feeds import DimensionMapping, FeedInvalid, WarehouseMapping, parse_feed
-from pipeline.warehouse.check_mapping import MappingDoesNotFit
+from pipeline.errors import FeedInvalid, MappingDoesNotFit
+from pipeline.feeds import DimensionMapping, WarehouseMapping, parse_feed
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot, make_plan
 from pipeline.warehouse.server import Server

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import ClockWrong, NoTimeForSnapshot
 from pipeline.lake.table import LakeTable
-from pipeline.warehouse.clock import ClockWrong, agreed_now, not_after
+from pipeline.warehouse.clock import agreed_now, not_after
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.mapping import TableSnapshot
-from pipeline.warehouse.redate import NoTimeForSnapshot, redate
+from pipeline.warehouse.redate import redate
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_snapshots
 from tests.warehouse.history import State, make_history

@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import RowsDoNotFit
 from pipeline.feeds import WarehouseMapping
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.load import RowsDoNotFit, load_star
+from pipeline.warehouse.load import load_star
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from data_lake_config import Settings
-from pipeline.errors import WrongUsage
+from pipeline.errors import MappingDoesNotFit, WrongUsage
 from pipeline.lake.feed_store import FeedStore
-from pipeline.warehouse.check_mapping import MappingDoesNotFit
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.selection import refuse_unknown_dimensions
 from pipeline.warehouse.server import Server

@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sync_to_mysql
+from pipeline.errors import RetentionNotGiven, SnapshotUnknown
 from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.mapping import TableSnapshot
-from pipeline.warehouse.retention import RetentionNotGiven, expire
-from pipeline.warehouse.rollback import SnapshotUnknown, roll_back
+from pipeline.warehouse.retention import expire
+from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user

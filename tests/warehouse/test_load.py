@@ -13,15 +13,19 @@ import pyarrow as pa
 import pytest
 
 from data_lake_config import DEFAULT_FEEDS, PROJECT_ROOT
-from pipeline.errors import PipelineError
+from pipeline.errors import (
+    MappingDoesNotFit,
+    MembersMerged,
+    PipelineError,
+    RowsLost,
+    WarehouseBusy,
+    WarehouseRefused,
+    WarehouseUnreachable,
+)
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.warehouse.check_mapping import MappingDoesNotFit
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.dimension import MembersMerged
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.migrations import init_schema
-from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.send import RowsLost
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sorted_rows import Spool
 from pipeline.warehouse.target import server_facts

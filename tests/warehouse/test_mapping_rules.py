@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import MappingDoesNotFit
 from pipeline.feeds import DimensionMapping, WarehouseMapping
-from pipeline.warehouse.check_mapping import MappingDoesNotFit, Target, check_mapping
+from pipeline.warehouse.check_mapping import Target, check_mapping
 from pipeline.warehouse.target import TargetColumn
 
 SOURCE = pa.schema([("id", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", tz="UTC"))])

@@ -15,9 +15,9 @@ import sync_to_mysql
 import test_setup
 from data_lake_config import PROJECT_ROOT, Settings
 from demo.private_mysql import PrivateServer
+from pipeline.errors import SchemaFileChanged, WarehouseBusy, WarehouseRefused
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.migrations import SchemaFileChanged, init_schema, planned_files, schema_files, statements
-from pipeline.warehouse.refusals import WarehouseBusy, WarehouseRefused
+from pipeline.warehouse.migrations import init_schema, planned_files, schema_files, statements
 from pipeline.warehouse.server import Server
 from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_maker

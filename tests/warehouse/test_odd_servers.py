@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from data_lake_config import PROJECT_ROOT
+from pipeline.errors import WarehouseRefused
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
-from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.server import Server
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 from tests.warehouse.test_hard_rows import own_fact

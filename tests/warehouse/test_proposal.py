@@ -11,14 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import NoProposal, SourceNotReadable
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
-from pipeline.ksqldb.describe import Source, SourceNotReadable
+from pipeline.ksqldb.describe import Source
 from pipeline.ksqldb.projection import LakeColumn
 from pipeline.ksqldb.sqltypes import parse_schema
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.migrations import statements
-from pipeline.warehouse.proposal import NoProposal, fact_sql, lake_columns, propose_mapping
+from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.samples import FEEDS, NOW, load, rows_of, user

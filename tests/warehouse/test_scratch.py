@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ScratchUnusable
 from pipeline.warehouse import scratch
-from pipeline.warehouse.scratch import ScratchUnusable, scratch_errors, scratch_folder
+from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 from tests.support import ROOT
 
 

@@ -17,10 +17,9 @@ import sync_to_mysql
 import test_setup
 from data_lake_config import Settings
 from demo.private_mysql import PrivateServer, running_mariadb
-from pipeline.errors import PipelineError
+from pipeline.errors import OptionFileInvalid, PipelineError, WarehouseRefused
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.option_file import OptionFileInvalid, read_option_file
-from pipeline.warehouse.refusals import WarehouseRefused
+from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.target import NEEDED_RIGHTS
 from tests.warehouse.accounts import PASSWORD, SYNC, documented

@@ -13,17 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import WrongUsage
+from pipeline.errors import ScratchUnusable, VersionUnknown, WarehouseRefused, WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
-from pipeline.lake.rewrite import VersionUnknown
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse import sorted_rows as spool_module
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.mapping import TableSnapshot
-from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.report import loaded_lines
-from pipeline.warehouse.scratch import ScratchUnusable
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from tests.lake.small_tables import add_version

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, ServerInvalid, WarehouseRefused, WarehouseUnreachable
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.refusals import WarehouseRefused, WarehouseUnreachable
-from pipeline.warehouse.server import Server, ServerInvalid
+from pipeline.warehouse.server import Server
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ import pytest
 
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import PATIENCE_S
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, WarehouseBusy, WarehouseUnreachable
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.refusals import WarehouseBusy, WarehouseUnreachable
 from pipeline.warehouse.server import Server
 from tests.support import ROOT, wait_until
 from tests.warehouse.accounts import as_root

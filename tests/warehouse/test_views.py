@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from data_lake_config import PROJECT_ROOT
+from pipeline.errors import WarehouseRefused
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import statements
-from pipeline.warehouse.refusals import WarehouseRefused
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.answers import Answers
