@@ -31,6 +31,7 @@ from pipeline.lake.local_store import delete_feed_data, lake_folder
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import due
 from pipeline.lake.table import LakeTable
+from pipeline.text import as_table, plural
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
@@ -69,7 +70,7 @@ def sync(discover: bool) -> None:
         cli.say(f"added {feed.type} {feed.name}")
     broken = list[BrokenFeed]()
     active = store.list(broken=broken.append)
-    cli.say(f"{cli.plural(len(added), 'feed')} added, {cli.plural(len(active), 'active feed')}")
+    cli.say(f"{plural(len(added), 'feed')} added, {plural(len(active), 'active feed')}")
     for lost in broken:
         cli.say_error(lost.error)
     raise SystemExit(common_exit_code(lost.error for lost in broken))
@@ -90,7 +91,7 @@ def list_feeds(archived: bool, json_output: bool) -> None:
     if json_output:
         cli.show_json({"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]})
     elif rows:
-        click.echo(cli.as_table(rows, ["feed", "type", "", "retention", "source"]))
+        click.echo(as_table(rows, ["feed", "type", "", "retention", "source"]))
     elif not broken:
         what = "archived feeds" if archived else "feeds yet"
         click.echo(f"no {what} in {store.folder}" + ("" if archived else ": python manage_feeds.py sync"))

@@ -51,6 +51,7 @@ from pipeline.report import (
     stats_table,
     verdict_lines,
 )
+from pipeline.text import plural
 from pipeline.verify.source import compare_with_source, part_names
 from pipeline.verify.verdict import Verdict, judge, verify_feeds
 from pipeline.verify.warehouse import reconcile
@@ -131,7 +132,7 @@ def _write_csv(path: Path, lake: Sequence[dict[str, Any]]) -> None:
     except OSError as error:
         raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give --csv another file") from None
     if path != _STDOUT:
-        click.echo(f"wrote {cli.plural(len(lake), 'feed')} to {path}", err=True)
+        click.echo(f"wrote {plural(len(lake), 'feed')} to {path}", err=True)
 
 
 @main.command()
@@ -208,7 +209,7 @@ def _compare(client: Client, verdict: Verdict, limits: Limits) -> str:
         return ", the table on the server has moved on since, or does not tell its state: not compared"
     old = f"; {result.beyond_retention:,} older rows are no longer there" if result.beyond_retention else ""
     old += f"; {result.expired_rows:,} more on the server are past the retention" if result.expired_rows else ""
-    return f", {cli.plural(result.row_count, 'row')} as on the server{old}"
+    return f", {plural(result.row_count, 'row')} as on the server{old}"
 
 
 def _reconcile(connection: Connection, verdict: Verdict) -> str:
@@ -216,7 +217,7 @@ def _reconcile(connection: Connection, verdict: Verdict) -> str:
     result = reconcile(connection, verdict.table)
     verdict.findings += result.findings
     counted = f", {result.counted} only counted" if result.counted else ""
-    return f"; in the warehouse {cli.plural(result.by_value, 'snapshot')} as in the lake{counted}"
+    return f"; in the warehouse {plural(result.by_value, 'snapshot')} as in the lake{counted}"
 
 
 @main.command()
@@ -269,13 +270,13 @@ def expire_command(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 def _would_expire(upkeep: Upkeep, feed: Feed) -> str:
     found = due(LakeTable(upkeep.root, feed), upkeep.now)
     found.check(upkeep.max_share)
-    rows = f" ({cli.plural(found.row_count, 'row')})" if found.files else ""
+    rows = f" ({plural(found.row_count, 'row')})" if found.files else ""
     return f"{feed.name}: would expire {', '.join(found.partitions) or 'nothing'}{rows}"
 
 
 def _expire(upkeep: Upkeep, feed: Feed) -> str:
     taken = expire_feed(upkeep, feed)
-    deleted = cli.plural(taken.deleted_files, "old file")
+    deleted = plural(taken.deleted_files, "old file")
     return f"{feed.name}: expired {', '.join(taken.partitions) or 'nothing'}; {deleted} deleted"
 
 
@@ -299,8 +300,8 @@ def unexpire_command(feed: str, dry_run: bool) -> None:
 def _returned(feed: str, found: Expired, verb: str) -> str:
     if not found.files and not found.lost:
         return f"{feed}: nothing expired that could come back"
-    lines = [f"{feed}: {verb} {cli.plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]
-    lines += [f"  {cli.plural(rows, 'row')} cannot come back: {reason}" for reason, rows in found.lost.items()]
+    lines = [f"{feed}: {verb} {plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]
+    lines += [f"  {plural(rows, 'row')} cannot come back: {reason}" for reason, rows in found.lost.items()]
     return "\n".join(lines)
 
 

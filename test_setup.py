@@ -34,6 +34,7 @@ from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.table import LakeTable
 from pipeline.requirements import Check, check_packages, check_python, line, ok, report
+from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import refuse_changed, schema_files
 from pipeline.warehouse.option_file import password_is_open
@@ -80,8 +81,8 @@ def check_disk(root: Path) -> Check:
     there = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < FREE_BYTES:
-        return Check("disk", "warning", f"only {cli.size_text(free)} are free", f"free space on the disk of {there}")
-    return ok("disk", f"{cli.size_text(free)} free")
+        return Check("disk", "warning", f"only {size_text(free)} are free", f"free space on the disk of {there}")
+    return ok("disk", f"{size_text(free)} free")
 
 
 def check_ksqldb(settings: Settings, root: Path) -> Iterator[Check]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.cli import plural
 from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
 from pipeline.export.stream import bookmarks_of, fit_batch, source_of, stream_writer
@@ -33,6 +32,7 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Upkeep
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.lake.writing import writing
+from pipeline.text import plural
 
 Opened = Callable[[], AbstractContextManager[Client]]
 

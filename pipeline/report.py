@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.lake.catalog import describe_table
 from pipeline.lake.table import LakeTable
+from pipeline.text import as_table, plural, size_text
 from pipeline.verify.verdict import Verdict
 
 CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
@@ -49,14 +49,14 @@ def stats_table(lake: Sequence[dict[str, Any]]) -> str:
         [
             told["feed"],
             f"{told['totals']['rows']:,}",
-            cli.size_text(told["totals"]["bytes"]),
+            size_text(told["totals"]["bytes"]),
             str(told["totals"]["files"]),
             str(told.get("current_version") or ""),
             (told.get("last_commit_at") or "never")[:16],
         ]
         for told in lake
     ]
-    return cli.as_table(rows, ["feed", "rows", "size", "files", "version", "last commit"], right={1, 2, 3, 4})
+    return as_table(rows, ["feed", "rows", "size", "files", "version", "last commit"], right={1, 2, 3, 4})
 
 
 def report_lines(lake: Sequence[dict[str, Any]], root: Path) -> list[str]:
@@ -68,8 +68,8 @@ def report_lines(lake: Sequence[dict[str, Any]], root: Path) -> list[str]:
             lines += ["  not exported yet", ""]
             continue
         totals = told["totals"]
-        size = cli.size_text(totals["bytes"])
-        lines.append(f"  {cli.plural(totals['rows'], 'row')} in {cli.plural(totals['files'], 'file')}, {size}")
+        size = size_text(totals["bytes"])
+        lines.append(f"  {plural(totals['rows'], 'row')} in {plural(totals['files'], 'file')}, {size}")
         lines.append(f"  last commit {told['last_commit_at']}, Delta version {told['delta_version']}")
         if told["type"] == "stream":
             lines.append(f"  bookmark  {_offsets(told['bookmark'])}")
@@ -86,8 +86,8 @@ def _offsets(bookmark: dict[str, int] | None) -> str:
 
 def _partition_lines(partitions: Sequence[dict[str, Any]], most: int = 8) -> list[str]:
     shown = partitions[-most:]
-    rows = [[f"  {p['partition']}", f"{p['rows']:,}", cli.size_text(p["bytes"]), str(p["files"])] for p in shown]
-    lines = cli.as_table(rows, ["  partition", "rows", "size", "files"], right={1, 2, 3}).splitlines() if rows else []
+    rows = [[f"  {p['partition']}", f"{p['rows']:,}", size_text(p["bytes"]), str(p["files"])] for p in shown]
+    lines = as_table(rows, ["  partition", "rows", "size", "files"], right={1, 2, 3}).splitlines() if rows else []
     if len(partitions) > most:
         lines.append(f"  and {len(partitions) - most} older partitions")
     return lines
@@ -115,14 +115,14 @@ def commits_table(commits: Sequence[dict[str, Any]]) -> str:
         ]
         for commit in commits
     ]
-    return cli.as_table(rows, ["delta", "at", "what", "version", "rows", "end"], right={0, 3, 4})
+    return as_table(rows, ["delta", "at", "what", "version", "rows", "end"], right={0, 3, 4})
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
     """The verdict for people: one line, and one more for each finding."""
     parts = ["".join(verdict.compared)] if not verdict.errors else []
     if verdict.findings:
-        parts = [cli.plural(len(verdict.findings), "problem")]
+        parts = [plural(len(verdict.findings), "problem")]
     parts += [f"not all could be verified: {error.message}" for error in verdict.errors]
     findings = [f"  {finding.what}: {finding.detail}" for finding in verdict.findings]
     return [f"{verdict.feed.name}: {'; '.join(parts)}", *findings]

@@ -14,6 +14,7 @@ ORDER = [
     "pipeline.start",
     "pipeline.requirements",
     "pipeline.errors",
+    "pipeline.text",
     "pipeline.faults",
     "pipeline.validation",
     "pipeline.given_settings",

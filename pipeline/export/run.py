@@ -28,6 +28,7 @@ from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import ArchivedExpiry, Upkeep, expire_archived
 from pipeline.lake.writing import writing
+from pipeline.text import plural, size_text
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _export(
         else:
             (export_full if request.full else export_stream)(client, table, run, result.exported)
         if result.exported.undated_rows:
-            told = cli.plural(result.exported.undated_rows, "row")
+            told = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
         result.expired = expire(table, f"{run.id}ee", run.now, run.max_expire)
 
@@ -173,12 +174,12 @@ def summary(results: Sequence[Result], request: ExportRequest) -> str:
         return "Nothing was changed."
     rows = sum(result.exported.rows for result in results)
     committed = sum(result.status == "failed" and result.exported.commits > 0 for result in results)
-    line = f"{cli.plural(len(results) - failed, 'feed')} exported, {cli.plural(rows, 'row')}"
+    line = f"{plural(len(results) - failed, 'feed')} exported, {plural(rows, 'row')}"
     if failed:
         line += f", {failed} failed"
     if committed:
         line += f", {committed} of them after a commit"
-    return line + (f", the retention of {cli.plural(held, 'feed')} waits for a person" if held else "")
+    return line + (f", the retention of {plural(held, 'feed')} waits for a person" if held else "")
 
 
 def _named(run: Run, index: int) -> Run:
@@ -188,16 +189,16 @@ def _named(run: Run, index: int) -> Run:
 def _line(result: Result, request: ExportRequest) -> str:
     done = result.exported
     if result.status == "failed":
-        kept = f", {cli.plural(done.rows, 'row')} committed before" if done.commits else ""
+        kept = f", {plural(done.rows, 'row')} committed before" if done.commits else ""
         return f"{result.name}: failed after {result.seconds:.1f} s{kept}"
-    parts = [] if request.dry_run else [cli.plural(done.rows, "row")]
+    parts = [] if request.dry_run else [plural(done.rows, "row")]
     if done.version is not None:
         parts.append(f"{'would be ' * request.dry_run}version {done.version}")
     if done.commits:
-        parts.append(f"{cli.plural(done.files, 'file')}, {cli.size_text(done.size_bytes)}")
+        parts.append(f"{plural(done.files, 'file')}, {size_text(done.size_bytes)}")
     parts += [part for part in (f"end: {done.outcome}" if done.outcome else "", *done.notes) if part]
     if done.lag:
-        parts.append(f"the table was {cli.plural(done.lag, 'record')} behind its sources")
+        parts.append(f"the table was {plural(done.lag, 'record')} behind its sources")
     if result.expired:
         parts.append(f"expired {', '.join(result.expired)}")
     if result.status == "held":

@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import cli
 from pipeline.errors import printable
+from pipeline.text import as_table, plural
 from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
@@ -44,7 +44,7 @@ def loaded_lines(loaded: Loaded, dry_run: bool) -> list[str]:
     """What a load did."""
     lines = []
     for fact in loaded.facts:
-        line = f"{fact.fact}: {cli.plural(fact.rows, 'row')}"
+        line = f"{fact.fact}: {plural(fact.rows, 'row')}"
         if fact.lake_version is not None:
             line += f" from lake version {fact.lake_version}"
         if fact.new_members:
@@ -83,7 +83,7 @@ def history_table(entries: Sequence[SnapshotEntry]) -> str:
          f"{e.rejected_count:,}", ", ".join(e.shown)]
         for e in entries
     ]  # fmt: skip
-    return cli.as_table(rows, _HISTORY_HEAD, right={0, 4, 5})
+    return as_table(rows, _HISTORY_HEAD, right={0, 4, 5})
 
 
 def moves_json(moves: Sequence[Move], dry_run: bool) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def expiry_json(versions: Sequence[int], dry_run: bool) -> dict[str, Any]:
 
 
 def expiry_lines(versions: Sequence[int], dry_run: bool) -> list[str]:
-    done = _NOTHING if dry_run or not versions else f"{cli.plural(len(versions), 'snapshot')} deleted"
+    done = _NOTHING if dry_run or not versions else f"{plural(len(versions), 'snapshot')} deleted"
     return [f"snapshots to delete: {', '.join(map(str, versions)) or 'none'}", done]
 
 

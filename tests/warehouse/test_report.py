@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline import cli
+from pipeline.text import as_table
 from pipeline.warehouse.fitting import Reject
 from pipeline.warehouse.load import Loaded, LoadedFact
 from pipeline.warehouse.report import loaded_lines
@@ -19,6 +19,6 @@ def test_control_characters_of_the_data_are_shown_and_not_sent() -> None:
 
 
 def test_the_rule_of_a_table_is_never_wider_than_a_terminal() -> None:
-    wide = cli.as_table([["1", "fact_a, " * 30]], ["snapshot", "shown by the views of"])
+    wide = as_table([["1", "fact_a, " * 30]], ["snapshot", "shown by the views of"])
 
     assert wide.splitlines()[1] == "-" * 80
