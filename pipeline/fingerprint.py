@@ -1,136 +1,12 @@
-"""Rows as canonical text, and a hash of rows that does not depend on their order.
-
-The text is what MySQL's LOAD DATA reads by default: tabs between columns, backslash escapes, \\N for NULL. So the bytes
-that prove that two places hold the same rows are the bytes that are sent to the warehouse.
-"""
+"""A hash of rows that does not depend on their order: two places that have the same rows have the same hash."""
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import json
-import math
-import re
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
-_PLAIN = {escaped: plain for plain, escaped in _ESCAPES.items()}
-_UNESCAPE = re.compile(r"\\.", re.DOTALL)
-_ESCAPED = r"[\\\t\n\r\x00]"
-_EPOCH = dt.datetime(1970, 1, 1)
-_DAY_US = 86_400_000_000
-_CYCLE_DAYS = 146_097  # the Gregorian calendar repeats after 400 years
-
-
-class FarMoment(str):
-    """A date or an instant outside of Python's years 1 to 9999, as ISO 8601 text with a sign."""
-
-    __slots__ = ()
-
-
-def texts_of(array: pa.Array) -> pa.Array:
-    """A column as text, before escaping: numbers with all their digits, booleans as 1 and 0, bytes in hexadecimal,
-    instants in UTC without a zone, nested values as JSON.
-
-    Exact: two values of one type have the same text only if they are the same.
-    """  # fmt: skip
-    kind = array.type
-    if pa.types.is_string(kind):
-        return array
-    if pa.types.is_boolean(kind):
-        return array.cast(pa.int8()).cast(pa.string())
-    if pa.types.is_timestamp(kind):
-        return array.cast(pa.timestamp(kind.unit)).cast(pa.string())
-    if pa.types.is_binary(kind) or pa.types.is_nested(kind):
-        text = bytes.hex if pa.types.is_binary(kind) else to_json
-        return pa.array([None if value is None else text(value) for value in values_of(array)], pa.string())
-    return array.cast(pa.string())
-
-
-def values_of(array: pa.Array) -> list[Any]:
-    """A column's Python values: maps as dicts, what Python's dates cannot hold as FarMoment.
-
-    A map with keys that are one for Python, 0.0 and -0.0, has their texts as keys.
-    """
-    try:
-        return list(array.to_pylist(maps_as_pydicts="strict"))
-    except (OverflowError, KeyError):
-        return _one_by_one(array)
-
-
-def _one_by_one(array: pa.Array) -> list[Any]:
-    kind, valid = array.type, array.is_valid().to_pylist()
-    if pa.types.is_date32(kind):
-        return [None if day is None else _moment(day * _DAY_US, True) for day in array.view(pa.int32()).to_pylist()]
-    if pa.types.is_timestamp(kind):
-        moments = array.cast(pa.timestamp("us", kind.tz)).view(pa.int64()).to_pylist()
-        return [None if moment is None else _moment(moment, False) for moment in moments]
-    if pa.types.is_struct(kind):
-        parts = {field.name: values_of(array.field(place)) for place, field in enumerate(kind)}
-        return [{name: part[row] for name, part in parts.items()} if ok else None for row, ok in enumerate(valid)]
-    if pa.types.is_map(kind):
-        keys, items, ends = values_of(array.keys), values_of(array.items), array.offsets.to_pylist()
-        return [
-            _map_of(keys[ends[row] : ends[row + 1]], items[ends[row] : ends[row + 1]]) if ok else None
-            for row, ok in enumerate(valid)
-        ]
-    if pa.types.is_list(kind):
-        items, ends = values_of(array.values), array.offsets.to_pylist()
-        return [items[ends[row] : ends[row + 1]] if ok else None for row, ok in enumerate(valid)]
-    return list(array.to_pylist())
-
-
-def _map_of(keys: Sequence[Any], items: Sequence[Any]) -> dict[Any, Any]:
-    found = dict(zip(keys, items, strict=True))
-    return found if len(found) == len(keys) else dict(zip(map(to_json, keys), items, strict=True))
-
-
-def _moment(epoch_us: int, is_date: bool) -> dt.date | FarMoment:
-    cycles, rest = divmod(epoch_us, _CYCLE_DAYS * _DAY_US)
-    near = _EPOCH + dt.timedelta(microseconds=rest)
-    year = near.year + 400 * cycles
-    if dt.MINYEAR <= year <= dt.MAXYEAR:
-        near = near.replace(year=year, tzinfo=dt.UTC)
-        return near.date() if is_date else near
-    text = near.date().isoformat() if is_date else f"{near.isoformat()}Z"
-    return FarMoment(f"{year:+05}{text[4:]}")
-
-
-def lines_of(texts: Sequence[pa.Array]) -> pa.Array:
-    """Rows of texts as lines, each with its newline; at least one column."""
-    fields = [_escaped(column).fill_null("\\N") for column in texts]
-    joined = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
-    return pc.binary_join_element_wise(joined, "", "\n")
-
-
-def texts_in(line: str) -> list[str | None]:
-    """The texts of one line again."""
-    return [None if field == "\\N" else _UNESCAPE.sub(_plain, field) for field in line[:-1].split("\t")]
-
-
-def _plain(match: re.Match[str]) -> str:
-    return _PLAIN[match[0]]
-
-
-def bytes_of(lines: pa.Array) -> memoryview:
-    """All lines, one after the other, without a copy."""
-    if len(lines) == 0:
-        return memoryview(b"")
-    offsets = memoryview(lines.buffers()[1]).cast("i")
-    return memoryview(lines.buffers()[2])[offsets[lines.offset] : offsets[lines.offset + len(lines)]]
-
-
-def _escaped(column: pa.Array) -> pa.Array:
-    if not pc.any(pc.match_substring_regex(column, _ESCAPED)).as_py():
-        return column
-    for plain, escaped in _ESCAPES.items():
-        column = pc.replace_substring(column, plain, escaped)
-    return column
+from pipeline.exact_text import lines_of, texts_of
 
 
 class ContentHash:
@@ -161,29 +37,3 @@ class ContentHash:
 
     def hexdigest(self) -> str:
         return f"{self._sum:032x}"
-
-
-def to_json(value: Any) -> str:
-    """JSON text of a lake value: decimals as numbers with all digits, bytes in hexadecimal, times in RFC 3339, far ones
-    in ISO 8601; a key that is no text as the text of its JSON. Keys are sorted: a map has no order.
-    """  # fmt: skip
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, dict):
-        return "{" + ", ".join(sorted(f"{_key(key)}: {to_json(item)}" for key, item in value.items())) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(to_json(item) for item in value) + "]"
-    if isinstance(value, dt.datetime):
-        return json.dumps(value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"))
-    if isinstance(value, dt.date):
-        return json.dumps(value.isoformat())
-    if isinstance(value, bytes):
-        return json.dumps(value.hex())
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(key: Any) -> str:
-    text = to_json(key)
-    return text if text.startswith('"') else f'"{text}"'

@@ -21,6 +21,7 @@ ORDER = [
     "pipeline.believed",
     "pipeline.feeds",
     "pipeline.findings",
+    "pipeline.exact_text",
     "pipeline.fingerprint",
     "pipeline.warehouse.scratch",
     "pipeline.cli",

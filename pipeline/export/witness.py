@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import TopicChanged
-from pipeline.fingerprint import texts_of
+from pipeline.exact_text import texts_of
 from pipeline.ksqldb.stream import StreamRead
 from pipeline.lake.files import read_where
 from pipeline.lake.table import LakeTable

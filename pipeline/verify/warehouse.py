@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.exact_text import lines_of, texts_of
 from pipeline.findings import Finding
-from pipeline.fingerprint import ContentHash, lines_of, texts_of
+from pipeline.fingerprint import ContentHash
 from pipeline.lake.table import LakeTable
 from pipeline.verify.ledger import ledger_findings, ledger_lines
 from pipeline.warehouse.connection import Connection, quote, text_of

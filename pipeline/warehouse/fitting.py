@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.exact_text import FarMoment, texts_of, to_json, values_of
 from pipeline.feeds import WarehouseMapping
-from pipeline.fingerprint import FarMoment, texts_of, to_json, values_of
 from pipeline.warehouse.target import TargetColumn
 
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}

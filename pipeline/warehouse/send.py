@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import RowsLost
-from pipeline.fingerprint import bytes_of, texts_in
+from pipeline.exact_text import bytes_of, texts_in
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.fitting import StagedColumn
 

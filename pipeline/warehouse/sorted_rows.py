@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from pipeline.fingerprint import ContentHash, lines_of
+from pipeline.exact_text import lines_of
+from pipeline.fingerprint import ContentHash
 from pipeline.warehouse.fitting import Reject, split_rejects, staged_texts
 from pipeline.warehouse.mapping import Plan
 from pipeline.warehouse.scratch import scratch_errors, scratch_folder
