@@ -23,12 +23,12 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from pipeline import cli
-from pipeline.believed import ReadPolicy
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.given_settings import read_env_file, unknown_in_environment, unknown_in_file, with_secrets
 from pipeline.ksqldb.client import Connection
 from pipeline.lake.local_store import disk_errors, keep_private, lake_folder, make_folder
+from pipeline.source import ReadPolicy
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server

@@ -26,10 +26,10 @@ from pipeline.export.run import ExportRequest, as_json, broken_results, expire_a
 from pipeline.export.stream import Run
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.lock import hold_run
+from pipeline.source import Limits
 
 
 def _choose(

@@ -8,6 +8,7 @@ before it nothing happened, killed after it only `_metadata.json` and `views.sql
 from __future__ import annotations
 
 from pipeline.errors import OutputNotWritten
+from pipeline.source import Limits
 
 if __name__ == "__main__":  # before the imports that take long
     from pipeline import start
@@ -31,7 +32,6 @@ from pipeline.errors import PipelineError, WrongUsage, common_exit_code
 from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.retention import due

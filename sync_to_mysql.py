@@ -29,9 +29,9 @@ from pipeline import cli
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.push import Limits
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import lake_folder
+from pipeline.source import Limits
 from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots, previous_row_counts

@@ -9,45 +9,15 @@ Nothing here knows what is looked at, or where a read is stored; a crash leaves 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import SnapshotShrank, SnapshotUnsettled, TryLater
+from pipeline.source import Look, ReadPolicy
 
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
 _CHANGED = "the cluster changed while it was read"
 _SHORTEST, _LONGEST = 1 / 60, 1 / 6  # of the limit: the pauses after a look that was not clean
-
-
-@dataclass(frozen=True)
-class ReadPolicy:
-    """When a read is believed.
-
-    `recheck_s` is the pause between two reads, `wait_s` how long a cluster that is not whole is waited for,
-    `max_shrink` the share of its rows that a table may lose at once (1: all), `allow_shrink` how a person allows more.
-    `tell` hears why a table is waited for.
-    """
-
-    recheck_s: float
-    wait_s: float
-    max_shrink: float
-    allow_shrink: str = "--allow-shrink"
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    tell: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one look at a cluster found. `trouble` says why a read now could lack rows; empty when all is well.
-
-    Two looks are equal when nothing has changed between them that a read depends on.
-    """
-
-    state: object = None
-    trouble: str = ""
 
 
 class Stored(Protocol):

@@ -17,11 +17,10 @@ import pyarrow.compute as pc
 
 from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
-from pipeline.export.stream import bookmarks_of, fit_batch, source_of, stream_writer
+from pipeline.export.stream import fit_batch, source_of, stream_writer
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.stream import OLD_ROWS, read_stream
+from pipeline.ksqldb.stream import read_stream
 from pipeline.lake.change import Change
 from pipeline.lake.columns import told_schema
 from pipeline.lake.files import DataFile
@@ -32,6 +31,7 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Upkeep
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.lake.writing import writing
+from pipeline.source import OLD_ROWS, Limits
 from pipeline.text import plural
 
 Opened = Callable[[], AbstractContextManager[Client]]
@@ -105,7 +105,7 @@ def _read_again(
 ) -> list[StagedFile]:
     """The rows of the lost files that the source still has, staged: what no sound file has, and retention keeps."""
     source, feed = source_of(client, table), table.feed
-    read = read_stream(client, source, bookmarks_of(table.bookmarks()), limits, wanted=OLD_ROWS)
+    read = read_stream(client, source, table.bookmarks(), limits, wanted=OLD_ROWS)
     _, wider = table.compare_schema(told_schema(read.schema, read.columns))
     if wider:
         raise NothingSound(

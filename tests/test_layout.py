@@ -18,6 +18,7 @@ ORDER = [
     "pipeline.faults",
     "pipeline.validation",
     "pipeline.given_settings",
+    "pipeline.source",
     "pipeline.believed",
     "pipeline.feeds",
     "pipeline.findings",

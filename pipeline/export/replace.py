@@ -16,7 +16,6 @@ from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsag
 from pipeline.export.stream import (
     Exported,
     Run,
-    bookmarks_of,
     fill_writer,
     fit_batch,
     gaps_note,
@@ -26,13 +25,13 @@ from pipeline.export.stream import (
     stream_writer,
 )
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import Source
-from pipeline.ksqldb.stream import ALL_ROWS, OLD_ROWS, StreamRead, read_stream, recreated
-from pipeline.lake.change import Change, Mark
+from pipeline.ksqldb.stream import StreamRead, read_stream, recreated
+from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
+from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source
 
 _DAY_MS = 86_400_000
 
@@ -57,7 +56,7 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
     if table.feed.partition_column == "rowtime":
         first_ms = int(start.timestamp() * 1000)
         wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
-    read = read_stream(client, source, bookmarks_of(table.bookmarks()), run.limits, wanted=wanted)
+    read = read_stream(client, source, table.bookmarks(), run.limits, wanted=wanted)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
     writer = stream_writer(table, schema, run.id)
@@ -96,8 +95,8 @@ def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> N
     Rows that the source no longer has stay. Raises ReadInPart when the read ends before the bookmark.
     """
     source = source_of(client, table)
-    old_marks, new_marks = table.bookmarks(), dict[int, Mark]()
-    read = read_stream(client, source, bookmarks_of(old_marks), run.limits, run.accept_gap, ALL_ROWS)
+    old_marks, new_marks = table.bookmarks(), dict[int, Bookmark]()
+    read = read_stream(client, source, old_marks, run.limits, run.accept_gap, ALL_ROWS)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     writer = stream_writer(table, schema, run.id)
     kept = stream_writer(table, schema, f"{run.id}0001")

@@ -16,19 +16,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.believed import ReadPolicy
 from pipeline.errors import CommitStands, PushStalled, SourceUnknown, TopicChanged
 from pipeline.export.witness import witnessed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import Source, find_source
+from pipeline.ksqldb.describe import Description, find_source
 from pipeline.ksqldb.projection import LakeColumn
-from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.stream import Bookmark, StreamRead, read_stream
-from pipeline.lake.change import Change, Mark
+from pipeline.ksqldb.stream import StreamRead, read_stream
+from pipeline.lake.change import Change
 from pipeline.lake.columns import told_schema
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.source import Bookmark, Limits, ReadPolicy
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Exported:
         self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(read.gaps.items())]
 
 
-def source_of(client: Client, table: LakeTable) -> Source:
+def source_of(client: Client, table: LakeTable) -> Description:
     """The feed's source on the server.
 
     Raises SourceUnknown when the server has it as the other kind, TopicChanged when it reads another topic now.
@@ -114,13 +113,13 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
     """
     source = source_of(client, table)
     marks = table.bookmarks()
-    read = read_stream(client, source, bookmarks_of(marks), run.limits, accept_gap=run.accept_gap)
+    read = read_stream(client, source, marks, run.limits, accept_gap=run.accept_gap)
     schema = prepare_table(run, table, read.schema, read.columns, source.topic)
     batches, ended = witnessed(table, read), False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
         writer = stream_writer(table, schema, commit_id)
-        new_marks: dict[int, Mark] = {}
+        new_marks: dict[int, Bookmark] = {}
         stalled: PushStalled | None = None
         try:
             ended = fill_writer(writer, batches, run.commit_rows, new_marks)
@@ -142,10 +141,6 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
         done.tell_read(read)
         if stalled is not None:
             raise stalled
-
-
-def bookmarks_of(marks: Mapping[int, Mark]) -> dict[int, Bookmark]:
-    return {partition: Bookmark(*mark) for partition, mark in marks.items()}
 
 
 def prepare_table(
@@ -173,7 +168,7 @@ def fill_writer(
     writer: StagedWriter,
     batches: Iterator[pa.RecordBatch],
     limit: int | None,
-    marks: dict[int, Mark],
+    marks: dict[int, Bookmark],
 ) -> bool:
     """Writes batches until `limit` rows are there; returns whether the read has ended. Moves `marks` along."""
     for batch in batches:
@@ -184,16 +179,16 @@ def fill_writer(
     return True
 
 
-def _move_marks(marks: dict[int, Mark], batch: pa.RecordBatch) -> None:
+def _move_marks(marks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
     partitions = batch.column("rowpartition").to_numpy()
     offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
     for partition in set(partitions.tolist()):
         # Within a partition rows come in the order of their offsets, so the last row has the highest.
         last = int((partitions == partition).nonzero()[0][-1])
-        marks[partition] = (int(offsets[last]) + 1, int(rowtimes[last]))
+        marks[partition] = Bookmark(int(offsets[last]) + 1, int(rowtimes[last]))
 
 
-def marks_without_rows(read: StreamRead, marks: Mapping[int, Mark]) -> dict[int, Mark]:
+def marks_without_rows(read: StreamRead, marks: Mapping[int, Bookmark]) -> dict[int, Bookmark]:
     """Where to go on in partitions that brought no row: after an accepted gap, and at the end of those never read.
 
     Rows that come there and expire before the next run are then a gap as well.
@@ -201,15 +196,15 @@ def marks_without_rows(read: StreamRead, marks: Mapping[int, Mark]) -> dict[int,
     known = {partition: gap_end for partition, (_, gap_end) in read.gaps.items()}
     if read.outcome == "exact" and read.ends is not None:
         known |= {partition: offsets.end for partition, offsets in read.ends.items() if partition not in marks}
-    return {p: (due, None) for p, due in known.items() if due > marks.get(p, (-1, None))[0]}
+    return {p: Bookmark(due) for p, due in known.items() if due > marks.get(p, (-1, None))[0]}
 
 
 def _stream_note(
     run: Run,
     read: StreamRead,
     staged: list[StagedFile],
-    old: Mapping[int, Mark],
-    new: Mapping[int, Mark],
+    old: Mapping[int, Bookmark],
+    new: Mapping[int, Bookmark],
 ) -> dict[str, Any]:
     return {
         "kind": "stream",

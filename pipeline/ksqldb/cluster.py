@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pipeline.believed import Look
 from pipeline.errors import AnswerMalformed, ClusterNotWhole, TableQueryPaused
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import Source, TableOffsets
+from pipeline.ksqldb.describe import Description, TableOffsets
+from pipeline.source import Look
 
 _TASK = re.compile(r"(?:.*__)?(\d+)_(\d+)")  # subtopology, partition; where queries share a runtime, after its name
 _NOT_PLAIN = re.compile(r"[^\w.:\[\]-]")
@@ -25,7 +25,7 @@ _SHOWN = 5
 
 
 @contextlib.contextmanager
-def whole_cluster(client: Client, source: Source, offsets: TableOffsets) -> Iterator[None]:
+def whole_cluster(client: Client, source: Description, offsets: TableOffsets) -> Iterator[None]:
     """For one read of a table that is only compared: looks before and after the block.
 
     Raises ClusterNotWhole when a look is not clean, or the cluster has changed in the block.
@@ -38,7 +38,7 @@ def whole_cluster(client: Client, source: Source, offsets: TableOffsets) -> Iter
     _refuse_trouble(source, after.trouble or ("" if after == before else "the cluster changed meanwhile"))
 
 
-def _refuse_trouble(source: Source, trouble: str) -> None:
+def _refuse_trouble(source: Description, trouble: str) -> None:
     if trouble:
         raise ClusterNotWhole(
             f"the table {source.name} cannot be read whole now: {trouble}",
@@ -46,7 +46,7 @@ def _refuse_trouble(source: Source, trouble: str) -> None:
         )
 
 
-def look_at_query(client: Client, source: Source, offsets: TableOffsets) -> Callable[[], Look] | None:
+def look_at_query(client: Client, source: Description, offsets: TableOffsets) -> Callable[[], Look] | None:
     """A look at the query that writes the table; None where the server lists none.
 
     `offsets` tell what the query reads: each of these topic partitions has to be among its tasks.

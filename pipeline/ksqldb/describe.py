@@ -23,6 +23,7 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.sqltypes import Column, described_type
+from pipeline.source import Offsets, Source
 
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SOURCE_TABLE = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?SOURCE\s+TABLE\b", re.IGNORECASE)
@@ -41,33 +42,17 @@ def quote(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A stream or table as DESCRIBE tells it. `window` is None, TUMBLING, HOPPING or SESSION."""
+class Description(Source):
+    """A stream or table as DESCRIBE tells of it. `window` is None, TUMBLING, HOPPING or SESSION."""
 
-    name: str
-    kind: str
     columns: tuple[Column, ...]
     window: str | None
-    topic: str
-    partitions: int
     pullable: bool
     readers: tuple[str, ...]
 
     @property
     def key_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.role == "KEY")
-
-
-UNKNOWN = -1
-
-
-@dataclass(frozen=True)
-class Offsets:
-    """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it."""
-
-    start: int
-    end: int
-    consumed: int
 
 
 def list_sources(client: Client) -> dict[str, str]:
@@ -80,7 +65,7 @@ def list_sources(client: Client) -> dict[str, str]:
     return found
 
 
-def find_source(client: Client, name: str) -> Source:
+def find_source(client: Client, name: str) -> Description:
     """The source of exactly that name, or the only one that equals it but for case.
 
     Raises SourceUnknown naming near misses.
@@ -97,7 +82,7 @@ def find_source(client: Client, name: str) -> Source:
     return describe(client, matches[0])
 
 
-def describe(client: Client, name: str) -> Source:
+def describe(client: Client, name: str) -> Description:
     """The source of exactly that name."""
     told = _description(client, name, extended=False)
     with _understood(f"DESCRIBE {name};"):
@@ -106,7 +91,7 @@ def describe(client: Client, name: str) -> Source:
             for entry in told["fields"]
         )
         kind = str(told["type"]).lower()
-        return Source(
+        return Description(
             name=str(told["name"]),
             kind=kind,
             columns=columns,
@@ -119,7 +104,7 @@ def describe(client: Client, name: str) -> Source:
         )
 
 
-def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
+def true_ends(client: Client, source: Description) -> dict[int, Offsets] | None:
     """The present start and end of each partition of the source's topic, where REST can tell them.
 
     It can when a persistent query reads the source: the query's sink tells the positions of what it reads.
@@ -141,7 +126,7 @@ def true_ends(client: Client, source: Source) -> dict[int, Offsets] | None:
 TableOffsets = Mapping[str, Mapping[int, Offsets]]
 
 
-def table_offsets(client: Client, source: Source) -> TableOffsets:
+def table_offsets(client: Client, source: Description) -> TableOffsets:
     """By topic and partition what a table's rows are made of: what its own query reads, else its own topic.
 
     Empty where the server does not tell. Raises TopicNotDescribed.
@@ -186,7 +171,7 @@ def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]
         }
 
 
-def _refuse_gone(client: Client, source: Source) -> None:
+def _refuse_gone(client: Client, source: Description) -> None:
     """Raises TopicGone. A server that may not list topics, and topics that it hides, leave the question open."""
     try:
         with _understood("LIST TOPICS;") as statement:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.decode.reference import to_array
 from pipeline.errors import AnswerMalformed, ColumnNamesCollide, TypeNotSupported
-from pipeline.ksqldb.describe import Source, quote
+from pipeline.ksqldb.describe import Description, quote
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.long_decimals import Put, long_decimals
 from pipeline.ksqldb.sqltypes import Column, SqlType
@@ -159,7 +159,7 @@ def _rename(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def project(source: Source, positions: bool) -> Projection:
+def project(source: Description, positions: bool) -> Projection:
     """The exact projection of every column of a source; with `positions`, of ROWTIME and the offsets before them.
 
     Raises ColumnNamesCollide or TypeNotSupported.
@@ -180,7 +180,7 @@ def project(source: Source, positions: bool) -> Projection:
     return projection
 
 
-def check_names(source: Source) -> None:
+def check_names(source: Description) -> None:
     """Raises ColumnNamesCollide when two lake columns would be told apart by case only, or one is reserved."""
     seen: dict[str, str] = dict.fromkeys(RESERVED_COLUMNS, "a column of the lake itself")
     for column in source.columns:

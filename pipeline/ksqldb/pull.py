@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.believed import Look, ReadPolicy, Stored, read_until_believed
+from pipeline.believed import Stored, read_until_believed
 from pipeline.errors import (
     AnswerIncomplete,
     QueryFailed,
@@ -27,10 +27,11 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
-from pipeline.ksqldb.describe import Source, TableOffsets, quote, true_ends
+from pipeline.ksqldb.describe import Description, TableOffsets, quote, true_ends
 from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
-from pipeline.ksqldb.push import Limits, start_push
+from pipeline.ksqldb.push import start_push
+from pipeline.source import Limits, Look, ReadPolicy
 
 _BATCH_ROWS = 65_536
 
@@ -51,7 +52,7 @@ class TableRead:
         self.proved = True
 
 
-def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
+def read_table(client: Client, source: Description, limits: Limits) -> TableRead:
     """All rows of the table now. Raises what `refuse_unreadable` raises."""
     refuse_unreadable(source)
     projection = project(source, positions=False)
@@ -62,7 +63,7 @@ def read_table(client: Client, source: Source, limits: Limits) -> TableRead:
 
 def read_believed(
     client: Client,
-    source: Source,
+    source: Description,
     limits: Limits,
     policy: ReadPolicy,
     previous_rows: int | None,
@@ -100,7 +101,7 @@ def read_believed(
     return read_until_believed(read, look_in_time, source.name, previous_rows, in_time, _PASSING)
 
 
-def refuse_unreadable(source: Source) -> None:
+def refuse_unreadable(source: Description) -> None:
     """Raises SourceNotReadable for session windows: the server answers a scan with nothing, or with an error."""
     if source.window == "SESSION":
         raise SourceNotReadable(
@@ -109,7 +110,7 @@ def refuse_unreadable(source: Source) -> None:
         )
 
 
-def _pull(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
+def _pull(client: Client, source: Description, projection: Projection, limits: Limits) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
     # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
     silent_s = min(client.connection.timeout_s, client.connection.stall_s)
@@ -153,7 +154,7 @@ def _fingerprints(rows: Sequence[tuple[Any, ...]], places: Sequence[int]) -> Any
     return np.fromiter(map(hash, keys), dtype=np.int64, count=len(rows))
 
 
-def _refuse_doubles(source: Source, seen: list[Any]) -> None:
+def _refuse_doubles(source: Description, seen: list[Any]) -> None:
     fingerprints = np.concatenate([*seen, np.empty(0, dtype=np.int64)])
     doubles = len(fingerprints) - len(np.unique(fingerprints))
     if doubles:
@@ -164,7 +165,7 @@ def _refuse_doubles(source: Source, seen: list[Any]) -> None:
         )
 
 
-def _refuse_hidden_keys(source: Source, projection: Projection) -> None:
+def _refuse_hidden_keys(source: Description, projection: Projection) -> None:
     """For a deleted row: the server fills only key columns that are asked for as they are."""
     for plan in projection.plans:
         if plan.column.source.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.source.name)]:
@@ -175,7 +176,7 @@ def _refuse_hidden_keys(source: Source, projection: Projection) -> None:
             )
 
 
-def _fold(client: Client, source: Source, projection: Projection, limits: Limits) -> TableRead:
+def _fold(client: Client, source: Description, projection: Projection, limits: Limits) -> TableRead:
     """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory.
 
     Not proved where another node holds the query: nobody can end it then, so it is left when nothing came for a while.

@@ -9,12 +9,11 @@ Facts: one stream thread and a short commit interval make progress visible and s
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.errors import (
     AnswerIncomplete,
@@ -22,58 +21,26 @@ from pipeline.errors import (
     PipelineError,
     PushStalled,
     StatementRefused,
-    TimeIsOver,
     TopicChanged,
     TryLater,
 )
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
+from pipeline.source import UNKNOWN, Limits, Offsets, Outcome, Source
 
-Outcome = Literal["exact", "quiet", "time limit"]
 Position = tuple[int, int]  # fetched, committed
 
 _NOT_FETCHED: Position = (-1, -1)
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
-_MOMENT_S = 0.01
 _MOST_WAITS = 20  # of QUIET_S each
 _LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
 _EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds: how long still means quiet, how long without any progress means stalled, and when to stop (clock)."""
-
-    quiet_s: float = 3
-    stall_s: float = 120
-    deadline: float | None = None
-
-    def left_s(self) -> float | None:
-        """Seconds to the deadline, never less than a moment; None without one."""
-        if self.deadline is None:
-            return None
-        return min(LONGEST_S, max(_MOMENT_S, self.deadline - time.monotonic()))
-
-    @property
-    def over(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-    @contextlib.contextmanager
-    def in_time(self, what: str) -> Iterator[None]:
-        """Raises TimeIsOver when there is no time for the block, and for what fails in it because the time is over."""
-        if self.over:
-            raise TimeIsOver(what)
-        try:
-            yield
-        except TryLater as error:
-            raise TimeIsOver(what) if self.over else error from None
 
 
 @dataclass

@@ -19,33 +19,13 @@ import pyarrow as pa
 
 from pipeline.errors import TopicChanged
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source, quote, true_ends
+from pipeline.ksqldb.describe import Description, quote, true_ends
 from pipeline.ksqldb.projection import LakeColumn, project
-from pipeline.ksqldb.push import Limits, Outcome, start_push, topic_recreated
+from pipeline.ksqldb.push import start_push, topic_recreated
+from pipeline.source import NEW_ROWS, UNKNOWN, Bookmark, Limits, Offsets, Outcome, Source, Wanted
 
 WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
-
-
-@dataclass(frozen=True)
-class Bookmark:
-    """How far a topic partition was read: the next offset, and the ROWTIME of the row before it, if there was one."""
-
-    next_offset: int
-    last_rowtime_ms: int | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which rows: `new` ones from the bookmarks on, `old` ones before them; those with ROWTIME in [start, end), ms."""
-
-    new: bool = True
-    old: bool = False
-    start_ms: int | None = None
-    end_ms: int | None = None
-
-
-NEW_ROWS, OLD_ROWS, ALL_ROWS = Wanted(), Wanted(new=False, old=True), Wanted(old=True)
 
 
 @dataclass
@@ -74,7 +54,7 @@ class StreamRead:
 
 def read_stream(
     client: Client,
-    source: Source,
+    source: Description,
     bookmarks: Mapping[int, Bookmark],
     limits: Limits,
     accept_gap: bool = False,

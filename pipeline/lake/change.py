@@ -14,13 +14,11 @@ from deltalake.transaction import AddAction, RemoveAction
 from pipeline.lake.files import DataFile
 from pipeline.lake.rule import Rule
 from pipeline.lake.writer import StagedFile
+from pipeline.source import Bookmark
 
 CURRENT = "current-version"
 PARTITIONS = "topic-partitions"
 """Identifiers of Delta transactions: the version that readers take, and how many topic partitions have bookmarks."""
-
-Mark = tuple[int, int | None]
-"""How far a topic partition was read: the offset that is due, and the ROWTIME of the row before it, if there was."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Change:
 
     adds: Sequence[StagedFile] = ()
     removes: Sequence[DataFile] = ()
-    bookmarks: Mapping[int, Mark] = field(default_factory=dict)
+    bookmarks: Mapping[int, Bookmark] = field(default_factory=dict)
     partitions: int | None = None
     current_version: int | None = None
     schema: pa.Schema | None = None
@@ -76,7 +74,7 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
 def transactions(
     change: Change,
     topic: str,
-    marks: Mapping[int, Mark],
+    marks: Mapping[int, Bookmark],
     current: int | None,
     rule: Rule,
     now: dt.datetime,

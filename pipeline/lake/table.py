@@ -20,7 +20,7 @@ import pyarrow as pa
 from pipeline import cli
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.change import CURRENT, PARTITIONS, Change, Mark, file_actions, transactions
+from pipeline.lake.change import CURRENT, PARTITIONS, Change, file_actions, transactions
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
 from pipeline.lake.delta import commit_properties, delta_errors, plain_schema
@@ -39,6 +39,7 @@ from pipeline.lake.lock import held_feed
 from pipeline.lake.log import entry_time, open_table, remove_torn_entry, sync_log
 from pipeline.lake.rule import Rule
 from pipeline.lake.writer import StagedFile
+from pipeline.source import Bookmark
 
 VIEWS = "views.sql"
 METADATA = "_metadata.json"
@@ -156,7 +157,7 @@ class LakeTable:
             found.setdefault(int(file.partition or 0), []).append(file)
         return dict(sorted(found.items()))
 
-    def bookmarks(self) -> dict[int, Mark]:
+    def bookmarks(self) -> dict[int, Bookmark]:
         """The bookmark of each topic partition that has one."""
         if not self.exists:
             return {}
@@ -165,7 +166,8 @@ class LakeTable:
         for partition in range(count):
             next_offset = self._table.transaction_version(f"{self.topic}/{partition}")
             if next_offset is not None:
-                marks[partition] = (next_offset, self._table.transaction_version(f"{self.topic}/{partition}/rowtime"))
+                rowtime_ms = self._table.transaction_version(f"{self.topic}/{partition}/rowtime")
+                marks[partition] = Bookmark(next_offset, rowtime_ms)
         return marks
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:

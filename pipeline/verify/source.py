@@ -20,14 +20,14 @@ from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import whole_cluster
-from pipeline.ksqldb.describe import Source, state_note, table_offsets
+from pipeline.ksqldb.describe import Description, state_note, table_offsets
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.pull import read_table
-from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.stream import OLD_ROWS, Bookmark, read_stream
+from pipeline.ksqldb.stream import read_stream
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import partition_dates
+from pipeline.source import OLD_ROWS, Limits
 
 
 @dataclass
@@ -97,12 +97,12 @@ def compare_with_source(client: Client, table: LakeTable, limits: Limits) -> Com
     return result
 
 
-def _columns_of(source: Source) -> dict[str, pa.DataType]:
+def _columns_of(source: Description) -> dict[str, pa.DataType]:
     schema = project(source, positions=source.kind == "stream").describe().schema
     return {column.name: column.type for column in schema}
 
 
-def _compare_table(client: Client, source: Source, table: LakeTable, limits: Limits, result: Comparison) -> None:
+def _compare_table(client: Client, source: Description, table: LakeTable, limits: Limits, result: Comparison) -> None:
     state = _state_of_snapshot(table)
     offsets = table_offsets(client, source)
     before = state_note(offsets)
@@ -134,8 +134,8 @@ def part_names(table: LakeTable) -> str:
     return "partition {}" if table.feed.type == "stream" else f"version {table.current_version}"
 
 
-def _compare_stream(client: Client, source: Source, table: LakeTable, limits: Limits, result: Comparison) -> None:
-    marks = {partition: Bookmark(*mark) for partition, mark in table.bookmarks().items()}
+def _compare_stream(client: Client, source: Description, table: LakeTable, limits: Limits, result: Comparison) -> None:
+    marks = table.bookmarks()
     read = read_stream(client, source, marks, limits, wanted=OLD_ROWS)
     first = {partition: offsets.start for partition, offsets in (read.ends or {}).items()}
     names, line = table.schema.names, _last_expired(table)

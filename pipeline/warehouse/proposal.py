@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import NoProposal
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
-from pipeline.ksqldb.describe import Source
+from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.long_decimals import has_long_decimal
 from pipeline.ksqldb.projection import LakeColumn, project
 from pipeline.ksqldb.pull import refuse_unreadable
@@ -46,7 +46,7 @@ _NESTED = ("ARRAY", "MAP", "STRUCT")
 _WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
 
 
-def lake_columns(source: Source) -> tuple[LakeColumn, ...]:
+def lake_columns(source: Description) -> tuple[LakeColumn, ...]:
     """The columns that the lake and the warehouse see of a table; the bounds of a window are keys.
 
     Raises NoProposal for a stream; SourceNotReadable, ColumnNamesCollide or TypeNotSupported, as an export would.

@@ -17,16 +17,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.believed import ReadPolicy
 from pipeline.errors import VersionUnknown, WrongUsage
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import find_source, table_offsets
 from pipeline.ksqldb.pull import TableRead, read_believed
-from pipeline.ksqldb.push import Limits
 from pipeline.lake.files import DataFile
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.source import Limits, ReadPolicy
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.scratch import scratch_folder
 

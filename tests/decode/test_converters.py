@@ -13,7 +13,7 @@ from ksqldb_emulator.sql import Select, bind, parse
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.values import encode
 from pipeline.decode.reference import json_type
-from pipeline.ksqldb.describe import Source
+from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import RowReader, project
 from pipeline.ksqldb.sqltypes import Column, parse_type
@@ -26,7 +26,7 @@ TYPES = (scalars() | nested(2) | nested(3)).filter(is_exact)
 def answered(types: list[Type], rows: list[tuple[Any, ...]]) -> tuple[RowReader, list[tuple[Any, ...]]]:
     """The reader for columns of these types, and the rows as they are decoded from what the server sends of them."""
     described = tuple(Column(f"C{n}", parse_type(str(type_))) for n, type_ in enumerate(types))
-    projection = project(Source("S", "stream", described, None, "s", 1, False, ()), positions=False)
+    projection = project(Description("S", "stream", "s", 1, described, None, False, ()), positions=False)
     select = parse(f"SELECT {projection.select_list} FROM S EMIT CHANGES;")
     assert isinstance(select, Select)
     scope = {column.name: type_ for column, type_ in zip(described, types, strict=True)}

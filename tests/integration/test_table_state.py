@@ -11,13 +11,12 @@ import pytest
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.believed import ReadPolicy
 from pipeline.export.snapshot import export_table
 from pipeline.export.stream import Exported, Run
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source, state_note, table_offsets
-from pipeline.ksqldb.push import Limits
 from pipeline.lake.table import LakeTable
+from pipeline.source import Limits, ReadPolicy
 from tests.support import feed_for
 
 

@@ -15,12 +15,11 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.believed import ReadPolicy
 from pipeline.errors import SnapshotUnsettled, TimeIsOver
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source, table_offsets
 from pipeline.ksqldb.pull import TableRead, read_believed
-from pipeline.ksqldb.push import Limits
+from pipeline.source import Limits, ReadPolicy
 
 NEVER = 1e9
 DEAD = BadMinute(seen_s=0, returning_s=NEVER, moved_s=NEVER, restored_s=NEVER, slow_look_s=0)

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.believed import Look
 from pipeline.errors import ClusterNotWhole, TableQueryPaused
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.cluster import look_at_query, whole_cluster
-from pipeline.ksqldb.describe import Offsets, Source, TableOffsets
+from pipeline.ksqldb.describe import Description, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
+from pipeline.source import Look, Offsets
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import load_lines, needs_vectors
 
-TABLE = Source("T", "table", (), None, "t", 2, True, ())
+TABLE = Description("T", "table", "t", 2, (), None, True, ())
 NOTHING: TableOffsets = {}
 READ: TableOffsets = {topic: dict.fromkeys(range(2), Offsets(0, 5, 5)) for topic in ("s", "between")}
 
@@ -219,7 +219,7 @@ def test_a_list_that_cannot_be_read_is_an_error(server: ReplayServer, client: Cl
 def test_every_look_while_a_node_died_shows_it_until_the_tasks_have_moved(server: ReplayServer, client: Client) -> None:
     recorded = load_lines("recorded/exchanges-node-death.jsonl")
     looks = [entry for entry in recorded if entry["name"].endswith("SHOW QUERIES EXTENDED")]
-    table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
+    table = Description("PAYMENT_METHOD_TOTALS", "table", "payment_method_totals", 3, (), None, True, ())
     bodies = [Scripted(200, [entry["response"]["body"].encode()]) for entry in looks]
     server.say(bodies[0], *bodies)
     look = look_at_query(client, table, NOTHING)
@@ -236,7 +236,7 @@ def test_every_look_while_a_node_died_shows_it_until_the_tasks_have_moved(server
 
 @needs_vectors
 def test_without_memory_too_no_look_while_tasks_are_missing_is_clean(server: ReplayServer, client: Client) -> None:
-    table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
+    table = Description("PAYMENT_METHOD_TOTALS", "table", "payment_method_totals", 3, (), None, True, ())
     for entry in load_lines("recorded/exchanges-node-death.jsonl"):
         if entry["name"] == "a node of two died: SHOW QUERIES EXTENDED" and entry["seconds_after_kill"] < 54:
             body = json.loads(entry["response"]["body"])

@@ -19,8 +19,7 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import (
-    Offsets,
-    Source,
+    Description,
     describe,
     find_source,
     lag,
@@ -31,6 +30,7 @@ from pipeline.ksqldb.describe import (
     true_ends,
 )
 from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
+from pipeline.source import Offsets
 from tests import own_recording
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, load_json, load_lines, needs_vectors, recorded
@@ -285,7 +285,7 @@ def test_another_reader_is_asked_when_the_first_does_not_tell_all(server: Replay
     full = described("own: CLICK_COUNTS", extended=True)
     part = json.loads(json.dumps(full))
     part["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"].pop()
-    source = Source("S", "stream", (), None, "clicks", 3, False, ("A", "B", "C"))
+    source = Description("S", "stream", "clicks", 3, (), None, False, ("A", "B", "C"))
 
     say_described(server, described("own: NOTHING", extended=True), part, full)
     assert true_ends(client, source) == {0: Offsets(0, 14, 14), 1: Offsets(0, 13, 13), 2: Offsets(0, 13, 13)}
@@ -304,7 +304,7 @@ def test_the_end_of_a_stream_that_nobody_reads_is_unknown(server: ReplayServer, 
 @needs_vectors
 def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: ReplayServer, client: Client) -> None:
     told = described("USER_TRANSACTION_SUMMARY", extended=True)
-    table = Source("USER_TRANSACTION_SUMMARY", "table", (), None, "t", 3, True, ())
+    table = Description("USER_TRANSACTION_SUMMARY", "table", "t", 3, (), None, True, ())
     say_described(server, told)
     assert lag(table_offsets(client, table)) == 0
 
@@ -322,7 +322,7 @@ def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: Repl
 
 def test_how_far_an_emulated_table_is_behind_counts_what_retention_left(server: ReplayServer, client: Client) -> None:
     told = described("own: CLICK_COUNTS", extended=True)
-    table = Source("CLICK_COUNTS", "table", (), None, "click_counts", 3, True, ())
+    table = Description("CLICK_COUNTS", "table", "click_counts", 3, (), None, True, ())
     offsets = told["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"]
     say_described(server, told)
     assert lag(table_offsets(client, table)) == 0
@@ -346,7 +346,7 @@ def test_a_column_from_record_headers_has_its_own_role(server: ReplayServer, cli
 def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: Client) -> None:
     server.say_recorded("own: DESCRIBE NOTHING EXTENDED")
 
-    unread = Source("SOURCE_TABLE", "table", (), None, "t", 2, False, ())
+    unread = Description("SOURCE_TABLE", "table", "t", 2, (), None, False, ())
     assert lag(table_offsets(client, unread)) is None
     assert state_note(table_offsets(client, unread)) is None
 
@@ -354,7 +354,7 @@ def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: 
 @needs_vectors
 def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
-    table = Source("PAYMENT_METHOD_TOTALS", "table", (), None, "payment_method_totals", 3, True, ())
+    table = Description("PAYMENT_METHOD_TOTALS", "table", "payment_method_totals", 3, (), None, True, ())
 
     told = state_note(table_offsets(client, table))
 
@@ -367,7 +367,7 @@ def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server:
 @needs_vectors
 def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server: ReplayServer, client: Client) -> None:
     server.say_recorded("DESCRIBE FILTERED_TABLE EXTENDED")
-    table = Source("SOURCE_TABLE", "table", (), None, "source_table", 2, False, ("FILTERED_TABLE",))
+    table = Description("SOURCE_TABLE", "table", "source_table", 2, (), None, False, ("FILTERED_TABLE",))
 
     ends = true_ends(client, table)
 

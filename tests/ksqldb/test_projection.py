@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.decode.reference import json_type
 from pipeline.errors import AnswerMalformed, ColumnNamesCollide, SourceNotReadable, TypeNotSupported
-from pipeline.ksqldb.describe import Source
+from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import Projection, RowReader, lake_name, project
 from pipeline.ksqldb.sqltypes import Column, SqlType, described_type, parse_schema, parse_type
@@ -24,9 +24,9 @@ LONG = Decimal("12345678901234567890.1234567891")
 ROUGH = Decimal("1.2345678901234567E19")  # what the server makes of it inside a STRUCT
 
 
-def source(*columns: tuple[str, str] | tuple[str, str, str], window: str | None = None) -> Source:
+def source(*columns: tuple[str, str] | tuple[str, str, str], window: str | None = None) -> Description:
     typed = tuple(Column(name, parse_type(type_), *role) for name, type_, *role in columns)
-    return Source("S", "stream", typed, window, "s", 1, False, ())
+    return Description("S", "stream", "s", 1, typed, window, False, ())
 
 
 class Reading(RowReader):
@@ -43,7 +43,7 @@ class Reading(RowReader):
         return super().batch([tuple(map(convert, row, self._kinds)) for row in rows])
 
 
-def reader_of(of: Source, *types: str) -> RowReader:
+def reader_of(of: Description, *types: str) -> RowReader:
     """The reader for an answer whose columns have these types."""
     return Reading(project(of, positions=False), [parse_type(type_) for type_ in types])
 
@@ -107,7 +107,7 @@ def test_positions_come_first_and_a_windows_bounds_after_the_keys() -> None:
 def test_long_decimals_out_of_structs_arrays_and_maps_are_put_back() -> None:
     told = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
     columns = tuple(Column(entry["name"], described_type(entry["schema"])) for entry in told["fields"])
-    projection = project(Source("DEEP", "stream", columns, None, "deep", 1, False, ()), positions=False)
+    projection = project(Description("DEEP", "stream", "deep", 1, columns, None, False, ()), positions=False)
     recorded = exchanges()["exact decimals and times out of nested values"]["response"]["body"]
     header, *rest = json.loads(recorded, parse_float=Decimal)
     # The recorded question is ours under other aliases, with one column more: the fifth, TS; and it asks for the map

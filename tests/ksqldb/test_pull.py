@@ -22,7 +22,7 @@ from pipeline.errors import SnapshotDoubled, SourceNotReadable, TimeIsOver, TryL
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe
 from pipeline.ksqldb.pull import TableRead, read_table
-from pipeline.ksqldb.push import Limits
+from pipeline.source import Limits
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.support import wait_until
 from tests.vectors import in_both, recorded

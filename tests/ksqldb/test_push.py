@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from pipeline.errors import TopicChanged
-from pipeline.ksqldb.describe import UNKNOWN, Offsets, Source
 from pipeline.ksqldb.push import Position, StopRule
+from pipeline.source import UNKNOWN, Offsets, Source
 from tests.vectors import exchanges, needs_vectors
 
 QUIET_S = 3.0
 
 
 def source(partitions: int) -> Source:
-    return Source("S", "stream", (), None, "s", partitions, False, ())
+    return Source("S", "stream", "s", partitions)
 
 
 def rule(partitions: int, ends: dict[int, Offsets] | None = None, bookmark: dict[int, int] | None = None) -> StopRule:

@@ -14,7 +14,7 @@ from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import read_table
-from pipeline.ksqldb.push import Limits
+from pipeline.source import Limits
 
 
 @pytest.mark.server

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import AnswerIncomplete, PipelineError, TopicChanged
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import Offsets, Source, describe
-from pipeline.ksqldb.push import Limits
-from pipeline.ksqldb.stream import ALL_ROWS, NEW_ROWS, OLD_ROWS, WITNESSES, Bookmark, Wanted, _Keeper, read_stream
+from pipeline.ksqldb.describe import Description, describe
+from pipeline.ksqldb.stream import WITNESSES, _Keeper, read_stream
+from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Limits, Offsets, Wanted
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, recorded
 
-SOURCE = Source("S", "stream", (), None, "s", 4, False, ())
+SOURCE = Description("S", "stream", "s", 4, (), None, False, ())
 Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
 
 
@@ -162,7 +162,7 @@ def test_a_partition_that_is_new_has_no_gap() -> None:
     assert sieve.gaps == {}
 
 
-def say_ends(server: ReplayServer) -> Source:
+def say_ends(server: ReplayServer) -> Description:
     """CLICKS, whose topic ends at the offsets 14, 13 and 13; the next answer tells them."""
     server.say_recorded("own: DESCRIBE CLICKS", "own: DESCRIBE CLICK_COUNTS EXTENDED")
     with Client(Connection(server.url)) as client:

@@ -10,17 +10,18 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from pipeline.lake.change import Change, Mark, transactions
+from pipeline.lake.change import Change, transactions
 from pipeline.lake.log import entry_time
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
+from pipeline.source import Bookmark
 from tests.lake import small_tables
 from tests.lake.small_tables import SCHEMA, add_rows, commit_id, stream_feed
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 
 
-def written(change: Change, marks: dict[int, Mark] | None = None, current: int | None = None) -> Any:
+def written(change: Change, marks: dict[int, Bookmark] | None = None, current: int | None = None) -> Any:
     """The identifiers after a change of a table of `topic`, without those of its rule."""
     rule = Rule(days=30, versions=7)
     made = transactions(change, "topic", marks or {}, current, rule, NOW)

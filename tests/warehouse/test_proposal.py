@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import NoProposal, SourceNotReadable
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
-from pipeline.ksqldb.describe import Source
+from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.projection import LakeColumn
 from pipeline.ksqldb.sqltypes import parse_schema
 from pipeline.warehouse.connection import Connection
@@ -30,7 +30,7 @@ def feed(name: str = "rates", **fields: Any) -> Feed:
 
 
 def columns(schema: str, window: str | None = None, kind: str = "table") -> tuple[LakeColumn, ...]:
-    return lake_columns(Source("RATES", kind, parse_schema(schema), window, "rates", 1, True, ()))
+    return lake_columns(Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, ()))
 
 
 def sql_for(schema: str, window: str | None = None, name: str = "rates") -> str:
