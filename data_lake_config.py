@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -25,13 +25,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pipeline import cli
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
-from pipeline.given_settings import read_env_file, unknown_in_environment, unknown_in_file, with_secrets
-from pipeline.ksqldb.client import Connection
-from pipeline.lake.local_store import disk_errors, keep_private, lake_folder, make_folder
-from pipeline.source import ReadPolicy
+from pipeline.process import keep_private
+from pipeline.settings import gather
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import read_option_file
 from pipeline.warehouse.server import Server
+
+if TYPE_CHECKING:
+    from pipeline.ksqldb.client import Connection
+    from pipeline.source import ReadPolicy
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 ENV_FILE = PROJECT_ROOT / ".env"
@@ -137,6 +139,8 @@ class Settings(BaseModel):
         return self
 
     def ksqldb_connection(self) -> Connection:
+        from pipeline.ksqldb.client import Connection
+
         return Connection(
             url=self.ksqldb_url,
             user=self.ksqldb_user,
@@ -150,6 +154,8 @@ class Settings(BaseModel):
         )
 
     def read_policy(self, allow_shrink: bool = False) -> ReadPolicy:
+        from pipeline.source import ReadPolicy
+
         return ReadPolicy(
             recheck_s=self.snapshot_recheck_s,
             wait_s=self.snapshot_wait_s,
@@ -182,29 +188,14 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
 
     Raises SettingsInvalid naming each setting that cannot be used; values are not repeated, they may be secrets.
     """
-    known = {name.upper() for name in Settings.model_fields}
-    names = known | {f"{name}_FILE" for name in SECRETS}
-    file = read_env_file(ENV_FILE)
-    environment = {name.upper(): value for name, value in os.environ.items()}
-    for sentence in (*unknown_in_file(file, names, ENV_FILE), *unknown_in_environment(environment, names)):
-        tell(sentence)
-    given = with_secrets(file, SECRETS, PROJECT_ROOT) | with_secrets(environment, SECRETS, PROJECT_ROOT)
+    given = gather({name.upper() for name in Settings.model_fields}, SECRETS, ENV_FILE, os.environ, tell)
     try:
-        settings = Settings.model_validate({name.lower(): value for name, value in given.items() if name in known})
+        settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
     except ValidationError as error:
         told = rules_of(error, spelled=str.upper)
         raise SettingsInvalid(f"the settings cannot be used: {told}", "correct the environment or .env") from None
     keep_private(int(settings.lake_mode, 8))
     return settings
-
-
-_USER_COLUMNS = {
-    "user_id": "user_id",
-    "user_name": "user_name",
-    "user_email": "user_email",
-    "user_country": "user_country",
-    "user_city": "user_city",
-}
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -215,11 +206,18 @@ def _stream(name: str, retention_days: int, description: str) -> Feed:
     return Feed(name=name, type="stream", source=name, description=description, retention_days=retention_days)
 
 
-def _table(name: str, description: str, warehouse: WarehouseMapping) -> Feed:
-    return Feed(
-        name=name, type="table", source=name, description=description, retention_versions=7, warehouse=warehouse
-    )
+def _table(
+    name: str,
+    description: str,
+    keys: tuple[str, ...],
+    columns: dict[str, str],
+    dimension: DimensionMapping | None = None,
+) -> Feed:
+    mapping = WarehouseMapping(fact=f"fact_{name}", keys=keys, columns=columns, dimension=dimension)
+    return Feed(name=name, type="table", source=name, description=description, retention_versions=7, warehouse=mapping)
 
+
+_USER_COLUMNS = _same("user_id", "user_name", "user_email", "user_country", "user_city")
 
 DEFAULT_FEEDS: tuple[Feed, ...] = (
     _stream("transaction_stream", 365, "Raw transaction events, nested as they arrive"),
@@ -229,77 +227,67 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
     _table(
         "user_transaction_summary",
         "Totals per user and transaction type, in original currencies",
-        WarehouseMapping(
-            fact="fact_user_transaction_summary",
-            keys=("user_id", "transaction_type"),
-            columns=_same(
-                "user_id", "transaction_type", "total_amount", "transaction_count", "avg_amount", "min_amount",
-                "max_amount", "last_transaction_date",
-            ),
-            dimension=DimensionMapping(
-                table="dim_users", key="user_id", columns=_USER_COLUMNS, latest_by="last_transaction_date"
-            ),
+        keys=("user_id", "transaction_type"),
+        columns=_same(
+            "user_id", "transaction_type", "total_amount", "transaction_count", "avg_amount", "min_amount",
+            "max_amount", "last_transaction_date",
+        ),
+        dimension=DimensionMapping(
+            table="dim_users", key="user_id", columns=_USER_COLUMNS, latest_by="last_transaction_date"
         ),
     ),
     _table(
         "user_transaction_summary_eur",
         "Totals per user and transaction type, in EUR",
-        WarehouseMapping(
-            fact="fact_user_transaction_summary_eur",
-            keys=("user_id", "transaction_type"),
-            columns=_same(
-                "user_id", "transaction_type", "total_amount_eur", "transaction_count", "avg_amount_eur",
-                "exchange_rate",
-            ),
-            dimension=DimensionMapping(table="dim_users", key="user_id", columns=_USER_COLUMNS),
+        keys=("user_id", "transaction_type"),
+        columns=_same(
+            "user_id", "transaction_type", "total_amount_eur", "transaction_count", "avg_amount_eur", "exchange_rate"
         ),
+        dimension=DimensionMapping(table="dim_users", key="user_id", columns=_USER_COLUMNS),
     ),
     _table(
         "payment_method_totals",
         "Totals per payment method",
-        WarehouseMapping(
-            fact="fact_payment_method_totals",
-            keys=("payment_method_id",),
-            columns={"payment_method_id": "payment_method"}
-            | _same("total_amount", "transaction_count", "avg_amount"),
-            dimension=DimensionMapping(
-                table="dim_payment_methods", key="payment_method_id", columns={"payment_method_id": "payment_method"}
-            ),
+        keys=("payment_method_id",),
+        columns={"payment_method_id": "payment_method"} | _same("total_amount", "transaction_count", "avg_amount"),
+        dimension=DimensionMapping(
+            table="dim_payment_methods", key="payment_method_id", columns={"payment_method_id": "payment_method"}
         ),
     ),
     _table(
         "product_purchase_counts",
         "Purchases per product",
-        WarehouseMapping(
-            fact="fact_product_purchase_counts",
-            keys=("product_id",),
-            columns=_same(
-                "product_id", "product_name", "product_category", "purchase_count", "total_revenue", "avg_price",
-                "unique_buyers",
-            ),
+        keys=("product_id",),
+        columns=_same(
+            "product_id", "product_name", "product_category", "purchase_count", "total_revenue", "avg_price",
+            "unique_buyers",
         ),
     ),
 )  # fmt: skip
 
 
 @click.command()
-@click.option("--json", "json_output", is_flag=True, help="Print as JSON.")
+@cli.json_option
 @cli.boundary
 def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""
+    from pipeline.lake.local_store import disk_errors, lake_folder, make_folder
+
     settings = load_settings()
-    shown = {name.upper(): _masked(getattr(settings, name)) for name in Settings.model_fields}
-    width = max(map(len, shown))
-    for name, field in Settings.model_fields.items() if not json_output else ():
-        click.echo(f"{name.upper():<{width}}  {shown[name.upper()]!s:<28}  # {field.description}")
     root = lake_folder(settings.lake_root)
     with disk_errors(root):
         for folder in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
             make_folder(root / folder)
-    if json_output:
-        cli.show_json({"schema_version": 1, "settings": shown})
-        return
-    click.echo(f"\nThe lake's folders are in {root}; {len(DEFAULT_FEEDS)} default feeds: python manage_feeds.py sync")
+    shown = {name.upper(): _masked(value) for name, value in settings.model_dump().items()}
+    lines = [
+        f"# {field.description}\n{name.upper()}={shown[name.upper()]}" for name, field in Settings.model_fields.items()
+    ]
+    lines += [
+        "",
+        f"# The lake's folders are in {root}",
+        f"# {len(DEFAULT_FEEDS)} default feeds: python manage_feeds.py sync",
+    ]
+    cli.show(json_output, {"schema_version": 1, "settings": shown}, lines)
 
 
 def _masked(value: Any) -> Any:

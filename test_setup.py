@@ -10,10 +10,10 @@ if __name__ == "__main__":  # before anything that may be missing is imported
     import sys
     from pathlib import Path
 
-    from pipeline import requirements, start
+    from pipeline import start
 
     start.guard("python -m pip install --force-reinstall -r requirements.txt -c requirements.lock")
-    requirements.refuse(Path(__file__).resolve().parent, sys.argv[1:])
+    start.refuse(Path(__file__).resolve().parent, sys.argv[1:])
 
 import os
 import shutil
@@ -33,7 +33,7 @@ from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.table import LakeTable
-from pipeline.requirements import Check, check_packages, check_python, line, ok, report
+from pipeline.start import Check, check_packages, check_python, line, ok, report
 from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import refuse_changed, schema_files

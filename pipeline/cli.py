@@ -1,12 +1,13 @@
-"""What the five scripts share at the edge: one boundary for errors, one way to tell a story, signals, run names."""
+"""What the scripts share at the edge: one boundary for errors, options, progress and logs, the clock and run names.
+
+A script starts within a moment: its module, this one and click are all that is imported before a command runs. What a
+command does is imported inside of its function.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import errno
 import functools
-import io
 import json
 import logging
 import math
@@ -15,9 +16,7 @@ import secrets
 import signal
 import socket
 import sys
-import threading
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -25,29 +24,19 @@ import click
 from click.core import ParameterSource
 
 from pipeline.errors import OutputLost, PipelineError, WrongUsage
+from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_NUDGES, _NUDGE_S = 10, 0.3
 log = logging.getLogger("pipeline")
 
 
-class Terminated(BaseException):
-    """SIGTERM came; runs unwind as they do for Ctrl-C."""
-
-
 def run(command: click.Command) -> None:
-    """Runs a script and ends the process, for good: neither its terminal nor Ctrl-C can make a traceback of it.
-
-    What cannot be written to stderr is left out, and stops nothing. A result that cannot be written to stdout is an
-    error, unless its reader went away, as `head` does.
-    """
-    sys.excepthook = sys.__excepthook__
+    """Runs a script and ends the process, for good: neither its terminal nor Ctrl-C can make a traceback of it."""
     try:
-        sys.stdout = _text_to(_Output(1, "w", closefd=False), sys.stdout)
-        sys.stderr = _text_to(_Leaky(2, "w", closefd=False), sys.stderr)
+        open_streams()
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, interrupt)
         code = command.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -65,40 +54,6 @@ def run(command: click.Command) -> None:
     sys.exit(code)
 
 
-class _Leaky(io.FileIO):
-    """What cannot be written is left out."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
-
-
-class _Output(io.FileIO):
-    """What cannot be written is an error, once: the interpreter writes what is left when it ends."""
-
-    lost = False
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return len(data) if self.lost else super().write(data)
-        except OSError as error:
-            self.lost = True
-            if error.errno == errno.EPIPE:
-                raise SystemExit(1) from None
-            raise OutputLost(
-                f"the result cannot be written to stdout: {os.strerror(error.errno or 0)}",
-                "what the command did stands; let stdout go to a place that has room",
-            ) from None
-
-
-def _text_to(file: io.FileIO, before: Any) -> io.TextIOWrapper:
-    """A stream in the place of `before`, which is None where the descriptor was closed."""
-    encoding = before.encoding if before is not None else "utf-8"
-    return io.TextIOWrapper(io.BufferedWriter(file), encoding, "backslashreplace", line_buffering=True)
-
-
 def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
     """Shows an error that a person is meant to read as one sentence and a hint, and exits with its code.
 
@@ -108,9 +63,8 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(command)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        previous = signal.signal(signal.SIGTERM, _terminate)
         try:
-            with _signals_are_noticed():
+            with signals_raise():
                 return command(*args, **kwargs)
         except PipelineError as error:
             say_error(error)
@@ -121,43 +75,8 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except Terminated:
             click.echo("terminated: what was committed stays, the next run goes on from there", err=True)
             sys.exit(143)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
 
     return guarded
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
-@contextlib.contextmanager
-def _signals_are_noticed() -> Iterator[None]:
-    """Nudges the main thread out of its system call after a signal.
-
-    Python handles signals between two of its own instructions: one that arrives just before a read that blocks would
-    wait for the read's end, which on a silent connection is minutes away.
-    """
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    handler = signal.signal(signal.SIGURG, lambda *_: None)
-    threading.Thread(target=_nudge, args=(reader, threading.get_ident()), name="nudge", daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        signal.signal(signal.SIGURG, handler)
-        writer.close()
-        reader.close()
-
-
-def _nudge(reader: socket.socket, main_thread: int) -> None:
-    with contextlib.suppress(OSError):  # the command has ended before this thread has begun
-        if reader.recv(1):
-            for _ in range(_NUDGES):
-                time.sleep(_NUDGE_S)
-                signal.pthread_kill(main_thread, signal.SIGURG)
 
 
 def say_error(error: PipelineError) -> None:
@@ -249,6 +168,19 @@ def hand_on_options(context: click.Context, shared: Collection[str] = ()) -> Non
             raise WrongUsage(f"{parameter.opts[-1]} does not go with the command {name}", "leave it out")
         handed[field] = context.params[field]
     context.default_map = {**(context.default_map or {}), name: handed}
+
+
+json_option = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+
+
+def show(as_json: bool, data: Any, lines: Sequence[str]) -> None:
+    """A result on stdout, in the form that was asked for; the log has it as lines."""
+    if as_json:
+        show_json(data)
+    else:
+        click.echo("\n".join(lines))
+    for line in lines:
+        log.debug("%s", line)
 
 
 def show_json(data: Any) -> None:

@@ -54,7 +54,7 @@ def _rule(problem: Mapping[str, Any], names: Mapping[str, Iterable[str]], spelle
     return f"{spelled(path) or 'it'} {rule}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """`; did you mean X?`, or nothing where no known name is like it."""
-    found = difflib.get_close_matches(name, list(known), 1, 0.6)
+    found = difflib.get_close_matches(name, list(known), 1, likeness)
     return f"; did you mean {found[0]}?" if found else ""

@@ -12,12 +12,11 @@ from tests.support import ROOT
 
 ORDER = [
     "pipeline.start",
-    "pipeline.requirements",
     "pipeline.errors",
     "pipeline.text",
     "pipeline.faults",
     "pipeline.validation",
-    "pipeline.given_settings",
+    "pipeline.settings",
     "pipeline.source",
     "pipeline.believed",
     "pipeline.feeds",
@@ -25,6 +24,7 @@ ORDER = [
     "pipeline.exact_text",
     "pipeline.fingerprint",
     "pipeline.warehouse.scratch",
+    "pipeline.process",
     "pipeline.cli",
     "pipeline.ksqldb.sqltypes",
     "pipeline.decode.reference",

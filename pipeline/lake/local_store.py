@@ -72,12 +72,6 @@ def disk_errors(path: Path, wanted: str = "written") -> Iterator[None]:
         raise LakeDamaged(f"the lake cannot be used: {where}: {error.strerror or error}", f"look at {path}") from error
 
 
-def keep_private(folder_mode: int) -> None:
-    """Lets what this process makes from now on have these rights at most, files without that to execute them."""
-    before = os.umask(0o077)
-    os.umask(before | 0o777 & ~folder_mode)
-
-
 def sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

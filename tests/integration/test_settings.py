@@ -94,6 +94,70 @@ def test_names_that_are_no_settings_are_reported_with_the_nearest_one(env_file: 
     assert "SERVICE" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("KSQL_URL", "KSQLDB_URL"),
+        ("KSQLDB_URI", "KSQLDB_URL"),
+        ("KSQL_PASS", "KSQLDB_PASSWORD"),
+        ("MYSQL_PASSWD", "MYSQL_PASSWORD"),
+        ("MYSQL_DB", "MYSQL_DATABASE"),
+        ("MARIADB_HOST", "MYSQL_HOST"),
+        ("LAKE_ROT", "LAKE_ROOT"),
+        ("DATA_LAKE_ROOT", "LAKE_ROOT"),
+    ],
+)
+@pytest.mark.parametrize("given_in", ["environment", "file"])
+def test_a_name_of_another_program_for_a_setting_of_ours_is_reported(
+    name: str, meant: str, given_in: str, env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if given_in == "file":
+        env_file.write_text(f"{name}=x\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv(name, "x")
+    told: list[str] = []
+
+    load_settings(told.append)
+
+    (sentence,) = told
+    assert name in sentence
+    assert sentence.endswith(f"is not a setting; did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "KSQL_LISTENERS",
+        "KSQL_OPTS",
+        "KSQL_HOST_NAME",
+        "MARIADB_ROOT_PASSWORD",
+        "MYSQL_PWD",
+        "DATA_LAKE_BUCKET",
+        "QUIET",
+    ],
+)
+def test_variables_of_other_programs_are_no_concern_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    told: list[str] = []
+
+    load_settings(told.append)
+
+    assert told == []
+
+
+def test_settings_are_shown_as_lines_of_an_env_file_that_fit_a_terminal(tmp_path: Path, env_file: Path) -> None:
+    done = ran(tmp_path / "lake", "data_lake_config", env={"MYSQL_PASSWORD": "hunter2", "QUIET_S": "7.5"})
+
+    settings, _, rest = done.stdout.partition("\n\n")
+    env_file.write_text(settings, encoding="utf-8")
+
+    assert load_settings().quiet_s == 7.5
+    assert "hunter2" not in done.stdout
+    short = [line for line in done.stdout.splitlines() if str(tmp_path) not in line and str(PROJECT_ROOT) not in line]
+    assert max(map(len, short)) <= 80
+    assert rest.endswith("python manage_feeds.py sync\n")
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["inf", "1e30", "nan", "-1", "999999999999999999999999"])
 def test_no_number_is_without_a_limit(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,19 @@ def when_imported(
 
 
 @pytest.mark.parametrize("module", ["click", "pydantic", "pipeline.lake.local_store"])
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_ctrl_c_while_modules_are_imported_ends_without_a_word(script: str, module: str) -> None:
-    done = when_imported(script, module, "os.kill(os.getpid(), signal.SIGINT)")
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("data_lake_config", ""),
+        ("manage_feeds", "list"),
+        ("export_to_data_lake", "--all"),
+        ("metadata_utils", "--stats"),
+        ("sync_to_mysql", ""),
+        ("test_setup", "--no-mysql"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_ends_without_a_word(script: str, arguments: str, module: str) -> None:
+    done = when_imported(script, module, "os.kill(os.getpid(), signal.SIGINT)", *arguments.split())
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
@@ -105,13 +115,25 @@ def test_a_python_that_is_too_old_is_named(script: str) -> None:
     done = (
         when_imported(script, "pipeline.start", old)
         if script == "test_setup"
-        else when_imported(script, "pydantic", happens)
+        else when_imported(script, "click", happens)
     )
 
     assert done.returncode == 1
     assert "3.10" in done.stdout + done.stderr
     assert "too old" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_missing_when_a_command_runs_is_a_sentence_too(lake_root: Path) -> None:
+    happens = "raise ModuleNotFoundError('no', name='pyarrow')"
+
+    done = when_imported("metadata_utils", "pyarrow", happens, "--stats", env={"LAKE_ROOT": str(lake_root)})
+
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "error: the package pyarrow is missing or cannot be used\nhint: python test_setup.py says what is missing\n"
+    )
 
 
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "test_setup"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -18,12 +18,43 @@ from pipeline.errors import SettingsInvalid
 from pipeline.validation import nearest
 
 _OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_")
+_SUBJECTS = frozenset(("KSQL", "KSQLDB", "LAKE", "MYSQL", "MARIADB"))
+_OTHER_WORDS = {
+    "KSQL": "KSQLDB",
+    "MARIADB": "MYSQL",
+    "PASSWD": "PASSWORD",
+    "PASS": "PASSWORD",
+    "DB": "DATABASE",
+    "URI": "URL",
+    "ENDPOINT": "URL",
+    "USERNAME": "USER",
+}
 # Variables of others that begin as ours do: of MySQL's client and images, and of Kubernetes for a service of that name.
 _THEIRS = re.compile(
-    r"MYSQL_(HOME|PWD|ROOT_.*|TCP_PORT|UNIX_PORT|PS1|HISTFILE|HISTIGNORE|GROUP_SUFFIX|TEST_LOGIN_FILE|VERSION|MAJOR"
+    r"(MYSQL|MARIADB)_(HOME|PWD|ROOT_.*|TCP_PORT|UNIX_PORT|PS1|HISTFILE|HISTIGNORE|GROUP_SUFFIX|TEST_LOGIN_FILE|VERSION|MAJOR"
     r"|ALLOW_EMPTY_PASSWORD|RANDOM_ROOT_PASSWORD|INITDB_.*|ONETIME_PASSWORD|CHARSET|SHELL_VERSION)"
     r"|.*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"
 )
+
+
+def gather(
+    names: Collection[str],
+    secrets: Collection[str],
+    env_file: Path,
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """What `.env` and the environment, which counts more, give of the settings of these `names` in capitals.
+
+    `tell` hears of names that are no settings. Raises SettingsInvalid for what cannot be read.
+    """
+    known = {*names, *(f"{name}_FILE" for name in secrets)}
+    file, variables = read_env_file(env_file), {name.upper(): value for name, value in environment.items()}
+    for sentence in (*unknown_in_file(file, known, env_file), *unknown_in_environment(variables, known)):
+        tell(sentence)
+    folder = env_file.parent
+    given = with_secrets(file, secrets, folder) | with_secrets(variables, secrets, folder)
+    return {name: value for name, value in given.items() if name in names}
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -70,15 +101,24 @@ def with_secrets(given: Mapping[str, str], secrets: Iterable[str], folder: Path)
 
 def unknown_in_file(given: Iterable[str], known: Collection[str], path: Path) -> list[str]:
     """A sentence for each name in `.env` that is no setting."""
-    return [f"{name} in {path} is not a setting{nearest(name, known)}" for name in given if name not in known]
+    return [f"{name} in {path} is not a setting{_meant(name, known, 0.6)}" for name in given if name not in known]
 
 
 def unknown_in_environment(given: Iterable[str], known: Collection[str]) -> list[str]:
-    """A sentence for each variable that begins as our settings do and is none; MySQL's own and others' are left out."""
-    told = []
+    """A sentence for each variable that begins as our settings do, or is nearly one of them; others' are left out."""
+    sentences = []
     for name in given:
-        if name in known or not name.startswith(_OURS) or _THEIRS.fullmatch(name):
+        if name in known or _THEIRS.fullmatch(name):
             continue
-        if (meant := nearest(name, known)) or not name.startswith("MYSQL_"):
-            told.append(f"the environment's {name} is not a setting{meant}")
-    return told
+        ours = name.startswith(_OURS)
+        meant = _meant(name, known, 0.6 if ours else 0.85)
+        ours_for_sure = ours and not name.startswith("MYSQL_")
+        if ours_for_sure or (meant and (ours or _SUBJECTS.intersection(name.split("_")))):
+            sentences.append(f"the environment's {name} is not a setting{meant}")
+    return sentences
+
+
+def _meant(name: str, known: Collection[str], likeness: float) -> str:
+    """The nearest name, with the words that other programs use for ours set right first."""
+    words = [_OTHER_WORDS.get(word, word) for word in name.removeprefix("DATA_").split("_")]
+    return nearest("_".join(words), known, likeness)
