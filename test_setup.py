@@ -24,12 +24,12 @@ import click
 
 from data_lake_config import PROJECT_ROOT, Settings, load_settings
 from pipeline import cli
+from pipeline.columns import lake_name
 from pipeline.errors import PipelineError
 from pipeline.export.snapshot import preview
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import find_source
-from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.table import LakeTable

@@ -22,7 +22,7 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.stream import read_stream
 from pipeline.lake.change import Change
-from pipeline.lake.columns import told_schema
+from pipeline.lake.columns import annotated_schema
 from pipeline.lake.files import DataFile
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.rewrite import copy_version, place_keys
@@ -106,7 +106,7 @@ def _read_again(
     """The rows of the lost files that the source still has, staged: what no sound file has, and retention keeps."""
     source, feed = source_of(client, table), table.feed
     read = read_stream(client, source, table.bookmarks(), limits, wanted=OLD_ROWS)
-    _, wider = table.compare_schema(told_schema(read.schema, read.columns))
+    _, wider = table.compare_schema(annotated_schema(read.columns))
     if wider:
         raise NothingSound(
             f"columns of {source.name} have become wider ({', '.join(wider)}), so its rows do not fit the lake's now",

@@ -15,8 +15,8 @@ from data_lake_config import DEFAULT_FEEDS
 from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.testing import PATIENCE_S, comes_true
+from pipeline.columns import lake_name
 from pipeline.feeds import Feed, parse_feed
-from pipeline.ksqldb.projection import lake_name
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.table import LakeTable

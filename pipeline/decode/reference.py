@@ -1,8 +1,6 @@
-"""Rows of an answer, as JSON, into Arrow: by the declared type, never by the look of a token.
+"""The contract of `pipeline.decode` in Python, with msgspec for the JSON.
 
-A DECIMAL stays text until it is a decimal, a BIGINT is never a float, and a value that its Arrow type cannot hold is
-an error that names the column. A converter never changes its input. Encoding facts: section "value encoding" of a
-7.6.13 server, re-checked on 7.2 and 8.3.
+Encoding facts: section "value encoding" of a 7.6.13 server, re-checked on 7.2 and 8.3.
 """
 
 from __future__ import annotations
@@ -10,18 +8,16 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypedDict
 
 import msgspec
 import pyarrow as pa
 
+from pipeline.columns import EXACT_DOUBLE_DIGITS, SCALARS, SqlType, arrow_type, lake_name
 from pipeline.errors import TypeNotSupported, ValueNotRepresentable
-from pipeline.ksqldb.sqltypes import SqlType
-
-EXACT_DOUBLE_DIGITS = 15
-"""A decimal of up to this many digits survives the server's turning it into a double inside a STRUCT."""
 
 _DOUBLE_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _WIDE = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_EVEN)
@@ -46,25 +42,11 @@ class _Unreadable(ValueError):
 
 def json_type(type_: SqlType) -> Any:
     """The Python type that the JSON decoder is asked for, so that no digit is lost on the way."""
-    simple: dict[str, Any] = {
-        "BOOLEAN": bool,
-        "INTEGER": int,
-        "BIGINT": int,
-        "DOUBLE": float | str,  # NaN and the infinities come as strings
-        "DECIMAL": Decimal,
-        "STRING": str,
-        "BYTES": bytes,
-        "DATE": int | str,  # numbers inside a STRUCT, text elsewhere; the same for the next two
-        "TIME": int | str,
-        "TIMESTAMP": int | str,
-    }
-    if type_.base in simple:
-        return simple[type_.base] | None
-    if type_.base == "ARRAY":
-        assert type_.element
+    if type_.base in SCALARS:
+        return FORMS[SCALARS[type_.base].sent_as].json_type | None
+    if type_.base == "ARRAY" and type_.element:
         return _LIST[json_type(type_.element)] | None
-    if type_.base == "MAP":
-        assert type_.key and type_.element
+    if type_.base == "MAP" and type_.key and type_.element:
         value = json_type(type_.element)
         if type_.key.base == "STRING":
             return _DICT[str, value] | None
@@ -95,16 +77,16 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 
 def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: bool = False) -> pa.Array:
-    """One column's decoded JSON values as an Arrow array of `type_.arrow()`; `inside_struct` says how they were sent.
+    """One column's decoded values as an Arrow array of `arrow_type(type_)`; `inside_struct` says how they were sent.
 
     Raises ValueNotRepresentable naming `column`.
     """
-    arrow_type = type_.arrow()
+    kind = arrow_type(type_)
     try:
-        convert = converter(type_, inside_struct)
+        convert = _converter(type_, inside_struct)
         if convert is not None:
             values = [None if value is None else convert(value) for value in values]
-        return pa.array(values, type=arrow_type)
+        return pa.array(values, type=kind)
     except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.InvalidOperation) as error:
         raise ValueNotRepresentable(
             f"column {column}: a value does not fit its declared type {type_}"
@@ -113,38 +95,17 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
         ) from error
 
 
-def converter(type_: SqlType, inside_struct: bool = False) -> Convert | None:
+def _converter(type_: SqlType, inside_struct: bool) -> Convert | None:
     """What turns one decoded, non-null JSON value into one that Arrow takes; None when it already does."""
-    base = type_.base
-    if base == "DOUBLE":
-        return _double
-    if base == "DECIMAL":
+    if type_.base == "DECIMAL":
         return _round_to(type_.scale) if inside_struct else None
-    if base in ("DATE", "TIME", "TIMESTAMP"):
-        return {"DATE": _epoch_days, "TIME": _time_text, "TIMESTAMP": _epoch_us}[base]
-    if base == "ARRAY":
-        assert type_.element
-        return _each(converter(type_.element, inside_struct))
-    if base == "MAP":
-        assert type_.key and type_.element
-        if inside_struct and type_.key.base == "DECIMAL" and type_.key.precision > EXACT_DOUBLE_DIGITS:
-            raise TypeNotSupported(
-                f"a map with {type_.key} keys inside a STRUCT cannot be read exactly: the server sends them as doubles",
-                "derive a stream that casts the keys to STRING and export that one",
-            )
-        return _pairs(type_.key, converter(type_.element, inside_struct))
-    if base == "STRUCT":
-        return _fields([(name, converter(field, True)) for name, field in type_.fields])
-    return None
-
-
-def _double(value: float | str) -> float:
-    return _DOUBLE_WORDS[value] if isinstance(value, str) else value
-
-
-def _round_to(scale: int) -> Convert:
-    step = Decimal(1).scaleb(-scale)
-    return lambda value: value.quantize(step, context=_WIDE)
+    if type_.base in SCALARS:
+        return FORMS[SCALARS[type_.base].sent_as].convert
+    if type_.base == "MAP":
+        return _pairs(type_, inside_struct)
+    if type_.base == "STRUCT":
+        return _fields(type_)
+    return _each(_converter(type_.element, inside_struct)) if type_.element else None
 
 
 def _each(convert: Convert | None) -> Convert | None:
@@ -153,13 +114,21 @@ def _each(convert: Convert | None) -> Convert | None:
     return lambda values: [None if value is None else convert(value) for value in values]
 
 
-def _pairs(key: SqlType, convert: Convert | None) -> Convert:
-    read_key = _KEY_READERS[key.base]
+def _pairs(type_: SqlType, inside_struct: bool) -> Convert:
+    key, element = type_.key, type_.element
+    assert key and element
+    if inside_struct and key.base == "DECIMAL" and key.precision > EXACT_DOUBLE_DIGITS:
+        raise TypeNotSupported(
+            f"a map with {key} keys inside a STRUCT cannot be read exactly: the server sends them as doubles",
+            "derive a stream that casts the keys to STRING and export that one",
+        )
+    convert, read_key = _converter(element, inside_struct), FORMS[SCALARS[key.base].sent_as].read_key
+    assert read_key
 
     def to_pairs(value: dict[str, Any] | list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        items: Iterable[tuple[Any, Any]] = (
-            value.items() if isinstance(value, dict) and key.base == "STRING" else _typed_keys(value, read_key)
-        )
+        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else value
+        if key.base != "STRING":
+            items = [(read_key(name) if isinstance(name, str) else name, item) for name, item in items]
         if convert is None:
             return list(items)
         return [(name, None if item is None else convert(item)) for name, item in items]
@@ -167,32 +136,30 @@ def _pairs(key: SqlType, convert: Convert | None) -> Convert:
     return to_pairs
 
 
-def _typed_keys(value: dict[str, Any] | list[tuple[Any, Any]], read_key: Convert) -> Iterable[tuple[Any, Any]]:
-    items = value.items() if isinstance(value, dict) else value
-    return [(read_key(name) if isinstance(name, str) else name, item) for name, item in items]
-
-
-_KEY_READERS: dict[str, Convert] = {
-    "STRING": str,
-    "BOOLEAN": {"true": True, "false": False}.__getitem__,
-    "INTEGER": int,
-    "BIGINT": int,
-    "DOUBLE": float,
-    "DECIMAL": Decimal,
-}
-
-
-def _fields(converters: Sequence[tuple[str, Convert | None]]) -> Convert:
+def _fields(type_: SqlType) -> Convert:
+    names, lake_names = [name for name, _ in type_.fields], [lake_name(name) for name, _ in type_.fields]
+    converters = [(lake_name(name), _converter(field, True)) for name, field in type_.fields]
     needed = [(name, convert) for name, convert in converters if convert is not None]
 
-    def convert_fields(value: Any) -> dict[str, Any]:
-        fields = fields_of(value)
+    def to_lake_fields(value: Any) -> dict[str, Any]:
+        sent = [value[name] for name in names] if isinstance(value, dict) else msgspec.structs.astuple(value)
+        fields = dict(zip(lake_names, sent, strict=True))
         for name, convert in needed:
             if fields[name] is not None:
                 fields[name] = convert(fields[name])
         return fields
 
-    return convert_fields
+    return to_lake_fields
+
+
+def _round_to(scale: int) -> Convert:
+    """A double inside a STRUCT stands for the decimal next to it."""
+    step = Decimal(1).scaleb(-scale)
+    return lambda value: value.quantize(step, context=_WIDE)
+
+
+def _double(value: float | str) -> float:
+    return _DOUBLE_WORDS[value] if isinstance(value, str) else value
 
 
 def _epoch_days(value: int | str) -> int:
@@ -233,3 +200,28 @@ def _epoch_us(value: int | str) -> int:
     if epoch_ms < _GREGORIAN_START_MS:
         raise _Unreadable(f"the server's text {value!r} is in the Julian calendar and without an era: ask for epoch ms")
     return epoch_ms * 1000
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How values of one form come in JSON."""
+
+    json_type: Any
+    convert: Convert | None = None
+    """What makes of a value one that Arrow takes, where it is not one yet."""
+    read_key: Convert | None = None
+    """What reads the key of a MAP from its text."""
+
+
+FORMS: Mapping[str, _Form] = {
+    "boolean": _Form(bool, read_key={"true": True, "false": False}.__getitem__),
+    "integer": _Form(int, read_key=int),
+    "double": _Form(float | str, _double, read_key=float),  # NaN and the infinities come as strings
+    "decimal": _Form(Decimal, read_key=Decimal),
+    "text": _Form(str, read_key=str),
+    "base64": _Form(bytes),
+    "date": _Form(int | str, _epoch_days),  # numbers inside a STRUCT, text elsewhere; the same for the next two
+    "time": _Form(int | str, _time_text),
+    "timestamp": _Form(int | str, _epoch_us),
+}
+"""By the name that the table of types has for a form."""

@@ -57,7 +57,7 @@ def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: 
         first_ms = int(start.timestamp() * 1000)
         wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
     read = read_stream(client, source, table.bookmarks(), run.limits, wanted=wanted)
-    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.columns, source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
     writer = stream_writer(table, schema, run.id)
     try:
@@ -97,7 +97,7 @@ def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> N
     source = source_of(client, table)
     old_marks, new_marks = table.bookmarks(), dict[int, Bookmark]()
     read = read_stream(client, source, old_marks, run.limits, run.accept_gap, ALL_ROWS)
-    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.columns, source.topic)
     writer = stream_writer(table, schema, run.id)
     kept = stream_writer(table, schema, f"{run.id}0001")
     try:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pyarrow as pa
-
+from pipeline.columns import Column
 from pipeline.export.stream import Exported, Run, prepare_table, source_of
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import lag, state_note, table_offsets, true_ends
-from pipeline.ksqldb.projection import LakeColumn, project
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.pull import TableRead, read_believed, refuse_unreadable
 from pipeline.lake.change import Change
-from pipeline.lake.columns import told_schema
+from pipeline.lake.columns import annotated_schema
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import check_version, next_version
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -41,14 +40,14 @@ def export_table(client: Client, table: LakeTable, run: Run, done: Exported, ver
         try:
             for batch in read.batches:
                 writer.add(batch)
-            return _Staged(writer, writer.finish(), read.schema, read.columns)
+            return _Staged(writer, writer.finish(), read.columns)
         except BaseException:
             writer.discard()
             raise
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = read_believed(client, source, run.limits, run.policy, previous, offsets, stage)
-    prepare_table(run, table, snapshot.schema, snapshot.columns, topic="")
+    prepare_table(run, table, snapshot.columns, topic="")
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": behind}
     # Of a table that moved while it was read no state can be named: nothing is compared with that one later.
     state = state_note(offsets)
@@ -67,8 +66,7 @@ class _Staged:
 
     writer: StagedWriter
     files: list[StagedFile]
-    schema: pa.Schema
-    columns: tuple[LakeColumn, ...]
+    columns: tuple[Column, ...]
 
     @property
     def row_count(self) -> int:
@@ -87,7 +85,7 @@ def preview(client: Client, table: LakeTable, version: int | None = None) -> Exp
     reader = project(source, positions=table.feed.type == "stream").describe()
     done = Exported()
     if table.exists:
-        table.compare_schema(told_schema(reader.schema, reader.columns))
+        table.compare_schema(annotated_schema(reader.columns))
     if table.feed.type == "table":
         refuse_unreadable(source)
         offsets = table_offsets(client, source) if source.pullable else {}

@@ -16,14 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.columns import Column
 from pipeline.errors import CommitStands, PushStalled, SourceUnknown, TopicChanged
 from pipeline.export.witness import witnessed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Description, find_source
-from pipeline.ksqldb.projection import LakeColumn
 from pipeline.ksqldb.stream import StreamRead, read_stream
 from pipeline.lake.change import Change
-from pipeline.lake.columns import told_schema
+from pipeline.lake.columns import annotated_schema
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -114,7 +114,7 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
     source = source_of(client, table)
     marks = table.bookmarks()
     read = read_stream(client, source, marks, run.limits, accept_gap=run.accept_gap)
-    schema = prepare_table(run, table, read.schema, read.columns, source.topic)
+    schema = prepare_table(run, table, read.columns, source.topic)
     batches, ended = witnessed(table, read), False
     while not ended:
         commit_id = f"{run.id}{done.commits:04x}"
@@ -143,11 +143,9 @@ def export_stream(client: Client, table: LakeTable, run: Run, done: Exported) ->
             raise stalled
 
 
-def prepare_table(
-    run: Run, table: LakeTable, schema: pa.Schema, columns: tuple[LakeColumn, ...], topic: str
-) -> pa.Schema:
+def prepare_table(run: Run, table: LakeTable, columns: tuple[Column, ...], topic: str) -> pa.Schema:
     """Makes the table, or has it take over new columns and wider types; returns the table's own schema."""
-    told = told_schema(schema, columns)
+    told = annotated_schema(columns)
     if not table.exists:
         table.create(told, topic)
     elif wider := table.match_schema(told):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.columns import Column
 from pipeline.errors import (
     AnswerMalformed,
     PipelineError,
@@ -22,7 +23,7 @@ from pipeline.errors import (
     printable,
 )
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.sqltypes import Column, described_type
+from pipeline.ksqldb.sqltypes import described_type
 from pipeline.source import Offsets, Source
 
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")

@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
+from pipeline.columns import Column
 from pipeline.decode.reference import json_type
 from pipeline.errors import AnswerIncomplete, AnswerMalformed, QueryFailed
 from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.errors import quoted
-from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
+from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 
 PARSE_BYTES = 256 * 1024
 """Bytes gathered before rows are decoded: fewer make the decoder slow, more only cost memory."""

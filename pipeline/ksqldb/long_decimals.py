@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
-from pipeline.decode.reference import EXACT_DOUBLE_DIGITS, fields_of
+from pipeline.columns import SqlType, has_long_decimal
+from pipeline.decode.reference import fields_of
 from pipeline.errors import TypeNotSupported
 from pipeline.ksqldb.describe import quote
-from pipeline.ksqldb.sqltypes import SqlType
 
 Put = Callable[..., Any]
 """A value, and what was asked for besides of a part of it: the value with the part in its place, as a new one."""
@@ -39,14 +39,6 @@ def long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[tuple[
         for deeper, put in long_decimals(f"x{depth}", type_.element, depth + 1):
             each = tuple(f"TRANSFORM({items}, x{depth} => {one})" for one in deeper)
             yield (each, _put_each(put)) if type_.base == "ARRAY" else ((f"MAP_KEYS({sql})", *each), _put_values(put))
-
-
-def has_long_decimal(type_: SqlType) -> bool:
-    """Whether a double, somewhere in the type, could not hold its decimals."""
-    if type_.base == "DECIMAL":
-        return type_.precision > EXACT_DOUBLE_DIGITS
-    inner = [type_.element] if type_.element else [field for _, field in type_.fields]
-    return any(has_long_decimal(part) for part in inner)
 
 
 def _holds(type_: SqlType, base: str) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.believed import Stored, read_until_believed
+from pipeline.columns import Column
 from pipeline.errors import (
     AnswerIncomplete,
     QueryFailed,
@@ -29,7 +30,7 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
 from pipeline.ksqldb.describe import Description, TableOffsets, quote, true_ends
 from pipeline.ksqldb.framing import Ending, Framing
-from pipeline.ksqldb.projection import LakeColumn, Projection, RowReader, project
+from pipeline.ksqldb.projection import Projection, RowReader, project
 from pipeline.ksqldb.push import start_push
 from pipeline.source import Limits, Look, ReadPolicy
 
@@ -46,7 +47,7 @@ class TableRead:
     """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
 
     def __init__(self, reader: RowReader, batches: Iterator[pa.RecordBatch]) -> None:
-        self.columns: tuple[LakeColumn, ...] = reader.columns
+        self.columns: tuple[Column, ...] = reader.columns
         self.schema: pa.Schema = reader.schema
         self.batches = batches
         self.proved = True
@@ -142,7 +143,7 @@ def _key_places(projection: Projection) -> list[int]:
     """Where in a row its key is; of a windowed table the window's bounds are part of it."""
     at, places = 0, list[int]()
     for plan in projection.plans:
-        if plan.column.source.role == "KEY":
+        if plan.column.role == "KEY":
             places += range(at, at + len(plan.parts))
         at += len(plan.parts)
     return places
@@ -168,10 +169,10 @@ def _refuse_doubles(source: Description, seen: list[Any]) -> None:
 def _refuse_hidden_keys(source: Description, projection: Projection) -> None:
     """For a deleted row: the server fills only key columns that are asked for as they are."""
     for plan in projection.plans:
-        if plan.column.source.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.source.name)]:
+        if plan.column.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.name)]:
             raise SourceNotReadable(
                 f"a row of the table {source.name} was deleted, and the server does not tell which: its key column "
-                f"{plan.column.source.name} has the type {plan.column.source.type}",
+                f"{plan.column.name} has the type {plan.column.type}",
                 "derive a table that can be pulled (CREATE TABLE ... AS SELECT), or one with a BIGINT or STRING key",
             )
 

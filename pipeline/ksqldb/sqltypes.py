@@ -1,4 +1,4 @@
-"""ksqlDB's SQL types: read from a header or a DESCRIBE answer, and what each becomes in Arrow.
+"""ksqlDB's SQL types, read from a header or a DESCRIBE answer.
 
 The text form is that of `header.schema` and `columnTypes` (`DECIMAL(18, 2)`, ``STRUCT<`A` INTEGER>``); the JSON form
 that of `fields[].schema` in DESCRIBE, which does not tell a MAP's key type. Seen on 7.2, 7.6 and 8.3.
@@ -7,82 +7,10 @@ that of `fields[].schema` in DESCRIBE, which does not tell a MAP's key type. See
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
+from pipeline.columns import SCALARS, Column, SqlType
 from pipeline.errors import TypeNotSupported, printable
-
-SCALARS: Mapping[str, pa.DataType] = {
-    "BOOLEAN": pa.bool_(),
-    "INTEGER": pa.int32(),
-    "BIGINT": pa.int64(),
-    "DOUBLE": pa.float64(),
-    "STRING": pa.string(),
-    "BYTES": pa.binary(),
-    "DATE": pa.date32(),
-    "TIME": pa.string(),  # HH:MM:SS.mmm: Delta has no time type
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-}
-_MAP_KEYS = {"BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "DECIMAL", "STRING"}
-
-
-@dataclass(frozen=True)
-class SqlType:
-    """One type: `base` is the SQL word; the rest is filled as the base needs."""
-
-    base: str
-    precision: int = 0
-    scale: int = 0
-    key: SqlType | None = None
-    element: SqlType | None = None
-    fields: tuple[tuple[str, SqlType], ...] = ()
-
-    def __str__(self) -> str:
-        if self.base == "DECIMAL":
-            return f"DECIMAL({self.precision}, {self.scale})"
-        if self.base == "ARRAY":
-            return f"ARRAY<{self.element}>"
-        if self.base == "MAP":
-            return f"MAP<{self.key}, {self.element}>"
-        if self.base == "STRUCT":
-            inner = ", ".join(f"`{name}` {type_}" for name, type_ in self.fields)
-            return f"STRUCT<{inner}>" if inner else "STRUCT< >"
-        return self.base
-
-    def arrow(self) -> pa.DataType:
-        """The Arrow type that carries every value of this type exactly.
-
-        Raises TypeNotSupported for what Arrow, Parquet or Delta cannot hold.
-        """
-        if self.base in SCALARS:
-            return SCALARS[self.base]
-        if self.base == "DECIMAL" and 0 < self.precision <= 38 and self.scale <= self.precision:
-            return pa.decimal128(self.precision, self.scale)
-        if self.base == "ARRAY":
-            assert self.element
-            return pa.list_(pa.field("element", self.element.arrow()))
-        if self.base == "MAP":
-            assert self.key and self.element
-            if self.key.base not in _MAP_KEYS:
-                raise TypeNotSupported(
-                    f"a map with {self.key} keys cannot be read exactly: the server sends such keys as shortened text",
-                    "derive a stream that casts the keys to STRING and export that one",
-                )
-            return pa.map_(self.key.arrow(), self.element.arrow())
-        if self.base == "STRUCT" and self.fields:
-            return pa.struct([pa.field(name, type_.arrow()) for name, type_ in self.fields])
-        raise TypeNotSupported(f"columns of type {self} are not supported", "leave the column out in a derived stream")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as the server declares it; `role` is KEY, HEADER or VALUE."""
-
-    name: str
-    type: SqlType
-    role: str = "VALUE"
 
 
 class _Cursor:
@@ -132,8 +60,6 @@ class _Cursor:
 
     def type(self) -> SqlType:
         base = self.word()
-        if base in SCALARS:
-            return SqlType(base)
         if base == "DECIMAL":
             self.expect("(")
             precision = self.number()
@@ -141,6 +67,8 @@ class _Cursor:
             scale = self.number()
             self.expect(")")
             return SqlType(base, precision=precision, scale=scale)
+        if base in SCALARS:
+            return SqlType(base)
         if base not in ("ARRAY", "MAP", "STRUCT"):
             raise self.fail()
         self.expect("<")

@@ -17,10 +17,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.columns import Column
 from pipeline.errors import TopicChanged
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Description, quote, true_ends
-from pipeline.ksqldb.projection import LakeColumn, project
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import start_push, topic_recreated
 from pipeline.source import NEW_ROWS, UNKNOWN, Bookmark, Limits, Offsets, Outcome, Source, Wanted
 
@@ -39,7 +40,7 @@ class StreamRead:
     """
 
     source: Source
-    columns: tuple[LakeColumn, ...]
+    columns: tuple[Column, ...]
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
     ends: Mapping[int, Offsets] | None

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import cli
+from pipeline.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE, duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
 from pipeline.faults import contained
-from pipeline.lake.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.local_store import disk_errors, write_file, write_json
@@ -119,8 +119,8 @@ def _views(table: LakeTable) -> list[str]:
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
     """The table's columns and its partition column, no less and no more, of those files."""
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
-    columns = [(_quoted(field.name), _duckdb_type(field.type)) for field in table.schema]
-    columns.append((_quoted(table.partition_column), kind))
+    columns = [(duckdb_name(field.name), duckdb_type(field.type)) for field in table.schema]
+    columns.append((duckdb_name(table.partition_column), kind))
     nulls = ", ".join(f"NULL::{type_} AS {column}" for column, type_ in columns)
     head, empty = f'CREATE OR REPLACE VIEW "{name}" AS\n', f"SELECT {nulls}\nWHERE false"
     if not files:
@@ -141,7 +141,7 @@ def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[s
         members = [file for file in files if file.partition == partition]
         value = "NULL" if partition is None else _text(partition)
         read = _read_parquet(table, members, "hive_partitioning = false")
-        yield f"SELECT *, {value}::{kind} AS {_quoted(column)}\nFROM {read}"
+        yield f"SELECT *, {value}::{kind} AS {duckdb_name(column)}\nFROM {read}"
 
 
 def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> str:
@@ -151,34 +151,6 @@ def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> 
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _duckdb_type(type_: pa.DataType) -> str:
-    if pa.types.is_struct(type_):
-        inner = ", ".join(f"{_quoted(part.name)} {_duckdb_type(part.type)}" for part in type_)
-        return f"STRUCT({inner})"
-    if pa.types.is_list(type_):
-        return f"{_duckdb_type(type_.value_type)}[]"
-    if pa.types.is_map(type_):
-        return f"MAP({_duckdb_type(type_.key_type)}, {_duckdb_type(type_.item_type)})"
-    if pa.types.is_decimal(type_):
-        return f"DECIMAL({type_.precision}, {type_.scale})"
-    if pa.types.is_timestamp(type_):
-        return "TIMESTAMPTZ"
-    names = {
-        pa.bool_(): "BOOLEAN",
-        pa.int32(): "INTEGER",
-        pa.int64(): "BIGINT",
-        pa.float64(): "DOUBLE",
-        pa.string(): "VARCHAR",
-        pa.binary(): "BLOB",
-        pa.date32(): "DATE",
-    }
-    return names[type_]
 
 
 def _column(field: pa.Field) -> dict[str, Any]:

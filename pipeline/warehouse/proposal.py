@@ -10,13 +10,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.columns import Column, SqlType, is_long_in_mysql_key, mysql_type
 from pipeline.errors import NoProposal
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
 from pipeline.ksqldb.describe import Description
-from pipeline.ksqldb.long_decimals import has_long_decimal
-from pipeline.ksqldb.projection import LakeColumn, project
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.pull import refuse_unreadable
-from pipeline.ksqldb.sqltypes import SqlType
 from pipeline.warehouse.connection import quote
 from pipeline.warehouse.migrations import DEFAULT_DATABASE
 
@@ -27,26 +26,10 @@ _KEY_LENGTH = 255
 _BYTES_PER_CHARACTER = 4  # utf8mb4
 _VERSION_BYTES = 4  # snapshot_version
 _FIXED_KEY_BYTES = 32  # at most, for a key of any type that is neither text nor bytes
-_MOST_SCALE = 30  # MySQL's; ksqlDB allows 38
-_TYPES: Mapping[str, str] = {
-    "BOOLEAN": "BOOLEAN",
-    "INTEGER": "INT",
-    "BIGINT": "BIGINT",
-    "DOUBLE": "DOUBLE",
-    "STRING": "TEXT",
-    "BYTES": "BLOB",
-    "DATE": "DATE",
-    "TIME": "TIME(3)",
-    "TIMESTAMP": "DATETIME(3)",
-    "ARRAY": "JSON",
-    "MAP": "JSON",
-    "STRUCT": "JSON",
-}
-_NESTED = ("ARRAY", "MAP", "STRUCT")
 _WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
 
 
-def lake_columns(source: Description) -> tuple[LakeColumn, ...]:
+def lake_columns(source: Description) -> tuple[Column, ...]:
     """The columns that the lake and the warehouse see of a table; the bounds of a window are keys.
 
     Raises NoProposal for a stream; SourceNotReadable, ColumnNamesCollide or TypeNotSupported, as an export would.
@@ -57,7 +40,7 @@ def lake_columns(source: Description) -> tuple[LakeColumn, ...]:
     return project(source, positions=False).describe().columns
 
 
-def propose_mapping(feed: Feed, columns: Sequence[LakeColumn], others: Sequence[Feed] = ()) -> WarehouseMapping:
+def propose_mapping(feed: Feed, columns: Sequence[Column], others: Sequence[Feed] = ()) -> WarehouseMapping:
     """Every column under its lake name, as far as MySQL takes it; the grain is the table's key.
 
     Raises NoProposal for a table without a key, or where one of the feeds `others` has the fact already.
@@ -69,21 +52,21 @@ def propose_mapping(feed: Feed, columns: Sequence[LakeColumn], others: Sequence[
                 f"the fact table {fact} is that of the feed {other.name} already",
                 f"give the feed {feed.name} a mapping by hand: docs/warehouse.md, A table of your own",
             )
-    named: dict[str, LakeColumn] = {}
+    named: dict[str, Column] = {}
     for column in columns:
-        named[_free_name(column.name, named)] = column
-    keys = tuple(name for name, column in named.items() if column.source.role == "KEY")
+        named[_free_name(column.lake_name, named)] = column
+    keys = tuple(name for name, column in named.items() if column.role == "KEY")
     if not keys:
         raise NoProposal(f"the table {feed.source} has no key, so its rows have no grain", "derive a table with a key")
-    return WarehouseMapping(fact=fact, keys=keys, columns={name: column.name for name, column in named.items()})
+    return WarehouseMapping(fact=fact, keys=keys, columns={name: column.lake_name for name, column in named.items()})
 
 
-def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[LakeColumn]) -> str:
+def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[Column]) -> str:
     """A whole file for `sql/`: the fact table of the mapping, and its current view.
 
     Raises NoProposal for a mapping with a column that the source does not have, or with more keys than an index takes.
     """
-    by_name = {column.name: column for column in columns}
+    by_name = {column.lake_name: column for column in columns}
     missing = [source for source in mapping.columns.values() if source not in by_name]
     if missing:
         raise NoProposal(
@@ -91,7 +74,7 @@ def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[LakeColumn
             f"{', '.join(missing)}",
             "correct 'warehouse' in the feed's file, or add --anew to propose a mapping anew",
         )
-    targets = {name: by_name[source].source for name, source in mapping.columns.items()}
+    targets = {name: by_name[source] for name, source in mapping.columns.items()}
     key_length = _key_length([targets[key].type for key in mapping.keys])
     fact, view = mapping.fact, f"current_{mapping.fact.removeprefix('fact_')}"
     surrogate = _free_name(f"{mapping.fact.removeprefix('fact_')}_id", mapping.columns)
@@ -101,7 +84,7 @@ def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[LakeColumn
     for name, column in targets.items():
         is_key = name in mapping.keys
         length = key_length if is_key else _KEY_LENGTH if name == member else None
-        type_, meaning = _column_type(column.type, length)
+        type_, meaning = mysql_type(column.type, length)
         if is_key and column.name in _WINDOW:
             meaning = _WINDOW[column.name]
         comment = f" COMMENT '{meaning}'" if meaning else ""
@@ -158,21 +141,6 @@ def _member_column(mapping: WarehouseMapping) -> str | None:
     return next((name for name, source in mapping.columns.items() if source == wanted), None)
 
 
-def _column_type(type_: SqlType, key_length: int | None) -> tuple[str, str]:
-    """The MySQL type, and what a comment should say of it; `key_length` limits text or bytes in an index."""
-    if type_.base == "DECIMAL":
-        if type_.scale > _MOST_SCALE:
-            return f"VARCHAR({type_.precision + 3})", "decimal number"  # a sign, a zero and the point
-        return f"DECIMAL({type_.precision}, {type_.scale})", ""
-    if key_length is not None and type_.base in ("STRING", *_NESTED):
-        return f"VARCHAR({key_length})", "JSON" if type_.base in _NESTED else ""
-    if key_length is not None and type_.base == "BYTES":
-        return f"VARBINARY({key_length})", ""
-    if type_.base in _NESTED and has_long_decimal(type_):
-        return "LONGTEXT", "JSON; as text, because the JSON of MySQL keeps decimals as DOUBLE"
-    return _TYPES[type_.base], "UTC" if type_.base == "TIMESTAMP" else ""
-
-
 def _key_length(keys: Sequence[SqlType]) -> int:
     """How many characters, or bytes, each text or bytes of the key can have, so that the unique key is no longer than
     InnoDB allows.
@@ -185,7 +153,7 @@ def _key_length(keys: Sequence[SqlType]) -> int:
             "snapshot_version",
             "derive a table with a shorter key",
         )
-    long = sum(key.base in ("STRING", "BYTES", *_NESTED) or key.scale > _MOST_SCALE for key in keys)
+    long = sum(map(is_long_in_mysql_key, keys))
     room = _INDEX_BYTES - _VERSION_BYTES - _FIXED_KEY_BYTES * (len(keys) - long)
     return min(_KEY_LENGTH, room // max(long, 1) // _BYTES_PER_CHARACTER)
 

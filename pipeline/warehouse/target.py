@@ -28,12 +28,23 @@ class TargetColumn:
     must_be_filled: bool = False
 
     @property
+    def family(self) -> str:
+        """What kind of value it takes, as the table of types says it: `integer`, `text`, ...; else the type itself."""
+        if self.data_type in ("tinyint", "smallint", "mediumint", "int", "bigint"):
+            return "integer"
+        if self.data_type in ("char", "varchar") or self.data_type.endswith("text"):
+            return "text"
+        if self.data_type.endswith(("binary", "blob")):
+            return "binary"
+        return {"float": "double", "timestamp": "datetime"}.get(self.data_type, self.data_type)
+
+    @property
     def is_text(self) -> bool:
-        return self.data_type in ("char", "varchar") or self.data_type.endswith("text")
+        return self.family == "text"
 
     @property
     def is_binary(self) -> bool:
-        return self.data_type.endswith(("binary", "blob"))
+        return self.family == "binary"
 
 
 def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from ksqldb_emulator.sql import Select, bind, parse
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.values import encode
+from pipeline.columns import Column
 from pipeline.decode.reference import json_type
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import RowReader, project
-from pipeline.ksqldb.sqltypes import Column, parse_type
+from pipeline.ksqldb.sqltypes import parse_type
 from tests.torture.expected import lake_form, seen_forms
 from tests.torture.generated import is_exact, nested, or_null, scalars, values
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.columns import Column
 from pipeline.errors import (
     ActionNeeded,
     AnswerMalformed,
@@ -29,7 +30,7 @@ from pipeline.ksqldb.describe import (
     table_offsets,
     true_ends,
 )
-from pipeline.ksqldb.sqltypes import Column, parse_schema, parse_type
+from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 from pipeline.source import Offsets
 from tests import own_recording
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying

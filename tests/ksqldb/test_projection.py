@@ -12,12 +12,13 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from pipeline.columns import Column, SqlType, lake_name
 from pipeline.decode.reference import json_type
 from pipeline.errors import AnswerMalformed, ColumnNamesCollide, SourceNotReadable, TypeNotSupported
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
-from pipeline.ksqldb.projection import Projection, RowReader, lake_name, project
-from pipeline.ksqldb.sqltypes import Column, SqlType, described_type, parse_schema, parse_type
+from pipeline.ksqldb.projection import Projection, RowReader, project
+from pipeline.ksqldb.sqltypes import described_type, parse_schema, parse_type
 from tests.vectors import exchanges, needs_vectors
 
 LONG = Decimal("12345678901234567890.1234567891")
@@ -98,7 +99,7 @@ def test_positions_come_first_and_a_windows_bounds_after_the_keys() -> None:
         "`ROWTIME`, `ROWPARTITION`, `ROWOFFSET`, `K`, `WINDOWSTART`, `WINDOWEND`, `N`"
     )
     told = project(of, positions=False).describe().columns
-    assert [(column.name, column.source.role) for column in told] == [
+    assert [(column.lake_name, column.role) for column in told] == [
         ("k", "KEY"), ("windowstart", "KEY"), ("windowend", "KEY"), ("n", "VALUE"),
     ]  # fmt: skip
 
@@ -226,7 +227,7 @@ def test_the_key_type_of_a_map_is_the_headers() -> None:
     reader = reader_of(source(("M", "MAP<STRING, INTEGER>")), "MAP<INTEGER, INTEGER>")
 
     assert reader.batch([({"7": 1},)]).to_pylist() == [{"m": [(7, 1)]}]
-    assert str(reader.columns[0].source.type) == "MAP<INTEGER, INTEGER>"
+    assert str(reader.columns[0].type) == "MAP<INTEGER, INTEGER>"
 
 
 def test_a_map_whose_keys_arrive_shortened_is_refused_by_the_columns_name() -> None:

@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from pipeline.columns import Column, SqlType, arrow_type, lake_name
 from pipeline.decode.reference import fields_of, to_array
 from pipeline.errors import AnswerIncomplete, PipelineError, QueryFailed, StatementRefused, ValueNotRepresentable
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.framing import Ending, Framing
-from pipeline.ksqldb.sqltypes import Column, SqlType, parse_schema
+from pipeline.ksqldb.sqltypes import parse_schema
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, in_both, load_lines, needs_vectors, own_exchanges, recorded
 
@@ -148,7 +149,7 @@ def check_arrow(columns: Sequence[Column], rows: Sequence[Any], recorded: Sequen
             continue
         array = to_array(values, column.type, column.name)
         array.validate(full=True)
-        assert array.type == column.type.arrow()
+        assert array.type == arrow_type(column.type)
         assert repr(array.to_pylist()) == repr([meaning(text, column.type) for text in texts]), column.name
 
 
@@ -178,7 +179,7 @@ def meaning(value: Any, type_: SqlType) -> Any:
         assert type_.key and type_.element
         return [(KEYS[type_.key.base](name), meaning(item, type_.element)) for name, item in value.items()]
     if type_.base == "STRUCT":
-        return {name: meaning(value[name], field) for name, field in type_.fields}
+        return {lake_name(name): meaning(value[name], field) for name, field in type_.fields}
     return value
 
 

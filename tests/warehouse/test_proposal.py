@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.columns import Column, arrow_type
 from pipeline.errors import NoProposal, SourceNotReadable
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
 from pipeline.ksqldb.describe import Description
-from pipeline.ksqldb.projection import LakeColumn
 from pipeline.ksqldb.sqltypes import parse_schema
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot
@@ -29,7 +29,7 @@ def feed(name: str = "rates", **fields: Any) -> Feed:
     return parse_feed({"name": name, "type": "table", "source": "RATES"} | fields, name)
 
 
-def columns(schema: str, window: str | None = None, kind: str = "table") -> tuple[LakeColumn, ...]:
+def columns(schema: str, window: str | None = None, kind: str = "table") -> tuple[Column, ...]:
     return lake_columns(Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, ()))
 
 
@@ -169,8 +169,8 @@ def apply(server: Server, sql: str) -> None:
             connection.run(statement)
 
 
-def snapshot(mapping: WarehouseMapping, found: Sequence[LakeColumn], rows: list[dict[str, Any]]) -> TableSnapshot:
-    schema = pa.schema([(column.name, column.source.type.arrow()) for column in found])
+def snapshot(mapping: WarehouseMapping, found: Sequence[Column], rows: list[dict[str, Any]]) -> TableSnapshot:
+    schema = pa.schema([(column.lake_name, arrow_type(column.type)) for column in found])
 
     def batches() -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
