@@ -1,10 +1,12 @@
-# Each target makes what it needs: a virtual environment in .venv, with the versions of requirements.lock.
+# Each target makes what it needs: a virtual environment in .venv, with the extra `dev` of pyproject.toml in the versions
+# of requirements.lock.
 # `make demo` and `make test` start private database servers of their own, never the system's.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
 .PHONY: help demo test check lint torture bench-warehouse mutants clean
 
@@ -32,18 +34,18 @@ bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/perfor
 	$(BIN)/python -m benchmarks.warehouse
 
 mutants: $(READY)  ## Change the code at its heart, one place at a time: which changes does no fast test notice?
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-mutants.txt
+	$(INSTALL) '.[mutants]'
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 clean:  ## Remove the virtual environment and everything that was built
 	rm -rf $(VENV) build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(READY): requirements.txt requirements-dev.txt requirements.lock
+$(READY): requirements.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); \
 	  else echo "Python's venv module is missing: install Debian's package python3-venv"; exit 1; fi; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
+	$(INSTALL) '.[dev]'
 	@touch $@

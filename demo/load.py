@@ -3,7 +3,7 @@
 Creates the objects of `pipeline.sql` one after the other, skipping those that exist, then produces the same events
 as the emulator's data set is made of, with their partitions and timestamps. The two lookup topics are produced first
 and read by their tables before transactions follow, because a stream-table join misses rows that come earlier.
-Needs confluent-kafka: pip install -r requirements-kafka.txt
+Needs confluent-kafka: python -m pip install -c requirements.lock '.[kafka]'
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def main(url: str, kafka: str, user: str, password: str, transactions: int, seed
     try:
         from confluent_kafka import Producer
     except ImportError:
-        raise LoadFailed("confluent-kafka is not installed: pip install -r requirements-kafka.txt") from None
+        raise LoadFailed(
+            "confluent-kafka is not installed: python -m pip install -c requirements.lock '.[kafka]'"
+        ) from None
     producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "message.timeout.ms": 30_000})
     events = list(generate(transactions, dt.datetime.now(dt.UTC).date(), seed))
     created, count = load(url, (user, password) if user else None, producer, events, time.sleep)

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").startswith("ksqldb_emulator"):
         raise
     raise SystemExit(
-        f"the package {error.name} is missing: python -m pip install -r requirements-dev.txt -c requirements.lock"
+        f"the package {error.name} is missing: python -m pip install -c requirements.lock '.[dev]'"
     ) from None
 
 

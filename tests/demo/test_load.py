@@ -73,4 +73,4 @@ def test_without_the_kafka_client_the_remedy_is_named(monkeypatch: pytest.Monkey
     done = CliRunner().invoke(loader.main, ["--ksqldb", "http://127.0.0.1:9", "--kafka", "127.0.0.1:9"])
 
     assert done.exit_code == 1
-    assert "pip install -r requirements-kafka.txt" in done.output
+    assert "pip install -c requirements.lock '.[kafka]'" in done.output

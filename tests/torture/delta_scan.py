@@ -1,7 +1,7 @@
 """DuckDB's `delta_scan` as a reader of the lake, in a Python environment of its own: build/delta_scan.
 
 The delta extension is packed for an older DuckDB than the one that the toolkit uses, and one process holds one DuckDB.
-The environment is made at the first use, and anew when its requirements change.
+The environment is built at the first use, and again when the extra `delta-scan` of pyproject.toml changes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import json
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _HOME = _ROOT / "build" / "delta_scan"
-_REQUIREMENTS = _ROOT / "requirements-delta-scan.txt"
 _one_at_a_time = threading.Lock()
 
 
@@ -52,14 +52,16 @@ def _worker() -> subprocess.Popen[str]:
 def _python() -> Path:
     """The environment's Python."""
     python, made = _HOME / "bin" / "python", _HOME / "made"
-    wanted = _REQUIREMENTS.read_text(encoding="utf-8")
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = project["optional-dependencies"]["delta-scan"]
+    wanted = "\n".join(packages)
     _HOME.mkdir(parents=True, exist_ok=True)
     with _HOME.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists() or made.read_text(encoding="utf-8") != wanted:
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(_HOME)], check=True)
             pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            subprocess.run([*pip, "-r", str(_REQUIREMENTS)], check=True)
+            subprocess.run([*pip, *packages], check=True)
             made.write_text(wanted, encoding="utf-8")
     return python
 

@@ -1,0 +1,106 @@
+"""What the project needs stands in pyproject.toml: requirements.txt, the lock and the imports agree with it."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from demo.definitions import build
+from demo.events import generate
+from demo.private_mysql import PrivateServer
+from ksqldb_emulator.testing import running
+from tests.support import ROOT, add_default_feeds, run_script
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NEEDED: list[str] = PROJECT["project"]["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+APART = "delta-scan"
+"""The extra that has an environment of its own, with another DuckDB."""
+NOT_IMPORTED = {"pandas", "pytz"}
+"""People query the lake with them; no command needs them, so start and install without them."""
+
+
+def name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None, requirement
+    return match[0].lower().replace("_", "-")
+
+
+def lines(file: str) -> list[str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def imported(path: Path) -> set[str]:
+    """The packages, of the standard library too, that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_requirements_txt_lists_the_dependencies() -> None:
+    assert lines("requirements.txt") == NEEDED
+
+
+def test_the_lock_pins_all_dependencies_and_extras() -> None:
+    pinned = {name_of(line) for line in lines("requirements.lock") if re.fullmatch(r"[\w.-]+==[\w.]+", line)}
+    wanted = {name_of(line) for line in NEEDED}
+    wanted |= {name_of(line) for extra, packages in EXTRAS.items() if extra != APART for line in packages}
+
+    assert len(pinned) == len(lines("requirements.lock"))
+    assert wanted - {PROJECT["project"]["name"]} <= pinned
+
+
+def test_commands_import_what_is_declared_and_all_of_it() -> None:
+    distributions = packages_distributions()
+    used: set[str] = set()
+    for path in [*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py")]:
+        for package in imported(path) - sys.stdlib_module_names - {"pipeline", *(p.stem for p in ROOT.glob("*.py"))}:
+            names = {name_of(name) for name in distributions.get(package, [package])}
+            if "kafka" in path.parts and names <= {name_of(line) for line in EXTRAS["kafka"]}:
+                continue
+            assert len(names) == 1, package
+            used |= names
+
+    assert used == {name_of(line) for line in NEEDED}
+
+
+def test_nothing_of_the_project_is_installed_as_a_package() -> None:
+    """`pip install '.[dev]'` brings what the extra names: no script, and never the lake's folder, as code."""
+    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"] == {"bypass-selection": True}
+    assert not list((ROOT / "data_lake").glob("*.py"))
+
+
+@pytest.mark.server
+def test_the_main_job_runs_where_pandas_is_not_installed(tmp_path: Path, mariadb: PrivateServer) -> None:
+    for name in NOT_IMPORTED:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('no {name} here')", encoding="utf-8")
+    lake = tmp_path / "lake"
+    add_default_feeds(lake)
+    with running(build(generate(60, dt.date(2026, 11, 20)))) as emulator:
+        env = {
+            "PYTHONPATH": str(tmp_path), "LAKE_ROOT": str(lake), "KSQLDB_URL": emulator.url,
+            "MYSQL_HOST": mariadb.host, "MYSQL_PORT": str(mariadb.port), "MYSQL_USER": mariadb.user,
+            "MYSQL_DATABASE": "without_pandas",
+        }  # fmt: skip
+        commands = (
+            ("export_to_data_lake.py", "--all"),
+            ("sync_to_mysql.py", "--source", "lake", "--init-schema"),
+            ("metadata_utils.py", "verify", "--source"),
+            ("metadata_utils.py", "verify", "--warehouse"),
+            ("metadata_utils.py", "--report"),
+        )
+        for script, *arguments in commands:
+            done = run_script(script, *arguments, env=env)
+            assert done.returncode == 0, done.stdout + done.stderr
