@@ -37,7 +37,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots, previous_row_counts
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.mapping import TableSnapshot
-from pipeline.warehouse.migrations import init_schema, planned_files
+from pipeline.warehouse.migrations import init_schema, planned_migrations
 from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.redate import redate
 from pipeline.warehouse.report import (
@@ -95,7 +95,7 @@ def ksqldb_star(
 
 def prepare_schema(server: Server, dry_run: bool, folder: Path = _SQL) -> bool:
     """Applies the files in `sql/`, or says which it would; whether a load can go on from there."""
-    files = planned_files(server, folder) if dry_run else init_schema(server, folder)
+    files = planned_migrations(server, folder) if dry_run else init_schema(server, folder)
     applied = "would be applied" if dry_run else "applied"
     for name, is_new in files:
         cli.tell(f"schema of {server.database}: {name} " + (applied if is_new else "already there"))

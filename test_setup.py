@@ -36,7 +36,7 @@ from pipeline.lake.table import LakeTable
 from pipeline.start import Check, check_packages, check_python, line, ok, report
 from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.migrations import refuse_changed, schema_files
+from pipeline.warehouse.migrations import list_migrations, refuse_changed
 from pipeline.warehouse.option_file import password_is_open
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.target import GALERA, server_facts, target_columns
@@ -153,7 +153,7 @@ def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
 def _check_schema(server: Server, root: Path) -> Check:
     """The files of sql/ are applied, all and unchanged, and the tables that the feeds' mappings name are there."""
     with Connection(server) as connection:
-        files = schema_files(connection, PROJECT_ROOT / "sql")
+        files = list_migrations(connection, PROJECT_ROOT / "sql")
         refuse_changed(files)
         missing = [file.name for file in files if file.state == "missing"]
         mappings = [feed.warehouse for feed in FeedStore(root).list(broken=ignored) if feed.warehouse]

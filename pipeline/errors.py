@@ -158,14 +158,14 @@ class MappingDoesNotFit(ActionNeeded):
     """A feed's warehouse mapping does not fit its source or its target; nothing was written."""
 class MembersMerged(ActionNeeded):
     """A dimension cannot tell two members apart; nothing was changed."""
+class MigrationChanged(ActionNeeded):
+    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
 class NoProposal(ActionNeeded):
     """No fact table can be proposed for this feed; nothing was changed."""
 class OptionFileInvalid(ActionNeeded):
     """The option file cannot be used."""
 class RowsDoNotFit(ActionNeeded):
     """Rows were rejected, and the load was asked to take all rows or none; nothing was changed."""
-class SchemaFileChanged(ActionNeeded):
-    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
 class ScratchUnusable(ActionNeeded):
     """The system's temporary folder has no space, or cannot be written."""
 class ServerInvalid(ActionNeeded):

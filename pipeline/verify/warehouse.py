@@ -25,9 +25,9 @@ from pipeline.lake.table import LakeTable
 from pipeline.verify.ledger import ledger_findings, ledger_lines
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fact import WHOLE_ROW, in_full
-from pipeline.warehouse.fitting import StagedColumn, split_rejects, staged_texts
+from pipeline.warehouse.fitting import MappedColumn, split_rejects, texts_to_send
 from pipeline.warehouse.ledger import FactEntry, SnapshotEntry
-from pipeline.warehouse.mapping import Plan, TableSnapshot, make_plan
+from pipeline.warehouse.mapping import ResolvedMapping, TableSnapshot, resolve_mapping
 from pipeline.warehouse.sources import lake_snapshot
 from pipeline.warehouse.target import TargetColumn
 
@@ -66,8 +66,8 @@ def reconcile(connection: Connection, table: LakeTable) -> Reconciled:
         if retained is None:
             result.counted += 1
             continue
-        plan = make_plan(connection, retained)
-        same = _lake_hash(plan) == _warehouse_hash(connection, plan, snapshot.version)
+        mapping = resolve_mapping(connection, retained)
+        same = _lake_hash(mapping) == _warehouse_hash(connection, mapping, snapshot.version)
         if not same and entry.lake_files not in (None, retained.lake_files):
             result.counted += 1  # the lake has written that version again since
             continue
@@ -91,34 +91,34 @@ def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> Ta
     return lake_snapshot(table, entry.lake_version)
 
 
-def _lake_hash(plan: Plan) -> str:
+def _lake_hash(mapping: ResolvedMapping) -> str:
     """Of the rows that fit their columns, with or without those that the table refused in the end."""
     digest = ContentHash()
-    for batch in plan.snapshot.batches():
-        fitting, _ = split_rejects(batch, (*plan.columns, *plan.members), plan.mapping)
-        digest.add_lines(_comparable(staged_texts(fitting, plan.columns), plan.columns))
+    for batch in mapping.snapshot.batches():
+        fitting, _ = split_rejects(batch, (*mapping.columns, *mapping.members), mapping.declared)
+        digest.add_lines(_comparable(texts_to_send(fitting, mapping.columns), mapping.columns))
     return digest.hexdigest()
 
 
-def _warehouse_hash(connection: Connection, plan: Plan, version: int) -> str:
+def _warehouse_hash(connection: Connection, mapping: ResolvedMapping, version: int) -> str:
     """Of the fact's rows, and of those that its keys, CHECKs or triggers refused."""
     digest = ContentHash()
-    listed = ", ".join(in_full(column) for column in plan.columns)
-    rows = connection.stream(f"SELECT {listed} FROM {quote(plan.fact)} WHERE snapshot_version = %s", (version,))
+    listed = ", ".join(in_full(column) for column in mapping.columns)
+    rows = connection.stream(f"SELECT {listed} FROM {quote(mapping.fact)} WHERE snapshot_version = %s", (version,))
     refused = (
         row
         for (text,) in connection.rows(
             "SELECT row_json FROM etl_rejects WHERE snapshot_version = %s AND fact_table = %s AND column_name = %s",
-            (version, plan.fact, WHOLE_ROW),
+            (version, mapping.fact, WHOLE_ROW),
         )
         for row in [json.loads(text, parse_float=str, parse_int=str)]
     )
     values: Iterable[Sequence[Any]] = itertools.chain(
-        rows, ([row.get(column.source) for column in plan.columns] for row in refused)
+        rows, ([row.get(column.source) for column in mapping.columns] for row in refused)
     )
     for part in _parts(values):
         texts = [pa.array([_text(value) for value in column], pa.string()) for column in zip(*part, strict=True)]
-        digest.add_lines(_comparable(texts, plan.columns))
+        digest.add_lines(_comparable(texts, mapping.columns))
     return digest.hexdigest()
 
 
@@ -132,7 +132,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else repr(value) if isinstance(value, float) else text_of(value)
 
 
-def _comparable(texts: Sequence[pa.Array], columns: Sequence[StagedColumn]) -> pa.Array:
+def _comparable(texts: Sequence[pa.Array], columns: Sequence[MappedColumn]) -> pa.Array:
     """Lines of values as the target's type holds them, so that 1.0 and 1.00 in a DECIMAL(18, 4) are the same."""
     return lines_of([_as_held(text, column.target) for text, column in zip(texts, columns, strict=True)])
 

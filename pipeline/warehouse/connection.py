@@ -216,10 +216,10 @@ class Connection:
             )
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commits at the end of the block, or nothing of it at all."""
+    def transaction(self, commit: bool = True) -> Iterator[None]:
+        """Commits at the end of the block, or nothing of it at all; a dry run rolls it back."""
         with self._asking():
-            self._raw.commit()  # what was staged in tables of this session is a transaction of its own
+            self._raw.commit()  # what went into tables of this session is a transaction of its own
             self._raw.start_transaction()
         try:
             yield
@@ -228,17 +228,17 @@ class Connection:
                 self._raw.rollback()
             raise
         with self._asking():
-            self._raw.commit()
+            (self._raw.commit if commit else self._raw.rollback)()
 
-    def in_transaction(self, work: Callable[[], _T]) -> _T:
+    def in_transaction(self, work: Callable[[], _T], commit: bool = True) -> _T:
         """Does `work` in one transaction, and again, up to three times, while others hold rows that it needs."""
         for attempt in range(1, _TRIES):
             try:
-                with self.transaction():
+                with self.transaction(commit):
                     return work()
             except WarehouseBusy:
                 time.sleep(0.5 * attempt)
-        with self.transaction():
+        with self.transaction(commit):
             return work()
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Staged members into their dimension (SCD1), and the dimension's versions into its history (SCD2).
+"""A snapshot's members into their dimension (SCD1), and the dimension's versions into its history (SCD2).
 
 Both are part of the load's transaction.
 """
@@ -11,59 +11,71 @@ from pipeline.errors import MembersMerged
 from pipeline.feeds import DimensionMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import in_mysql
-from pipeline.warehouse.mapping import History, Plan
+from pipeline.warehouse.mapping import History, ResolvedMapping
 
 SHOWN_MEMBERS = 20
 _FOR_EVER = dt.datetime(9999, 12, 31)
 
 
-def new_members(connection: Connection, plan: Plan) -> tuple[int, list[str]]:
-    """How many staged members the dimension does not know, and the first of them."""
-    dimension = plan.mapping.dimension
+def add_members(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> tuple[int, list[str]]:
+    """Brings a snapshot's members into its dimension; returns how many are new there, and the first of them.
+
+    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing. Raises
+    MembersMerged.
+    """
+    count, first = _unknown_members(connection, mapping)
+    _fill(connection, mapping, is_newest)
+    if count:
+        _refuse_merged_members(connection, mapping)
+    return count, first
+
+
+def _unknown_members(connection: Connection, mapping: ResolvedMapping) -> tuple[int, list[str]]:
+    """How many of the snapshot's members the dimension does not know, and the first of them."""
+    dimension = mapping.dimension
     if dimension is None:
         return 0, []
     key = quote(dimension.key)
     unknown = (
-        f"FROM {quote(plan.member_staging)} AS told LEFT JOIN {quote(dimension.table)} AS known"
-        f" ON known.{key} = told.{key} WHERE known.{key} IS NULL"
+        f"FROM {quote(mapping.member_table)} AS new LEFT JOIN {quote(dimension.table)} AS known"
+        f" ON known.{key} = new.{key} WHERE known.{key} IS NULL"
     )
     ((count,),) = connection.rows(f"SELECT COUNT(*) {unknown}")
-    first = connection.rows(f"SELECT told.{key} {unknown} ORDER BY told.staging_id LIMIT {SHOWN_MEMBERS}")
+    first = connection.rows(f"SELECT new.{key} {unknown} ORDER BY new.staging_id LIMIT {SHOWN_MEMBERS}")
     return int(count), [str(member) for (member,) in first]
 
 
-def fill_dimension(connection: Connection, plan: Plan, is_newest: bool) -> None:
-    """Adds members that the dimension does not know, and takes over attributes that the snapshot tells.
+def _fill(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> None:
+    """Adds members that the dimension does not know, and takes over the snapshot's attributes.
 
-    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing. Members whose
-    row stays as it is are not touched, and not locked.
+    Members whose row stays as it is are not touched, and not locked.
     """
-    dimension = plan.mapping.dimension
+    dimension = mapping.dimension
     if dimension is None:
         return
     table, key = quote(dimension.table), quote(dimension.key)
     merged = {
-        name: f"COALESCE({', '.join([told, known] if is_newest else [known, told])})"
+        name: f"COALESCE({', '.join([new, known] if is_newest else [known, new])})"
         for name in _attributes(dimension)
-        for told, known in [(f"told.{quote(name)}", f"known.{quote(name)}")]
+        for new, known in [(f"new.{quote(name)}", f"known.{quote(name)}")]
     }
-    changed = [f"known.{key} IS NULL", *(_differs(new, f"known.{quote(name)}") for name, new in merged.items())]
+    changed = [f"known.{key} IS NULL", *(_differs(value, f"known.{quote(name)}") for name, value in merged.items())]
     listed = ", ".join(quote(name) for name in (dimension.key, *merged))
-    taken = ", ".join([f"told.{key}", *(f"{new} AS {quote(name)}" for name, new in merged.items())])
+    taken = ", ".join([f"new.{key}", *(f"{value} AS {quote(name)}" for name, value in merged.items())])
     updates = [f"{table}.{quote(name)} = fresh.{quote(name)}" for name in merged] or [f"{table}.{key} = fresh.{key}"]
     connection.run(
         f"INSERT INTO {table} ({listed})\n"
-        f"SELECT {listed} FROM (SELECT {taken} FROM {quote(plan.member_staging)} AS told LEFT JOIN {table} AS known"
-        f" ON known.{key} = told.{key} WHERE {' OR '.join(changed)}) AS fresh\n"
+        f"SELECT {listed} FROM (SELECT {taken} FROM {quote(mapping.member_table)} AS new LEFT JOIN {table} AS known"
+        f" ON known.{key} = new.{key} WHERE {' OR '.join(changed)}) AS fresh\n"
         f"ON DUPLICATE KEY UPDATE {', '.join(updates)}"
     )
 
 
-def refuse_merged_members(connection: Connection, plan: Plan) -> None:
+def _refuse_merged_members(connection: Connection, mapping: ResolvedMapping) -> None:
     """Raises MembersMerged when a member is not there after all: the dimension took it for another one."""
-    count, first = new_members(connection, plan)
+    count, first = _unknown_members(connection, mapping)
     if count:
-        table = plan.mapping.dimension.table if plan.mapping.dimension else ""
+        table = mapping.dimension.table if mapping.dimension else ""
         raise MembersMerged(
             f"{table} takes {', '.join(first[:5])} for another member; nothing was loaded",
             f"a unique key of {table} besides its key, or a collation that is not a _bin one, does that: change it",

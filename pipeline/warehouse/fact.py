@@ -7,38 +7,48 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import RowRefused
 from pipeline.warehouse.connection import Connection, quote, text_of
-from pipeline.warehouse.fitting import Reject, StagedColumn
-from pipeline.warehouse.mapping import Plan
+from pipeline.warehouse.fitting import MappedColumn, Reject
+from pipeline.warehouse.mapping import ResolvedMapping
 from pipeline.warehouse.send import send_lines
 from pipeline.warehouse.session_tables import add_rejects
-from pipeline.warehouse.sorted_rows import Spool
+from pipeline.warehouse.sorted_rows import SortedRows
 
 WHOLE_ROW = "(row)"
 """The column name of a reject that the table itself refused."""
 _NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double", "float"}
 
 
-def send_to_fact(connection: Connection, spool: Spool, version: int, taken_at: dt.datetime) -> int:
-    """Sends all rows straight to the fact; returns how many. Raises RowRefused when the fact does not take them all."""
+FillFact = Callable[[Connection, SortedRows, int, dt.datetime], tuple[int, list[Reject]]]
+"""Puts a snapshot's rows into their fact under a version and a time; returns how many, and those that were refused."""
+
+
+def send_to_fact(
+    connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime
+) -> tuple[int, list[Reject]]:
+    """Sends all rows straight to the fact, none refused. Raises RowRefused when the fact does not take them all."""
     same = {"snapshot_version": version, "snapshot_date": taken_at.date()}
     sent = 0
-    for lines in spool.row_lines():
-        send_lines(connection, spool.plan.fact, spool.plan.columns, lines, same)
+    for lines in rows.row_lines():
+        send_lines(connection, rows.mapping.fact, rows.mapping.columns, lines, same)
         sent += len(lines)
-    return sent
+    return sent, []
 
 
-def fill_fact(connection: Connection, plan: Plan, version: int, taken_at: dt.datetime) -> tuple[int, list[Reject]]:
-    """Puts all staged rows into the fact, but for those that its keys, CHECKs or triggers refuse.
+def insert_row_table(
+    connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime
+) -> tuple[int, list[Reject]]:
+    """Puts the rows of the session's row table into the fact, but for those that its keys, CHECKs or triggers refuse.
 
-    Returns how many it put in, and those that were refused. Of rows that a unique key cannot tell apart the first
-    stays. All rows go at once; when the server refuses that, they are halved until each refused one is found.
+    Of rows that a unique key cannot tell apart the first stays. All rows go at once; when the server refuses that,
+    they are halved until each refused one is found.
     """
-    ((first, last),) = connection.rows(f"SELECT MIN(staging_id), MAX(staging_id) FROM {quote(plan.staging)}")
+    mapping = rows.mapping
+    ((first, last),) = connection.rows(f"SELECT MIN(staging_id), MAX(staging_id) FROM {quote(mapping.row_table)}")
     if first is None:
         return 0, []
     inserted, refused = 0, list[Reject]()
@@ -46,35 +56,39 @@ def fill_fact(connection: Connection, plan: Plan, version: int, taken_at: dt.dat
     while waiting:
         low, high = waiting.pop()
         try:
-            inserted += _insert(connection, plan, version, taken_at, low, high)
+            inserted += _insert(connection, mapping, version, taken_at, low, high)
         except RowRefused as refusal:
             if low == high:
-                refused.append(_as_reject(connection, plan, low, refusal.reason))
+                refused.append(_as_reject(connection, mapping, low, refusal.reason))
             else:
                 middle = (low + high) // 2
                 waiting += [(middle + 1, high), (low, middle)]
-    add_rejects(connection, plan, refused)
+    add_rejects(connection, mapping, refused)
     return inserted, refused
 
 
-def _insert(connection: Connection, plan: Plan, version: int, taken_at: dt.datetime, low: int, high: int) -> int:
-    names = ", ".join(quote(name) for name in plan.mapping.columns)
+def _insert(
+    connection: Connection, mapping: ResolvedMapping, version: int, taken_at: dt.datetime, low: int, high: int
+) -> int:
+    names = ", ".join(quote(name) for name in mapping.declared.columns)
     return connection.run(
-        f"INSERT INTO {quote(plan.fact)} (snapshot_version, snapshot_date, {names})\n"
-        f"SELECT %s, %s, {names} FROM {quote(plan.staging)} WHERE staging_id BETWEEN %s AND %s",
+        f"INSERT INTO {quote(mapping.fact)} (snapshot_version, snapshot_date, {names})\n"
+        f"SELECT %s, %s, {names} FROM {quote(mapping.row_table)} WHERE staging_id BETWEEN %s AND %s",
         (version, taken_at.date(), low, high),
     )
 
 
-def _as_reject(connection: Connection, plan: Plan, staging_id: int, reason: str) -> Reject:
-    listed = ", ".join(in_full(column) for column in plan.columns)
-    ((*values,),) = connection.rows(f"SELECT {listed} FROM {quote(plan.staging)} WHERE staging_id = %s", (staging_id,))
-    row = {column.name: _as_json(value, column) for column, value in zip(plan.columns, values, strict=True)}
-    whole = {column.source: row[column.name] for column in plan.columns}
-    return Reject(_object({key: row[key] for key in plan.mapping.keys}), WHOLE_ROW, reason, _object(whole))
+def _as_reject(connection: Connection, mapping: ResolvedMapping, staging_id: int, reason: str) -> Reject:
+    listed = ", ".join(in_full(column) for column in mapping.columns)
+    ((*values,),) = connection.rows(
+        f"SELECT {listed} FROM {quote(mapping.row_table)} WHERE staging_id = %s", (staging_id,)
+    )
+    row = {column.name: _as_json(value, column) for column, value in zip(mapping.columns, values, strict=True)}
+    whole = {column.source: row[column.name] for column in mapping.columns}
+    return Reject(_object({key: row[key] for key in mapping.keys}), WHOLE_ROW, reason, _object(whole))
 
 
-def in_full(column: StagedColumn) -> str:
+def in_full(column: MappedColumn) -> str:
     """SQL for a value with all its digits, as text where the driver would lose some or cannot make text of it."""
     name, kind = quote(column.name), column.target.data_type
     if column.target.is_binary:
@@ -84,7 +98,7 @@ def in_full(column: StagedColumn) -> str:
     return name if kind == "double" else f"CAST({name} AS CHAR)"
 
 
-def _as_json(value: Any, column: StagedColumn) -> str:
+def _as_json(value: Any, column: MappedColumn) -> str:
     if value is None:
         return "null"
     text = text_of(value)

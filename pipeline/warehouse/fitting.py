@@ -47,7 +47,7 @@ class Reject:
 
 
 @dataclass(frozen=True)
-class StagedColumn:
+class MappedColumn:
     """A staging column: what it is called there, which lake column fills it, and where it goes in the end."""
 
     name: str
@@ -57,7 +57,7 @@ class StagedColumn:
 
 
 def split_rejects(
-    batch: pa.RecordBatch, columns: Sequence[StagedColumn], mapping: WarehouseMapping
+    batch: pa.RecordBatch, columns: Sequence[MappedColumn], mapping: WarehouseMapping
 ) -> tuple[pa.RecordBatch, list[Reject]]:
     """The rows that fit all columns, and the others as rejects."""
     misfits: dict[int, tuple[str, str]] = {}
@@ -83,18 +83,18 @@ def as_reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, colu
     return Reject(to_json(key), column, reason, to_json(whole))
 
 
-def staged_texts(batch: pa.RecordBatch, columns: Sequence[StagedColumn]) -> list[pa.Array]:
+def texts_to_send(batch: pa.RecordBatch, columns: Sequence[MappedColumn]) -> list[pa.Array]:
     """The columns of rows that fit, as text that the server takes for them."""
-    return [_staged_text(batch.column(column.source), column.target) for column in columns]
+    return [_text_to_send(batch.column(column.source), column.target) for column in columns]
 
 
-def _staged_text(array: pa.Array, target: TargetColumn) -> pa.Array:
+def _text_to_send(array: pa.Array, target: TargetColumn) -> pa.Array:
     if target.data_type != "json" or pa.types.is_nested(array.type):
         return texts_of(array)
     return pa.array([None if value is None else to_json(value) for value in values_of(array)], pa.string())
 
 
-def _misfits(array: pa.Array, column: StagedColumn) -> Iterator[tuple[int, str]]:
+def _misfits(array: pa.Array, column: MappedColumn) -> Iterator[tuple[int, str]]:
     for index, value in enumerate(values_of(array)):
         try:
             _check(value, column)
@@ -102,7 +102,7 @@ def _misfits(array: pa.Array, column: StagedColumn) -> Iterator[tuple[int, str]]
             yield index, str(misfit)
 
 
-def _all_fit(array: pa.Array, column: StagedColumn) -> bool:
+def _all_fit(array: pa.Array, column: MappedColumn) -> bool:
     """Whether every value fits for certain; a False only says that each has to be looked at."""
     target, kind = column.target, array.type
     if array.null_count and (column.is_key or not target.nullable):
@@ -165,7 +165,7 @@ def _integer_range(target: TargetColumn) -> tuple[int, int]:
     return (0, 2**bits - 1) if "unsigned" in target.column_type else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def _check(value: Any, column: StagedColumn) -> None:
+def _check(value: Any, column: MappedColumn) -> None:
     """Raises Misfit when a value does not fit."""
     target = column.target
     if value is None:
@@ -178,7 +178,7 @@ def _check(value: Any, column: StagedColumn) -> None:
     _CHECKS[target.data_type](value, target)
 
 
-def _cuts_spaces(column: StagedColumn) -> bool:
+def _cuts_spaces(column: MappedColumn) -> bool:
     return column.is_key or column.target.data_type == "char"
 
 

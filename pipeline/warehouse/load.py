@@ -1,23 +1,24 @@
 """Whole-star loads: all tables of a sync in one transaction, with their ledger rows.
 
-Members go into session-private staging tables first; then one transaction fills dimensions, facts, ledger, rejects and
-the pointer of the current_* views, and its COMMIT makes the new star visible. A snapshot's rows go straight into their
-facts. When a fact refuses one of them, the transaction is rolled back, the rows are staged too, and set-based
-statements find those that are refused. Killed at any point before the COMMIT, client or server, the old star stays as
-it was and the staging tables are gone with the session.
+Members of dimensions and rejects go into tables of this session first; then one transaction fills dimensions, facts,
+ledger, rejects and the pointer of the current_* views, and its COMMIT makes the new star visible. A snapshot's rows go
+straight into their facts. When a fact refuses one of them, the transaction is rolled back, the rows go into a table of
+this session too, and set-based statements find those that are refused. Killed at any point before the COMMIT, client
+or server, the old star stays as it was and the session's tables are gone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.errors import MappingDoesNotFit, RowRefused, RowsDoNotFit, RowsLost
-from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.dimension import fill_dimension, keep_history, new_members, refuse_merged_members
-from pipeline.warehouse.fact import fill_fact, send_to_fact
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.dimension import add_members, keep_history
+from pipeline.warehouse.fact import FillFact, insert_row_table, send_to_fact
 from pipeline.warehouse.fitting import Reject
 from pipeline.warehouse.ledger import (
     FactEntry,
@@ -32,12 +33,12 @@ from pipeline.warehouse.ledger import (
     show,
     time_in_order,
 )
-from pipeline.warehouse.mapping import Plan, TableSnapshot, make_plan
-from pipeline.warehouse.session_tables import REJECTS, stage_members, stage_rows
-from pipeline.warehouse.sorted_rows import SHOWN_REJECTS, Spool
+from pipeline.warehouse.mapping import ResolvedMapping, TableSnapshot, resolve_mapping
+from pipeline.warehouse.session_tables import publish_rejects, send_members, send_rows
+from pipeline.warehouse.sorted_rows import SHOWN_REJECTS, SortedRows
 
 
-@dataclass
+@dataclass(frozen=True)
 class LoadedFact:
     """What became of one table of a sync; where `is_newest` is false its view goes on showing younger rows.
 
@@ -48,28 +49,35 @@ class LoadedFact:
     fact: str
     rows: int
     rejected: int
-    first_rejects: list[Reject] = field(default_factory=list)
+    first_rejects: Sequence[Reject] = ()
     new_members: int = 0
-    first_new_members: list[str] = field(default_factory=list)
+    first_new_members: Sequence[str] = ()
     lake_version: int | None = None
     is_newest: bool = True
 
 
-@dataclass
+@dataclass(frozen=True)
 class Loaded:
     """What a sync did. `version` is None when nothing was loaded; `unchanged` says that it was there already.
 
     `in_bulk` says that rows were sent by LOAD DATA LOCAL, else by INSERT.
     """
 
-    facts: list[LoadedFact]
+    facts: Sequence[LoadedFact]
     version: int | None = None
     unchanged: bool = False
     in_bulk: bool = False
 
 
-class _DryRun(Exception):
-    """Ends the transaction of a dry run, so that nothing of it stays."""
+@dataclass(frozen=True)
+class _Star:
+    """The rows of every table of a load, with what the ledger says of their origin and time."""
+
+    tables: Sequence[SortedRows]
+    source: str
+    taken_at: dt.datetime
+    loaded_at: dt.datetime
+    strict: bool
 
 
 def load_star(
@@ -89,119 +97,117 @@ def load_star(
     anything is written, and the connection's errors. Where others hold rows that are needed, the transaction is tried
     again a few times.
     """
-    plans = [make_plan(connection, snapshot, scd2) for snapshot in snapshots]
-    _refuse_shared_facts(plans)
+    mappings = [resolve_mapping(connection, snapshot, scd2) for snapshot in snapshots]
+    _refuse_shared_facts(mappings)
     with contextlib.ExitStack() as kept:
         kept.enter_context(connection.hold_warehouse())
         if source == "lake":
-            known = same_lake_versions(connection, ((plan.fact, plan.snapshot, None) for plan in plans))
+            known = same_lake_versions(connection, ((mapping.fact, mapping.snapshot, None) for mapping in mappings))
             if known is not None:
-                return _already_there(connection, plans, known)
-        spools = [kept.enter_context(Spool(plan)) for plan in plans]
-        taken_at = max(time_in_order(connection, plan.fact, plan.snapshot) for plan in plans)
-        same = _same_rows(connection, spools, source, taken_at, dry_run)
+                return _already_there(connection, mappings, known)
+        tables = [kept.enter_context(SortedRows(mapping)) for mapping in mappings]
+        taken_at = max(time_in_order(connection, mapping.fact, mapping.snapshot) for mapping in mappings)
+        star = _Star(tables, source, taken_at, now, strict)
+        same = _same_rows(connection, star, dry_run)
         if same is not None:
-            return _already_there(connection, plans, same)
-        stage_members(connection, spools)
-        facts: list[LoadedFact] = []
-
-        def publish(from_staging: bool) -> int:
-            version = add_snapshot(connection, source, taken_at, now)
-            facts[:] = _publish(connection, spools, version, taken_at, from_staging)
-            if strict:
-                _refuse_rejects(facts)
-            if dry_run:
-                raise _DryRun
-            return version
-
-        version = None
-        with contextlib.suppress(_DryRun):
-            try:
-                version = connection.in_transaction(lambda: publish(from_staging=False))
-            except RowRefused:
-                stage_rows(connection, spools)
-                version = connection.in_transaction(lambda: publish(from_staging=True))
-        return Loaded(facts, version, in_bulk=connection.takes_local_files)
+            return _already_there(connection, mappings, same)
+        return _load(connection, star, dry_run)
 
 
-def _refuse_shared_facts(plans: Sequence[Plan]) -> None:
-    for fact in {plan.fact for plan in plans}:
-        feeds = [plan.snapshot.feed for plan in plans if plan.fact == fact]
+def _refuse_shared_facts(mappings: Sequence[ResolvedMapping]) -> None:
+    for fact in {mapping.fact for mapping in mappings}:
+        feeds = [mapping.snapshot.feed for mapping in mappings if mapping.fact == fact]
         if len(feeds) > 1:
             raise MappingDoesNotFit(
                 f"{' and '.join(feeds)} are mapped to one table, {fact}", "give each feed a fact of its own"
             )
 
 
-def _same_rows(
-    connection: Connection, spools: Sequence[Spool], source: str, taken_at: dt.datetime, dry_run: bool
-) -> int | None:
+def _same_rows(connection: Connection, star: _Star, dry_run: bool) -> int | None:
     """The snapshot that has these rows already."""
-    if source == "ksqldb":
-        return same_content(connection, ((s.plan.fact, s.content_hash) for s in spools), taken_at.date())
-    same = same_lake_versions(connection, ((s.plan.fact, s.plan.snapshot, s.content_hash) for s in spools))
+    if star.source == "ksqldb":
+        hashes = ((rows.mapping.fact, rows.content_hash) for rows in star.tables)
+        return same_content(connection, hashes, star.taken_at.date())
+    wanted = ((rows.mapping.fact, rows.mapping.snapshot, rows.content_hash) for rows in star.tables)
+    same = same_lake_versions(connection, wanted)
     if same is not None and not dry_run:
         with connection.transaction():
-            for spool in spools:
-                record_identity(connection, same, spool.plan.fact, spool.plan.snapshot)
+            for rows in star.tables:
+                record_identity(connection, same, rows.mapping.fact, rows.mapping.snapshot)
     return same
 
 
-def _already_there(connection: Connection, plans: Sequence[Plan], version: int) -> Loaded:
+def _already_there(connection: Connection, mappings: Sequence[ResolvedMapping], version: int) -> Loaded:
     entries = {entry.fact: entry for entry in facts_of(connection, version)}
     facts = [
         LoadedFact(entry.feed, entry.fact, entry.row_count, entry.rejected_count, lake_version=entry.lake_version)
-        for entry in (entries[plan.fact] for plan in plans)
+        for entry in (entries[mapping.fact] for mapping in mappings)
     ]
     return Loaded(facts, version, unchanged=True)
 
 
-def _publish(
-    connection: Connection, spools: Sequence[Spool], version: int, taken_at: dt.datetime, from_staging: bool
-) -> list[LoadedFact]:
-    """Fills every table of the star; part of the load's transaction, which may be tried again."""
+def _load(connection: Connection, star: _Star, dry_run: bool) -> Loaded:
+    send_members(connection, star.tables)
+    try:
+        publish = functools.partial(_publish, connection, star, send_to_fact)
+        version, facts = connection.in_transaction(publish, commit=not dry_run)
+    except RowRefused:
+        send_rows(connection, star.tables)
+        publish = functools.partial(_publish, connection, star, insert_row_table)
+        version, facts = connection.in_transaction(publish, commit=not dry_run)
+    return Loaded(facts, None if dry_run else version, in_bulk=connection.takes_local_files)
+
+
+def _publish(connection: Connection, star: _Star, fill_fact: FillFact) -> tuple[int, list[LoadedFact]]:
+    """Fills every table of the star, the whole of the load's transaction; returns the snapshot's number.
+
+    Raises RowsDoNotFit where rejects are not allowed.
+    """
+    version = add_snapshot(connection, star.source, star.taken_at, star.loaded_at)
     facts, histories = {}, set()
-    # Attributes that are told with a time are put in last, so that they win over those told without.
-    for spool in sorted(spools, key=lambda spool: spool.plan.has_time):
-        plan, told = spool.plan, spool.plan.snapshot
-        newest = is_newest(connection, plan.fact, told)
-        dimension = plan.mapping.dimension
-        leads = newest and dimension is not None and leads_dimension(connection, dimension.table, taken_at)
-        count, first = new_members(connection, plan)
-        fill_dimension(connection, plan, leads)
-        histories |= {plan.history} if leads else set()
-        if count:
-            refuse_merged_members(connection, plan)
-        if from_staging:
-            rows, refused = fill_fact(connection, plan, version, taken_at)
-        else:
-            rows, refused = send_to_fact(connection, spool, version, taken_at), []
-        rejected = spool.reject_count + len(refused)
-        if rows + len(refused) != spool.row_count:
-            raise RowsLost(
-                f"{rows} of {spool.row_count} rows reached {plan.fact}; nothing was loaded",
-                "run the command again",
-            )
-        entry = FactEntry(
-            plan.fact, told.feed, told.lake_version, rows, rejected, spool.content_hash,
-            told.lake_id, told.lake_files, newest,
+    # Attributes that have a time are put in last, so that they win over those without one.
+    for rows in sorted(star.tables, key=lambda rows: rows.mapping.has_time):
+        mapping = rows.mapping
+        newest = is_newest(connection, mapping.fact, mapping.snapshot)
+        leads = newest and _leads_dimension(connection, mapping, star.taken_at)
+        count, first = add_members(connection, mapping, leads)
+        entry, refused = _publish_fact(connection, rows, version, star.taken_at, fill_fact, newest)
+        facts[mapping.fact] = LoadedFact(
+            entry.feed, entry.fact, entry.row_count, entry.rejected_count,
+            (rows.first_rejects + refused)[:SHOWN_REJECTS], count, first, entry.lake_version, newest,
         )  # fmt: skip
-        add_fact(connection, version, entry)
-        if newest:
-            show(connection, plan.fact, version)
-        shown = (spool.first_rejects + refused)[:SHOWN_REJECTS]
-        facts[plan.fact] = LoadedFact(
-            entry.feed, entry.fact, rows, rejected, shown, count, first, entry.lake_version, newest
-        )
+        if leads and mapping.history is not None:
+            histories.add(mapping.history)
     for history in histories:
-        if history is not None:
-            keep_history(connection, history, taken_at)
-    connection.run(
-        "INSERT INTO etl_rejects (snapshot_version, fact_table, row_key, column_name, reason, row_json)\n"
-        f"SELECT %s, fact_table, row_key, column_name, reason, row_json FROM {quote(REJECTS)} ORDER BY reject_id",
-        (version,),
-    )
-    return [facts[spool.plan.fact] for spool in spools]
+        keep_history(connection, history, star.taken_at)
+    publish_rejects(connection, version)
+    in_order = [facts[rows.mapping.fact] for rows in star.tables]
+    if star.strict:
+        _refuse_rejects(in_order)
+    return version, in_order
+
+
+def _leads_dimension(connection: Connection, mapping: ResolvedMapping, taken_at: dt.datetime) -> bool:
+    dimension = mapping.dimension
+    return dimension is not None and leads_dimension(connection, dimension.table, taken_at)
+
+
+def _publish_fact(
+    connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime, fill_fact: FillFact, newest: bool
+) -> tuple[FactEntry, list[Reject]]:
+    """Fills one fact with its line of the ledger, and moves its view when the rows are the newest."""
+    snapshot, fact = rows.mapping.snapshot, rows.mapping.fact
+    count, refused = fill_fact(connection, rows, version, taken_at)
+    if count + len(refused) != rows.row_count:
+        raise RowsLost(f"{count} of {rows.row_count} rows reached {fact}; nothing was loaded", "run the command again")
+    entry = FactEntry(
+        fact, snapshot.feed, snapshot.lake_version, count, rows.reject_count + len(refused), rows.content_hash,
+        snapshot.lake_id, snapshot.lake_files, newest,
+    )  # fmt: skip
+    add_fact(connection, version, entry)
+    if newest:
+        show(connection, fact, version)
+    return entry, refused
 
 
 def _refuse_rejects(facts: Sequence[LoadedFact]) -> None:

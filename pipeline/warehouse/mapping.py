@@ -1,4 +1,4 @@
-"""Where a table's snapshot goes: the columns that are staged, checked against the tables that are really there."""
+"""Where a table's snapshot goes: a feed's mapping, resolved against the columns that are really there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.errors import MappingDoesNotFit
-from pipeline.feeds import WarehouseMapping
+from pipeline.feeds import DimensionMapping, WarehouseMapping
 from pipeline.warehouse.check_mapping import Target, check_mapping
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.fitting import FILLABLE, StagedColumn
+from pipeline.warehouse.fitting import FILLABLE, MappedColumn
 from pipeline.warehouse.target import TargetColumn, engine_of, target_columns, unique_keys
 
 _VALIDITY = ("valid_from", "valid_to", "is_current")
@@ -22,7 +22,7 @@ _VALIDITY = ("valid_from", "valid_to", "is_current")
 class TableSnapshot:
     """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again.
 
-    `lake_id` is the lake's (its Delta table's), `lake_files` tells the version's data files from any others.
+    `lake_id` is the lake's (its Delta table's), `lake_files` identifies the version's data files.
     """
 
     feed: str
@@ -47,38 +47,48 @@ class History:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The staging columns of a snapshot: `columns` for the fact, `members` for its dimension, with its history."""
+class ResolvedMapping:
+    """Where the columns of a snapshot go: `columns` into the fact, `members` into its dimension, with its history."""
 
     snapshot: TableSnapshot
-    columns: tuple[StagedColumn, ...]
-    members: tuple[StagedColumn, ...] = ()
+    columns: tuple[MappedColumn, ...]
+    members: tuple[MappedColumn, ...] = ()
     history: History | None = None
 
     @property
-    def mapping(self) -> WarehouseMapping:
+    def declared(self) -> WarehouseMapping:
+        """The mapping as the feed has it."""
         return self.snapshot.mapping
 
     @property
     def fact(self) -> str:
-        return self.mapping.fact
+        return self.declared.fact
 
     @property
-    def staging(self) -> str:
+    def keys(self) -> tuple[str, ...]:
+        return self.declared.keys
+
+    @property
+    def dimension(self) -> DimensionMapping | None:
+        return self.declared.dimension
+
+    @property
+    def row_table(self) -> str:
+        """The table of the session that holds the fact's rows."""
         return f"stg_{self.fact}"[:64]
 
     @property
-    def member_staging(self) -> str:
+    def member_table(self) -> str:
+        """The table of the session that holds the dimension's members."""
         return f"stg_members_{self.fact}"[:64]
 
     @property
     def has_time(self) -> bool:
-        """Whether the snapshot tells when its dimension's attributes were true."""
-        dimension = self.mapping.dimension
-        return dimension is not None and dimension.latest_by is not None
+        """Whether the snapshot says when its dimension's attributes were true."""
+        return self.dimension is not None and self.dimension.latest_by is not None
 
 
-def make_plan(connection: Connection, snapshot: TableSnapshot, scd2: Collection[str] = ()) -> Plan:
+def resolve_mapping(connection: Connection, snapshot: TableSnapshot, scd2: Collection[str] = ()) -> ResolvedMapping:
     """Raises MappingDoesNotFit, or WarehouseRefused for a table that is missing, before anything is written.
 
     `scd2` are the dimensions whose history is kept, in a table of that name with `_history` behind it.
@@ -89,14 +99,14 @@ def make_plan(connection: Connection, snapshot: TableSnapshot, scd2: Collection[
         for table in [mapping.fact, *([dimension.table] if dimension else [])]
     }
     check_mapping(snapshot.feed, mapping, snapshot.schema, targets)
-    columns = _staged(mapping.columns, targets[mapping.fact].columns, mapping.keys)
+    columns = _mapped_columns(mapping.columns, targets[mapping.fact].columns, mapping.keys)
     if dimension is None:
-        return Plan(snapshot, columns)
-    members = _staged(dimension.columns, targets[dimension.table].columns, (dimension.key,))
+        return ResolvedMapping(snapshot, columns)
+    members = _mapped_columns(dimension.columns, targets[dimension.table].columns, (dimension.key,))
     history = None
     if dimension.table in scd2:
         history = _history_of(connection, dimension.table, dimension.key, targets[dimension.table].columns)
-    return Plan(snapshot, columns, members, history)
+    return ResolvedMapping(snapshot, columns, members, history)
 
 
 def _history_of(connection: Connection, dimension: str, key: str, known: Mapping[str, TargetColumn]) -> History:
@@ -112,13 +122,13 @@ def _history_of(connection: Connection, dimension: str, key: str, known: Mapping
     return History(dimension, table, key, attributes)
 
 
-def _staged(
+def _mapped_columns(
     columns: Mapping[str, str], targets: Mapping[str, TargetColumn], keys: Collection[str]
-) -> tuple[StagedColumn, ...]:
+) -> tuple[MappedColumn, ...]:
     for name in columns:
         if targets[name].data_type not in FILLABLE:
             raise MappingDoesNotFit(
                 f"the column {name} is of the type {targets[name].column_type}, which cannot be filled",
                 f"declare it as one of {', '.join(sorted(FILLABLE))}",
             )
-    return tuple(StagedColumn(name, source, targets[name], name in keys) for name, source in columns.items())
+    return tuple(MappedColumn(name, source, targets[name], name in keys) for name, source in columns.items())

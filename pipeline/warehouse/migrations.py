@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import SchemaFileChanged, WarehouseRefused
+from pipeline.errors import MigrationChanged, WarehouseRefused
 from pipeline.feeds import MYSQL_NAME
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.server import Server
@@ -22,7 +22,7 @@ DEFAULT_DATABASE = "data_warehouse"
 _OF_THE_SERVER = frozenset({"mysql", "sys", "information_schema", "performance_schema"})
 _OURS = frozenset({"etl_schema_files", "etl_snapshots"})  # the first table of all, and that of older warehouses
 _OWN_DATABASE = f"give the warehouse a database of its own: --database {DEFAULT_DATABASE}, or MYSQL_DATABASE"
-_SCHEMA_FILE = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")
+_MIGRATION = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")
 _NAMES_DATABASE = re.compile(rf"(CREATE\s+DATABASE\s+IF\s+NOT\s+EXISTS|USE)\s+`?{DEFAULT_DATABASE}(?:`|(?!\w))", re.I)
 _PART = re.compile(
     r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`"""
@@ -32,7 +32,7 @@ _PART = re.compile(
 
 
 @dataclass(frozen=True)
-class SchemaFile:
+class Migration:
     """A file of the schema; `state` is `applied`, `missing` or `changed`. CR at line ends does not change `sha256`."""
 
     name: str
@@ -44,7 +44,7 @@ class SchemaFile:
 def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
     """Applies the files that are not applied yet; returns each file's name, and whether this run applied it.
 
-    Raises SchemaFileChanged before anything is done when an applied file was changed, WarehouseBusy while another
+    Raises MigrationChanged before anything is done when an applied file was changed, WarehouseBusy while another
     session loads or applies, WarehouseRefused naming a file without a statement, or whose statement the server refuses.
     """
     with Connection(server, with_database=False) as connection, connection.hold_warehouse():
@@ -55,15 +55,15 @@ def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
     return [(file.name, file.state == "missing") for file in files]
 
 
-def planned_files(server: Server, folder: Path) -> list[tuple[str, bool]]:
+def planned_migrations(server: Server, folder: Path) -> list[tuple[str, bool]]:
     """What `init_schema` would apply; changes nothing, and raises what it raises."""
     with Connection(server, with_database=False) as connection:
         return [(file.name, file.state == "missing") for file in _checked_files(connection, folder)]
 
 
-def _checked_files(connection: Connection, folder: Path) -> list[SchemaFile]:
+def _checked_files(connection: Connection, folder: Path) -> list[Migration]:
     _refuse_others_database(connection)
-    files = schema_files(connection, folder)
+    files = list_migrations(connection, folder)
     refuse_changed(files)
     _refuse_empty(files)
     return files
@@ -87,17 +87,17 @@ def _refuse_others_database(connection: Connection) -> None:
         )
 
 
-def schema_files(connection: Connection, folder: Path) -> list[SchemaFile]:
+def list_migrations(connection: Connection, folder: Path) -> list[Migration]:
     """Every `NN_*.sql` of the folder in order, but no sample queries, with its state in the warehouse."""
     recorded = _recorded(connection)
     found = []
     for path in sorted(folder.glob("*.sql")):
-        if _SCHEMA_FILE.fullmatch(path.name):
+        if _MIGRATION.fullmatch(path.name):
             text = _text_of(path)
             sha256 = hashlib.sha256(text.encode()).hexdigest()
             before = recorded.get(path.name)
             state = "missing" if before is None else "applied" if before == sha256 else "changed"
-            found.append(SchemaFile(path.name, text, sha256, state))
+            found.append(Migration(path.name, text, sha256, state))
     return found
 
 
@@ -112,16 +112,16 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def refuse_changed(files: Sequence[SchemaFile]) -> None:
-    """Raises SchemaFileChanged when one of the files was changed after it was applied."""
+def refuse_changed(files: Sequence[Migration]) -> None:
+    """Raises MigrationChanged when one of the files was changed after it was applied."""
     if changed := [file.name for file in files if file.state == "changed"]:
-        raise SchemaFileChanged(
+        raise MigrationChanged(
             f"{', '.join(changed)} changed after being applied to the warehouse; no file was applied",
             "take the change back and put it into a new file with a higher number",
         )
 
 
-def _refuse_empty(files: Sequence[SchemaFile]) -> None:
+def _refuse_empty(files: Sequence[Migration]) -> None:
     """An empty file is what `command > file` leaves when the command failed; once applied it could not be filled."""
     if empty := [file.name for file in files if file.state == "missing" and not any(statements(file.text))]:
         raise WarehouseRefused(
@@ -155,7 +155,7 @@ def _recorded(connection: Connection) -> dict[str, str]:
     return {text_of(name): text_of(sha256) for name, sha256 in rows}
 
 
-def _apply(connection: Connection, file: SchemaFile) -> None:
+def _apply(connection: Connection, file: Migration) -> None:
     """Runs a file's statements and records it; a crash in between leaves it unrecorded."""
     name = connection.server.database
     try:

@@ -14,13 +14,13 @@ import pyarrow as pa
 from pipeline.errors import RowsLost
 from pipeline.exact_text import bytes_of, texts_in
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.fitting import StagedColumn
+from pipeline.warehouse.fitting import MappedColumn
 
 
 def send_lines(
     connection: Connection,
     table: str,
-    columns: Sequence[StagedColumn],
+    columns: Sequence[MappedColumn],
     lines: pa.Array,
     same: Mapping[str, Any] | None = None,
 ) -> None:
@@ -46,7 +46,7 @@ def send_lines(
     connection.insert(table, [*(column.name for column in columns), *same], rows)
 
 
-def _column_list(columns: Sequence[StagedColumn], same: Mapping[str, Any]) -> str:
+def _column_list(columns: Sequence[MappedColumn], same: Mapping[str, Any]) -> str:
     """Binary columns travel as hexadecimal digits, because the file has to be valid UTF-8."""
     names, settings = [], []
     for place, column in enumerate(columns):

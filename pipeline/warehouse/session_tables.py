@@ -1,6 +1,6 @@
 """Tables of this session only: a snapshot's members and rejects, and its rows where the fact refuses some of them.
 
-Nothing here is seen by anyone else; a session that ends, however it ends, takes its staging tables along.
+Nobody else sees them, and they are gone when the session ends, however it ends.
 """
 
 from __future__ import annotations
@@ -8,53 +8,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.warehouse.connection import Connection, quote
-from pipeline.warehouse.fitting import Reject, StagedColumn
-from pipeline.warehouse.mapping import Plan
+from pipeline.warehouse.fitting import MappedColumn, Reject
+from pipeline.warehouse.mapping import ResolvedMapping
 from pipeline.warehouse.send import send_lines
-from pipeline.warehouse.sorted_rows import Spool
+from pipeline.warehouse.sorted_rows import SortedRows
 from pipeline.warehouse.target import TargetColumn
 
-REJECTS = "stg_rejects"
+_REJECTS = "stg_rejects"
 
 
-def stage_members(connection: Connection, spools: Sequence[Spool]) -> None:
-    """Sends the dimensions' members and the rejects into staging tables, made anew."""
-    connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(REJECTS)}")
+def send_members(connection: Connection, tables: Sequence[SortedRows]) -> None:
+    """Sends the dimensions' members and the rejects into new tables of this session."""
+    connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(_REJECTS)}")
     connection.run(
-        f"CREATE TEMPORARY TABLE {quote(REJECTS)} (reject_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+        f"CREATE TEMPORARY TABLE {quote(_REJECTS)} (reject_id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
         " fact_table VARCHAR(64) NOT NULL, row_key TEXT NOT NULL, column_name VARCHAR(64) NOT NULL,"
         " reason VARCHAR(500) NOT NULL, row_json LONGTEXT NOT NULL)"
         " ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
     )
-    for spool in spools:
-        plan = spool.plan
-        if plan.members:
-            _make_table(connection, plan.member_staging, plan.members)
-            for lines in spool.member_lines():
-                send_lines(connection, plan.member_staging, plan.members, lines)
-        for rejects in spool.rejects():
-            add_rejects(connection, plan, rejects)
+    for rows in tables:
+        mapping = rows.mapping
+        if mapping.members:
+            _make_table(connection, mapping.member_table, mapping.members)
+            for lines in rows.member_lines():
+                send_lines(connection, mapping.member_table, mapping.members, lines)
+        for rejects in rows.rejects():
+            add_rejects(connection, mapping, rejects)
 
 
-def stage_rows(connection: Connection, spools: Sequence[Spool]) -> None:
-    """Sends the facts' rows into staging tables, made anew."""
-    for spool in spools:
-        plan = spool.plan
-        _make_table(connection, plan.staging, plan.columns)
-        for lines in spool.row_lines():
-            send_lines(connection, plan.staging, plan.columns, lines)
+def send_rows(connection: Connection, tables: Sequence[SortedRows]) -> None:
+    """Sends the facts' rows into new tables of this session."""
+    for rows in tables:
+        mapping = rows.mapping
+        _make_table(connection, mapping.row_table, mapping.columns)
+        for lines in rows.row_lines():
+            send_lines(connection, mapping.row_table, mapping.columns, lines)
 
 
-def add_rejects(connection: Connection, plan: Plan, rejects: Sequence[Reject]) -> None:
+def add_rejects(connection: Connection, mapping: ResolvedMapping, rejects: Sequence[Reject]) -> None:
     """Keeps rejects until they are published."""
     connection.insert(
-        REJECTS,
+        _REJECTS,
         ("fact_table", "row_key", "column_name", "reason", "row_json"),
-        [(plan.fact, r.row_key[:1000], r.column[:64], r.reason[:500], r.row_json) for r in rejects],
+        [(mapping.fact, r.row_key[:1000], r.column[:64], r.reason[:500], r.row_json) for r in rejects],
     )
 
 
-def _make_table(connection: Connection, table: str, columns: Sequence[StagedColumn]) -> None:
+def publish_rejects(connection: Connection, version: int) -> None:
+    """Records the kept rejects under a snapshot of the warehouse."""
+    connection.run(
+        "INSERT INTO etl_rejects (snapshot_version, fact_table, row_key, column_name, reason, row_json)\n"
+        f"SELECT %s, fact_table, row_key, column_name, reason, row_json FROM {quote(_REJECTS)} ORDER BY reject_id",
+        (version,),
+    )
+
+
+def _make_table(connection: Connection, table: str, columns: Sequence[MappedColumn]) -> None:
     declared = ",\n  ".join(f"{quote(column.name)} {_declare(column.target)}" for column in columns)
     connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote(table)}")
     connection.run(

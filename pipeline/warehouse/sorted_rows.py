@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from pipeline.exact_text import lines_of
 from pipeline.fingerprint import ContentHash
-from pipeline.warehouse.fitting import Reject, split_rejects, staged_texts
-from pipeline.warehouse.mapping import Plan
+from pipeline.warehouse.fitting import Reject, split_rejects, texts_to_send
+from pipeline.warehouse.mapping import ResolvedMapping
 from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 
 PIECE_BYTES = 8 * 2**20
@@ -29,14 +29,14 @@ _MEMORY = "256MB"
 _AHEAD = 2  # pieces that are being converted while one is being kept
 
 
-class Spool(contextlib.AbstractContextManager["Spool"]):
-    """A snapshot's lines (see `pipeline.fingerprint`) for the plan's columns and members; other rows as rejects.
+class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
+    """A snapshot's lines (see `pipeline.fingerprint`) for the mapping's columns and members; other rows as rejects.
 
     `content_hash` is of the rows, the members and the rejects, in any order, and of where the mapping puts them.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, mapping: ResolvedMapping) -> None:
+        self.mapping = mapping
         self.row_count = 0
         self.reject_count = 0
         self.first_rejects: list[Reject] = []
@@ -64,7 +64,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
 
     def row_lines(self) -> Iterator[pa.Array]:
         """The fact's rows, ordered by its keys."""
-        keys = ", ".join(f"k{place}" for place in range(len(self.plan.mapping.keys)))
+        keys = ", ".join(f"k{place}" for place in range(len(self.mapping.keys)))
         return self._lines("rows", f"{keys}, line")
 
     def member_lines(self) -> Iterator[pa.Array]:
@@ -86,18 +86,18 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
 
     def _fill(self) -> None:
         digest = ContentHash()
-        digest.add_lines(pa.array([self.plan.mapping.model_dump_json()]), b"mapping")
-        for part in _converted(self.plan):
+        digest.add_lines(pa.array([self.mapping.declared.model_dump_json()]), b"mapping")
+        for part in _converted(self.mapping):
             digest.merge(part.digest)
             self._keep_rejects(part.rejects)
             self.row_count += len(part.lines)
             self._byte_count += part.lines.nbytes
             self._keep("rows", [*part.keys, part.lines], [*(f"k{n}" for n in range(len(part.keys))), "line"])
-            if self.plan.members:
+            if self.mapping.members:
                 self._keep_told(part.fitting)
         if "told" in self._tables:
             for batch in self._members():
-                lines = lines_of(staged_texts(batch, self.plan.members))
+                lines = lines_of(texts_to_send(batch, self.mapping.members))
                 digest.add_lines(lines, b"member")
                 self._keep("members", [batch.column(0), lines], ["k0", "line"])
             self._database.execute("DROP TABLE told")
@@ -129,7 +129,7 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
         sources = self._member_sources()
         columns = [batch.column(source) for source in sources]
         names = [f"c{place}" for place in range(len(sources))]
-        latest_by = self.plan.mapping.dimension.latest_by if self.plan.mapping.dimension else None
+        latest_by = self.mapping.dimension.latest_by if self.mapping.dimension else None
         if latest_by is not None:
             columns.append(batch.column(latest_by))
             names.append("told_at")
@@ -137,15 +137,15 @@ class Spool(contextlib.AbstractContextManager["Spool"]):
 
     def _member_sources(self) -> list[str]:
         """The lake columns that fill the dimension, its key first."""
-        dimension = self.plan.mapping.dimension
+        dimension = self.mapping.dimension
         assert dimension is not None
         return list(dict.fromkeys([dimension.columns[dimension.key], *dimension.columns.values()]))
 
     def _members(self) -> Iterator[pa.RecordBatch]:
         """One row a key, in the lake's names and types. Each attribute is the one told last, else the greatest."""
-        sources, schema = self._member_sources(), self.plan.snapshot.schema
-        assert self.plan.mapping.dimension is not None
-        told_last = self.plan.mapping.dimension.latest_by is not None
+        sources, schema = self._member_sources(), self.mapping.snapshot.schema
+        assert self.mapping.dimension is not None
+        told_last = self.mapping.dimension.latest_by is not None
         listed = ["c0"]
         for place in range(1, len(sources)):
             column = f"c{place}"
@@ -170,13 +170,13 @@ class _Part:
     digest: ContentHash
 
 
-def _converted(plan: Plan) -> Iterator[_Part]:
+def _converted(mapping: ResolvedMapping) -> Iterator[_Part]:
     """The snapshot's pieces in their order; the next ones are converted while one is being kept."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[_Part]] = deque()
-        for batch in plan.snapshot.batches():
+        for batch in mapping.snapshot.batches():
             for piece in _pieces(batch):
-                waiting.append(pool.submit(_convert, piece, plan))
+                waiting.append(pool.submit(_convert, piece, mapping))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
         while waiting:
@@ -189,11 +189,11 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield batch.slice(start, rows)
 
 
-def _convert(piece: pa.RecordBatch, plan: Plan) -> _Part:
-    fitting, rejects = split_rejects(piece, (*plan.columns, *plan.members), plan.mapping)
-    lines, digest = lines_of(staged_texts(fitting, plan.columns)), ContentHash()
+def _convert(piece: pa.RecordBatch, mapping: ResolvedMapping) -> _Part:
+    fitting, rejects = split_rejects(piece, (*mapping.columns, *mapping.members), mapping.declared)
+    lines, digest = lines_of(texts_to_send(fitting, mapping.columns)), ContentHash()
     digest.add_lines(lines)
     if rejects:
         digest.add_lines(lines_of([pa.array([reject.row_json for reject in rejects], pa.string())]), b"reject")
-    keys = [fitting.column(plan.mapping.columns[key]) for key in plan.mapping.keys]
+    keys = [fitting.column(mapping.declared.columns[key]) for key in mapping.keys]
     return _Part(fitting, rejects, keys, lines, digest)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import FeedInvalid, MappingDoesNotFit
 from pipeline.feeds import DimensionMapping, WarehouseMapping, parse_feed
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.mapping import TableSnapshot, make_plan
+from pipeline.warehouse.mapping import TableSnapshot, resolve_mapping
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, load, rows_of
@@ -90,7 +90,7 @@ def test_each_type_goes_only_where_its_values_can_be_held(warehouse: Server) -> 
             for place, target in enumerate(HELD):
                 snapshot = own(pa.schema([*ID, ("v", kind)]), {"id": "id", f"c{place}": "v"})
                 try:
-                    make_plan(connection, snapshot)
+                    resolve_mapping(connection, snapshot)
                 except MappingDoesNotFit as refused:
                     assert f"which cannot hold v, {'an' if name == 'ARRAY' else 'a'} {name}" in refused.message
                 else:

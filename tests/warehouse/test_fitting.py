@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.feeds import WarehouseMapping
-from pipeline.warehouse.fitting import FILLABLE, Reject, StagedColumn, split_rejects, staged_texts
+from pipeline.warehouse.fitting import FILLABLE, MappedColumn, Reject, split_rejects, texts_to_send
 from pipeline.warehouse.target import TargetColumn
 
 MAPPING = WarehouseMapping(fact="fact_own", keys=("id",), columns={"id": "id", "c": "v"})
@@ -46,8 +46,8 @@ def split(
 ) -> tuple[list[Any], list[Reject]]:
     """The numbers of the rows that fit, and the rejects."""
     batch = pa.RecordBatch.from_arrays([pa.array(range(len(values)), pa.int64()), values], ["id", "v"])
-    key = StagedColumn("k0", "id", TargetColumn("id", "bigint", "bigint", False, 0, 0, 0), True)
-    column = StagedColumn("c0", "v", target(column_type, nullable), is_key)
+    key = MappedColumn("k0", "id", TargetColumn("id", "bigint", "bigint", False, 0, 0, 0), True)
+    column = MappedColumn("c0", "v", target(column_type, nullable), is_key)
     fitting, rejects = split_rejects(batch, [key, column], MAPPING)
     return fitting.column("id").to_pylist(), rejects
 
@@ -183,8 +183,8 @@ def test_a_reject_tells_its_key_its_first_misfit_and_the_whole_row() -> None:
         {"id": [1, 2, 3], "v": [5, 500, None], "w": ["x", "too long", "y"], "z": [True] * 3}
     )
     columns = [
-        StagedColumn("c0", "v", TargetColumn("c", "tinyint", "tinyint", False, 0, 0, 0), False),
-        StagedColumn("c1", "w", TargetColumn("d", "varchar", "varchar(3)", True, 3, 0, 0), False),
+        MappedColumn("c0", "v", TargetColumn("c", "tinyint", "tinyint", False, 0, 0, 0), False),
+        MappedColumn("c1", "w", TargetColumn("d", "varchar", "varchar(3)", True, 3, 0, 0), False),
     ]
 
     fitting, rejects = split_rejects(batch, columns, MAPPING)
@@ -204,9 +204,9 @@ def test_staged_text_is_what_the_server_takes() -> None:
         "a": pa.array([["x", None], None], WORDS), "f": pa.array([0.5, None]), "b": pa.array([True, None]),
     })  # fmt: skip
     kinds = {"n": "bigint", "s": "varchar(9)", "j": "json", "a": "json", "f": "json", "b": "json"}
-    columns = [StagedColumn(name, name, target(kind), False) for name, kind in kinds.items()]
+    columns = [MappedColumn(name, name, target(kind), False) for name, kind in kinds.items()]
 
-    texts = {name: array.to_pylist() for name, array in zip(kinds, staged_texts(batch, columns), strict=True)}
+    texts = {name: array.to_pylist() for name, array in zip(kinds, texts_to_send(batch, columns), strict=True)}
 
     assert texts == {"n": ["1", None], "s": ['a"b', None], "j": ['"a\\"b"', None], "a": ['["x", null]', None],
                      "f": ["0.5", None], "b": ["true", None]}  # fmt: skip
@@ -222,6 +222,6 @@ def test_every_type_that_can_be_filled_is_tried_here() -> None:
 def test_a_column_of_nothing_but_null_is_staged_as_text(kind: str) -> None:
     batch = pa.RecordBatch.from_arrays([pa.array([None, None], pa.string())], ["v"])
 
-    (texts,) = staged_texts(batch, [StagedColumn("c0", "v", target(kind), False)])
+    (texts,) = texts_to_send(batch, [MappedColumn("c0", "v", target(kind), False)])
 
     assert (texts.type, texts.to_pylist()) == (pa.string(), [None, None])

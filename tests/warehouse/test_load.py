@@ -27,7 +27,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.sorted_rows import Spool
+from pipeline.warehouse.sorted_rows import SortedRows
 from pipeline.warehouse.target import server_facts
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import (
@@ -305,9 +305,9 @@ def test_a_server_that_cannot_be_used_is_named_with_a_hint(
 def test_a_row_that_is_sent_twice_is_noticed_whatever_the_keys_make_of_it(
     warehouse: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a spool would give it that folded its rows wrongly: the key takes the second one for a reject."""
-    once = Spool.row_lines
-    monkeypatch.setattr(Spool, "row_lines", lambda spool: itertools.chain(once(spool), once(spool)))
+    """As a rows would give it that folded its rows wrongly: the key takes the second one for a reject."""
+    once = SortedRows.row_lines
+    monkeypatch.setattr(SortedRows, "row_lines", lambda rows: itertools.chain(once(rows), once(rows)))
 
     with pytest.raises(RowsLost, match="nothing was loaded"):
         load(warehouse, methods(method("card"), method("cash")))

@@ -15,9 +15,9 @@ import sync_to_mysql
 import test_setup
 from data_lake_config import PROJECT_ROOT, Settings
 from demo.private_mysql import PrivateServer
-from pipeline.errors import SchemaFileChanged, WarehouseBusy, WarehouseRefused
+from pipeline.errors import MigrationChanged, WarehouseBusy, WarehouseRefused
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.migrations import init_schema, planned_files, schema_files, statements
+from pipeline.warehouse.migrations import init_schema, list_migrations, planned_migrations, statements
 from pipeline.warehouse.server import Server
 from tests.support import add_default_feeds
 from tests.warehouse.accounts import as_maker
@@ -82,7 +82,7 @@ def recorded(server: Server) -> list[str]:
 
 def state(server: Server, folder: Path) -> dict[str, str]:
     with Connection(server) as connection:
-        return {file.name: file.state for file in schema_files(connection, folder)}
+        return {file.name: file.state for file in list_migrations(connection, folder)}
 
 
 @pytest.mark.mysql
@@ -121,7 +121,7 @@ def test_a_changed_file_is_refused_by_name_and_nothing_is_applied(warehouse: Ser
     changed.write_text(changed.read_text() + "ALTER TABLE dim_users ADD COLUMN age INT;\n")
     (folder / "10_fact_orders.sql").write_text(OWN_FILE)
 
-    with pytest.raises(SchemaFileChanged, match=r"02_create_dimension_tables\.sql changed") as raised:
+    with pytest.raises(MigrationChanged, match=r"02_create_dimension_tables\.sql changed") as raised:
         init_schema(warehouse, folder)
 
     assert "new file" in raised.value.hint
@@ -227,7 +227,7 @@ def test_a_database_with_tables_of_others_is_left_as_it_is(empty_server: Server)
         connection.run(f"CREATE DATABASE {empty_server.database}")
         connection.run(f"CREATE TABLE {empty_server.database}.orders (id INT PRIMARY KEY)")
 
-    for apply in (init_schema, planned_files):
+    for apply in (init_schema, planned_migrations):
         with pytest.raises(WarehouseRefused, match="holds other tables than the warehouse's, such as orders"):
             apply(empty_server, SQL)
 
