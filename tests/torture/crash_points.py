@@ -1,18 +1,23 @@
-"""F2: a kill before and after every step by which an export changes files, the steps found by running it once."""
+"""F2: a kill before and after every step by which a command changes files, the steps found by running it once."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
 from ksqldb_emulator.testing import PATIENCE_S
 from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers
+from tests.torture.trial import lake_rows, source_rows
 from tests.torture.victim import Scene, scene, stopwatch
 
 _SOURCE = Path(__file__).with_name("steps.c")
@@ -34,56 +39,125 @@ def compile_layer(folder: Path) -> Path:
     return library
 
 
+@dataclass(frozen=True)
+class Way:
+    """A command that is killed, and how the scene is made in which it has something to do.
+
+    `broken` says that readers cannot read before it has done its work. What leaves the log keeps its files for
+    `grace_hours`; then a bare glob sees them.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    script: str = "export_to_data_lake"
+    prepare: Callable[[Scene], None] = lambda stage: stage.add_rows(30)
+    broken: bool = False
+    grace_hours: int = 0
+
+
+def _expire_all(stage: Scene) -> None:
+    for arguments, script in (
+        (("update", "events", "--retention-days", "1"), "manage_feeds"),
+        (("expire", "events", "--yes"), "metadata_utils"),
+        (("update", "events", "--retention-days", "none"), "manage_feeds"),
+    ):
+        _must(stage, *arguments, script=script, grace_hours=48)
+
+
+def _lose_a_file(stage: Scene) -> None:
+    next(stage.root.glob("streams/events/date=*/*.parquet")).unlink()
+
+
+def _second_version(stage: Scene) -> None:
+    stage.add_rows(30)
+    _must(stage, "--all")
+
+
+WAYS = (
+    Way("stream", ("--stream", "events")),
+    Way("table", ("--table", "latest")),
+    Way("full", ("--stream", "events", "--full")),
+    Way("repair", ("repair", "events", "--yes"), "metadata_utils", _lose_a_file, broken=True),
+    Way("unexpire", ("unexpire", "events"), "metadata_utils", _expire_all, grace_hours=48),
+    Way("rollback", ("rollback", "latest", "--to-version", "1"), "metadata_utils", _second_version),
+)
+
+
 def every_crash_point(folder: Path, every: int) -> Figure:
-    """Dies before and after each `every`-th step of one export of a stream and of a table."""
-    what = "a kill before and after the file-system and commit steps of one export of a stream and of a table"
-    promises = ("lost rows", "duplicated rows", "unreadable", "runs that did not resume", "kills that missed")
+    """Dies before and after one in `every` steps of one run of each command in WAYS."""
+    what = "a kill before and after the file-system and commit steps of exports, a repair, an unexpiry and a rollback"
+    promises = (
+        "lost rows", "duplicated rows", "unreadable", "half snapshots", "runs that did not resume", "kills that missed"
+    )  # fmt: skip
     figure = Figure("F2", what, promises, unit="crash points")
-    started, told = time.monotonic(), []
+    started, counted = time.monotonic(), []
     layer = compile_layer(folder)
-    for way in ("--stream events", "--table latest"):
-        place = folder / way.split()[1]
+    for way in WAYS:
+        place = folder / way.name
         place.mkdir()
         with scene(place, rows=30, days=1) as stage:
-            figure.count("runs that did not resume", way, int(stage.run("--all") != 0))
+            _must(stage, "--all")
+            way.prepare(stage)
             before = place / "before"
             shutil.copytree(stage.root, before)
-            stage.add_rows(30)
+            snapshots = [lake_rows(stage.root, stage.table)]
             steps = _run(stage, layer, way, folder / "steps.log")
-            told.append(f"{steps} steps of {way.split()[0].removeprefix('--')}")
-            for number in range(1, steps + 1, every):
+            snapshots.append(lake_rows(stage.root, stage.table))
+            counted.append(f"{steps} of {way.name}")
+            for number in range((every + 1) // 2, steps + 1, every):
                 for when in ("before", "after"):
                     shutil.rmtree(stage.root)
                     shutil.copytree(before, stage.root)
-                    _die_and_resume(stage, layer, figure, way, (number, when))
-    figure.told = " and ".join(told) + (", all of them" if every == 1 else f", one in {every}")
+                    _die_and_resume(stage, layer, figure, way, (number, when), snapshots)
+    figure.told = f"steps: {', '.join(counted)}" + ("; all of them" if every == 1 else f"; one in {every}")
     figure.seconds = stopwatch(started)
     return figure
 
 
-def _die_and_resume(stage: Scene, layer: Path, figure: Figure, way: str, point: tuple[int, str]) -> None:
+def _die_and_resume(
+    stage: Scene, layer: Path, figure: Figure, way: Way, point: tuple[int, str], snapshots: Sequence[Counter[str]]
+) -> None:
     source = stage.source_rows()
-    when = f"{way}, {point[1]} step {point[0]}"
+    when = f"{way.name}, {point[1]} step {point[0]}"
     figure.tried += 1
     code = _start(stage, layer, way, None, point)
-    figure.count("kills that missed", when, int(code != -9))
-    check_readers(stage, figure, source, when)
-    figure.count("runs that did not resume", when, int(stage.run("--all") != 0))
+    figure.count("kills that missed", when, int(code != -signal.SIGKILL))
+    if not way.broken:
+        check_readers(stage, figure, source, when)
+    figure.count("half snapshots", when, int(lake_rows(stage.root, stage.table) not in snapshots))
+    for arguments, script in ((way.arguments, way.script), (("--all",), "export_to_data_lake")):
+        code = _run_in(stage, *arguments, script=script, grace_hours=way.grace_hours)
+        figure.count("runs that did not resume", f"{when}: {' '.join(arguments)}", int(code != 0))
     check_complete(stage, figure, source, when)
+    newest = source_rows(stage.emulator.source(stage.table.source))
+    figure.count("half snapshots", when, int(lake_rows(stage.root, stage.table) != newest))
 
 
-def _run(stage: Scene, layer: Path, way: str, log: Path) -> int:
-    """Runs the export once to its end; returns the number of its steps."""
+def _must(stage: Scene, *arguments: str, script: str = "export_to_data_lake", grace_hours: int = 0) -> None:
+    if code := _run_in(stage, *arguments, script=script, grace_hours=grace_hours):
+        raise RuntimeError(f"{script} {' '.join(arguments)} exits {code}")
+
+
+def _run_in(stage: Scene, *arguments: str, script: str, grace_hours: int) -> int:
+    """Runs a script to its end; returns its exit code."""
+    process = stage.start(*arguments, script=script, EXPIRE_GRACE_HOURS=str(grace_hours))
+    process.join()
+    return int(process.exitcode or 0)
+
+
+def _run(stage: Scene, layer: Path, way: Way, log: Path) -> int:
+    """Runs the command once to its end; returns the number of its steps."""
     log.unlink(missing_ok=True)
     _start(stage, layer, way, log, None)
     return len(log.read_text(encoding="utf-8").splitlines())
 
 
-def _start(stage: Scene, layer: Path, way: str, log: Path | None, point: tuple[int, str] | None) -> int:
-    env = os.environ | stage.env | {"LD_PRELOAD": str(layer), "STEPS_ROOT": str(stage.root)}
+def _start(stage: Scene, layer: Path, way: Way, log: Path | None, point: tuple[int, str] | None) -> int:
+    env = os.environ | stage.env | {"EXPIRE_GRACE_HOURS": str(way.grace_hours)}
+    env |= {"LD_PRELOAD": str(layer), "STEPS_ROOT": str(stage.root)}
     if log is not None:
         env["STEPS_LOG"] = str(log)
     if point is not None:
         env |= {"STEPS_KILL": str(point[0]), "STEPS_WHEN": point[1]}
-    command = [sys.executable, str(PROJECT_ROOT / "export_to_data_lake.py"), *way.split()]
+    command = [sys.executable, str(PROJECT_ROOT / f"{way.script}.py"), *way.arguments]
     return subprocess.run(command, env=env, check=False, capture_output=True, timeout=PATIENCE_S).returncode

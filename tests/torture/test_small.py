@@ -27,7 +27,7 @@ from tests.torture.victim import scene
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F1": lambda folder: random_kills(folder, kills=6, seed=1),
-    "F2": lambda folder: every_crash_point(folder, every=47),
+    "F2": lambda folder: every_crash_point(folder, every=110),
     "F3": lambda _: cut_answers(rows=60, every=29),
     "F4": lambda folder: power_loss(folder, every=9, seed=1, ways=WAYS[:1]),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
