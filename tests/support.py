@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.table import LakeTable
+from tests.forked import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -41,15 +41,7 @@ def run_script(
     script: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT, timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script of the project in a process of its own, with short waits."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / script), *arguments],
-        env=os.environ | _FAST | dict(env),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    return run_forked(ROOT / script, arguments, os.environ | _FAST | dict(env), cwd, timeout_s)
 
 
 def add_default_feeds(root: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import FeedExists, FeedInvalid, FeedUnknown
 from pipeline.feed_changes import create_missing, feeds_of
 from pipeline.feeds import parse_feed
@@ -17,40 +18,45 @@ from pipeline.lake.feed_store import FeedStore
 from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import ROOT
 
-_PROCESSES, _CHANGES, _PIPE = 4, 40, subprocess.PIPE
-_TAG = """
-import sys
-from pathlib import Path
-from pipeline.lake.feed_store import FeedStore
-root, me, changes = sys.argv[1:]
-for number in range(int(changes)):
-    FeedStore(Path(root)).change("f", lambda feed: feed.model_copy(update={"tags": (*feed.tags, f"{me}-{number}")}))
-"""
-_SYNC = """
-import sys
+_PROCESSES, _CHANGES = 4, 40
+_AT_ONCE = """
+import os, sys
 from pathlib import Path
 from data_lake_config import DEFAULT_FEEDS
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.feed_changes import create_missing
 from pipeline.lake.feed_store import FeedStore
-print(len(create_missing(FeedStore(Path(sys.argv[1])), DEFAULT_FEEDS, print)))
+
+def tag(store, me, changes):
+    for number in range(changes):
+        store.change("f", lambda feed: feed.model_copy(update={"tags": (*feed.tags, f"{me}-{number}")}))
+
+def sync(store, me, changes):
+    os.write(1, b"%d\\n" % len(create_missing(store, DEFAULT_FEEDS, lambda text: None)))
+
+act, root, processes, changes = {"tag": tag, "sync": sync}[sys.argv[1]], *sys.argv[2:]
+children = []
+for me in range(int(processes)):
+    if (child := os.fork()) == 0:
+        act(FeedStore(Path(root)), me, int(changes))
+        os._exit(0)
+    children.append(child)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
-def run_at_once(code: str, *arguments: list[str]) -> list[str]:
-    """Runs a process for each list of arguments; returns what they print."""
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, *given], cwd=ROOT, text=True, stdout=_PIPE, stderr=_PIPE)
-        for given in arguments
-    ]
-    ended = [(*process.communicate(timeout=120), process.returncode) for process in running]
-    assert [(told, code) for _, told, code in ended] == [("", 0)] * len(arguments)
-    return [printed for printed, _, _ in ended]
+def run_at_once(act: str, root: Path) -> list[str]:
+    """Does `act` in several processes, which are forked from one that has everything imported; what they print."""
+    command = [sys.executable, "-c", _AT_ONCE, act, str(root), str(_PROCESSES), str(_CHANGES)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return done.stdout.split()
 
 
 def test_no_process_writes_over_anothers_change_of_a_feed(lake_root: Path) -> None:
     FeedStore(lake_root).add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
 
-    run_at_once(_TAG, *[[str(lake_root), str(me), str(_CHANGES)] for me in range(_PROCESSES)])
+    run_at_once("tag", lake_root)
 
     tags = FeedStore(lake_root).get("f").tags
     assert sorted(tags) == sorted(f"{me}-{number}" for me in range(_PROCESSES) for number in range(_CHANGES))
@@ -58,8 +64,9 @@ def test_no_process_writes_over_anothers_change_of_a_feed(lake_root: Path) -> No
 
 
 def test_a_default_feed_is_added_by_one_of_many_syncs_at_once(lake_root: Path) -> None:
-    added = run_at_once(_SYNC, *[[str(lake_root)]] * _PROCESSES)
+    added = run_at_once("sync", lake_root)
 
+    assert len(added) == _PROCESSES
     assert sum(map(int, added)) == len(FeedStore(lake_root).list()) == 8
 
 
