@@ -61,7 +61,7 @@ def _server() -> socket.socket:
     """The way to the server, which ends when this process does."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-W", "error", "-c", "from tests.forked import serve; serve()"]
-    server = subprocess.Popen(command, stdin=theirs, cwd=_ROOT)
+    server = subprocess.Popen(command, stdin=theirs.fileno(), cwd=_ROOT)
     theirs.close()
 
     def end() -> None:
