@@ -12,9 +12,8 @@ from pipeline.lake.files import DataFile
 from pipeline.lake.local_store import LOG
 from pipeline.lake.log import torn_entry
 from pipeline.lake.table import LakeTable
-from pipeline.verify.files import damaged_files, verify
-
-NO_BOUNDS = (0, 2**63 - 1)
+from pipeline.verify.files import check_files, damaged_files
+from pipeline.verify.let_go import bounds_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class Damage:
     @property
     def found(self) -> bool:
         return bool(self.files or self.torn or self.clock or self.current_lost or self.other)
+
+    @property
+    def beyond_repair(self) -> Damage:
+        """What a repair leaves as it is."""
+        return Damage(self.feed, other=self.other)
 
     @property
     def row_count(self) -> int:
@@ -65,9 +69,9 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
     """Which rows were in a file, as the log tells: the bounds hold them, and may hold others."""
     if feed.type == "table":
         return f"version {file.partition}, {file.row_count:,} rows"
-    partitions, offsets = (file.bounds.get(name, NO_BOUNDS) for name in ("rowpartition", "rowoffset"))
-    of = f"partition {partitions[0]}" if len(set(partitions)) == 1 else f"partitions {partitions[0]} to {partitions[1]}"
-    return f"{file.row_count:,} rows of {of}, offsets {offsets[0]} to {offsets[1]}"
+    first, last, first_offset, last_offset = bounds_of(file)
+    of = f"partition {first}" if first == last else f"partitions {first} to {last}"
+    return f"{file.row_count:,} rows of {of}, offsets {first_offset} to {last_offset}"
 
 
 def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
@@ -88,7 +92,7 @@ def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
     files = tuple(damaged_files(table))
     bad = {file.path for file, _ in files}
     current_lost = feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
-    findings = [finding for finding in verify(table) if finding.detail not in bad and not current_lost]
+    findings = [finding for finding in check_files(table).findings if finding.detail not in bad and not current_lost]
     other = tuple(f"{finding.what}: {finding.detail}" for finding in findings)
     return Damage(feed, files, None, clock, current_lost, other)
 

@@ -30,6 +30,16 @@ def contained(feed: str) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def collected(feed: str, errors: list[PipelineError]) -> Iterator[None]:
+    """As `contained`; the feed's error is kept in `errors`, and the next feed goes on."""
+    try:
+        with contained(feed):
+            yield
+    except PipelineError as error:
+        errors.append(error)
+
+
 def _place_of_the_log() -> str:
     """Without a log of its own a process logs to stderr."""
     for handler in log.handlers:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.damage import NO_BOUNDS, Damage, find_damage, place_of_rows
+from pipeline.damage import Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
 from pipeline.export.stream import fit_batch, source_of, stream_writer
 from pipeline.feeds import Feed
@@ -33,6 +33,7 @@ from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.lake.writing import writing
 from pipeline.source import OLD_ROWS, Limits
 from pipeline.text import plural
+from pipeline.verify.let_go import bounds_of, within
 
 Opened = Callable[[], AbstractContextManager[Client]]
 
@@ -69,6 +70,7 @@ class Repaired:
     rows_back: int = 0
     lost_rows: int = 0
     published: tuple[int, int] | None = None
+    given_up: bool = False
 
     def text(self) -> str:
         """For people."""
@@ -79,7 +81,7 @@ class Repaired:
             old, new = self.published
             parts.append(f"version {old} is published again as version {new}, the current one")
         if self.lost_rows:
-            parts.append(f"{plural(self.lost_rows, 'row')} are lost")
+            parts.append(f"{plural(self.lost_rows, 'row')} are {'given up' if self.given_up else 'lost'}")
         return ", ".join(parts)
 
 
@@ -94,10 +96,16 @@ def repair_stream(
     staged = [] if client is None else _read_again(client, table, lost, limits, commit_id, now)
     back = sum(file.row_count for file in staged)
     missing = max(0, damage.row_count - back)
-    places = [place_of_rows(table.feed, file) for file in lost]
-    note = {"kind": "repair", "files": [file.path for file in lost], "places": places, "rows": back}
-    table.commit(commit_id, Change(adds=staged, removes=lost, note=note | {"lost_rows": missing}), now)
-    return Repaired(len(lost), back, missing)
+    note = {
+        "kind": "repair",
+        "files": [file.path for file in lost],
+        "places": [place_of_rows(table.feed, file) for file in lost],
+        "bounds": [bounds_of(file) for file in lost],
+        "rows": back,
+        "lost_rows": missing,
+    }
+    table.commit(commit_id, Change(adds=staged, removes=lost, note=note), now)
+    return Repaired(len(lost), back, missing, given_up=client is None)
 
 
 def _read_again(
@@ -113,12 +121,11 @@ def _read_again(
             f"to give the rows up: python metadata_utils.py repair {feed.name} --give-up --yes",
         )
     known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
-    writer = stream_writer(table, table.schema, name)
+    writer, places = stream_writer(table, table.schema, name), [bounds_of(file) for file in lost]
     try:
         for batch in read.batches:
-            rest = batch.filter(
-                pc.and_(_in_boxes(batch, lost), pc.invert(pc.is_in(place_keys(batch), value_set=known)))
-            )
+            is_new = pc.invert(pc.is_in(place_keys(batch), value_set=known))
+            rest = batch.filter(pc.and_(within(batch, places), is_new))
             dates = partition_dates([rest], feed.partition_column)[0]
             writer.add(fit_batch(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True)), table.schema))
         if read.outcome == "time limit":
@@ -134,18 +141,6 @@ def _known_keys(table: LakeTable, lost: Sequence[DataFile]) -> pa.Array:
     paths = {file.path for file in lost}
     sound = [file for file in table.files if file.path not in paths]
     return pa.concat_arrays([place_keys(batch) for batch in table.read_batches(sound)] or [pa.array([], pa.int64())])
-
-
-def _in_boxes(batch: pa.RecordBatch, lost: Sequence[DataFile]) -> pa.Array:
-    mask = pa.array([False] * batch.num_rows, pa.bool_())
-    for file in lost:
-        box = pa.array([True] * batch.num_rows, pa.bool_())
-        for name in ("rowpartition", "rowoffset"):
-            low, high = file.bounds.get(name, NO_BOUNDS)
-            values = batch.column(name).cast(pa.int64())
-            box = pc.and_(box, pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high)))
-        mask = pc.or_(mask, box)
-    return mask
 
 
 def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datetime) -> Repaired:

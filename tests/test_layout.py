@@ -70,12 +70,12 @@ ORDER = [
     "pipeline.export.replace",
     "pipeline.feed_changes",
     "pipeline.export.run",
-    "pipeline.verify.files",
     "pipeline.verify.verdict",
+    "pipeline.verify.files",
+    "pipeline.verify.let_go",
     "pipeline.verify.source",
     "pipeline.damage",
     "pipeline.repair",
-    "pipeline.report",
     "pipeline.warehouse.option_file",
     "pipeline.warehouse.server",
     "pipeline.warehouse.refusals",
@@ -102,6 +102,10 @@ ORDER = [
     "pipeline.warehouse.proposal",
     "pipeline.verify.ledger",
     "pipeline.verify.warehouse",
+    "pipeline.verify.verification",
+    "pipeline.report.model",
+    "pipeline.report.text",
+    "pipeline.report.json_forms",
 ]
 _HTTP = {f"pipeline.ksqldb.{name}" for name in ("errors", "bodies", "answer", "client")}
 ROOMS = {

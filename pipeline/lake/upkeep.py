@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import NothingReturns, PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
-from pipeline.lake.retention import expire
+from pipeline.lake.retention import Due, due, expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import Expired, find_expired, unexpire
 from pipeline.lake.writing import writing
@@ -39,6 +39,13 @@ class Taken:
 
     partitions: list[str]
     deleted_files: int
+
+
+def would_expire(upkeep: Upkeep, feed: Feed) -> Due:
+    """What `expire_feed` would let go of. Raises RetentionHeld."""
+    found = due(LakeTable(upkeep.root, feed), upkeep.now)
+    found.check(upkeep.max_share)
+    return found
 
 
 def expire_feed(upkeep: Upkeep, feed: Feed) -> Taken:

@@ -9,14 +9,22 @@ import duckdb
 from pipeline.findings import Finding
 from pipeline.lake.files import DataFile, file_problem
 from pipeline.lake.table import LakeTable
+from pipeline.verify.verdict import Verdict
 
 
-def verify(table: LakeTable) -> list[Finding]:
-    """Everything that is wrong between the log and the files; an empty list is the proof that nothing is.
+def check_files(table: LakeTable) -> Verdict:
+    """Everything that is wrong between the log and the files; no finding is the proof that nothing is.
 
     Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
     offset) is there twice; no offset is at or after its bookmark.
     """
+    findings = _findings(table)
+    # A run that was killed early leaves an empty table.
+    exported = table.current_version is not None or bool(table.bookmarks())
+    return Verdict(table.feed, tuple(findings), exported=exported, damaged=bool(findings))
+
+
+def _findings(table: LakeTable) -> list[Finding]:
     name, damaged = table.feed.name, damaged_files(table)
     found = [Finding(name, problem, file.path) for file, problem in damaged]
     bad = {file.path for file, _ in damaged}

@@ -1,14 +1,13 @@
 """Has the lake what the server has? Rows are hashed, independent of order; one changed value shows.
 
 Changes nothing. A stream is compared up to its bookmark, by topic partition, from the first offset that the server
-still has, without what the lake's own retention took. A table is compared with what the server has now; where that
+still has, without what the lake let go of on purpose. A table is compared with what the server has now; where that
 differs and the table is not known to be in the state of the snapshot, it has moved on, which is no fault.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,77 +23,83 @@ from pipeline.ksqldb.describe import Description, state_note, table_offsets
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.pull import read_table
 from pipeline.ksqldb.stream import read_stream
-from pipeline.lake.rewrite import place_keys
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import partition_dates
 from pipeline.source import OLD_ROWS, Limits
+from pipeline.text import plural
+from pipeline.verify.let_go import LetGo
+from pipeline.verify.verdict import Verdict
+
+
+def check_source(client: Client, table: LakeTable, limits: Limits) -> Verdict:
+    """Reads the feed's rows at the server and in the lake. Raises what reading either raises."""
+    source, name = source_of(client, table), table.feed.name
+    there, here = _columns_of(source), {column.name: column.type for column in table.schema}
+    changed = [f"{column} is gone" for column in here if column not in there]
+    changed += [
+        f"{column} is {type_} in the lake, {there[column]} on the server"
+        for column, type_ in here.items()
+        if type_ != there.get(column, type_)
+    ]
+    new = [f"{column} is not in the lake yet" for column in there if column not in here]
+    findings = list[Finding]()
+    if changed or new:
+        detail = "; ".join([*changed, *new]) + ("; the rows were not compared" if changed else "")
+        findings.append(Finding(name, "columns differ from the server's", detail))
+    if changed:
+        return Verdict(table.feed, tuple(findings))
+    compare = _compare_stream if table.feed.type == "stream" else _compare_table
+    rows = compare(client, source, table, limits)
+    return Verdict(table.feed, (*findings, *rows.findings(table)), tuple(rows.compared(table)))
 
 
 @dataclass
-class Comparison:
-    """What was compared, by part: topic partitions of a stream, or the one part of a table.
+class _Rows:
+    """The rows of both sides, by part: topic partitions of a stream, or the one part of a table.
 
-    `columns` tells the columns that are not the same on both sides; only new ones at the server let rows be compared.
-    `expired_rows` are the server's that retention took from the lake; `same_state` is False when the server is not
-    known to be where it was at the snapshot.
+    `same_state` is False when the server is not known to be where it was at the snapshot. The counts are of rows that
+    are not compared: the server no longer has them, or the lake let them go.
     """
 
-    feed: str
-    columns: list[Finding] = field(default_factory=list)
     source: dict[int, ContentHash] = field(default_factory=dict)
     lake: dict[int, ContentHash] = field(default_factory=dict)
-    beyond_retention: int = 0
-    expired_rows: int = 0
     same_state: bool = True
+    older_rows: int = 0
+    expired_rows: int = 0
+    given_up_rows: int = 0
+    given_up_at_most: int = 0
 
-    @property
-    def row_count(self) -> int:
-        return sum(part.row_count for part in self.lake.values())
-
-    @property
-    def moved_on(self) -> bool:
-        """Whether the rows differ, for a reason that is no fault."""
-        return not self.same_state and bool(self._differing())
-
-    def _differing(self) -> list[int]:
-        none = ContentHash()
-        return [
-            part
-            for part in sorted(set(self.source) | set(self.lake))
-            if self.source.get(part, none).row_count != self.lake.get(part, none).row_count
-            or self.source.get(part, none).hexdigest() != self.lake.get(part, none).hexdigest()
-        ]
-
-    def findings(self, part_name: str) -> list[Finding]:
-        """The columns and the parts that differ."""
-        found = list(self.columns)
-        for part in self._differing() if self.same_state else ():
+    def differing(self) -> Iterator[tuple[int, ContentHash, ContentHash]]:
+        for part in sorted(set(self.source) | set(self.lake)):
             there, here = self.source.get(part, ContentHash()), self.lake.get(part, ContentHash())
-            detail = f"{part_name.format(part)}: {here.row_count} rows in the lake, {there.row_count} on the server"
-            same = here.row_count == there.row_count
-            what = "values differ from the server's" if same else "rows differ from the server's"
-            found.append(Finding(self.feed, what, detail))
-        return found
+            if (there.row_count, there.hexdigest()) != (here.row_count, here.hexdigest()):
+                yield part, there, here
 
+    def findings(self, table: LakeTable) -> Iterator[Finding]:
+        """The parts that differ."""
+        of_stream = table.feed.type == "stream"
+        for part, there, here in self.differing() if self.same_state else ():
+            what = "values" if here.row_count == there.row_count else "rows"
+            place = f"partition {part}" if of_stream else f"version {table.current_version}"
+            detail = f"{place}: {here.row_count} rows in the lake, {there.row_count} on the server"
+            yield Finding(table.feed.name, f"{what} differ from the server's", detail)
+        if self.given_up_rows > self.given_up_at_most:
+            detail = f"{self.given_up_rows} on the server where a repair gave up {self.given_up_at_most}"
+            yield Finding(table.feed.name, "rows differ from the server's", detail)
 
-def compare_with_source(client: Client, table: LakeTable, limits: Limits) -> Comparison:
-    """Reads the feed's rows at the server and in the lake. Raises what reading either raises."""
-    source = source_of(client, table)
-    there, here = _columns_of(source), {column.name: column.type for column in table.schema}
-    changed = [f"{name} is gone" for name in here if name not in there]
-    changed += [
-        f"{name} is {type_} in the lake, {there[name]} on the server"
-        for name, type_ in here.items()
-        if type_ != there.get(name, type_)
-    ]
-    new = [f"{name} is not in the lake yet" for name in there if name not in here]
-    result = Comparison(table.feed.name)
-    if changed or new:
-        detail = "; ".join([*changed, *new]) + ("; the rows were not compared" if changed else "")
-        result.columns.append(Finding(table.feed.name, "columns differ from the server's", detail))
-    if not changed:
-        (_compare_stream if table.feed.type == "stream" else _compare_table)(client, source, table, limits, result)
-    return result
+    def compared(self, table: LakeTable) -> Iterator[str]:
+        """What was compared, and what was not and why, for people."""
+        if not self.same_state and any(self.differing()):
+            yield "the table on the server has moved on since, or does not tell its state: not compared"
+            return
+        yield f"{plural(sum(part.row_count for part in self.lake.values()), 'row')} as on the server"
+        if self.older_rows:
+            yield f"no longer on the server: {plural(self.older_rows, 'older row')}"
+        if self.expired_rows:
+            yield f"expired in the lake and still on the server: {plural(self.expired_rows, 'row')}"
+        if self.given_up_rows:
+            again = f"python export_to_data_lake.py --stream {table.feed.name} --full"
+            given_up = plural(self.given_up_rows, "row")
+            yield f"given up by a repair and still on the server: {given_up}, which this reads again: {again}"
 
 
 def _columns_of(source: Description) -> dict[str, pa.DataType]:
@@ -102,19 +107,19 @@ def _columns_of(source: Description) -> dict[str, pa.DataType]:
     return {column.name: column.type for column in schema}
 
 
-def _compare_table(client: Client, source: Description, table: LakeTable, limits: Limits, result: Comparison) -> None:
+def _compare_table(client: Client, source: Description, table: LakeTable, limits: Limits) -> _Rows:
     state = _state_of_snapshot(table)
     offsets = table_offsets(client, source)
     before = state_note(offsets)
     names = table.schema.names
-    result.source[0], result.lake[0] = ContentHash(), ContentHash()
+    there, here = ContentHash(), ContentHash()
     with whole_cluster(client, source, offsets):
         for batch in read_table(client, source, limits).batches:
-            result.source[0].add_batch(batch.select(names))
-    files = table.versions().get(table.current_version or 0, [])
-    for batch in table.read_batches(files):
-        result.lake[0].add_batch(batch)
-    result.same_state = state is not None and state == before == state_note(table_offsets(client, source))
+            there.add_batch(batch.select(names))
+    for batch in table.read_batches(table.versions().get(table.current_version or 0, [])):
+        here.add_batch(batch)
+    same_state = state is not None and state == before == state_note(table_offsets(client, source))
+    return _Rows({0: there}, {0: here}, same_state)
 
 
 def _state_of_snapshot(table: LakeTable) -> Any:
@@ -129,49 +134,23 @@ def _state_of_snapshot(table: LakeTable) -> Any:
     return None
 
 
-def part_names(table: LakeTable) -> str:
-    """How a part of the comparison is called; the part's number goes into the braces."""
-    return "partition {}" if table.feed.type == "stream" else f"version {table.current_version}"
-
-
-def _compare_stream(client: Client, source: Description, table: LakeTable, limits: Limits, result: Comparison) -> None:
-    marks = table.bookmarks()
-    read = read_stream(client, source, marks, limits, wanted=OLD_ROWS)
+def _compare_stream(client: Client, source: Description, table: LakeTable, limits: Limits) -> _Rows:
+    read = read_stream(client, source, table.bookmarks(), limits, wanted=OLD_ROWS)
     first = {partition: offsets.start for partition, offsets in (read.ends or {}).items()}
-    names, line = table.schema.names, _last_expired(table)
-    kept = _keys_up_to(table, line)
+    names, let_go = table.schema.names, LetGo.by(table)
+    rows = _Rows(given_up_at_most=let_go.given_up_rows)
     for batch in read.batches:
         for partition, offset in _first_offsets(batch).items():
             first.setdefault(partition, offset)
-        due = batch.filter(
-            pc.or_(pc.invert(_is_up_to(batch, table, line)), pc.is_in(place_keys(batch), value_set=kept))
-        )
-        result.expired_rows += batch.num_rows - due.num_rows
-        _add(result.source, due.select(names))
+        due, expired, given_up = let_go.split(batch)
+        rows.expired_rows += expired
+        rows.given_up_rows += given_up
+        _add(rows.source, due.select(names))
     for batch in table.read_batches(table.files):
         known = _since(batch, first)
-        result.beyond_retention += batch.num_rows - known.num_rows
-        _add(result.lake, known)
-
-
-def _last_expired(table: LakeTable) -> dt.date | None:
-    """The newest date that an expiry took; late rows of it and of older ones were taken too."""
-    notes = (entry.get("pipeline") or {} for entry in table.history())
-    taken = [date for note in notes if note.get("kind") == "expire" for date in note["partitions"]]
-    return dt.date.fromisoformat(max(taken)) if taken else None
-
-
-def _is_up_to(batch: pa.RecordBatch, table: LakeTable, line: dt.date | None) -> pa.Array:
-    if line is None:
-        return pa.array([False] * batch.num_rows, pa.bool_())
-    dates = partition_dates([batch], table.feed.partition_column)[0]
-    return pc.fill_null(pc.less_equal(dates, pa.scalar(line)), False)
-
-
-def _keys_up_to(table: LakeTable, line: dt.date | None) -> pa.Array:
-    """Of the lake's rows with such dates: what retention has not taken yet is compared."""
-    files = [] if line is None else [f for f in table.files if f.partition and f.partition <= line.isoformat()]
-    return pa.concat_arrays([place_keys(batch) for batch in table.read_batches(files)] or [pa.array([], pa.int64())])
+        rows.older_rows += batch.num_rows - known.num_rows
+        _add(rows.lake, known)
+    return rows
 
 
 def _first_offsets(batch: pa.RecordBatch) -> dict[int, int]:

@@ -2,8 +2,7 @@
 
 Changes nothing. Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake
 still retains the version; of other snapshots the rows are counted against the ledger, and the ledger is held against
-itself. Dimensions hold the newest known
-attributes of all snapshots, so their attributes have no version to be compared with.
+itself. Dimensions hold the newest known attributes of all snapshots, so those have no version to be compared with.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +20,9 @@ from pipeline.exact_text import lines_of, texts_of
 from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.table import LakeTable
+from pipeline.text import plural
 from pipeline.verify.ledger import ledger_findings, ledger_lines
+from pipeline.verify.verdict import Verdict
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fact import WHOLE_ROW, in_full
 from pipeline.warehouse.fitting import MappedColumn, split_rejects, texts_to_send
@@ -34,48 +34,46 @@ from pipeline.warehouse.target import TargetColumn
 _READ_ROWS = 10_000
 
 
-@dataclass
-class Reconciled:
-    """What was compared of a feed: snapshots by value, and snapshots whose rows could only be counted."""
-
-    feed: str
-    by_value: int = 0
-    counted: int = 0
-    row_count: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-
-def reconcile(connection: Connection, table: LakeTable) -> Reconciled:
+def check_warehouse(connection: Connection, table: LakeTable) -> Verdict:
     """Compares every complete snapshot of a table feed. Raises what reading either raises."""
     assert table.feed.warehouse is not None
-    fact, result = table.feed.warehouse.fact, Reconciled(table.feed.name)
+    name, fact = table.feed.name, table.feed.warehouse.fact
     lines = ledger_lines(connection, fact)
-    result.findings += ledger_findings(connection, result.feed, fact, lines)
+    findings, by_value, counted = ledger_findings(connection, name, fact, lines), 0, 0
     for snapshot, entry in lines:
-        if entry.feed != table.feed.name:
+        if entry.feed != name:
             continue
-        result.row_count += entry.row_count
-        what = f"snapshot {snapshot.version} of {entry.fact}"
-        ((there,),) = connection.rows(
-            f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s", (snapshot.version,)
-        )
-        if there != entry.row_count:
-            detail = f"{what}: {there} rows, {entry.row_count} in the ledger"
-            result.findings.append(Finding(result.feed, "rows differ from the ledger's", detail))
-        retained = _retained(table, snapshot, entry)
-        if retained is None:
-            result.counted += 1
+        findings += _count_findings(connection, snapshot, entry)
+        same = _same_values(connection, table, snapshot, entry)
+        if same is None:
+            counted += 1
             continue
-        mapping = resolve_mapping(connection, retained)
-        same = _lake_hash(mapping) == _warehouse_hash(connection, mapping, snapshot.version)
-        if not same and entry.lake_files not in (None, retained.lake_files):
-            result.counted += 1  # the lake has written that version again since
-            continue
-        result.by_value += 1
+        by_value += 1
         if not same:
-            detail = f"{what}, lake version {entry.lake_version}"
-            result.findings.append(Finding(result.feed, "values differ from the lake's", detail))
-    return result
+            detail = f"snapshot {snapshot.version} of {fact}, lake version {entry.lake_version}"
+            findings.append(Finding(name, "values differ from the lake's", detail))
+    compared = f"in the warehouse {plural(by_value, 'snapshot')} as in the lake"
+    return Verdict(table.feed, tuple(findings), (compared + (f", {counted} only counted" if counted else ""),))
+
+
+def _count_findings(connection: Connection, snapshot: SnapshotEntry, entry: FactEntry) -> Iterator[Finding]:
+    query = f"SELECT COUNT(*) FROM {quote(entry.fact)} WHERE snapshot_version = %s"
+    ((there,),) = connection.rows(query, (snapshot.version,))
+    if there != entry.row_count:
+        detail = f"snapshot {snapshot.version} of {entry.fact}: {there} rows, {entry.row_count} in the ledger"
+        yield Finding(entry.feed, "rows differ from the ledger's", detail)
+
+
+def _same_values(connection: Connection, table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> bool | None:
+    """Whether the snapshot has the values of the lake version that it was loaded from; None where that is gone."""
+    retained = _retained(table, snapshot, entry)
+    if retained is None:
+        return None
+    mapping = resolve_mapping(connection, retained)
+    if _lake_hash(mapping) == _warehouse_hash(connection, mapping, snapshot.version):
+        return True
+    written_again = entry.lake_files not in (None, retained.lake_files)
+    return None if written_again else False
 
 
 def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> TableSnapshot | None:

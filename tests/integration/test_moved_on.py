@@ -36,8 +36,8 @@ def test_a_table_that_has_moved_on_is_no_problem(lake_root: Path) -> None:
         source.records.append(Record(0, 4, START_MS, {"ID": 4, "TEXT": "new"}))
         moved = verify(lake_root, server)
 
-    assert same.stdout == "t: ok, 4 rows as on the server\n"
-    assert moved.stdout.startswith("t: ok, the table on the server has moved on since")
+    assert same.stdout == "t: ok; 4 rows as on the server\n"
+    assert moved.stdout.startswith("t: ok; the table on the server has moved on since")
 
 
 def test_a_table_of_a_cluster_that_lost_a_node_is_not_compared(
@@ -74,7 +74,7 @@ def test_late_rows_that_the_lake_let_go_are_not_missed(lake_root: Path) -> None:
 
     assert 10 not in places(lake_root, feed)
     assert "as on the server" in sound.stdout
-    assert "are past the retention" in sound.stdout
+    assert "; expired in the lake and still on the server: 7 rows" in sound.stdout
     assert "values differ from the server's" in wrong.stdout
 
 

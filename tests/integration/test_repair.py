@@ -131,7 +131,7 @@ def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) ->
 
     assert "cannot be reached" in away.stderr
     assert unchanged == before
-    assert "10 rows are lost" in given_up.stdout
+    assert "10 rows are given up" in given_up.stdout
     assert places(lake_root, feed) == Counter((0, n) for n in range(10, 13))
     run(lake_root, None, "metadata_utils", "verify")
 

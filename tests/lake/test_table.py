@@ -23,7 +23,7 @@ from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import roll_back, rows_not_in, widen
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
-from pipeline.verify.files import verify
+from pipeline.verify.files import check_files
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -50,7 +50,7 @@ def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
     assert [file.partition for file in sorted(again.files, key=lambda f: f.partition or "")] == [
         "1969-12-31", "1970-01-01", "1970-01-02",
     ]  # fmt: skip
-    assert verify(again) == []
+    assert check_files(again).findings == ()
 
 
 def test_bookmarks_survive_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_bookmarks_survive_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Pa
 
     again = LakeTable(tmp_path, stream_feed())
     assert again.bookmarks() == {0: (1, 0)}
-    assert verify(again) == []
+    assert check_files(again).findings == ()
 
 
 def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path
     assert values(again) == ["a"]
     assert again.bookmarks() == {0: (1, 0)}
     assert len(glob(again)) == 1
-    assert verify(again) == []
+    assert check_files(again).findings == ()
 
 
 def test_a_whole_log_is_left_as_it_is(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_rollback_publishes_old_rows_as_a_new_version(tmp_path: Path) -> None:
         2: 1,
         3: 2,
     }
-    assert verify(table) == []
+    assert check_files(table).findings == ()
     with pytest.raises(VersionUnknown, match="no version 7"):
         roll_back(table, 7, commit_id(4), NOW)
 
@@ -197,7 +197,7 @@ def test_verify_finds_a_file_that_is_not_what_was_written(tmp_path: Path, harm: 
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
 
-    (finding,) = verify(LakeTable(tmp_path, stream_feed()))
+    (finding,) = check_files(LakeTable(tmp_path, stream_feed())).findings
 
     assert {"missing": "missing", "cut": "size is", "flipped": "checksum differs"}[harm] in finding.what
 
@@ -210,7 +210,7 @@ def test_verify_finds_rows_that_are_there_twice_or_ahead_of_the_bookmark(tmp_pat
     writer.add(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
     table.commit(commit_id(2), Change(adds=writer.finish()), NOW)
 
-    found = {finding.what: finding.detail for finding in verify(table)}
+    found = {finding.what: finding.detail for finding in check_files(table).findings}
 
     assert found == {
         "row is there more than once": "partition 0 offset 1: 2",

@@ -26,7 +26,7 @@ from pipeline.lake.entry import CHECKPOINT_EVERY
 from pipeline.lake.files import STAGING
 from pipeline.lake.local_store import LOG
 from pipeline.lake.table import LakeTable
-from pipeline.verify.files import verify
+from pipeline.verify.files import check_files
 from tests.torture.crash_points import compile_layer
 from tests.torture.exports import check_table
 from tests.torture.figures import Figure
@@ -245,7 +245,7 @@ def _check_tables(stage: Scene, figure: Figure, told: str) -> bool:
     sound = True
     try:
         for feed in (stage.stream, stage.table):
-            found = verify(LakeTable(stage.root, feed))
+            found = check_files(LakeTable(stage.root, feed)).findings
             figure.count("damaged tables", f"{told}: {found}", len(found))
             sound = sound and not found
         if sound:

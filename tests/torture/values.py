@@ -35,7 +35,7 @@ from ksqldb_emulator.testing import running
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
-from pipeline.verify.warehouse import reconcile
+from pipeline.verify.warehouse import check_warehouse as compare_with_lake
 from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
@@ -253,8 +253,8 @@ def check_warehouse(figure: Figure, product: str, server: Server, root: Path, se
         with Connection(server) as connection:
             rejected += _check_facts(figure, product, connection, drawn)
             for feed in feeds:
-                verified = reconcile(connection, LakeTable(root, feed))
-                if verified.findings or verified.by_value != 1:
+                verified = compare_with_lake(connection, LakeTable(root, feed))
+                if verified.findings or verified.compared != ("in the warehouse 1 snapshot as in the lake",):
                     figure.count(f"differences in {product}", f"verify --warehouse tells of {verified}")
     return rejected
 

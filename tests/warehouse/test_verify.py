@@ -16,7 +16,8 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
-from pipeline.verify.warehouse import Reconciled, reconcile
+from pipeline.verify.verdict import Verdict
+from pipeline.verify.warehouse import check_warehouse
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
@@ -88,9 +89,9 @@ def both(warehouse: Server, lake_root: Path, feed: Feed) -> Callable[..., LakeTa
     return make
 
 
-def check(server: Server, table: LakeTable) -> Reconciled:
+def check(server: Server, table: LakeTable) -> Verdict:
     with Connection(server) as connection:
-        return reconcile(connection, table)
+        return check_warehouse(connection, table)
 
 
 def test_every_snapshot_is_as_in_the_lake(warehouse: Server, both: Callable[..., LakeTable]) -> None:
@@ -100,16 +101,18 @@ def test_every_snapshot_is_as_in_the_lake(warehouse: Server, both: Callable[...,
 
     result = check(warehouse, table)
 
-    assert (result.by_value, result.counted, result.row_count, result.findings) == (2, 0, 10, [])
+    assert (result.compared, result.findings) == (("in the warehouse 2 snapshots as in the lake",), ())
 
 
 def test_rejects_are_not_missed(warehouse: Server, both: Callable[..., LakeTable]) -> None:
     too_long = row(3) | {"text": "x" * 51}
     table = both([row(1), row(7), row(2) | {"number": float("inf")}, too_long, row(4), row(4) | {"text": None}])
 
-    result = check(warehouse, table)
+    with Connection(warehouse) as connection:
+        result = check_warehouse(connection, table)
+        loaded = connection.rows("SELECT COUNT(*) FROM fact_kinds")
 
-    assert (result.row_count, result.findings) == (2, [])
+    assert (loaded, result.findings) == ([(2,)], ())
 
 
 def test_each_of_a_thousand_single_changed_cells_is_found(
@@ -121,11 +124,11 @@ def test_each_of_a_thousand_single_changed_cells_is_found(
         for _ in range(tries):
             column, place = rng.choice(SCHEMA.names), rng.randrange(7)
             connection.run(f"UPDATE fact_kinds SET {quote(column)} = {changed(column, rng)} WHERE id = {place}")
-            found += [finding.what for finding in reconcile(connection, table).findings] == [
+            found += [finding.what for finding in check_warehouse(connection, table).findings] == [
                 "values differ from the lake's"
             ]
             connection.run("ROLLBACK")
-        assert reconcile(connection, table).findings == []
+        assert check_warehouse(connection, table).findings == ()
 
     assert found == tries
 
@@ -195,14 +198,14 @@ def test_a_rollback_and_what_follows_it_are_no_findings(warehouse: Server, both:
     table = both([row(1)], [row(2)])
     with Connection(warehouse) as connection:
         roll_back(connection, 1, NOW)
-        rolled_back = reconcile(connection, table).findings
+        rolled_back = check_warehouse(connection, table).findings
         with connection.transaction():
             connection.run("UPDATE etl_current SET snapshot_version = 2")
-        (moved,) = reconcile(connection, table).findings
+        (moved,) = check_warehouse(connection, table).findings
         roll_back(connection, 1, NOW)
         roll_back(connection, 2, NOW)
 
-        assert (rolled_back, reconcile(connection, table).findings) == ([], [])
+        assert (rolled_back, check_warehouse(connection, table).findings) == ((), ())
     assert moved.detail == "snapshot 2 of fact_kinds, not 1"
 
 
@@ -216,9 +219,9 @@ def test_a_ledger_from_before_the_order_was_recorded_is_no_finding(
             connection.run("UPDATE etl_snapshot_facts SET lake_id = NULL, lake_files = NULL, moved_view = NULL")
             connection.run("UPDATE etl_rollbacks SET after_version = NULL")
 
-        result = reconcile(connection, table)
+        result = check_warehouse(connection, table)
 
-    assert (result.by_value, result.findings) == (2, [])
+    assert (result.compared, result.findings) == (("in the warehouse 2 snapshots as in the lake",), ())
 
 
 def test_versions_of_another_lake_are_counted_only(warehouse: Server, both: Callable[..., LakeTable]) -> None:
@@ -228,7 +231,8 @@ def test_versions_of_another_lake_are_counted_only(warehouse: Server, both: Call
 
     result = check(warehouse, table)
 
-    assert (result.by_value, result.counted, result.findings) == (0, 1, [])
+    said = "in the warehouse 0 snapshots as in the lake, 1 only counted"
+    assert (result.compared, result.findings) == ((said,), ())
 
 
 def test_the_command_says_it_and_exits_1(warehouse: Server, both: Callable[..., LakeTable], lake_root: Path) -> None:

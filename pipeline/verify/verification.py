@@ -1,0 +1,77 @@
+"""What `verify` does: each feed's files are proved against its log, then compared with the source and the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.feeds import Feed
+from pipeline.findings import Finding
+from pipeline.ksqldb.client import Client
+from pipeline.lake.table import LakeTable
+from pipeline.source import Limits
+from pipeline.verify.files import check_files
+from pipeline.verify.source import check_source
+from pipeline.verify.verdict import Verdict, check_each
+from pipeline.verify.warehouse import check_warehouse
+from pipeline.warehouse.connection import Connection
+
+Source = Callable[[], AbstractContextManager[Client]]
+Warehouse = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdicts of all feeds, and why others could not be read."""
+
+    verdicts: tuple[Verdict, ...]
+    unreadable: tuple[PipelineError, ...] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for verdict in self.verdicts for finding in verdict.findings]
+
+    @property
+    def errors(self) -> list[tuple[str | None, PipelineError]]:
+        """Each with the feed that it is of, or None for a file that is no feed."""
+        of_feeds = [(verdict.feed.name, error) for verdict in self.verdicts for error in verdict.errors]
+        return [*of_feeds, *((None, error) for error in self.unreadable)]
+
+    @property
+    def damaged(self) -> list[str]:
+        """The feeds that `repair` is for."""
+        return [verdict.feed.name for verdict in self.verdicts if verdict.damaged]
+
+
+def verify_feeds(
+    root: Path,
+    feeds: Sequence[Feed],
+    unreadable: Iterable[PipelineError],
+    limits: Limits,
+    source: Source | None = None,
+    warehouse: Warehouse | None = None,
+) -> Verification:
+    """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones."""
+
+    def with_source(client: Client, feed: Feed) -> Verdict:
+        return check_source(client, LakeTable(root, feed), limits)
+
+    def with_warehouse(connection: Connection, feed: Feed) -> Verdict:
+        return check_warehouse(connection, LakeTable(root, feed))
+
+    verdicts = check_each(feeds, lambda: nullcontext(root), lambda root, feed: check_files(LakeTable(root, feed)))
+    exported = [verdict.feed for verdict in verdicts if verdict.exported]
+    if source is not None:
+        verdicts = _joined(verdicts, check_each(exported, source, with_source))
+    if warehouse is not None:
+        mapped = [feed for feed in exported if feed.warehouse is not None]
+        verdicts = _joined(verdicts, check_each(mapped, warehouse, with_warehouse))
+    return Verification(tuple(verdicts), tuple(unreadable))
+
+
+def _joined(verdicts: Iterable[Verdict], others: Iterable[Verdict]) -> list[Verdict]:
+    by_feed = {other.feed.name: other for other in others}
+    return [verdict.joined(by_feed.get(verdict.feed.name)) for verdict in verdicts]
