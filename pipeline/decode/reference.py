@@ -37,7 +37,7 @@ _ODD_NAME = re.compile(r'["\\\x00-\x1f]')
 
 
 class _Unreadable(ValueError):
-    """Why a value cannot be told, in our words."""
+    """Why a value cannot be read, in our words."""
 
 
 def json_type(type_: SqlType) -> Any:

@@ -39,7 +39,7 @@ class Framing(Enum):
 
 
 class Ending(Enum):
-    """What must close the answer besides the bracket."""
+    """What must come before the closing bracket."""
 
     BRACKET = "nothing"
     COMPLETED = "Query Completed"
@@ -122,10 +122,10 @@ class AnswerParser:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise AnswerMalformed("the answer's header cannot be read", "run the command again") from None
         if self.header is None:
-            told = first.get("errorMessage", first) if isinstance(first, dict) else None
-            if not isinstance(told, dict) or "message" not in told:
+            error = first.get("errorMessage", first) if isinstance(first, dict) else None
+            if not isinstance(error, dict) or "message" not in error:
                 raise AnswerMalformed("the answer does not begin with a header", "run the command again")
-            raise self._failed(told)
+            raise self._failed(error)
         self._decoder = _decoder(self._framing, self.header.columns)
 
     def _rows_in(self, elements: bytes) -> Iterator[Rows]:
@@ -206,7 +206,7 @@ class AnswerParser:
 
 
 def _header(framing: Framing, first: Any) -> Header | None:
-    """The header that the first element holds; None when it is something else, or something besides."""
+    """The header that the first element holds; None when it is something else, or holds more than a header."""
     if not isinstance(first, dict):
         return None
     if framing is Framing.STREAMED_ROWS and {name for name, part in first.items() if part is not None} == {"header"}:

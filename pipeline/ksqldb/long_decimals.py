@@ -1,8 +1,8 @@
-"""Decimals inside STRUCTs that a double cannot hold: asked for besides, out of every list and map, and put back.
+"""Decimals inside STRUCTs that a double cannot hold: asked for a second time, by themselves, and put back in place.
 
-Inside a STRUCT the server makes doubles of decimals; asked for as `column->field` they keep their digits. Seen exact
-on 7.2, 7.6 and 8.3 for arrays, NULLs in them too; that MAP_KEYS and MAP_VALUES take NULLs and keep one order is the
-server's source, and checked with each value.
+Inside a STRUCT the server makes doubles of decimals; asked for as `column->field` they keep their digits, out of
+lists and maps too. Seen exact on 7.2, 7.6 and 8.3 for arrays, NULLs in them too. That MAP_KEYS and MAP_VALUES take
+NULLs and keep one order is what the server's source says, and is checked with each value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.errors import TypeNotSupported
 from pipeline.ksqldb.describe import quote
 
 Put = Callable[..., Any]
-"""A value, and what was asked for besides of a part of it: the value with the part in its place, as a new one."""
+"""Takes a value and the exact form of a part of it; returns a new value that has the exact part in its place."""
 
 
 def long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[tuple[str, ...], Put]]:

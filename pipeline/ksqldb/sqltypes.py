@@ -1,7 +1,7 @@
 """ksqlDB's SQL types, read from a header or a DESCRIBE answer.
 
 The text form is that of `header.schema` and `columnTypes` (`DECIMAL(18, 2)`, ``STRUCT<`A` INTEGER>``); the JSON form
-that of `fields[].schema` in DESCRIBE, which does not tell a MAP's key type. Seen on 7.2, 7.6 and 8.3.
+that of `fields[].schema` in DESCRIBE, which leaves out the key type of a MAP. Seen on 7.2, 7.6 and 8.3.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def parse_schema(text: str) -> tuple[Column, ...]:
 def described_type(schema: Mapping[str, Any]) -> SqlType:
     """The type in a DESCRIBE answer's `fields[].schema`.
 
-    A MAP's key type is not in there: STRING, the only one that the JSON and Avro formats take, is assumed, and the
+    The key type of a MAP is not in there. STRING is assumed, the only one that the JSON and Avro formats take; the
     header of the query that reads the column corrects it.
     """
     base = str(schema["type"])

@@ -1,4 +1,4 @@
-"""A feed's columns as its table tells of them, and which changes of them at the source the lake takes over."""
+"""A feed's columns as its table keeps them, and which changes of them at the source the lake takes over."""
 
 from __future__ import annotations
 

@@ -98,16 +98,16 @@ def test_positions_come_first_and_a_windows_bounds_after_the_keys() -> None:
     assert project(of, positions=True).select_list == (
         "`ROWTIME`, `ROWPARTITION`, `ROWOFFSET`, `K`, `WINDOWSTART`, `WINDOWEND`, `N`"
     )
-    told = project(of, positions=False).describe().columns
-    assert [(column.lake_name, column.role) for column in told] == [
+    columns = project(of, positions=False).describe().columns
+    assert [(column.lake_name, column.role) for column in columns] == [
         ("k", "KEY"), ("windowstart", "KEY"), ("windowend", "KEY"), ("n", "VALUE"),
     ]  # fmt: skip
 
 
 @needs_vectors
 def test_long_decimals_out_of_structs_arrays_and_maps_are_put_back() -> None:
-    told = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
-    columns = tuple(Column(entry["name"], described_type(entry["schema"])) for entry in told["fields"])
+    description = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
+    columns = tuple(Column(entry["name"], described_type(entry["schema"])) for entry in description["fields"])
     projection = project(Description("DEEP", "stream", "deep", 1, columns, None, False, ()), positions=False)
     recorded = exchanges()["exact decimals and times out of nested values"]["response"]["body"]
     header, *rest = json.loads(recorded, parse_float=Decimal)
@@ -181,7 +181,7 @@ def test_a_long_decimal_whose_digits_did_not_come_is_never_taken_from_the_double
 
 
 @pytest.mark.parametrize(
-    ("keys", "exact", "told"),
+    ("keys", "exact", "said"),
     [
         (None, None, "as a double only"),
         (["x"], None, "as a double only"),
@@ -191,11 +191,11 @@ def test_a_long_decimal_whose_digits_did_not_come_is_never_taken_from_the_double
         ([], [], "other items"),
     ],
 )
-def test_a_map_whose_parts_did_not_come_as_asked_for_is_refused(keys: Any, exact: Any, told: str) -> None:
+def test_a_map_whose_parts_did_not_come_as_asked_for_is_refused(keys: Any, exact: Any, said: str) -> None:
     type_ = "MAP<STRING, STRUCT<`D` DECIMAL(38, 10)>>"
     reader = reader_of(source(("C", type_)), type_, "ARRAY<STRING>", "ARRAY<DECIMAL(38, 10)>")
 
-    with pytest.raises(TypeNotSupported, match=f"column C: .*{told}"):
+    with pytest.raises(TypeNotSupported, match=f"column C: .*{said}"):
         reader.batch([({"x": {"D": ROUGH}}, keys, exact)])
 
 

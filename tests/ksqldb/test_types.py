@@ -36,22 +36,22 @@ TYPES = st.recursive(
 
 
 @given(TYPES)
-def test_any_type_is_read_back_from_its_text_and_from_what_describe_tells(type_: SqlType) -> None:
+def test_any_type_is_read_back_from_its_text_and_from_what_describe_shows(type_: SqlType) -> None:
     assert parse_type(str(type_)) == type_
-    assert described_type(told(type_)) == type_
+    assert described_type(described(type_)) == type_
     (column,) = parse_schema(f"`A` {type_} KEY")
     assert (column.name, column.type, column.role) == ("A", type_, "KEY")
 
 
-def told(type_: SqlType) -> dict[str, Any]:
+def described(type_: SqlType) -> dict[str, Any]:
     """A type as DESCRIBE shows it: keys of a MAP are not in there."""
     schema: dict[str, Any] = {"type": type_.base, "fields": None, "memberSchema": None}
     if type_.base == "DECIMAL":
         schema["parameters"] = {"precision": type_.precision, "scale": type_.scale}
     if type_.base == "STRUCT":
-        schema["fields"] = [{"name": name, "schema": told(field)} for name, field in type_.fields]
+        schema["fields"] = [{"name": name, "schema": described(field)} for name, field in type_.fields]
     if type_.element is not None:
-        schema["memberSchema"] = told(type_.element)
+        schema["memberSchema"] = described(type_.element)
     return schema
 
 
@@ -114,12 +114,12 @@ def test_header_schema_tells_names_and_roles() -> None:
 
 
 def test_described_type_takes_string_keys_for_maps() -> None:
-    told = {
+    schema = {
         "type": "MAP",
         "fields": None,
         "memberSchema": {"type": "DECIMAL", "parameters": {"precision": 9, "scale": 2}},
     }
-    assert str(described_type(told)) == "MAP<STRING, DECIMAL(9, 2)>"
+    assert str(described_type(schema)) == "MAP<STRING, DECIMAL(9, 2)>"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_described_type_takes_string_keys_for_maps() -> None:
         ("STRUCT<`T` TIME>", {"T": 0}, {"t": "00:00:00.000"}),
     ],
 )  # fmt: skip
-def test_values_are_told_by_their_declared_type(type_: str, value: Any, wanted: Any) -> None:
+def test_values_are_read_by_their_declared_type(type_: str, value: Any, wanted: Any) -> None:
     assert to_array([sent(value, type_), None], parse_type(type_), "C").to_pylist() == [wanted, None]
 
 

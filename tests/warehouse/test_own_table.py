@@ -35,7 +35,7 @@ _EPOCH = dt.datetime(1970, 1, 1)
 COLUMNS = (
     ("REGION", "STRING", "KEY"), ("ORDER", "DATE", "KEY"), ("Grand Total", "DECIMAL(38, 10)"), ("AT", "TIMESTAMP"),
     ("OPENS", "TIME"), ("IS_OPEN", "BOOLEAN"), ("SHARE", "DOUBLE"), ("N", "BIGINT"), ("SEAL", "BYTES"),
-    ("BEST", "STRUCT<`NAME` STRING, `PRICES` ARRAY<DECIMAL(12, 2)>, `SEEN` TIMESTAMP>"),
+    ("BEST", "STRUCT<`NAME` STRING, `PRICES` ARRAY<DECIMAL(12, 2)>, `SEEN` TIMESTAMP, `TIMES` INTEGER>"),
     ("TAGS", "MAP<STRING, STRING>"), ("EXACT", "STRUCT<`SUM` DECIMAL(38, 10)>"), ("SNAPSHOT_DATE", "STRING"),
 )  # fmt: skip
 
@@ -46,14 +46,14 @@ def full_row(region: str) -> dict[str, Any]:
         "Grand Total": Decimal("-1234567890123456789012345678.1"),
         "AT": (AT - _EPOCH) // dt.timedelta(milliseconds=1), "OPENS": 8 * HOUR + 1, "IS_OPEN": True, "SHARE": 0.1,
         "N": 2**63 - 1, "SEAL": b"\x00\xff", "TAGS": {"é": "x", "none": None}, "SNAPSHOT_DATE": "so '\\ called",
-        "BEST": {"NAME": "a \"b\"", "PRICES": [Decimal("0.10"), None], "SEEN": 1},
+        "BEST": {"NAME": "a \"b\"", "PRICES": [Decimal("0.10"), None], "SEEN": 1, "TIMES": 2},
         "EXACT": {"SUM": Decimal("1234567890123456789012345678.1234567891")},
     }  # fmt: skip
 
 
 LOADED = (
     Decimal("-1234567890123456789012345678.1"), AT, dt.timedelta(hours=8, milliseconds=1), 1, 0.1, 2**63 - 1,
-    b"\x00\xff", {"name": 'a "b"', "prices": [0.1, None], "seen": "1970-01-01T00:00:00.001000Z"},
+    b"\x00\xff", {"name": 'a "b"', "prices": [0.1, None], "seen": "1970-01-01T00:00:00.001000Z", "times": 2},
     {"é": "x", "none": None}, '{"sum": 1234567890123456789012345678.1234567891}', "so '\\ called",
 )  # fmt: skip
 ALL = "region, `order`, Grand_Total, `at`, opens, is_open, share, n, seal, best, tags, exact, snapshot_date_2"
