@@ -22,7 +22,7 @@ from pipeline.lake.columns import annotated_schema, compare_columns
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
-from pipeline.warehouse.fitting import StagedColumn, split_rejects, staged_texts
+from pipeline.warehouse.fitting import MappedColumn, split_rejects, texts_to_send
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 from tests.lake.small_tables import NOW, commit_id, table_feed
 from tests.own_recording import own_dataset
@@ -95,9 +95,9 @@ def test_a_type_that_is_added_by_one_row_is_proposed_checked_and_sent_to_mysql()
     refused = "fact_own.value is DATE, which cannot hold value, a SMALLINT"
     assert problems(fact(column("value", "date")), *held, value="value") == refused
 
-    targets = tuple(StagedColumn(name, name, column(name, "tinyint"), name == "k") for name in ("k", "n"))
+    targets = tuple(MappedColumn(name, name, column(name, "tinyint"), name == "k") for name in ("k", "n"))
     fitting, rejects = split_rejects(batch, targets, mapping)
-    assert [text.to_pylist() for text in staged_texts(fitting, targets)] == [["1"], ["7"]]
+    assert [text.to_pylist() for text in texts_to_send(fitting, targets)] == [["1"], ["7"]]
     assert [(reject.column, reject.reason) for reject in rejects] == [("n", "300 is out of the range of tinyint")]
 
 
