@@ -11,6 +11,7 @@ import pytest
 from ksqldb_emulator import cluster
 from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import Emulator, running
+from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, export, places
 from tests.lake.small_tables import SCHEMA
@@ -76,6 +77,17 @@ def test_late_rows_that_the_lake_let_go_are_not_missed(lake_root: Path) -> None:
     assert "as on the server" in sound.stdout
     assert "; expired in the lake and still on the server: 7 rows" in sound.stdout
     assert "values differ from the server's" in wrong.stdout
+
+
+def test_rows_that_expired_are_not_missed_after_a_longer_retention_was_set(lake_root: Path) -> None:
+    today = int(time.time() * 1000)
+    source = a_stream([Record(0, n, today - (9 - n) * DAY_MS, {"ID": n, "TEXT": "v"}) for n in range(10)])
+    with running(Dataset([source])) as server:
+        assert export(lake_root, server, feed_for(source, retention_days=5)).returncode == 0
+        FeedStore(lake_root).save(feed_for(source, retention_days=365))
+        done = verify(lake_root, server)
+
+    assert done.stdout == "s: ok; 6 rows as on the server; expired in the lake and still on the server: 4 rows\n"
 
 
 def test_a_stream_that_no_export_has_finished_is_not_exported_yet(lake_root: Path) -> None:

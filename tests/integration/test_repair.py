@@ -136,6 +136,47 @@ def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) ->
     run(lake_root, None, "metadata_utils", "verify")
 
 
+def test_rows_that_were_given_up_are_not_missed_and_can_be_read_again(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        source.records += events(3, first=10)
+        export(lake_root, server, feed)
+        harm(lake_root, feed, "missing", index=0)
+        repair(lake_root, None, "s", "--yes", "--give-up")
+        (lost,) = {0: 10, 10: 3}.keys() - {place[1] for place in places(lake_root, feed)}
+        given_up = run(lake_root, server, "metadata_utils", "verify", "--source")
+        source.records[0 if lost else 10].values["TEXT"] = "other"  # type: ignore[index] # it has values
+        changed = run(lake_root, server, "metadata_utils", "verify", "--source", code=1)
+        command = given_up.stdout.rpartition("which this reads again: python ")[2].split()
+        run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
+        whole = run(lake_root, server, "metadata_utils", "verify", "--source")
+
+    count = 3 if lost else 10
+    assert given_up.stdout.startswith(
+        f"s: ok; {13 - count} rows as on the server; given up by a repair and still on the server: {count} rows, "
+    )
+    assert "values differ from the server's: partition 0" in changed.stdout
+    assert whole.stdout == "s: ok; 13 rows as on the server\n"
+
+
+def test_an_export_reads_no_old_files_and_verify_names_one_that_is_damaged(lake_root: Path) -> None:
+    source = a_stream(events(10))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        export(lake_root, server, feed)
+        (old,) = LakeTable(lake_root, feed).files
+        source.records += events(3, first=10)
+        export(lake_root, server, feed)
+        (LakeTable(lake_root, feed).folder / old.path).unlink()
+        nothing_due = export(lake_root, server, feed)
+        found = run(lake_root, None, "metadata_utils", "verify", code=1)
+
+    assert nothing_due.stdout == "1 feed exported, 0 rows\n"
+    assert found.stdout == f"s: 1 problem\n  file is missing: {old.path}\n"
+
+
 def test_rows_of_another_topic_of_that_name_do_not_repair_a_file(lake_root: Path) -> None:
     source = a_stream(events(10))
     feed = feed_for(source)
