@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -58,6 +58,31 @@ class Wanted:
 
 
 NEW_ROWS, OLD_ROWS, ALL_ROWS = Wanted(), Wanted(new=False, old=True), Wanted(old=True)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of a stream to read, in plain values: it can be sent to another process.
+
+    `start` are bookmarks by topic partition. `ends` tell which partitions are read and how far; without them, all are,
+    until the source finds no more.
+    """
+
+    feed: str
+    topic: str
+    start: Mapping[int, Bookmark]
+    ends: Mapping[int, Offsets] | None = None
+    wanted: Wanted = NEW_ROWS
+    accept_gap: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the ends tell that there is nothing to read."""
+        return self.ends is not None and all(at.end <= self._first(p, at) for p, at in self.ends.items())
+
+    def _first(self, partition: int, offsets: Offsets) -> int:
+        known = self.start.get(partition)
+        return max(offsets.start, 0 if known is None or self.wanted.old else known.next_offset)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""Each row of a stream once, keyed by topic partition and offset; what it is read from does not matter.
+
+Rows that come again are dropped, and a topic that lost rows or was recreated is told by its offsets: nothing is skipped
+in silence. The last rows before each bookmark are asked for again as witnesses: a recreated topic has others there, or
+none. The very last one's ROWTIME is compared here; their values are left to who knows what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import TopicChanged
+from pipeline.source import Task
+
+WITNESSES = 20
+"""Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
+
+Gaps = Mapping[int, tuple[int, int]]
+"""Lost offsets by topic partition: the first one, and the first that is there again."""
+
+_Numbers = Any  # a numpy array of integers or of truth values
+
+
+def windows_of(task: Task) -> dict[int, tuple[int, int]]:
+    """Where the witnesses of each bookmark are: the first offset, and the bookmark itself."""
+    return {p: (max(0, mark.next_offset - WITNESSES), mark.next_offset) for p, mark in task.start.items()}
+
+
+def gaps_before(task: Task) -> dict[int, tuple[int, int]]:
+    """What the topic has lost after the bookmarks, by its known ends.
+
+    Raises TopicChanged where it ends before a bookmark, and for a gap that is not accepted.
+    """
+    gaps = dict[int, tuple[int, int]]()
+    for partition, (due, _) in task.start.items() if task.ends is not None else ():
+        offsets = task.ends.get(partition) if task.ends is not None else None
+        if offsets is None or offsets.end < due:
+            raise topic_recreated(task.topic, partition, offsets.end if offsets else 0, due)
+        if offsets.start > due and task.wanted.new:
+            gaps[partition] = _gap(task, partition, due, offsets.start)
+    return gaps
+
+
+class OnceOnly:
+    """Lets each wanted row of a task through once; checks the witnesses, and that no row between was lost.
+
+    `witnesses` gathers the rows at the offsets of `windows`, before those after them; whoever compares them takes them
+    away. `gaps` are those that were accepted. Raises TopicChanged.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.gaps = gaps_before(task)
+        self.windows = windows_of(task)
+        self.witnesses: list[pa.RecordBatch] = []
+        self.replayed_rows = 0
+        self._highest: dict[int, int] = {}
+
+    def keep(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """`batch` without what came before; a reader takes its partition in order, so a step back is a replay."""
+        partitions = batch.column("rowpartition").to_numpy()
+        offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
+        kept, witness = np.zeros(len(offsets), bool), np.zeros(len(offsets), bool)
+        for partition in np.unique(partitions).tolist():
+            rows = np.flatnonzero(partitions == partition)
+            rows = rows[self._are_new(partition, offsets[rows])]
+            fresh = offsets[rows]
+            self._check_witness(partition, fresh, rowtimes[rows])
+            first, due = self.windows.get(partition, (0, 0))
+            witness[rows] = (first <= fresh) & (fresh < due)
+            kept[rows] = ((fresh >= due) & self.task.wanted.new) | ((fresh < due) & self.task.wanted.old)
+        if witness.any():
+            self.witnesses.append(batch.filter(pa.array(witness)))
+        return batch if kept.all() else batch.filter(pa.array(kept))
+
+    def _are_new(self, partition: int, offsets: _Numbers) -> _Numbers:
+        """Which rows of one partition are further on than every one before them."""
+        highest_before = np.maximum.accumulate(np.concatenate(([self._highest.get(partition, -1)], offsets)))
+        new = offsets > highest_before[:-1]
+        self.replayed_rows += int(len(offsets) - np.count_nonzero(new))
+        if partition not in self._highest and new.any():
+            self._check_first(partition, int(offsets[new][0]))
+        self._highest[partition] = int(highest_before[-1])
+        return new
+
+    def _check_witness(self, partition: int, offsets: _Numbers, rowtimes: _Numbers) -> None:
+        mark = self.task.start.get(partition)
+        if mark is None or mark.last_rowtime_ms is None:
+            return
+        for rowtime in rowtimes[offsets == mark.next_offset - 1].tolist():
+            if rowtime != mark.last_rowtime_ms:
+                raise row_recreated(self.task.topic, partition, mark.next_offset - 1, rowtime, mark.last_rowtime_ms)
+
+    def _check_first(self, partition: int, first: int) -> None:
+        """The witness did not come. Where the source tells where the topic starts, only a row can be its own proof."""
+        mark = self.task.start.get(partition)
+        if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
+            return
+        if mark.last_rowtime_ms is not None or self.task.ends is None:
+            self.gaps[partition] = _gap(self.task, partition, mark.next_offset, first)
+
+
+def _gap(task: Task, partition: int, wanted: int, first: int) -> tuple[int, int]:
+    if not task.accept_gap:
+        raise TopicChanged(
+            f"the topic {task.topic} may have lost rows: partition {partition} now begins at offset {first}, "
+            f"but the next row due for the lake is {wanted} (its retention passed the bookmark)",
+            "if that loss is known, run once with --accept-gap: the gap is recorded and the export goes on",
+        )
+    return wanted, first
+
+
+def topic_recreated(topic: str, partition: int, end: int, bookmark: int) -> TopicChanged:
+    """The error for a topic that ends before a bookmark."""
+    return TopicChanged(
+        f"the topic {topic} was re-created or cut: partition {partition} ends at offset {end}, "
+        f"but rows up to offset {bookmark - 1} are in the lake",
+        "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the new topic",
+    )
+
+
+def row_recreated(topic: str, partition: int, offset: int, rowtime_ms: int, known_ms: int) -> TopicChanged:
+    """The error for a row that the lake knows as another one."""
+    return TopicChanged(
+        f"the topic {topic} was re-created: offset {offset} of partition {partition} has ROWTIME {rowtime_ms} now, "
+        f"and had {known_ms} when it was read into the lake",
+        "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the topic",
+    )
