@@ -22,10 +22,11 @@ import click
 from data_lake_config import load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage, common_exit_code
+from pipeline.export.commit import Run
 from pipeline.export.run import ExportRequest, as_json, broken_results, expire_archived_feeds, export_feeds, summary
-from pipeline.export.stream import Run
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.lock import hold_run
@@ -128,7 +129,7 @@ def main(
     alone = hold_run(root, holder) if everything and not dry_run else contextlib.nullcontext()
     with alone, Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        results = export_feeds(client, root, feeds, run, request, holder, max_runtime_s=max_runtime)
+        results = export_feeds(KsqldbSource(client), root, feeds, run, request, holder, max_runtime_s=max_runtime)
         archived = expire_archived_feeds(root, run, holder) if everything and not dry_run else []
     results += broken_results(broken)
     if json_output:

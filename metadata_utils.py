@@ -26,7 +26,7 @@ from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_
 if TYPE_CHECKING:
     from data_lake_config import Settings
     from pipeline.feeds import Feed
-    from pipeline.ksqldb.client import Client
+    from pipeline.ksqldb.source import KsqldbSource
     from pipeline.lake.feed_store import FeedStore
     from pipeline.lake.upkeep import Upkeep
     from pipeline.report.model import LakeState
@@ -170,12 +170,13 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
 
 
 @contextlib.contextmanager
-def _server(settings: Settings) -> Iterator[Client]:
+def _server(settings: Settings) -> Iterator[KsqldbSource]:
     from pipeline.ksqldb.client import Client
+    from pipeline.ksqldb.source import KsqldbSource
 
     with Client(settings.ksqldb_connection()) as client:
         client.server_version()
-        yield client
+        yield KsqldbSource(client)
 
 
 @main.command()

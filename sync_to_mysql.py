@@ -29,6 +29,7 @@ from pipeline import cli
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import lake_folder
 from pipeline.source import Limits
@@ -56,7 +57,7 @@ from pipeline.warehouse.retention import expire, expired_snapshots
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.selection import choose_feeds, refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.sources import ksqldb_snapshots, lake_history, lake_snapshots
+from pipeline.warehouse.sources import lake_history, lake_snapshots, source_snapshots
 from pipeline.warehouse.target import GALERA, is_galera
 
 _SQL = PROJECT_ROOT / "sql"
@@ -89,7 +90,7 @@ def ksqldb_star(
     policy = dataclasses.replace(settings.read_policy(), allow_shrink="SNAPSHOT_MAX_SHRINK=1 in the environment")
     with Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        with ksqldb_snapshots(client, feeds, limits, policy, previous, now) as snapshots:
+        with source_snapshots(KsqldbSource(client), feeds, limits, policy, previous, now) as snapshots:
             yield snapshots
 
 

@@ -26,10 +26,11 @@ from data_lake_config import PROJECT_ROOT, Settings, load_settings
 from pipeline import cli
 from pipeline.columns import lake_name
 from pipeline.errors import PipelineError
-from pipeline.export.snapshot import preview
+from pipeline.export.preview import preview
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import find_source
+from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.table import LakeTable
@@ -104,7 +105,7 @@ def check_ksqldb(settings: Settings, root: Path) -> Iterator[Check]:
 
 def _check_feed(client: Client, root: Path, feed: Feed) -> Check:
     """The source exists, can be read, and has the columns that the warehouse mapping names."""
-    preview(client, LakeTable(root, feed))
+    preview(KsqldbSource(client), LakeTable(root, feed))
     source = find_source(client, feed.source)
     there = {lake_name(column.name) for column in source.columns}
     mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()

@@ -171,6 +171,11 @@ def arrow_type(type_: SqlType) -> pa.DataType:
     raise TypeNotSupported(f"columns of type {type_} are not supported", "leave the column out in a derived stream")
 
 
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """The columns as they are in the lake's files."""
+    return pa.schema([(column.lake_name, arrow_type(column.type)) for column in columns])
+
+
 def _arrow_map_key(key: SqlType) -> pa.DataType:
     if key.base not in SCALARS or not SCALARS[key.base].can_be_map_key:
         raise TypeNotSupported(

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
-from pipeline.export.snapshot import preview
+from pipeline.export.preview import preview
 from pipeline.feeds import FEED_NAME, Feed, parse_feed
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import find_source
-from pipeline.ksqldb.projection import project
+from pipeline.ksqldb.source import KsqldbSource
+from pipeline.lake.columns import annotated_schema
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import check_partition_column
+from pipeline.source import Sources
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed], tell: Callable[[str], None]) -> list[Feed]:
@@ -79,7 +80,7 @@ def check_readable(root: Path, feed: Feed, connection: Connection, tell: Callabl
             except PipelineError as error:
                 tell(f"no server was asked whether {feed.source} can be exported so: {error.message}")
                 return
-            _check_source(client, table)
+            _check_source(KsqldbSource(client), table)
     except TryLater as error:
         tell(f"whether {feed.source} can be exported so is not known yet: {error.message}")
     except WrongUsage:
@@ -88,10 +89,11 @@ def check_readable(root: Path, feed: Feed, connection: Connection, tell: Callabl
         raise WrongUsage(error.message, error.hint) from None
 
 
-def _check_source(client: Client, table: LakeTable) -> None:
-    feed, source = table.feed, find_source(client, table.feed.source)
-    if source.kind != feed.type:
-        raise WrongUsage(f"{source.name} is a {source.kind} on the server, not a {feed.type}", f"--type {source.kind}")
-    if feed.type == "stream":
-        check_partition_column(project(source, positions=True).describe().schema, feed.partition_column)
-    preview(client, table)
+def _check_source(sources: Sources, table: LakeTable) -> None:
+    feed, found = table.feed, sources.find(table.feed.source)
+    if found.kind != feed.type:
+        name = found.source.name
+        raise WrongUsage(f"{name} is a {found.kind} on the server, not a {feed.type}", f"--type {found.kind}")
+    if found.kind == "stream":
+        check_partition_column(annotated_schema(found.columns()), feed.partition_column)
+    preview(sources, table)

@@ -7,20 +7,18 @@ none. The very last one's ROWTIME is compared here; their values are left to who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import TopicChanged
-from pipeline.source import Task
+from pipeline.source import Limits, Outcome, StreamSource, Task, weakest
 
 WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
-
-Gaps = Mapping[int, tuple[int, int]]
-"""Lost offsets by topic partition: the first one, and the first that is there again."""
 
 _Numbers = Any  # a numpy array of integers or of truth values
 
@@ -102,6 +100,35 @@ class OnceOnly:
             return
         if mark.last_rowtime_ms is not None or self.task.ends is None:
             self.gaps[partition] = _gap(self.task, partition, mark.next_offset, first)
+
+
+@dataclass
+class ReadOnce:
+    """Tasks read one after the other, each row once; what `batches` tell of the whole is known after them."""
+
+    batches: Iterator[pa.RecordBatch]
+    outcome: Outcome | None = None
+    proved: bool = True
+    replayed_rows: int = 0
+    gaps: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def read_once(stream: StreamSource, tasks: Iterable[Task], limits: Limits) -> ReadOnce:
+    """The rows of the tasks. Raises TopicChanged, and what the source raises."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        outcomes = list[Outcome | None]()
+        for task in tasks:
+            once, read = OnceOnly(task), stream.read(task, limits)
+            yield from map(once.keep, read.batches)
+            outcomes.append(read.outcome)
+            whole.proved &= read.proved
+            whole.replayed_rows += once.replayed_rows
+            whole.gaps |= once.gaps
+        whole.outcome = weakest(outcomes)
+
+    whole = ReadOnce(batches())
+    return whole
 
 
 def _gap(task: Task, partition: int, wanted: int, first: int) -> tuple[int, int]:

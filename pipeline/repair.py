@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 
 from pipeline.damage import Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
-from pipeline.export.stream import fit_batch, source_of, stream_writer
+from pipeline.export.plan import plan_read, stream_of
+from pipeline.export.stage import Place
 from pipeline.feeds import Feed
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.stream import read_stream
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.files import DataFile
@@ -31,11 +30,12 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import Upkeep
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.lake.writing import writing
-from pipeline.source import OLD_ROWS, Limits
+from pipeline.once import read_once
+from pipeline.source import OLD_ROWS, Limits, Sources
 from pipeline.text import plural
 from pipeline.verify.let_go import bounds_of, within
 
-Opened = Callable[[], AbstractContextManager[Client]]
+Opened = Callable[[], AbstractContextManager[Sources]]
 
 
 def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limits) -> list[str]:
@@ -57,8 +57,8 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limit
         elif damage.files and source is None:
             done.append(repair_stream(None, table, damage, limits, upkeep.run_id, upkeep.now).text())
         elif damage.files and source is not None:
-            with source() as client:
-                done.append(repair_stream(client, table, damage, limits, upkeep.run_id, upkeep.now).text())
+            with source() as sources:
+                done.append(repair_stream(sources, table, damage, limits, upkeep.run_id, upkeep.now).text())
     return done
 
 
@@ -86,14 +86,14 @@ class Repaired:
 
 
 def repair_stream(
-    client: Client | None, table: LakeTable, damage: Damage, limits: Limits, commit_id: str, now: dt.datetime
+    sources: Sources | None, table: LakeTable, damage: Damage, limits: Limits, commit_id: str, now: dt.datetime
 ) -> Repaired:
-    """Takes the files out of the log and adds their rows as the source has them now; without `client` none.
+    """Takes the files out of the log and adds their rows as the source has them now; without `sources` none.
 
     Raises what reading the source raises; then nothing was changed.
     """
     lost = [file for file, _ in damage.files]
-    staged = [] if client is None else _read_again(client, table, lost, limits, commit_id, now)
+    staged = [] if sources is None else _read_again(sources, table, lost, limits, commit_id, now)
     back = sum(file.row_count for file in staged)
     missing = max(0, damage.row_count - back)
     note = {
@@ -105,29 +105,30 @@ def repair_stream(
         "lost_rows": missing,
     }
     table.commit(commit_id, Change(adds=staged, removes=lost, note=note), now)
-    return Repaired(len(lost), back, missing, given_up=client is None)
+    return Repaired(len(lost), back, missing, given_up=sources is None)
 
 
 def _read_again(
-    client: Client, table: LakeTable, lost: Sequence[DataFile], limits: Limits, name: str, now: dt.datetime
+    sources: Sources, table: LakeTable, lost: Sequence[DataFile], limits: Limits, name: str, now: dt.datetime
 ) -> list[StagedFile]:
     """The rows of the lost files that the source still has, staged: what no sound file has, and retention keeps."""
-    source, feed = source_of(client, table), table.feed
-    read = read_stream(client, source, table.bookmarks(), limits, wanted=OLD_ROWS)
-    _, wider = table.compare_schema(annotated_schema(read.columns))
+    stream, feed = stream_of(sources, table), table.feed
+    plan, name_there = plan_read(stream, table, limits, OLD_ROWS), stream.source.name
+    _, wider = table.compare_schema(annotated_schema(plan.columns))
     if wider:
         raise NothingSound(
-            f"columns of {source.name} have become wider ({', '.join(wider)}), so its rows do not fit the lake's now",
+            f"columns of {name_there} have become wider ({', '.join(wider)}), so its rows do not fit the lake's now",
             f"to give the rows up: python metadata_utils.py repair {feed.name} --give-up --yes",
         )
     known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
-    writer, places = stream_writer(table, table.schema, name), [bounds_of(file) for file in lost]
+    place, read = Place.in_table(table, name), read_once(stream, plan.tasks, limits)
+    writer, bounds = place.writer(), [bounds_of(file) for file in lost]
     try:
         for batch in read.batches:
             is_new = pc.invert(pc.is_in(place_keys(batch), value_set=known))
-            rest = batch.filter(pc.and_(within(batch, places), is_new))
+            rest = batch.filter(pc.and_(within(batch, bounds), is_new))
             dates = partition_dates([rest], feed.partition_column)[0]
-            writer.add(fit_batch(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True)), table.schema))
+            writer.add(place.fit(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))))
         if read.outcome == "time limit":
             raise TimeIsOver(feed.name)
         return writer.finish()

@@ -1,24 +1,38 @@
-"""What any source of rows is and gives, in plain values that know no server.
+"""What any source of rows is and gives: plain values, and the few calls that it answers. Nothing here knows a server.
 
 A stream is read from bookmarks on, in tasks; rows of a topic partition come in the order of their offsets, and some may
-come again: `once` lets each through once. A table is read whole, with proof of its end.
+come again: `once` lets each through once. A table is read whole, with proof of its end. A new source implements
+`Sources`, `StreamSource` and `TableSource`, as `ksqldb.source` does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pipeline.errors import TimeIsOver, TryLater
+
+if TYPE_CHECKING:  # settings hold a ReadPolicy, and are read before anything that takes long to import
+    import pyarrow as pa
+
+    from pipeline.columns import Column
 
 UNKNOWN = -1
 _MOMENT_S = 0.01
 
 Outcome = Literal["exact", "quiet", "time limit"]
 """How a read of a stream ended: at its true end, where the server stood still, or because the time was over."""
+
+_WEAKEST_LAST: tuple[Outcome, ...] = ("exact", "quiet", "time limit")
+
+
+def weakest(outcomes: Sequence[Outcome | None]) -> Outcome | None:
+    """How several reads ended together; None while one of them goes on."""
+    ended = [outcome for outcome in outcomes if outcome is not None]
+    return max(ended, key=_WEAKEST_LAST.index, default=None) if len(ended) == len(outcomes) else None
 
 
 @dataclass(frozen=True)
@@ -139,3 +153,113 @@ class Look:
 
     state: object = None
     trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How what is wanted of a stream will be read. `ends` are the true ends at that moment, where they are known."""
+
+    columns: tuple[Column, ...]
+    tasks: tuple[Task, ...]
+    ends: Mapping[int, Offsets] | None = None
+
+
+@dataclass
+class StreamRead:
+    """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; after them the rest is known.
+
+    Where a read is not `proved`, the connection had to be left, and the last rows may not have come.
+    """
+
+    batches: Iterator[pa.RecordBatch]
+    outcome: Outcome | None = None
+    proved: bool = True
+
+
+@dataclass
+class TableRead:
+    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
+
+    columns: tuple[Column, ...]
+    batches: Iterator[pa.RecordBatch]
+    proved: bool = True
+
+
+@dataclass(frozen=True)
+class TableState:
+    """What a table's rows are made of, by topic and partition; empty where it is not known.
+
+    `lag` counts the records that are not in its rows yet; None where that is not known.
+    """
+
+    offsets: Mapping[str, Mapping[int, Offsets]]
+    lag: int | None = None
+
+    @property
+    def note(self) -> dict[str, dict[str, list[int]]] | None:
+        """As JSON: topic, partition, [offset up to which it was read, end]; None where the state is not known.
+
+        A table whose state is the same at two moments has had the same rows since.
+        """
+        found = {
+            topic: {str(p): [at.consumed, at.end] for p, at in sorted(by_partition.items())}
+            for topic, by_partition in sorted(self.offsets.items())
+        }
+        return found or None
+
+
+class StreamSource(Protocol):
+    """A stream that can be read from bookmarks on."""
+
+    @property
+    def kind(self) -> Literal["stream"]: ...
+    @property
+    def source(self) -> Source: ...
+    def columns(self) -> tuple[Column, ...]:
+        """As they are described; what is read may be told more exactly by a plan."""
+
+    def ends(self) -> Mapping[int, Offsets] | None:
+        """The present start and end of each topic partition; None where they cannot be known."""
+
+    def plan(self, whole: Task, limits: Limits) -> Plan:
+        """`whole` in tasks that can be read one by one."""
+
+    def read(self, task: Task, limits: Limits) -> StreamRead:
+        """The rows of a task. Raises PushStalled when no more come, and what has come is to be kept."""
+
+
+class TableSource(Protocol):
+    """A table that can be read whole.
+
+    `passing` are the errors after which a read is tried again, `read_by` says for people how a read is made, and
+    `is_watched` whether it counts only between two looks at the cluster.
+    """
+
+    @property
+    def kind(self) -> Literal["table"]: ...
+    @property
+    def source(self) -> Source: ...
+    @property
+    def passing(self) -> tuple[type[TryLater], ...]: ...
+    @property
+    def read_by(self) -> str: ...
+    @property
+    def is_watched(self) -> bool: ...
+    def columns(self) -> tuple[Column, ...]:
+        """As they are described. Raises SourceNotReadable for a table that cannot be read whole."""
+
+    def state(self) -> TableState:
+        """What the table is made of at this moment."""
+
+    def looks(self, state: TableState) -> Callable[[], Look] | None:
+        """What looks at the cluster, for a read between two looks; None where every read proves itself."""
+
+    def read(self, limits: Limits, watched: bool) -> TableRead:
+        """All rows now; `watched` by looks before and after, or with a proof of its own."""
+
+
+class Sources(Protocol):
+    """Where streams and tables are found by name."""
+
+    def find(self, name: str) -> StreamSource | TableSource:
+        """Raises SourceUnknown."""

@@ -1,4 +1,4 @@
-"""Rows that the lake has already, read from ksqlDB again: one day of a stream, or all of it.
+"""Rows that the lake has already, read from their source again: one day of a stream, or all of it.
 
 Each replacement is one commit, and only rows that were read again are replaced: what the source has lost stays.
 """
@@ -7,33 +7,110 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
-from pipeline.export.stream import (
-    Exported,
-    Run,
-    fill_writer,
-    fit_batch,
-    gaps_note,
-    marks_without_rows,
-    prepare_table,
-    source_of,
-    stream_writer,
-)
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.stream import StreamRead, read_stream, recreated
+from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
+from pipeline.export.plan import plan_read, stream_of
+from pipeline.export.stage import Place, Staged, discard, stage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import StagedFile, partition_dates
-from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source
+from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
+from pipeline.once import ReadOnce, read_once, row_recreated
+from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source, Sources, Wanted
 
 _DAY_MS = 86_400_000
+
+
+def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult, day: dt.date) -> None:
+    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
+
+    Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when it may be the read that has.
+    """
+    stream = stream_of(sources, table)
+    if not table.exists:
+        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
+    plan = plan_read(stream, table, run.limits, _rows_of(day, table))
+    prepare_table(run, table, plan.columns, stream.source.topic)
+    old = [file for file in table.files if file.partition == day.isoformat()]
+    place = Place.in_table(table, run.id)
+    writer, read = place.writer(), read_once(stream, plan.tasks, run.limits)
+    try:
+        _write_day(writer, place, read, table, day)
+        staged = writer.finish()
+        _refuse_lost_rows(table, day, old, staged, read, stream.source)
+        _refuse_other_rows(table, old, staged, stream.source.topic)
+        _refuse_rows_elsewhere(table, day, old, staged)
+    except BaseException:
+        writer.discard()
+        raise
+    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
+    done.describe([read])
+    done.commit(table, run.id, Change(adds=staged, removes=old, note=note), run.now)
+
+
+def _rows_of(day: dt.date, table: LakeTable) -> Wanted:
+    """What to ask the source for: its rows of that day, where it knows which these are."""
+    if table.feed.partition_column != "rowtime":
+        return OLD_ROWS
+    first_ms = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp() * 1000)
+    return dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
+
+
+def _write_day(writer: StagedWriter, place: Place, read: ReadOnce, table: LakeTable, day: dt.date) -> None:
+    for batch in read.batches:
+        dates = partition_dates([batch], table.feed.partition_column)[0]
+        writer.add(place.fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False))))
+    if read.outcome == "time limit":
+        raise TimeIsOver(table.feed.name)
+
+
+def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult) -> None:
+    """Reads the whole stream again and replaces, in one commit, every row that the source still has.
+
+    Rows that the source no longer has stay. Raises ReadInPart when the read ends before the bookmark.
+    """
+    stream = stream_of(sources, table)
+    plan = plan_read(stream, table, run.limits, ALL_ROWS, run.accept_gap)
+    prepare_table(run, table, plan.columns, stream.source.topic)
+    marks, parts = table.bookmarks(), list[Staged]()
+    place = Place.in_table(table, f"{run.id}kept")
+    kept = place.writer()
+    try:
+        for number, task in enumerate(plan.tasks):
+            parts += stage(task, stream, run.limits, Place.in_table(table, f"{run.id}{number:04x}"))
+        reached = {p: mark for part in parts for p, mark in part.bookmarks.items()}
+        _refuse_part(table, stream.source, parts, reached)
+        files = [file for part in parts for file in part.files]
+        for batch in rows_not_in(table, table.files, files):
+            kept.add(place.fit(batch))
+        files += kept.finish()
+    except BaseException:
+        kept.discard()
+        discard([file for part in parts for file in part.files])
+        raise
+    done.describe(parts)
+    gaps = {p: gap for part in parts for p, gap in part.gaps.items()}
+    rows = sum(part.row_count for part in parts)
+    note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": kept.row_count, "gaps": gaps_note(gaps)}
+    change = Change(files, table.files, marks | reached, stream.source.partitions, note=note)
+    done.commit(table, run.id, change, run.now)
+    if kept.row_count:
+        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
+
+
+def _refuse_part(table: LakeTable, source: Source, parts: Sequence[Staged], reached: Mapping[int, Bookmark]) -> None:
+    """Raises TimeIsOver, or ReadInPart, for a read that has not come to the bookmarks."""
+    if any(part.outcome == "time limit" for part in parts):
+        raise TimeIsOver(table.feed.name)
+    behind = [p for p, mark in table.bookmarks().items() if reached.get(p, mark).next_offset < mark.next_offset]
+    if behind:
+        raise _read_in_part(source, f"before the bookmark in partitions {', '.join(map(str, behind))}")
 
 
 def _read_in_part(source: Source, where: str) -> ReadInPart:
@@ -43,86 +120,22 @@ def _read_in_part(source: Source, where: str) -> ReadInPart:
     )
 
 
-def export_day(client: Client, table: LakeTable, run: Run, done: Exported, day: dt.date) -> None:
-    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
-
-    Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when it may be the read that has.
-    """
-    source = source_of(client, table)
-    if not table.exists:
-        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
-    start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    wanted = OLD_ROWS
-    if table.feed.partition_column == "rowtime":
-        first_ms = int(start.timestamp() * 1000)
-        wanted = dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
-    read = read_stream(client, source, table.bookmarks(), run.limits, wanted=wanted)
-    schema = prepare_table(run, table, read.columns, source.topic)
-    old = [file for file in table.files if file.partition == day.isoformat()]
-    writer = stream_writer(table, schema, run.id)
-    try:
-        for batch in read.batches:
-            dates = partition_dates([batch], table.feed.partition_column)[0]
-            writer.add(fit_batch(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False)), schema))
-        _refuse_part(read, table)
-        staged = writer.finish()
-        lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
-        if lost and not read.proved:
-            raise _read_in_part(source, f"before {lost} rows of {day} had come")
-        if lost:
-            raise DayNotReplaceable(
-                f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
-                "nothing needs to be done: the lake has more than the source",
-            )
-        _refuse_other_rows(table, old, staged, source.topic)
-        elsewhere = _count_elsewhere(table, old, staged)
-        if elsewhere:
-            raise DayNotReplaceable(
-                f"{elsewhere} rows of {day} lie under other dates in the lake: its partitioning was changed",
-                f"python export_to_data_lake.py --stream {table.feed.name} --full",
-            )
-    except BaseException:
-        writer.discard()
-        raise
-    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
-    done.tell_read(read)
-    done.commit(table, run.id, Change(adds=staged, removes=old, note=note), run.now)
-
-
-def export_full(client: Client, table: LakeTable, run: Run, done: Exported) -> None:
-    """Reads the whole stream again and replaces, in one commit, every row that the source still has.
-
-    Rows that the source no longer has stay. Raises ReadInPart when the read ends before the bookmark.
-    """
-    source = source_of(client, table)
-    old_marks, new_marks = table.bookmarks(), dict[int, Bookmark]()
-    read = read_stream(client, source, old_marks, run.limits, run.accept_gap, ALL_ROWS)
-    schema = prepare_table(run, table, read.columns, source.topic)
-    writer = stream_writer(table, schema, run.id)
-    kept = stream_writer(table, schema, f"{run.id}0001")
-    try:
-        fill_writer(writer, read.batches, None, new_marks)
-        _refuse_part(read, table)
-        new_marks |= marks_without_rows(read, old_marks | new_marks)
-        behind = [p for p, (due, _) in old_marks.items() if new_marks.get(p, (due, None))[0] < due]
-        if behind:
-            raise _read_in_part(source, f"before the bookmark in partitions {', '.join(map(str, behind))}")
-        staged = writer.finish()
-        for batch in rows_not_in(table, table.files, staged):
-            kept.add(fit_batch(batch, schema))
-        staged = [*staged, *kept.finish()]
-    except BaseException:
-        writer.discard()
-        kept.discard()
-        raise
-    note = {"kind": "full", "run": run.id, "rows": writer.row_count, "kept_rows": kept.row_count}
-    change = Change(
-        staged, table.files, old_marks | new_marks, source.partitions, note=note | {"gaps": gaps_note(read)}
-    )
-    done.tell_read(read)
-    done.commit(table, run.id, change, run.now)
-    if kept.row_count:
-        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
+def _refuse_lost_rows(
+    table: LakeTable,
+    day: dt.date,
+    old: Sequence[DataFile],
+    staged: Sequence[StagedFile],
+    read: ReadOnce,
+    source: Source,
+) -> None:
+    lost = sum(batch.num_rows for batch in rows_not_in(table, old, staged))
+    if lost and not read.proved:
+        raise _read_in_part(source, f"before {lost} rows of {day} had come")
+    if lost:
+        raise DayNotReplaceable(
+            f"{lost} rows of {day} that are in the lake are no longer in {source.topic}; the day is left as it is",
+            "nothing needs to be done: the lake has more than the source",
+        )
 
 
 def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile], topic: str) -> None:
@@ -135,7 +148,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
     both = now.join(pa.Table.from_batches(then), columns[:2], join_type="inner", right_suffix="_then")
     others = both.filter(pc.not_equal(both["rowtime"], both["rowtime_then"]))
     for row in others.slice(0, 1).to_pylist():
-        raise recreated(topic, row["rowpartition"], row["rowoffset"], row["rowtime"], row["rowtime_then"])
+        raise row_recreated(topic, row["rowpartition"], row["rowoffset"], row["rowtime"], row["rowtime_then"])
 
 
 def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:
@@ -153,6 +166,12 @@ def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence
     return sum(file.row_count for file in others) - only_there
 
 
-def _refuse_part(read: StreamRead, table: LakeTable) -> None:
-    if read.outcome == "time limit":
-        raise TimeIsOver(table.feed.name)
+def _refuse_rows_elsewhere(
+    table: LakeTable, day: dt.date, old: Sequence[DataFile], staged: Sequence[StagedFile]
+) -> None:
+    elsewhere = _count_elsewhere(table, old, staged)
+    if elsewhere:
+        raise DayNotReplaceable(
+            f"{elsewhere} rows of {day} lie under other dates in the lake: its partitioning was changed",
+            f"python export_to_data_lake.py --stream {table.feed.name} --full",
+        )

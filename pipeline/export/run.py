@@ -16,18 +16,20 @@ from typing import Any
 
 from pipeline import cli
 from pipeline.errors import PipelineError, RetentionHeld, TryLater
+from pipeline.export.commit import ExportResult, Run
+from pipeline.export.preview import preview
 from pipeline.export.replace import export_day, export_full
-from pipeline.export.snapshot import export_table, preview
-from pipeline.export.stream import Exported, Run, export_stream, with_deadline
+from pipeline.export.snapshot import export_table
+from pipeline.export.stream import export_stream
 from pipeline.faults import contained
 from pipeline.feeds import Feed
-from pipeline.ksqldb.client import Client
 from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
 from pipeline.lake.files import NULL_PARTITION
 from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.upkeep import ArchivedExpiry, Upkeep, expire_archived
 from pipeline.lake.writing import writing
+from pipeline.source import Sources
 from pipeline.text import plural, size_text
 
 
@@ -47,7 +49,7 @@ class Result:
 
     name: str
     type: str | None
-    exported: Exported = field(default_factory=Exported)
+    exported: ExportResult = field(default_factory=ExportResult)
     expired: list[str] = field(default_factory=list)
     error: PipelineError | None = None
     seconds: float = 0.0
@@ -61,7 +63,7 @@ class Result:
 
 
 def export_feeds(
-    client: Client,
+    sources: Sources,
     root: Path,
     feeds: Sequence[Feed],
     run: Run,
@@ -80,11 +82,11 @@ def export_feeds(
             with contained(feed.name):
                 if left is not None and left <= 0:
                     raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
-                own = with_deadline(_named(run, index), left)
+                own = run.for_feed(index, left)
                 if request.dry_run:
-                    result.exported = preview(client, LakeTable(root, feed), request.version)
+                    result.exported = preview(sources, LakeTable(root, feed), request.version)
                 else:
-                    _export(client, root, feed, result, own, request, holder)
+                    _export(sources, root, feed, result, own, request, holder)
         except PipelineError as error:
             result.error = error
             cli.say_error(error)
@@ -114,15 +116,15 @@ def expire_archived_feeds(root: Path, run: Run, holder: dict[str, str]) -> list[
 
 
 def _export(
-    client: Client, root: Path, feed: Feed, result: Result, run: Run, request: ExportRequest, holder: dict[str, str]
+    sources: Sources, root: Path, feed: Feed, result: Result, run: Run, request: ExportRequest, holder: dict[str, str]
 ) -> None:
     with writing(root, feed, holder, run.grace_hours) as table:
         if feed.type == "table":
-            export_table(client, table, run, result.exported, request.version)
+            export_table(sources, table, run, result.exported, request.version)
         elif request.day is not None:
-            export_day(client, table, run, result.exported, request.day)
+            export_day(sources, table, run, result.exported, request.day)
         else:
-            (export_full if request.full else export_stream)(client, table, run, result.exported)
+            (export_full if request.full else export_stream)(sources, table, run, result.exported)
         if result.exported.undated_rows:
             told = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{told} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
@@ -180,10 +182,6 @@ def summary(results: Sequence[Result], request: ExportRequest) -> str:
     if committed:
         line += f", {committed} of them after a commit"
     return line + (f", the retention of {plural(held, 'feed')} waits for a person" if held else "")
-
-
-def _named(run: Run, index: int) -> Run:
-    return Run(**{**vars(run), "id": f"{run.id}{index:03x}"})
 
 
 def _line(result: Result, request: ExportRequest) -> str:

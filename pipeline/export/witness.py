@@ -9,72 +9,71 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import TopicChanged
 from pipeline.exact_text import texts_of
-from pipeline.ksqldb.stream import StreamRead
+from pipeline.export.stage import Staged
 from pipeline.lake.files import read_where
 from pipeline.lake.table import LakeTable
+from pipeline.once import windows_of
+from pipeline.source import Source, Task
 
 _PLACE = ("rowpartition", "rowoffset")
 Place = tuple[int, int]
 
 
-def witnessed(table: LakeTable, read: StreamRead) -> Iterator[pa.RecordBatch]:
-    """The batches of `read`.
+class Witnesses:
+    """Compares the witnesses of a stream's read with the rows of the lake, before what was read is committed."""
 
-    Raises TopicChanged when a witness has other values than the lake's row at its offset, or none of a partition's
-    witnesses is at an offset of a row of the lake, before any row after them. NULLs of the lake are not compared: they
-    may be from before the column was there. A witness that does not come proves nothing: compaction and retention
-    take rows too.
-    """
-    strangers: set[int] = set()  # partitions none of whose witnesses is known so far, though the lake has rows there
-    known: set[int] = set()
-    for batch in read.batches:
-        _compare(table, read, strangers, known)
-        _refuse_strangers(table, read, strangers & set(batch.column("rowpartition").to_pylist()))
-        yield batch
-    _compare(table, read, strangers, known)
-    _refuse_strangers(table, read, strangers)
+    def __init__(self, table: LakeTable, source: Source) -> None:
+        self._table, self._source = table, source
+        self._strangers: set[int] = set()  # partitions none of whose witnesses is known, though the lake has rows there
+        self._known: set[int] = set()
 
+    def check(self, task: Task, part: Staged) -> None:
+        """Raises TopicChanged when a witness has other values than the lake's row at its offset, or none of a
+        partition's witnesses is at an offset of a row of the lake, and the part has rows after them.
 
-def _compare(table: LakeTable, read: StreamRead, strangers: set[int], known: set[int]) -> None:
-    came = _texts(read.witnesses)
-    read.witnesses.clear()
-    partitions = {partition for partition, _ in came}
-    there = _texts(_rows_at(table, {(p, offset) for p in partitions for offset in range(*read.windows[p])}))
-    for place in sorted(came.keys() & there.keys(), reverse=True):
-        now, then = came[place], there[place]
-        changed = [name for name, text in then.items() if text is not None and now.get(name, text) != text]
-        if changed:
-            raise _changed(
-                table, read, f"offset {place[1]} of partition {place[0]} has other values than in the lake "
-                f"({', '.join(changed)})"
-            )  # fmt: skip
-    known |= {partition for partition, _ in came.keys() & there.keys()}
-    strangers |= partitions & {partition for partition, _ in there}
-    strangers -= known
+        NULLs of the lake are not compared: they may be from before the column was there. A witness that does not come
+        proves nothing: compaction and retention take rows too.
+        """
+        windows = windows_of(task)
+        self._compare(part.witnesses, windows)
+        brought_rows = {p for p, mark in part.bookmarks.items() if mark.last_rowtime_ms is not None}
+        for partition in sorted(self._strangers if part.outcome else self._strangers & brought_rows):
+            start, end = windows[partition]
+            raise self._changed(
+                f"partition {partition} has rows from offset {start} to {end - 1} where the lake has none, "
+                "and none where the lake has some"
+            )
 
+    def _compare(self, witnesses: Sequence[pa.RecordBatch], windows: Mapping[int, tuple[int, int]]) -> None:
+        came = _texts(witnesses)
+        partitions = {partition for partition, _ in came}
+        there = _texts(_rows_at(self._table, {(p, offset) for p in partitions for offset in range(*windows[p])}))
+        for place in sorted(came.keys() & there.keys(), reverse=True):
+            now, then = came[place], there[place]
+            changed = [name for name, text in then.items() if text is not None and now.get(name, text) != text]
+            if changed:
+                raise self._changed(
+                    f"offset {place[1]} of partition {place[0]} has other values than in the lake "
+                    f"({', '.join(changed)})"
+                )
+        self._known |= {partition for partition, _ in came.keys() & there.keys()}
+        self._strangers |= partitions & {partition for partition, _ in there}
+        self._strangers -= self._known
 
-def _refuse_strangers(table: LakeTable, read: StreamRead, partitions: set[int]) -> None:
-    for partition in sorted(partitions):
-        start, end = read.windows[partition]
-        raise _changed(
-            table, read, f"partition {partition} has rows from offset {start} to {end - 1} where the lake has none, "
-            "and none where the lake has some"
-        )  # fmt: skip
-
-
-def _changed(table: LakeTable, read: StreamRead, what: str) -> TopicChanged:
-    return TopicChanged(
-        f"{what}: the topic {read.source.topic} was re-created, or {read.source.name} is declared otherwise now",
-        f"a recreated topic: keep the history under its feed (manage_feeds.py archive {table.feed.name}) and "
-        f"add a new one; the same topic: export_to_data_lake.py --stream {table.feed.name} --full",
-    )
+    def _changed(self, what: str) -> TopicChanged:
+        feed, source = self._table.feed.name, self._source
+        return TopicChanged(
+            f"{what}: the topic {source.topic} was re-created, or {source.name} is declared otherwise now",
+            f"a recreated topic: keep the history under its feed (manage_feeds.py archive {feed}) and "
+            f"add a new one; the same topic: export_to_data_lake.py --stream {feed} --full",
+        )
 
 
 def _texts(batches: Iterable[pa.RecordBatch]) -> dict[Place, dict[str, str | None]]:

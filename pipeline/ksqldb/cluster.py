@@ -9,12 +9,11 @@ DESCRIBE does not: it counts the asked host alone.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import AnswerMalformed, ClusterNotWhole, TableQueryPaused
+from pipeline.errors import AnswerMalformed, TableQueryPaused
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Description, TableOffsets
 from pipeline.source import Look
@@ -22,28 +21,6 @@ from pipeline.source import Look
 _TASK = re.compile(r"(?:.*__)?(\d+)_(\d+)")  # subtopology, partition; where queries share a runtime, after its name
 _NOT_PLAIN = re.compile(r"[^\w.:\[\]-]")
 _SHOWN = 5
-
-
-@contextlib.contextmanager
-def whole_cluster(client: Client, source: Description, offsets: TableOffsets) -> Iterator[None]:
-    """For one read of a table that is only compared: looks before and after the block.
-
-    Raises ClusterNotWhole when a look is not clean, or the cluster has changed in the block.
-    """
-    look = (look_at_query(client, source, offsets) if source.pullable else None) or Look
-    before = look()
-    _refuse_trouble(source, before.trouble)
-    yield
-    after = look()
-    _refuse_trouble(source, after.trouble or ("" if after == before else "the cluster changed meanwhile"))
-
-
-def _refuse_trouble(source: Description, trouble: str) -> None:
-    if trouble:
-        raise ClusterNotWhole(
-            f"the table {source.name} cannot be read whole now: {trouble}",
-            "look at the ksqlDB cluster, then run the same command again",
-        )
 
 
 def look_at_query(client: Client, source: Description, offsets: TableOffsets) -> Callable[[], Look] | None:

@@ -145,18 +145,6 @@ def lag(offsets: TableOffsets) -> int | None:
     return sum(max(0, entry.end - max(entry.consumed, entry.start)) for entry in entries) if entries else None
 
 
-def state_note(offsets: TableOffsets) -> dict[str, dict[str, list[int]]] | None:
-    """The state of a table as JSON: topic, partition, [offset up to which it was read, end]; None when not told.
-
-    A table whose state is the same at two moments has had the same rows since.
-    """
-    told = {
-        topic: {str(p): [at.consumed, at.end] for p, at in sorted(by_partition.items())}
-        for topic, by_partition in sorted(offsets.items())
-    }
-    return told or None
-
-
 def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]:
     summaries = _description(client, sink, extended=True).get("queryOffsetSummaries") or ()
     with _understood(f"DESCRIBE {sink} EXTENDED;"):

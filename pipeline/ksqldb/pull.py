@@ -1,21 +1,18 @@
-"""The complete rows of a table at one moment.
+"""A table of ksqlDB as a source of rows: all of them at one moment.
 
 A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a pull is
-whole, so `read_believed` looks at the query that writes the table before and after each: see `pipeline.believed`. A
-push reads the table's own topic on one node, and is not hit by the death of another one.
+whole, so the cluster is looked at before and after each: see `export.believed`. A push reads the table's own topic on
+one node, and is not hit by the death of another one.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.believed import Stored, read_until_believed
 from pipeline.columns import Column
 from pipeline.errors import (
     AnswerIncomplete,
@@ -28,78 +25,50 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
-from pipeline.ksqldb.describe import Description, TableOffsets, quote, true_ends
+from pipeline.ksqldb.describe import Description, lag, quote, table_offsets, true_ends
 from pipeline.ksqldb.framing import Ending, Framing
-from pipeline.ksqldb.projection import Projection, RowReader, project
+from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.push import start_push
-from pipeline.source import Limits, Look, ReadPolicy
+from pipeline.source import Limits, Look, TableRead, TableState
 
 _BATCH_ROWS = 65_536
 
 
-_PASSING = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)
-"""What a pull ends with while a node dies; a key that comes twice is one that two hosts hold while its task moves."""
+class KsqldbTable:
+    """See `pipeline.source.TableSource`."""
 
-_S = TypeVar("_S", bound=Stored)
+    kind: Literal["table"] = "table"
+    passing = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)
+    """What a pull ends with while a node dies; a key comes twice while a task moves and two hosts hold it."""
 
+    def __init__(self, client: Client, source: Description) -> None:
+        self.source = source
+        self._client = client
 
-class TableRead:
-    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
+    @property
+    def read_by(self) -> str:
+        return "a pull query" if self.source.pullable else "a push query, folded by key"
 
-    def __init__(self, reader: RowReader, batches: Iterator[pa.RecordBatch]) -> None:
-        self.columns: tuple[Column, ...] = reader.columns
-        self.schema: pa.Schema = reader.schema
-        self.batches = batches
-        self.proved = True
+    @property
+    def is_watched(self) -> bool:
+        return self.source.pullable
 
+    def columns(self) -> tuple[Column, ...]:
+        refuse_unreadable(self.source)
+        return project(self.source, positions=False).describe().columns
 
-def read_table(client: Client, source: Description, limits: Limits) -> TableRead:
-    """All rows of the table now. Raises what `refuse_unreadable` raises."""
-    refuse_unreadable(source)
-    projection = project(source, positions=False)
-    if source.pullable:
-        return _pull(client, source, projection, limits)
-    return _fold(client, source, projection, limits)
+    def state(self) -> TableState:
+        offsets = table_offsets(self._client, self.source)
+        return TableState(offsets, lag(offsets) if self.source.pullable else None)
 
+    def looks(self, state: TableState) -> Callable[[], Look] | None:
+        """None where the server lists no query that writes the table: no look could vouch for a pull."""
+        return look_at_query(self._client, self.source, state.offsets) if self.source.pullable else None
 
-def read_believed(
-    client: Client,
-    source: Description,
-    limits: Limits,
-    policy: ReadPolicy,
-    previous_rows: int | None,
-    offsets: TableOffsets,
-    store: Callable[[TableRead, int], _S],
-) -> _S:
-    """A snapshot that can be believed: `store` keeps a read, the first one as number 1, and says how many rows it has.
-
-    `previous_rows` are those of the last snapshot, `offsets` what the table's query reads. Raises what `read_table` and
-    `read_until_believed` raise; every read but the one returned is discarded.
-    """
-    refuse_unreadable(source)
-    look = look_at_query(client, source, offsets) if source.pullable else None
-    if look is None:
-        # Where the server lists no query that writes the table, no look could vouch for a pull.
-        source = dataclasses.replace(source, pullable=False)
-    numbers, taken = itertools.count(1), list[TableRead]()
-
-    def read() -> _S:
-        taken[:] = [read_table(client, source, limits)]
-        return store(taken[0], next(numbers))
-
-    def look_in_time() -> Look:
-        assert look is not None
-        with limits.in_time(source.name):
-            return look()
-
-    def sleep(seconds: float) -> None:
-        left_s = limits.left_s()
-        policy.sleep(seconds if left_s is None else min(seconds, left_s))
-
-    in_time = dataclasses.replace(policy, sleep=sleep)
-    if look is None:
-        return read_until_believed(read, None, source.name, previous_rows, in_time, (), lambda: taken[0].proved)
-    return read_until_believed(read, look_in_time, source.name, previous_rows, in_time, _PASSING)
+    def read(self, limits: Limits, watched: bool) -> TableRead:
+        refuse_unreadable(self.source)
+        read = _pull if self.source.pullable and watched else _fold
+        return read(self._client, self.source, project(self.source, positions=False), limits)
 
 
 def refuse_unreadable(source: Description) -> None:
@@ -136,7 +105,7 @@ def _pull(client: Client, source: Description, projection: Projection, limits: L
                 yield reader.batch(rows.values)
         _refuse_doubles(source, seen)
 
-    return TableRead(reader, batches())
+    return TableRead(reader.columns, batches())
 
 
 def _key_places(projection: Projection) -> list[int]:
@@ -208,5 +177,5 @@ def _fold(client: Client, source: Description, projection: Projection, limits: L
         for start in range(0, len(kept), _BATCH_ROWS):
             yield reader.batch(kept[start : start + _BATCH_ROWS])
 
-    read = TableRead(reader, batches())
+    read = TableRead(reader.columns, batches())
     return read

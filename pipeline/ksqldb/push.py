@@ -1,10 +1,10 @@
-"""A push query read to a proven or declared end: the stop rule, and the watch over a silent connection.
+"""A push query read to a proven or declared end, and the watch over a silent connection.
 
 A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
 when every partition's true end is reached (`exact`), when next to nothing has come for a while and everything fetched
 is processed (`quiet`: the server cannot tell more), or at the time limit. What it cannot explain it ends as an error.
-Facts: one stream thread and a short commit interval make progress visible and steady (7.2, 7.6, 8.3); the listed
-`endOffset` is what was fetched, not the end of the topic; an empty partition stays at -1 for ever.
+One stream thread and a short commit interval make progress visible and steady (seen on 7.2, 7.6, 8.3). The rule by
+which a query is at its end is in `stop_rule`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import (
@@ -28,19 +28,15 @@ from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
-from pipeline.source import UNKNOWN, Limits, Offsets, Outcome, Source
+from pipeline.ksqldb.stop_rule import Position, StopRule
+from pipeline.source import Limits, Offsets, Outcome, Source
 
-Position = tuple[int, int]  # fetched, committed
-
-_NOT_FETCHED: Position = (-1, -1)
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
 _MOST_WAITS = 20  # of QUIET_S each
 _LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
 _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
-_POLL_RECORDS = 1000  # max.poll.records of the server's consumer
-_EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
 
 
 @dataclass
@@ -98,88 +94,6 @@ def start_push(
     answer.wait_at_most(None)
     rule = StopRule(source, quiet_s, ends, bookmark, limits.stall_s)
     return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
-
-
-@dataclass
-class StopRule:
-    """Decides from the positions seen over time whether the scan is at its end.
-
-    Where the ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one
-    full poll and has processed it: a scan that is behind fetches full polls, several a second, so what comes more
-    slowly is what arrives just now. Without this a stream that is written to all the time would never be at its end.
-    A scan of big records is as slow as that: while it moves, it is given `slow_s` to come to its bookmark.
-    """
-
-    source: Source
-    quiet_s: float
-    ends: Mapping[int, Offsets] | None
-    bookmark: Mapping[int, int]
-    slow_s: float = 120
-    _calm: dict[int, Position] = field(default_factory=dict)
-    _calm_since: float = 0.0
-    _last: dict[int, Position] = field(default_factory=dict)
-    _moved_at: float = 0.0
-    _unfetched_since: float | None = None
-
-    def judge(self, positions: dict[int, Position], now: float) -> Outcome | None:
-        """`exact`, `quiet`, or None to go on.
-
-        Raises TopicChanged when the scan ended before the bookmark.
-        """
-        if self.ends is not None:
-            return self._judge_by_ends(self.ends, positions, now)
-        if not self._is_calm(positions):
-            self._calm, self._calm_since = positions, now
-        if positions != self._last:
-            self._last, self._moved_at = positions, now
-        behind = [p for p, (_, committed) in positions.items() if 0 <= committed < self.bookmark.get(p, 0)]
-        patience = self.quiet_s * (_EMPTY_FACTOR if _NOT_FETCHED in positions.values() else 1)
-        if behind and now - self._moved_at < self.quiet_s:
-            patience = max(patience, self.slow_s)
-        all_there = set(positions) >= set(range(self.source.partitions))
-        if not all_there or now - self._calm_since < patience or not self._is_processed(positions):
-            return None
-        for partition in behind:
-            raise topic_recreated(self.source, partition, positions[partition][1], self.bookmark[partition])
-        return "quiet"
-
-    def _judge_by_ends(
-        self, ends: Mapping[int, Offsets], positions: Mapping[int, Position], now: float
-    ) -> Outcome | None:
-        """A partition that retention has emptied is never fetched; it is waited for where its start is not known."""
-        due = [partition for partition, offsets in ends.items() if not self._reached(partition, offsets, positions)]
-        if not due:
-            return "exact"
-        if any(ends[p].start != UNKNOWN or positions.get(p) != _NOT_FETCHED for p in due):
-            self._unfetched_since = None
-        elif self._unfetched_since is None:
-            self._unfetched_since = now
-        waited_s = 0.0 if self._unfetched_since is None else now - self._unfetched_since
-        return "quiet" if waited_s >= self.quiet_s * _EMPTY_FACTOR else None
-
-    def _reached(self, partition: int, offsets: Offsets, positions: Mapping[int, Position]) -> bool:
-        nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
-        return nothing_new or positions.get(partition, _NOT_FETCHED)[1] >= offsets.end
-
-    def _is_calm(self, positions: Mapping[int, Position]) -> bool:
-        """Whether less than one full poll was fetched, or waits to be processed, since it was calm."""
-        if set(positions) != set(self._calm):
-            return False
-        steps = [positions[partition][0] - before[0] for partition, before in self._calm.items()]
-        waiting = sum(max(0, fetched + 1 - committed) for fetched, committed in positions.values() if fetched >= 0)
-        return min(steps, default=0) >= 0 and sum(steps) < _POLL_RECORDS and waiting < _POLL_RECORDS
-
-    @staticmethod
-    def _is_processed(positions: Mapping[int, Position]) -> bool:
-        return all(position == _NOT_FETCHED or position[1] > position[0] for position in positions.values())
-
-
-def topic_recreated(source: Source, partition: int, end: int, bookmark: int) -> TopicChanged:
-    return TopicChanged(
-        f"the topic {source.topic} was re-created or cut: partition {partition} ends at offset {end}, "
-        f"but rows up to offset {bookmark - 1} are in the lake",
-        "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the new topic",
-    )
 
 
 class _Watch(threading.Thread):

@@ -7,33 +7,39 @@ differs and the table is not known to be in the state of the snapshot, it has mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.export.stream import source_of
+from pipeline.columns import Column, arrow_type
+from pipeline.export.believed import read_watched
+from pipeline.export.plan import plan_read, stream_of, table_of
 from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.cluster import whole_cluster
-from pipeline.ksqldb.describe import Description, state_note, table_offsets
-from pipeline.ksqldb.projection import project
-from pipeline.ksqldb.pull import read_table
-from pipeline.ksqldb.stream import read_stream
 from pipeline.lake.table import LakeTable
-from pipeline.source import OLD_ROWS, Limits
+from pipeline.once import read_once
+from pipeline.source import OLD_ROWS, Limits, Sources, StreamSource, TableSource
 from pipeline.text import plural
 from pipeline.verify.let_go import LetGo
 from pipeline.verify.verdict import Verdict
 
 
-def check_source(client: Client, table: LakeTable, limits: Limits) -> Verdict:
-    """Reads the feed's rows at the server and in the lake. Raises what reading either raises."""
-    source, name = source_of(client, table), table.feed.name
-    there, here = _columns_of(source), {column.name: column.type for column in table.schema}
+def check_source(sources: Sources, table: LakeTable, limits: Limits) -> Verdict:
+    """Reads the feed's rows at the source and in the lake. Raises what reading either raises."""
+    if table.feed.type == "stream":
+        stream = stream_of(sources, table)
+        return _checked(table, stream.columns(), lambda: _compare_stream(stream, table, limits))
+    source = table_of(sources, table.feed)
+    return _checked(table, source.columns(), lambda: _compare_table(source, table, limits))
+
+
+def _checked(table: LakeTable, columns: Sequence[Column], compare: Callable[[], _Rows]) -> Verdict:
+    """The rows are compared where the lake's columns are all there as they were."""
+    there = {column.lake_name: arrow_type(column.type) for column in columns}
+    here = {column.name: column.type for column in table.schema}
     changed = [f"{column} is gone" for column in here if column not in there]
     changed += [
         f"{column} is {type_} in the lake, {there[column]} on the server"
@@ -44,11 +50,10 @@ def check_source(client: Client, table: LakeTable, limits: Limits) -> Verdict:
     findings = list[Finding]()
     if changed or new:
         detail = "; ".join([*changed, *new]) + ("; the rows were not compared" if changed else "")
-        findings.append(Finding(name, "columns differ from the server's", detail))
+        findings.append(Finding(table.feed.name, "columns differ from the server's", detail))
     if changed:
         return Verdict(table.feed, tuple(findings))
-    compare = _compare_stream if table.feed.type == "stream" else _compare_table
-    rows = compare(client, source, table, limits)
+    rows = compare()
     return Verdict(table.feed, (*findings, *rows.findings(table)), tuple(rows.compared(table)))
 
 
@@ -102,23 +107,15 @@ class _Rows:
             yield f"given up by a repair and still on the server: {given_up}, which this reads again: {again}"
 
 
-def _columns_of(source: Description) -> dict[str, pa.DataType]:
-    schema = project(source, positions=source.kind == "stream").describe().schema
-    return {column.name: column.type for column in schema}
-
-
-def _compare_table(client: Client, source: Description, table: LakeTable, limits: Limits) -> _Rows:
-    state = _state_of_snapshot(table)
-    offsets = table_offsets(client, source)
-    before = state_note(offsets)
+def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Rows:
+    taken_of, before = _state_of_snapshot(table), source.state()
     names = table.schema.names
     there, here = ContentHash(), ContentHash()
-    with whole_cluster(client, source, offsets):
-        for batch in read_table(client, source, limits).batches:
-            there.add_batch(batch.select(names))
+    for batch in read_watched(source, before, limits):
+        there.add_batch(batch.select(names))
     for batch in table.read_batches(table.versions().get(table.current_version or 0, [])):
         here.add_batch(batch)
-    same_state = state is not None and state == before == state_note(table_offsets(client, source))
+    same_state = taken_of is not None and taken_of == before.note == source.state().note
     return _Rows({0: there}, {0: here}, same_state)
 
 
@@ -134,9 +131,10 @@ def _state_of_snapshot(table: LakeTable) -> Any:
     return None
 
 
-def _compare_stream(client: Client, source: Description, table: LakeTable, limits: Limits) -> _Rows:
-    read = read_stream(client, source, table.bookmarks(), limits, wanted=OLD_ROWS)
-    first = {partition: offsets.start for partition, offsets in (read.ends or {}).items()}
+def _compare_stream(stream: StreamSource, table: LakeTable, limits: Limits) -> _Rows:
+    plan = plan_read(stream, table, limits, OLD_ROWS)
+    read = read_once(stream, plan.tasks, limits)
+    first = {partition: offsets.start for partition, offsets in (plan.ends or {}).items()}
     names, let_go = table.schema.names, LetGo.by(table)
     rows = _Rows(given_up_at_most=let_go.given_up_rows)
     for batch in read.batches:

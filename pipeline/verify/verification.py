@@ -10,16 +10,15 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
-from pipeline.ksqldb.client import Client
 from pipeline.lake.table import LakeTable
-from pipeline.source import Limits
+from pipeline.source import Limits, Sources
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from pipeline.verify.verdict import Verdict, check_each
 from pipeline.verify.warehouse import check_warehouse
 from pipeline.warehouse.connection import Connection
 
-Source = Callable[[], AbstractContextManager[Client]]
+Source = Callable[[], AbstractContextManager[Sources]]
 Warehouse = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -56,8 +55,8 @@ def verify_feeds(
 ) -> Verification:
     """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones."""
 
-    def with_source(client: Client, feed: Feed) -> Verdict:
-        return check_source(client, LakeTable(root, feed), limits)
+    def with_source(sources: Sources, feed: Feed) -> Verdict:
+        return check_source(sources, LakeTable(root, feed), limits)
 
     def with_warehouse(connection: Connection, feed: Feed) -> Verdict:
         return check_warehouse(connection, LakeTable(root, feed))

@@ -1,6 +1,6 @@
-"""Table snapshots for the warehouse, from ksqlDB directly or from versions that the lake has kept.
+"""Table snapshots for the warehouse, from their source directly or from versions that the lake has kept.
 
-Both end in the same value, so everything after this step is one code path. A read from ksqlDB is believed by the
+Both end in the same value, so everything after this step is one code path. A read from the source is believed by the
 same rule as the lake's, and kept in a temporary folder until it is loaded.
 """
 
@@ -11,21 +11,19 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import VersionUnknown, WrongUsage
+from pipeline.export.believed import read_believed
+from pipeline.export.plan import table_of
+from pipeline.export.stage import StagedTable
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.describe import find_source, table_offsets
-from pipeline.ksqldb.pull import TableRead, read_believed
 from pipeline.lake.files import DataFile
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import StagedFile, StagedWriter
-from pipeline.source import Limits, ReadPolicy
+from pipeline.source import Limits, ReadPolicy, Sources, TableRead
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.scratch import scratch_folder
 
@@ -103,71 +101,49 @@ def identity_of(files: Sequence[DataFile]) -> str:
 
 
 @contextlib.contextmanager
-def ksqldb_snapshots(
-    client: Client,
+def source_snapshots(
+    sources: Sources,
     feeds: Sequence[Feed],
     limits: Limits,
     policy: ReadPolicy,
     previous_rows: Mapping[str, int],
     now: dt.datetime,
 ) -> Iterator[list[TableSnapshot]]:
-    """Each table as ksqlDB has it now; `previous_rows` are the row counts of the last snapshot by feed."""
+    """Each table as its source has it now; `previous_rows` are the row counts of the last snapshot by feed."""
     with scratch_folder() as folder:
         yield [
-            _ksqldb_snapshot(client, feed, folder / feed.name, limits, policy, previous_rows.get(feed.name), now)
+            _source_snapshot(sources, feed, folder / feed.name, limits, policy, previous_rows.get(feed.name), now)
             for feed in feeds
         ]
 
 
-def _ksqldb_snapshot(
-    client: Client,
+def _source_snapshot(
+    sources: Sources,
     feed: Feed,
     folder: Path,
     limits: Limits,
     policy: ReadPolicy,
-    previous: int | None,
+    previous_rows: int | None,
     now: dt.datetime,
 ) -> TableSnapshot:
-    source = find_source(client, feed.source)
+    table = table_of(sources, feed)
 
-    def spool(read: TableRead, number: int) -> _Spooled:
-        writer = StagedWriter(folder / str(number), read.schema, partition="0")
-        try:
-            for batch in read.batches:
-                writer.add(batch)
-            return _Spooled(writer, writer.finish(), read.schema)
-        except BaseException:
-            writer.discard()
-            raise
+    def store(read: TableRead, number: int) -> StagedTable:
+        return StagedTable.of(read, folder / str(number), "0", number)
 
-    spooled = read_believed(client, source, limits, policy, previous, table_offsets(client, source), spool)
+    staged = read_believed(table, table.state(), limits, policy, previous_rows, store)
     return TableSnapshot(
         feed=feed.name,
         mapping=mapping_of(feed),
-        schema=spooled.schema,
-        batches=spooled.batches,
-        row_count=spooled.row_count,
+        schema=staged.schema,
+        batches=lambda: _batches(staged),
+        row_count=staged.row_count,
         lake_version=None,
         taken_at=now,
     )
 
 
-@dataclass(frozen=True)
-class _Spooled:
-    """A table read that waits in temporary files."""
-
-    writer: StagedWriter
-    files: list[StagedFile]
-    schema: pa.Schema
-
-    @property
-    def row_count(self) -> int:
-        return self.writer.row_count
-
-    def discard(self) -> None:
-        self.writer.discard()
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        for file in self.files:
-            with pq.ParquetFile(file.path) as parquet:
-                yield from parquet.iter_batches()
+def _batches(staged: StagedTable) -> Iterator[pa.RecordBatch]:
+    for file in staged.files:
+        with pq.ParquetFile(file.path) as parquet:
+            yield from parquet.iter_batches()

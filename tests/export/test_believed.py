@@ -9,8 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pipeline.believed import read_until_believed
 from pipeline.errors import PipelineError, SnapshotShrank, SnapshotUnsettled, TryLater
+from pipeline.export.believed import read_until_believed
 from pipeline.source import Look, ReadPolicy
 
 PAUSE_S, WAIT_S = 5.0, 180.0

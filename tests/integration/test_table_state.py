@@ -11,10 +11,10 @@ import pytest
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
+from pipeline.export.commit import ExportResult, Run
 from pipeline.export.snapshot import export_table
-from pipeline.export.stream import Exported, Run
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import find_source, state_note, table_offsets
+from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, ReadPolicy
 from tests.support import feed_for
@@ -47,7 +47,7 @@ def export(server: Emulator, root: Path, name: str, moves: bool = False) -> dict
     feed = feed_for(server.source(name))
     table = LakeTable.for_writing(root, feed, 0)
     with Client(Connection(server.url)) as client:
-        export_table(client, table, run, Exported())
+        export_table(KsqldbSource(client), table, run, ExportResult())
     note = LakeTable(root, feed).history()[0]["pipeline"]
     assert isinstance(note, dict)
     return note
@@ -55,7 +55,9 @@ def export(server: Emulator, root: Path, name: str, moves: bool = False) -> dict
 
 def state_now(server: Emulator, name: str) -> object:
     with Client(Connection(server.url)) as client:
-        return state_note(table_offsets(client, find_source(client, name)))
+        table = KsqldbSource(client).find(name)
+        assert table.kind == "table"
+        return table.state().note
 
 
 @pytest.mark.parametrize(("name", "topic"), [("TOTALS", "events"), ("FACTS", "facts")], ids=["pulled", "folded by key"])

@@ -16,10 +16,11 @@ from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.errors import SnapshotUnsettled, TimeIsOver
+from pipeline.export.believed import read_believed
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import find_source, table_offsets
-from pipeline.ksqldb.pull import TableRead, read_believed
-from pipeline.source import Limits, ReadPolicy
+from pipeline.ksqldb.describe import find_source
+from pipeline.ksqldb.pull import KsqldbTable
+from pipeline.source import Limits, ReadPolicy, TableRead
 
 NEVER = 1e9
 DEAD = BadMinute(seen_s=0, returning_s=NEVER, moved_s=NEVER, restored_s=NEVER, slow_look_s=0)
@@ -61,9 +62,8 @@ def believed(server: Emulator, wait_s: float = 60, recheck_s: float = 0.05, **se
     policy = ReadPolicy(recheck_s, wait_s, 0.2, sleep=settings.pop("sleep", time.sleep))
     previous_rows = settings.pop("previous_rows", None)
     with Client(Connection(server.url, **{"timeout_s": 20, "retry_s": 2} | settings)) as client:
-        source = find_source(client, "T")
-        offsets = table_offsets(client, source)
-        return read_believed(client, source, limits, policy, previous_rows, offsets, Kept)
+        table = KsqldbTable(client, find_source(client, "T"))
+        return read_believed(table, table.state(), limits, policy, previous_rows, Kept)
 
 
 def asked(server: Emulator, text: str) -> int:
@@ -90,12 +90,12 @@ def test_what_a_dying_node_leaves_of_a_pull_is_never_believed(
         return kept
 
     with Client(Connection(server.url, retry_s=1)) as client:
-        source = find_source(client, "T")
-        offsets = table_offsets(client, source)
+        table = KsqldbTable(client, find_source(client, "T"))
+        state = table.state()
         if fate is Pull.FAILING:
             server.cluster.kill_node(DEAD, in_s=0.2)
         with pytest.raises(SnapshotUnsettled, match=r"127\.0\.0\.1:8089 is UNRESPONSIVE") as raised:
-            read_believed(client, source, Limits(), ReadPolicy(0.3, 1, 0.2), None, offsets, dies)
+            read_believed(table, state, Limits(), ReadPolicy(0.3, 1, 0.2), None, dies)
 
     assert raised.value.exit_code == 75
 

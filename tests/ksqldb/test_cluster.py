@@ -11,17 +11,31 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ClusterNotWhole, TableQueryPaused
+from pipeline.export.believed import read_watched
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.cluster import look_at_query, whole_cluster
+from pipeline.ksqldb.cluster import look_at_query
 from pipeline.ksqldb.describe import Description, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
-from pipeline.source import Look, Offsets
+from pipeline.ksqldb.pull import KsqldbTable
+from pipeline.source import Limits, Look, Offsets, TableRead, TableState
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import load_lines, needs_vectors
 
 TABLE = Description("T", "table", "t", 2, (), None, True, ())
 NOTHING: TableOffsets = {}
 READ: TableOffsets = {topic: dict.fromkeys(range(2), Offsets(0, 5, 5)) for topic in ("s", "between")}
+
+
+class OnlyLooked(KsqldbTable):
+    """A table without rows, whose looks are the server's. `reads` says of each read whether it was watched."""
+
+    def __init__(self, client: Client, source: Description) -> None:
+        super().__init__(client, source)
+        self.reads = list[bool]()
+
+    def read(self, _: Limits, watched: bool) -> TableRead:
+        self.reads.append(watched)
+        return TableRead((), iter(()))
 
 
 @pytest.fixture(scope="module")
@@ -181,26 +195,26 @@ def test_one_read_is_whole_between_two_looks(
     server: ReplayServer, client: Client, before: dict[str, Any], after: dict[str, Any], trouble: str | None
 ) -> None:
     say(server, [own_query()], [before], [after])
-    done = []
+    table = OnlyLooked(client, TABLE)
 
     if trouble is None:
-        with whole_cluster(client, TABLE, NOTHING):
-            done.append("read")
+        assert list(read_watched(table, TableState(NOTHING), Limits())) == []
     else:
-        with pytest.raises(ClusterNotWhole, match=trouble) as raised, whole_cluster(client, TABLE, NOTHING):
-            done.append("read")
+        with pytest.raises(ClusterNotWhole, match=trouble) as raised:
+            list(read_watched(table, TableState(NOTHING), Limits()))
         assert raised.value.exit_code == 75
 
-    assert done == ([] if before is DYING else ["read"])
+    assert table.reads == ([] if before is DYING else [True])
 
 
 def test_a_folded_table_needs_no_look(server: ReplayServer, client: Client) -> None:
     say(server, [])
 
-    with whole_cluster(client, replace(TABLE, pullable=False), NOTHING):
-        pass
+    table = OnlyLooked(client, replace(TABLE, pullable=False))
 
-    assert server.asked == []
+    assert list(read_watched(table, TableState(NOTHING), Limits())) == []
+
+    assert (server.asked, table.reads) == ([], [False])
 
 
 @pytest.mark.parametrize("key", ["ksqlHostQueryStatus", "tasksMetadata", "taskId"])

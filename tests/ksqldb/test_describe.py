@@ -26,12 +26,11 @@ from pipeline.ksqldb.describe import (
     lag,
     list_sources,
     quote,
-    state_note,
     table_offsets,
     true_ends,
 )
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
-from pipeline.source import Offsets
+from pipeline.source import Offsets, TableState
 from tests import own_recording
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, load_json, load_lines, needs_vectors, recorded
@@ -349,7 +348,7 @@ def test_how_far_a_table_is_behind_may_be_unknown(server: ReplayServer, client: 
 
     unread = Description("SOURCE_TABLE", "table", "t", 2, (), None, False, ())
     assert lag(table_offsets(client, unread)) is None
-    assert state_note(table_offsets(client, unread)) is None
+    assert TableState(table_offsets(client, unread)).note is None
 
 
 @needs_vectors
@@ -357,7 +356,7 @@ def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server:
     server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
     table = Description("PAYMENT_METHOD_TOTALS", "table", "payment_method_totals", 3, (), None, True, ())
 
-    told = state_note(table_offsets(client, table))
+    told = TableState(table_offsets(client, table)).note
 
     assert told is not None
     assert told["transaction_flattened"] == {"0": [190, 190], "1": [213, 213], "2": [197, 197]}
@@ -373,7 +372,7 @@ def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server
     ends = true_ends(client, table)
 
     assert ends is not None
-    assert state_note(table_offsets(client, table)) == {
+    assert TableState(table_offsets(client, table)).note == {
         "source_table": {str(partition): [at.end, at.end] for partition, at in ends.items()}
     }
 

@@ -21,8 +21,8 @@ from ksqldb_emulator.testing import FOR_EVER_S, Emulator, running
 from pipeline.errors import SnapshotDoubled, SourceNotReadable, TimeIsOver, TryLater
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe
-from pipeline.ksqldb.pull import TableRead, read_table
-from pipeline.source import Limits
+from pipeline.ksqldb.pull import KsqldbTable
+from pipeline.source import Limits, TableRead
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.support import wait_until
 from tests.vectors import in_both, recorded
@@ -46,7 +46,7 @@ def test_a_session_windowed_table_is_refused_before_it_is_asked(server: ReplaySe
         server.asked.clear()
 
         with pytest.raises(SourceNotReadable, match="SESSION_TABLE has session windows"):
-            read_table(client, source, Limits())
+            KsqldbTable(client, source).read(Limits(), watched=True)
 
     assert server.asked == []
 
@@ -60,7 +60,7 @@ def test_a_table_that_a_query_writes_is_pulled(server: ReplayServer, name: str) 
     told = json.loads(recorded(f"{own}pull {name}, json")["response"]["body"], parse_float=Decimal)
 
     with Client(Connection(server.url)) as client:
-        rows = all_rows(read_table(client, describe(client, name), Limits()))
+        rows = all_rows(KsqldbTable(client, describe(client, name)).read(Limits(), watched=True))
 
     assert [list(row.values()) for row in rows] == told[1:]
     assert [column.lower() for column in told[0]["columnNames"]] == list(rows[0])
@@ -97,7 +97,7 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
     table = EmulatedSource("T", "TABLE", columns, "t", 2, before)
 
     with running(Dataset([table])) as server, Client(Connection(server.url)) as client, arriving(server, later):
-        rows = all_rows(read_table(client, describe(client, "T"), Limits(quiet_s=2)))
+        rows = all_rows(KsqldbTable(client, describe(client, "T")).read(Limits(quiet_s=2), watched=True))
 
     assert sorted(rows, key=lambda row: str(row["id"])) == [
         {"id": "a", "v": 3},
@@ -114,7 +114,7 @@ def test_a_deleted_row_whose_key_the_server_does_not_tell_is_refused(type_: str)
     for later in ([], [deleted]):
         table = EmulatedSource("T", "TABLE", columns, "t", 1, list(kept))
         with running(Dataset([table])) as server, Client(Connection(server.url)) as client, arriving(server, later):
-            read = read_table(client, describe(client, "T"), Limits(quiet_s=2))
+            read = KsqldbTable(client, describe(client, "T")).read(Limits(quiet_s=2), watched=True)
             if later:
                 with pytest.raises(SourceNotReadable, match=f"its key column ID has the type {type_}"):
                     all_rows(read)
@@ -131,7 +131,7 @@ def test_a_pull_ends_at_its_deadline_though_the_server_is_silent() -> None:
 
         for _ in range(2):  # while it is read, and when there is no time left to read it
             with pytest.raises(TimeIsOver, match="T was not read to its end"):
-                all_rows(read_table(client, source, limits))
+                all_rows(KsqldbTable(client, source).read(limits, watched=True))
 
 
 def pulled_table(*keys: int) -> Dataset:
@@ -147,14 +147,14 @@ def test_a_pull_that_holds_a_key_twice_is_refused_at_its_end(doubled: int) -> No
         server.faults.add(Fault("pull", replay_rows=doubled))
 
         with pytest.raises(SnapshotDoubled, match=f"{doubled} of its rows have a key that another row has too"):
-            all_rows(read_table(client, describe(client, "T"), Limits()))
+            all_rows(KsqldbTable(client, describe(client, "T")).read(Limits(), watched=True))
 
 
 def test_keys_that_python_hashes_alike_are_different_keys() -> None:
     keys = (-1, -2, 2**61 - 1, 0)
     assert len(set(map(hash, keys))) == 2
     with running(pulled_table(*keys)) as server, Client(Connection(server.url)) as client:
-        rows = all_rows(read_table(client, describe(client, "T"), Limits()))
+        rows = all_rows(KsqldbTable(client, describe(client, "T")).read(Limits(), watched=True))
 
     assert {row["id"] for row in rows} == set(keys)
 
@@ -168,4 +168,4 @@ def test_a_push_that_ended_before_the_tables_true_end_is_no_snapshot(server: Rep
     server.answers.append(Scripted(200, [body]))
 
     with Client(Connection(server.url)) as client, pytest.raises(TryLater):
-        all_rows(read_table(client, describe(client, "PRICES"), Limits()))
+        all_rows(KsqldbTable(client, describe(client, "PRICES")).read(Limits(), watched=True))

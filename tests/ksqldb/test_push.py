@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import TopicChanged
-from pipeline.ksqldb.push import Position, StopRule
+from pipeline.ksqldb.stop_rule import Position, StopRule
 from pipeline.source import UNKNOWN, Offsets, Source
 from tests.vectors import exchanges, needs_vectors
 

@@ -13,7 +13,7 @@ from ksqldb_emulator.testing import running
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
-from pipeline.ksqldb.pull import read_table
+from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.source import Limits
 
 
@@ -33,7 +33,7 @@ def test_a_folded_table_is_whole_for_a_slow_reader(monkeypatch: pytest.MonkeyPat
         Client(Connection(server.url)) as client,
     ):
         server.faults.add(Fault("push", elsewhere=True, count=0))
-        read = read_table(client, find_source(client, "T"), Limits(3, 60))
+        read = KsqldbTable(client, find_source(client, "T")).read(Limits(3, 60), watched=True)
         rows = sum(batch.num_rows for batch in read.batches)
 
     assert rows == 1000

@@ -1,19 +1,23 @@
-"""A table read that can be believed, whatever happens meanwhile to the cluster that it is read from.
+"""The read of a table that can be believed, for lake and warehouse, whatever happens meanwhile to its cluster.
 
 No answer proves that a table was read whole: for a minute after the death of a node a cluster answers with status 200
 and a part of the rows, or none. So a read counts only between two looks at the cluster that find it whole and are
 equal, and a snapshot needs two reads that count, a pause apart, the second not smaller than the first. What remains is
 a loss that no look shows for longer than the pause: a node that took over a part and restores its state for so long.
-Nothing here knows what is looked at, or where a read is stored; a crash leaves what the last reads have stored.
+Nothing here knows where a read is stored; a crash leaves what the last reads have stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.errors import SnapshotShrank, SnapshotUnsettled, TryLater
-from pipeline.source import Look, ReadPolicy
+import pyarrow as pa
+
+from pipeline.errors import ClusterNotWhole, SnapshotShrank, SnapshotUnsettled, TryLater
+from pipeline.source import Limits, Look, ReadPolicy, TableRead, TableSource, TableState
 
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
 _CHANGED = "the cluster changed while it was read"
@@ -29,6 +33,62 @@ class Stored(Protocol):
 
 
 _S = TypeVar("_S", bound=Stored)
+
+
+def read_believed(
+    table: TableSource,
+    state: TableState,
+    limits: Limits,
+    policy: ReadPolicy,
+    previous_rows: int | None,
+    store: Callable[[TableRead, int], _S],
+) -> _S:
+    """A snapshot that can be believed: `store` keeps a read, the first one as number 1, and says how many rows it has.
+
+    `state` is the table's before the first read, `previous_rows` are those of the last snapshot. Every read but the
+    one returned is discarded. Raises what `read_until_believed` raises.
+    """
+    look, name = table.looks(state), table.source.name
+    numbers, last = itertools.count(1), list[TableRead]()
+
+    def read() -> _S:
+        last[:] = [table.read(limits, watched=look is not None)]
+        return store(last[0], next(numbers))
+
+    def look_in_time() -> Look:
+        assert look is not None
+        with limits.in_time(name):
+            return look()
+
+    def sleep(seconds: float) -> None:
+        left_s = limits.left_s()
+        policy.sleep(seconds if left_s is None else min(seconds, left_s))
+
+    in_time = dataclasses.replace(policy, sleep=sleep)
+    if look is None:
+        return read_until_believed(read, None, name, previous_rows, in_time, (), lambda: last[0].proved)
+    return read_until_believed(read, look_in_time, name, previous_rows, in_time, table.passing)
+
+
+def read_watched(table: TableSource, state: TableState, limits: Limits) -> Iterator[pa.RecordBatch]:
+    """One read of a table that is only compared, with a look before and after it.
+
+    Raises ClusterNotWhole when a look is not clean, or the cluster has changed meanwhile.
+    """
+    look = table.looks(state)
+    before = look() if look else Look()
+    _refuse_trouble(table, before.trouble)
+    yield from table.read(limits, watched=look is not None).batches
+    after = look() if look else Look()
+    _refuse_trouble(table, after.trouble or ("" if after == before else "the cluster changed meanwhile"))
+
+
+def _refuse_trouble(table: TableSource, trouble: str) -> None:
+    if trouble:
+        raise ClusterNotWhole(
+            f"the table {table.source.name} cannot be read whole now: {trouble}",
+            "look at the ksqlDB cluster, then run the same command again",
+        )
 
 
 def read_until_believed(

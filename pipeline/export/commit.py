@@ -1,0 +1,103 @@
+"""What every export of a feed does to its table: fit it to the source's columns, commit, count what was committed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pipeline.columns import Column
+from pipeline.errors import CommitStands
+from pipeline.lake.change import Change
+from pipeline.lake.columns import annotated_schema
+from pipeline.lake.rewrite import widen
+from pipeline.lake.table import LakeTable
+from pipeline.source import Limits, Outcome, ReadPolicy, weakest
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits.
+
+    `tell` hears of each commit on the way of a long export.
+    """
+
+    id: str
+    now: dt.datetime
+    limits: Limits
+    commit_rows: int
+    grace_hours: int
+    policy: ReadPolicy
+    max_expire: float
+    accept_gap: bool = False
+    tell: Callable[[str], None] = lambda _: None
+
+    def for_feed(self, number: int, seconds_left: float | None) -> Run:
+        """The run of one of its feeds, which has an id of its own and so many seconds from now."""
+        deadline = None if seconds_left is None else time.monotonic() + seconds_left
+        return replace(self, id=f"{self.id}{number:03x}", limits=replace(self.limits, deadline=deadline))
+
+
+@dataclass
+class ExportResult:
+    """What one feed's export has done so far. `outcome` is how a stream's read ended."""
+
+    rows: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    commits: int = 0
+    outcome: str = ""
+    version: int | None = None
+    lag: int | None = None
+    notes: list[str] = field(default_factory=list)
+    undated_rows: int = 0
+
+    def commit(self, table: LakeTable, commit_id: str, change: Change, now: dt.datetime) -> None:
+        """Commits the change and counts what it adds; also when the disk fails after the commit stands."""
+        try:
+            table.commit(commit_id, change, now)
+        except CommitStands:
+            self._count(change)
+            raise
+        self._count(change)
+
+    def _count(self, change: Change) -> None:
+        staged, self.version = change.adds, change.current_version
+        self.rows += sum(file.row_count for file in staged)
+        self.files += len(staged)
+        self.size_bytes += sum(file.size_bytes for file in staged)
+        self.commits += 1
+        self.undated_rows += sum(file.row_count for file in staged if file.partition is None)
+
+    def describe(self, reads: Sequence[_Read]) -> None:
+        """How the reads of a stream went so far."""
+        self.outcome = weakest([read.outcome for read in reads]) or ""
+        replayed_rows = sum(read.replayed_rows for read in reads)
+        gaps = {partition: gap for read in reads for partition, gap in read.gaps.items()}
+        self.notes = [f"{replayed_rows} rows came again and were dropped"] if replayed_rows else []
+        self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(gaps.items())]
+
+
+class _Read(Protocol):
+    @property
+    def outcome(self) -> Outcome | None: ...
+    @property
+    def replayed_rows(self) -> int: ...
+    @property
+    def gaps(self) -> Mapping[int, tuple[int, int]]: ...
+
+
+def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: str) -> None:
+    """Makes the table, or has it take over new columns and wider types. Raises SchemaChanged, ColumnUnnamed."""
+    schema = annotated_schema(columns)
+    if not table.exists:
+        table.create(schema, topic)
+    elif wider := table.match_schema(schema):
+        widen(table, wider, schema, f"{run.id}bb", run.now)
+
+
+def gaps_note(gaps: Mapping[int, tuple[int, int]]) -> dict[str, list[int]]:
+    """Lost offsets as a commit records them: from, and the first that is there again."""
+    return {str(partition): list(gap) for partition, gap in sorted(gaps.items())}

@@ -1,0 +1,164 @@
+"""The rows of one task, or of a whole table, staged as whole Parquet files that no commit names yet.
+
+`stage` is a function of plain values, so a task can be staged by this process or by another one that sees the same
+storage; whoever holds the feed commits what it gives back. A crash leaves staged files, which the next run removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.columns import Column, arrow_schema
+from pipeline.errors import PushStalled
+from pipeline.lake.local_store import delete_file
+from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.once import OnceOnly
+from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource, TableRead, Task
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a task's files are staged, below the feed's `folder` under `name`, and in which columns."""
+
+    folder: Path
+    name: str
+    schema: pa.Schema
+    date_column: str
+
+    @classmethod
+    def in_table(cls, table: LakeTable, name: str) -> Place:
+        folder = table.staging_folder("")
+        return cls(folder, name, table.schema.remove_metadata(), table.feed.partition_column)
+
+    def writer(self, part: int = 0) -> StagedWriter:
+        return StagedWriter(self.folder / f"{self.name}{part:04x}", self.schema, date_column=self.date_column)
+
+    def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch in the columns of the place."""
+        return batch if batch.schema.names == self.schema.names else batch.select(self.schema.names).cast(self.schema)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A part of a task, ready to be committed: all rows up to its `bookmarks`.
+
+    `outcome` says how the task ended; None where it goes on. `replayed_rows` and `gaps` are of the task so far;
+    `witnesses` are rows from before the bookmarks that it began at, which the lake should have.
+    """
+
+    files: Sequence[StagedFile]
+    bookmarks: Mapping[int, Bookmark]
+    row_count: int
+    outcome: Outcome | None
+    proved: bool
+    replayed_rows: int
+    gaps: Mapping[int, tuple[int, int]]
+    witnesses: Sequence[pa.RecordBatch]
+
+
+def stage(
+    task: Task, stream: StreamSource, limits: Limits, place: Place, commit_rows: int | None = None
+) -> Iterator[Staged]:
+    """Each row of the task once, in parts of about `commit_rows` rows; the last part may have none.
+
+    Raises PushStalled after the part with what came before, and what reading raises; nothing more is staged then.
+    """
+    once, read = OnceOnly(task), stream.read(task, limits)
+    batches, moved = map(once.keep, read.batches), dict(task.start)
+    stalled: PushStalled | None = None
+    for part in itertools.count():
+        writer, bookmarks, ended = place.writer(part), dict[int, Bookmark](), False
+        try:
+            ended = _fill(writer, batches, commit_rows, bookmarks)
+        except PushStalled as error:
+            stalled = error
+        except BaseException:
+            writer.discard()
+            raise
+        if ended or stalled:
+            bookmarks |= _without_rows(task, once, read, moved | bookmarks)
+        moved |= bookmarks
+        witnesses, once.witnesses = once.witnesses, []
+        files = writer.finish()
+        yield Staged(files, bookmarks, writer.row_count, read.outcome, read.proved, once.replayed_rows, dict(once.gaps),
+                     witnesses)  # fmt: skip
+        if stalled is not None:
+            raise stalled
+        if ended:
+            return
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """A read of a table in files that no commit names; see `export.believed`. `number` counts the reads."""
+
+    writer: StagedWriter
+    files: list[StagedFile]
+    columns: tuple[Column, ...]
+    schema: pa.Schema
+    number: int
+
+    @classmethod
+    def of(cls, read: TableRead, folder: Path, partition: str, number: int) -> StagedTable:
+        schema = arrow_schema(read.columns)
+        writer = StagedWriter(folder, schema, partition=partition)
+        try:
+            for batch in read.batches:
+                writer.add(batch)
+            return cls(writer, writer.finish(), read.columns, schema, number)
+        except BaseException:
+            writer.discard()
+            raise
+
+    @property
+    def row_count(self) -> int:
+        return self.writer.row_count
+
+    def discard(self) -> None:
+        self.writer.discard()
+
+
+def discard(files: Sequence[StagedFile]) -> None:
+    """Removes staged files that will not be committed; what a broken disk does not let go the next run removes."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            delete_file(file.path)
+
+
+def _fill(
+    writer: StagedWriter, batches: Iterator[pa.RecordBatch], limit: int | None, bookmarks: dict[int, Bookmark]
+) -> bool:
+    """Writes batches until `limit` rows are there; returns whether the read has ended. Moves `bookmarks` along."""
+    for batch in batches:
+        writer.add(batch)
+        _move(bookmarks, batch)
+        if limit is not None and writer.row_count >= limit:
+            return False
+    return True
+
+
+def _move(bookmarks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
+    partitions = batch.column("rowpartition").to_numpy()
+    offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
+    for partition in set(partitions.tolist()):
+        # Within a partition rows come in the order of their offsets, so the last row has the highest.
+        last = int((partitions == partition).nonzero()[0][-1])
+        bookmarks[partition] = Bookmark(int(offsets[last]) + 1, int(rowtimes[last]))
+
+
+def _without_rows(task: Task, once: OnceOnly, read: StreamRead, marks: Mapping[int, Bookmark]) -> dict[int, Bookmark]:
+    """Where to go on in partitions that brought no row: after an accepted gap, and at the end of those never read.
+
+    Rows that come there and expire before the next run are then a gap as well.
+    """
+    known = {partition: gap_end for partition, (_, gap_end) in once.gaps.items()}
+    if read.outcome == "exact" and task.ends is not None:
+        known |= {partition: offsets.end for partition, offsets in task.ends.items() if partition not in marks}
+    return {p: Bookmark(due) for p, due in known.items() if due > marks.get(p, Bookmark(-1))[0]}
