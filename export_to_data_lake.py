@@ -23,13 +23,14 @@ from data_lake_config import load_settings
 from pipeline import cli
 from pipeline.errors import WrongUsage, common_exit_code
 from pipeline.export.commit import Run
-from pipeline.export.run import ExportRequest, as_json, broken_results, expire_archived_feeds, export_feeds, summary
+from pipeline.export.run import ExportRequest, FeedResult, broken_results, expire_archived_feeds, export_feeds
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.local_store import disk_errors, lake_folder
 from pipeline.lake.lock import hold_run
+from pipeline.report import export as report
 from pipeline.source import Limits
 
 
@@ -127,15 +128,25 @@ def main(
     )
     holder = cli.holder("export_to_data_lake.py", now)
     alone = hold_run(root, holder) if everything and not dry_run else contextlib.nullcontext()
+
+    def tell(result: FeedResult) -> None:
+        if result.error is not None:
+            cli.say_error(result.error)
+        cli.tell(report.result_text(result, request))
+
     with alone, Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        results = export_feeds(KsqldbSource(client), root, feeds, run, request, holder, max_runtime_s=max_runtime)
+        results = export_feeds(KsqldbSource(client), root, feeds, run, request, holder, tell, max_runtime)
         archived = expire_archived_feeds(root, run, holder) if everything and not dry_run else []
+    for past in archived:
+        cli.say_error(past.error) if past.error is not None else cli.tell(report.archived_text(past))
+    for feed in broken:
+        cli.say_error(feed.error)
     results += broken_results(broken)
     if json_output:
-        cli.show_json(as_json(results, request, archived))
+        cli.show_json(report.export_json(results, request, archived))
     else:
-        cli.say(summary(results, request))
+        cli.say(report.export_text(results, request))
     errors = [result.error for result in results] + [past.error for past in archived]
     raise SystemExit(common_exit_code(error for error in errors if error is not None))
 

@@ -113,6 +113,7 @@ ORDER = [
     "pipeline.report.model",
     "pipeline.report.text",
     "pipeline.report.json_forms",
+    "pipeline.report.export",
 ]
 _HTTP = {f"pipeline.ksqldb.{name}" for name in ("errors", "bodies", "answer", "client")}
 ROOMS = {

@@ -1,0 +1,162 @@
+"""A source that nothing in the package knows goes through the whole house, is killed at each commit, and verified."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import PushStalled, TopicChanged
+from pipeline.export.commit import ExportResult, prepare_table
+from pipeline.export.plan import plan_read, stream_of
+from pipeline.export.stage import Place, Staged, stage
+from pipeline.export.stream import commit_part
+from pipeline.feeds import Feed
+from pipeline.lake.table import LakeTable
+from pipeline.source import Limits, StreamSource, Task
+from pipeline.verify.files import check_files
+from pipeline.verify.source import check_source
+from tests.export.toy_run import KILLED, NOW, START_MS, STREAM, TABLE, a_run, export, rows
+from tests.export.toy_source import ToySource, ToyStream, ToyTable
+from tests.support import ROOT
+
+
+def toy(count: int) -> ToySource:
+    return ToySource(ToyStream(rows(count)))
+
+
+def rows_there(root: Path, feed: Feed = STREAM) -> Counter[tuple[Any, ...]]:
+    table = LakeTable(root, feed)
+    return Counter(tuple(row.values()) for batch in table.read_batches(table.files) for row in batch.to_pylist())
+
+
+def what_is_wrong(root: Path, source: ToySource, feed: Feed = STREAM) -> list[Any]:
+    table = LakeTable(root, feed)
+    return [*check_files(table).findings, *check_source(source, table, Limits()).findings]
+
+
+def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_root: Path) -> None:
+    killed = 0
+    for count in (9, 13):
+        for when in ["before", "after"] * 4:
+            command = [sys.executable, "-m", "tests.export.toy_run", str(lake_root), str(count), when]
+            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            assert code in (0, KILLED)
+            killed += code == KILLED
+            if code == 0:
+                break
+        else:
+            pytest.fail("the runs never came to an end")
+
+    assert killed >= 6
+    assert rows_there(lake_root) == Counter(rows(13))
+    assert what_is_wrong(lake_root, toy(13)) == []
+
+
+def test_new_rows_are_appended_replays_dropped_and_a_second_run_adds_nothing(lake_root: Path) -> None:
+    results = [export(lake_root, toy(count), number=number) for number, count in enumerate((9, 13, 13))]
+
+    assert [result.error for result in results] == [None] * 3
+    assert [result.exported.rows for result in results] == [9, 4, 0]
+    assert results[0].exported.outcome == "exact"
+    assert any("came again and were dropped" in note for note in results[0].exported.notes)
+    assert rows_there(lake_root) == Counter(rows(13))
+
+
+def test_a_recreated_stream_is_refused_and_nothing_of_it_is_kept(lake_root: Path) -> None:
+    export(lake_root, toy(9))
+    other = ToySource(ToyStream(tuple((time, p, offset, f"other {text}") for time, p, offset, text in rows(13))))
+
+    error = export(lake_root, other, number=1).error
+
+    assert isinstance(error, TopicChanged)
+    assert "has other values than in the lake (text)" in error.message
+    assert rows_there(lake_root) == Counter(rows(9))
+    assert not list((lake_root / "streams" / "toy" / "_staging").rglob("*.staged"))
+
+
+def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(lake_root: Path) -> None:
+    export(lake_root, toy(13))
+    table, stream = LakeTable(lake_root, STREAM), ToyStream(rows(9))
+
+    with pytest.raises(TopicChanged, match="was re-created or cut"):
+        plan_read(stream, table, Limits())
+
+
+def test_a_day_and_a_whole_stream_are_read_again(lake_root: Path) -> None:
+    export(lake_root, toy(13))
+    day = NOW.fromtimestamp(START_MS / 1000, NOW.tzinfo).date()
+
+    results = [export(lake_root, toy(13), number=1, day=day), export(lake_root, toy(13), number=2, full=True)]
+
+    assert [result.error for result in results] == [None, None]
+    assert [result.exported.rows for result in results] == [5, 13]
+    assert what_is_wrong(lake_root, toy(13)) == []
+
+
+def test_a_table_is_read_until_it_is_believed_and_verified(lake_root: Path) -> None:
+    table = ToyTable(tuple({"id": n, "text": f"v{n}"} for n in range(3)))
+    source = ToySource(ToyStream(rows(1)), table)
+
+    result = export(lake_root, source, TABLE)
+
+    assert (result.error, result.exported.rows, result.exported.version) == (None, 3, 1)
+    assert result.exported.notes == ["read 2 times before it was believed"]
+    assert what_is_wrong(lake_root, source, TABLE) == []
+
+
+def stage_all(task: Task, stream: StreamSource, place: Place) -> list[Staged]:
+    return list(stage(task, stream, Limits(), place))
+
+
+def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root: Path) -> None:
+    """A task that ran twice leaves orphans, never rows."""
+    table, run, done = LakeTable.for_writing(lake_root, STREAM, 0), a_run(), ExportResult()
+    stream = stream_of(toy(13), table)
+    plan = plan_read(stream, table, Limits())
+    prepare_table(run, table, plan.columns, "toy")
+    places = [Place.in_table(table, f"{run.id}{number:04x}") for number in range(4)]
+
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executors:
+        twice = executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, places)
+        staged = list(twice)[: len(plan.tasks)]
+    for part in (part for parts in staged for part in parts):
+        commit_part(table, part, stream.source.partitions, run, done)
+
+    assert (done.rows, done.commits) == (13, 2)
+    assert rows_there(lake_root) == Counter(rows(13))
+    assert LakeTable.for_writing(lake_root, STREAM, 0).bookmarks() == {
+        0: (13, rows(13)[12][0]),
+        1: (11, rows(13)[11][0]),
+    }
+    assert not list((lake_root / "streams" / "toy" / "_staging").rglob("*.staged"))
+
+
+class Stalled(ToyStream):
+    """Sends the first batch of each partition, and then nothing more."""
+
+    def read(self, task: Task, limits: Limits) -> Any:
+        read = super().read(task, limits)
+        first = next(read.batches)
+
+        def batches() -> Any:
+            yield first
+            raise PushStalled("no more comes")
+
+        read.batches = batches()
+        return read
+
+
+def test_what_came_before_a_stall_is_committed_and_the_next_run_goes_on(lake_root: Path) -> None:
+    error = export(lake_root, ToySource(Stalled(rows(9)))).error
+
+    assert isinstance(error, PushStalled)
+    assert rows_there(lake_root) == Counter(row for row in rows(9) if row[1] == 0 and row[2] < 6)
+    assert export(lake_root, toy(9), number=1).error is None
+    assert rows_there(lake_root) == Counter(rows(9))
