@@ -154,6 +154,8 @@ class SnapshotShrank(ActionNeeded):
 # The warehouse
 class ClockWrong(ActionNeeded):
     """A clock, or a time in the ledger, cannot be true; nothing was changed."""
+class LakeWentBack(ActionNeeded):
+    """The warehouse has later versions of a table than the lake that it came from; nothing was loaded."""
 class MappingDoesNotFit(ActionNeeded):
     """A feed's warehouse mapping does not fit its source or its target; nothing was written."""
 class MembersMerged(ActionNeeded):

@@ -11,8 +11,9 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.errors import LakeWentBack
 from pipeline.warehouse.connection import Connection, text_of
-from pipeline.warehouse.mapping import TableSnapshot
+from pipeline.warehouse.mapping import ResolvedMapping, TableSnapshot
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def facts_of(connection: Connection, version: int) -> list[FactEntry]:
     ]  # fmt: skip
 
 
-def is_newest(connection: Connection, fact: str, told: TableSnapshot) -> bool:
+def is_newest(connection: Connection, fact: str, snapshot: TableSnapshot) -> bool:
     """Whether the warehouse has no younger rows of this fact.
 
     Within a lake its versions say so, whatever its clock said. Rows of different origin, ksqlDB or another lake, are
@@ -97,20 +98,20 @@ def is_newest(connection: Connection, fact: str, told: TableSnapshot) -> bool:
         " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version WHERE l.fact_table = %s AND"
         " IF(l.lake_id <=> %s AND l.lake_id IS NOT NULL, l.lake_version > %s,"
         " s.taken_at > %s AND NOT (l.lake_id IS NULL AND l.lake_version IS NOT NULL AND l.lake_version <= %s))",
-        (fact, told.lake_id, told.lake_version or 0, in_mysql(told.taken_at), told.lake_version or 0),
+        (fact, snapshot.lake_id, snapshot.lake_version or 0, in_mysql(snapshot.taken_at), snapshot.lake_version or 0),
     )
     return not younger
 
 
-def time_in_order(connection: Connection, fact: str, told: TableSnapshot) -> dt.datetime:
+def time_in_order(connection: Connection, fact: str, snapshot: TableSnapshot) -> dt.datetime:
     """When the rows were taken, but not before an earlier version of the same lake: its clock may have gone back."""
     ((earlier,),) = connection.rows(
         "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
         " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
         " WHERE l.fact_table = %s AND l.lake_id = %s AND l.lake_version < %s",
-        (fact, told.lake_id, told.lake_version or 0),
+        (fact, snapshot.lake_id, snapshot.lake_version or 0),
     )
-    return told.taken_at if earlier is None else max(told.taken_at, earlier.replace(tzinfo=dt.UTC))
+    return snapshot.taken_at if earlier is None else max(snapshot.taken_at, earlier.replace(tzinfo=dt.UTC))
 
 
 def leads_dimension(connection: Connection, dimension: str, taken_at: dt.datetime) -> bool:
@@ -140,40 +141,66 @@ def show(connection: Connection, fact: str, version: int) -> None:
     connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact, version)])
 
 
+def refuse_older_lake(connection: Connection, mappings: Iterable[ResolvedMapping]) -> None:
+    """Raises LakeWentBack where the ledger has later versions of a lake's table than the lake itself.
+
+    Its next versions then have numbers that the ledger knows for other rows, and what is newer cannot be said.
+    """
+    lost = []
+    for mapping in mappings:
+        snapshot = mapping.snapshot
+        ((newest,),) = connection.rows(
+            "SELECT MAX(lake_version) FROM etl_snapshot_facts WHERE fact_table = %s AND feed = %s AND lake_id = %s",
+            (mapping.fact, snapshot.feed, snapshot.lake_id),
+        )
+        if snapshot.lake_newest is not None and newest is not None and newest > snapshot.lake_newest:
+            lost.append((snapshot.feed, snapshot.lake_newest, int(newest)))
+    if lost:
+        tables = "; ".join(
+            f"{feed} is at version {there}, and version {ours} of it is in the warehouse" for feed, there, ours in lost
+        )
+        raise LakeWentBack(
+            f"the lake was restored from an older backup, or this is an older copy of it: {tables}; nothing was loaded",
+            " && ".join(f"python export_to_data_lake.py --table {feed} --version {ours + 1}" for feed, _, ours in lost),
+        )
+
+
 def same_lake_versions(connection: Connection, wanted: Iterable[tuple[str, TableSnapshot, str | None]]) -> int | None:
-    """The complete snapshot that holds these lake versions as they are now: fact, version, and the rows' hash.
+    """The newest complete snapshot that holds all these lake versions as they are now: fact, version, and rows' hash.
 
     Without the hash a version is known by its data files. With it, also by its rows: the files may have been rewritten
     for a wider type, or the line may be from before files were recorded. What the lake has written again since, or
     another lake's version of that number, is not it.
     """
-    found: set[int] | None = None
-    for fact, told, content_hash in wanted:
-        lines = connection.rows(
-            "SELECT l.snapshot_version, l.lake_files, l.content_hash FROM etl_snapshot_facts AS l"
-            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
-            " WHERE l.fact_table = %s AND l.feed = %s AND l.lake_version = %s"
-            " AND (l.lake_id = %s OR l.lake_id IS NULL) AND s.status = 'complete' ORDER BY l.snapshot_version DESC",
-            (fact, told.feed, told.lake_version, told.lake_id),
-        )
-        same = itertools.takewhile(lambda line: told.lake_files == line[1] or content_hash == line[2], lines)  # noqa: B023 # taken at once
-        versions = {int(version) for version, _, _ in same}
-        found = versions if found is None else found & versions
-    return max(found) if found else None
+    found = [_snapshots_with(connection, fact, snapshot, content_hash) for fact, snapshot, content_hash in wanted]
+    return max(set.intersection(*found), default=None)
 
 
-def record_identity(connection: Connection, version: int, fact: str, told: TableSnapshot) -> None:
+def _snapshots_with(connection: Connection, fact: str, snapshot: TableSnapshot, content_hash: str | None) -> set[int]:
+    """The snapshots that hold a lake version, from the newest back to the first that holds another writing of it."""
+    lines = connection.rows(
+        "SELECT l.snapshot_version, l.lake_files, l.content_hash FROM etl_snapshot_facts AS l"
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+        " WHERE l.fact_table = %s AND l.feed = %s AND l.lake_version = %s"
+        " AND (l.lake_id = %s OR l.lake_id IS NULL) AND s.status = 'complete' ORDER BY l.snapshot_version DESC",
+        (fact, snapshot.feed, snapshot.lake_version, snapshot.lake_id),
+    )
+    same = itertools.takewhile(lambda line: line[1] == snapshot.lake_files or line[2] == content_hash, lines)
+    return {int(version) for version, _, _ in same}
+
+
+def record_identity(connection: Connection, version: int, fact: str, snapshot: TableSnapshot) -> None:
     """Lets a line that was known by its rows be known by the lake's files from now on."""
     connection.run(
         "UPDATE etl_snapshot_facts SET lake_id = %s, lake_files = %s WHERE snapshot_version = %s AND fact_table = %s",
-        (told.lake_id, told.lake_files, version, fact),
+        (snapshot.lake_id, snapshot.lake_files, version, fact),
     )
 
 
 def same_content(connection: Connection, hashes: Iterable[tuple[str, str]], day: dt.date) -> int | None:
     """The snapshot that the views show, when it was taken on this day and holds rows of these hashes (fact, hash).
 
-    Not after a rollback: the dimensions then hold what a younger snapshot told.
+    Not after a rollback: the dimensions then hold what a younger snapshot brought.
     """
     versions = set()
     for fact, content_hash in hashes:

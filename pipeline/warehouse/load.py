@@ -28,6 +28,7 @@ from pipeline.warehouse.ledger import (
     is_newest,
     leads_dimension,
     record_identity,
+    refuse_older_lake,
     same_content,
     same_lake_versions,
     show,
@@ -93,15 +94,16 @@ def load_star(
     """Loads the snapshots as one new snapshot of the warehouse, or finds that they are there already.
 
     `strict` raises RowsDoNotFit for a row that does not fit, instead of keeping it as a reject; `scd2` are the
-    dimensions whose history is kept. A dry run does all of it and rolls it back. Raises MappingDoesNotFit before
-    anything is written, and the connection's errors. Where others hold rows that are needed, the transaction is tried
-    again a few times.
+    dimensions whose history is kept. A dry run does all of it and rolls it back. Raises MappingDoesNotFit and
+    LakeWentBack before anything is written, and the connection's errors. Where others hold rows that are needed, the
+    transaction is tried again a few times.
     """
     mappings = [resolve_mapping(connection, snapshot, scd2) for snapshot in snapshots]
     _refuse_shared_facts(mappings)
     with contextlib.ExitStack() as kept:
         kept.enter_context(connection.hold_warehouse())
         if source == "lake":
+            refuse_older_lake(connection, mappings)
             known = same_lake_versions(connection, ((mapping.fact, mapping.snapshot, None) for mapping in mappings))
             if known is not None:
                 return _already_there(connection, mappings, known)

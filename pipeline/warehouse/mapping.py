@@ -22,7 +22,8 @@ _VALIDITY = ("valid_from", "valid_to", "is_current")
 class TableSnapshot:
     """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again.
 
-    `lake_id` is the lake's (its Delta table's), `lake_files` identifies the version's data files.
+    `lake_id` is the lake's (its Delta table's), `lake_files` identifies the version's data files, `lake_newest` is the
+    highest version that the lake has given to a snapshot of this table.
     """
 
     feed: str
@@ -34,6 +35,7 @@ class TableSnapshot:
     taken_at: dt.datetime
     lake_id: str | None = None
     lake_files: str | None = None
+    lake_newest: int | None = None
 
 
 @dataclass(frozen=True)

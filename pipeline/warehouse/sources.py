@@ -91,6 +91,7 @@ def lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
         taken_at=max(file.added_at for file in files),
         lake_id=table.id,
         lake_files=identity_of(files),
+        lake_newest=max(*versions, table.current_version or 0),
     )
 
 

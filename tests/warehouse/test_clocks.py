@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.errors import ClockWrong, NoTimeForSnapshot
+from pipeline.errors import ClockWrong, LakeWentBack, NoTimeForSnapshot
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.clock import agreed_now, not_after
 from pipeline.warehouse.connection import Connection
@@ -83,6 +84,26 @@ def test_another_lake_with_the_same_versions_is_loaded(warehouse: Server, lake_r
     assert (again.version, again.unchanged) == (2, True)
     kept = rows_of(warehouse, "SELECT lake_id FROM etl_snapshot_facts ORDER BY snapshot_version")
     assert kept == [(LakeTable(root, feeds[0]).id,) for root in (lake_root, tmp_path / "other")]
+
+
+def test_a_lake_that_is_restored_from_an_older_backup_is_refused_until_its_numbers_are_free_again(
+    warehouse: Server, lake_root: Path, tmp_path: Path
+) -> None:
+    feeds, states = [FEEDS["payment_method_totals"]], make_history(users=3)
+    first, second = (State(**vars(state) | {"version": number}) for number, state in enumerate(states[:2], 1))
+    write_lake(lake_root, [first, second])
+    backup = tmp_path / "backup"
+    write_lake(backup, [first])
+    (lake,) = lake_snapshots(lake_root, feeds, None)
+    (restored,) = lake_snapshots(backup, feeds, None)
+    restored = dataclasses.replace(restored, lake_id=lake.lake_id)  # as a copy of the folder has it
+
+    with Connection(warehouse) as connection:
+        load_star(connection, [lake], "lake", NOW)
+        with pytest.raises(LakeWentBack, match="is at version 1, and version 2 of it is in the warehouse"):
+            load_star(connection, [restored], "lake", NOW)
+        (older,) = lake_snapshots(lake_root, feeds, 1)
+        assert load_star(connection, [older], "lake", NOW).version == 2
 
 
 def test_a_version_that_the_lake_took_back_is_loaded_again(warehouse: Server) -> None:

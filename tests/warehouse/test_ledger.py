@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sync_to_mysql
-from pipeline.errors import RetentionNotGiven, SnapshotUnknown
+from pipeline.errors import LakeWentBack, RetentionNotGiven, SnapshotUnknown
 from pipeline.warehouse import retention
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import list_snapshots
@@ -81,6 +82,67 @@ def test_a_lake_version_that_was_written_again_is_loaded_again(warehouse: Server
 
     assert (loaded.version, loaded.unchanged) == (2, False)
     assert rows_of(warehouse, CURRENT) == [(30, 2)]
+
+
+def test_the_same_rows_of_ksqldb_are_loaded_again_on_another_day(warehouse: Server) -> None:
+    days = [methods(method("card", 1), days=days) for days in (0, 0, 1)]
+
+    loads = [load_at(warehouse, taken, taken.taken_at, "ksqldb") for taken in days]
+
+    assert [(loaded.version, loaded.unchanged) for loaded in loads] == [(1, False), (1, True), (2, False)]
+
+
+def test_the_same_rows_of_ksqldb_count_as_loaded_only_where_one_snapshot_holds_them_all(warehouse: Server) -> None:
+    some, others = methods(method("card")), snapshot("user_transaction_summary", USERS, [user("a")])
+    load(warehouse, some)
+    load(warehouse, others)
+
+    together = load(warehouse, some, others)
+
+    assert (together.version, together.unchanged) == (3, False)
+    assert load(warehouse, some, others).unchanged
+
+
+def test_the_same_lake_versions_count_as_loaded_only_where_one_snapshot_holds_them_all(warehouse: Server) -> None:
+    some, others = methods(method("card"), version=1), snapshot("user_transaction_summary", USERS, [user("a")], 1)
+    for each in (some, others):
+        load(warehouse, each, source="lake")
+
+    together = load(warehouse, some, others, source="lake")
+    alone = load(warehouse, some, source="lake")
+
+    assert (together.version, together.unchanged) == (3, False)
+    assert (alone.version, alone.unchanged) == (3, True)
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_a_version_number_that_a_restored_lake_uses_again_is_refused(warehouse: Server, count: int) -> None:
+    """Versions 1 to 5 are loaded, then the lake is restored from a backup of version 3 and exports its next one.
+
+    The views would go on showing version 5, which the lake no longer has, also where the new version 4 holds the rows
+    that the lost one held.
+    """
+    for version in (4, 5):
+        load_at(warehouse, *lake_version(version, version))
+    restored = dataclasses.replace(methods(method("card", count), version=4, days=6), lake_newest=4)
+
+    with pytest.raises(LakeWentBack, match="payment_method_totals is at version 4, and version 5 of it") as raised:
+        load_at(warehouse, restored, NOW + dt.timedelta(days=6))
+
+    assert raised.value.hint == "python export_to_data_lake.py --table payment_method_totals --version 6"
+    assert rows_of(warehouse, CURRENT) == [(5, 2)]
+    above = dataclasses.replace(methods(method("card", count), version=6, days=7), lake_newest=6)
+    load_at(warehouse, above, NOW + dt.timedelta(days=7))
+    assert rows_of(warehouse, CURRENT) == [(count, 3)]
+
+
+def test_an_old_version_of_a_lake_that_has_newer_ones_is_no_restored_lake(warehouse: Server) -> None:
+    load_at(warehouse, *lake_version(5, 5))
+    old = dataclasses.replace(lake_version(2, 2)[0], lake_newest=5)
+    another = dataclasses.replace(methods(method("card", 7), version=3, days=6, lake="another lake"), lake_newest=3)
+
+    assert load_at(warehouse, old, NOW).version == 2
+    assert load_at(warehouse, another, NOW).version == 3
 
 
 def test_thirty_versions_are_loaded_in_order_and_once(warehouse: Server) -> None:
