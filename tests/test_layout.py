@@ -185,3 +185,16 @@ def test_the_tree_of_errors_is_in_one_place() -> None:
             kind.name for kind in classes for base in kind.bases if isinstance(base, ast.Name) and base.id in tree
         }
         assert not strays or path.name == "errors.py", path
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name.startswith("pipeline.warehouse.")])
+def test_the_warehouse_keeps_files_in_its_scratch_folder_only(name: str) -> None:
+    calls = {
+        node.func.attr
+        for node in ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    keeping = {"mkdtemp", "mkdir", "open", "write_bytes", "write_text", "touch", "rename", "unlink", "rmdir", "rmtree"}
+    allowed = name in ("pipeline.warehouse.scratch", "pipeline.warehouse.sorted_rows")
+
+    assert allowed or not calls & keeping

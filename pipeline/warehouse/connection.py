@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,13 +22,14 @@ import mysql.connector
 
 from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
 from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable
-from pipeline.warehouse.scratch import scratch_errors, scratch_folder
+from pipeline.warehouse.scratch import scratch_file, scratch_folder
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _KILL_S = 5.0
 _IDLE_S = 28_800  # while a large snapshot is sorted on this side; the servers' own default
+_NO_FOLDER = f"{os.devnull}/none"  # until this session has made one
 _PACKET_BYTES = 4 * 2**20  # of one INSERT, at most
 _T = TypeVar("_T")
 _SESSION = (
@@ -69,7 +70,7 @@ class Connection:
                 write_timeout=_seconds(server.stall_s),
                 autocommit=False,
                 use_pure=True,
-                allow_local_infile_in_path=tempfile.gettempdir(),
+                allow_local_infile_in_path=_NO_FOLDER,
                 **where,
             )
         if not server.socket:
@@ -147,30 +148,22 @@ class Connection:
     def takes_local_files(self) -> bool:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
-    def load_file(
-        self, table: str, columns: str, write: Callable[[Path], object], values: Sequence[Any] = ()
-    ) -> int | None:
-        """Sends the file that `write` makes by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
+    def load_file(self, table: str, columns: str, lines: bytes | memoryview, values: Sequence[Any] = ()) -> int | None:
+        """Sends lines as a file by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
 
-        The file has tabs between and newlines after its columns, backslash escapes and \\N. `columns` is the
+        Lines have tabs between and newlines after their columns, backslash escapes and \\N. `columns` is the
         statement's column list with its SET clause, for `values`. LOAD DATA LOCAL turns errors into warnings, so a
         warning raises RowRefused, a temporary folder that cannot be written raises ScratchUnusable.
         """
-        path = self._own_folder / "rows"
+        statement = f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}"
         try:
-            with scratch_errors(path.parent):
-                write(path)
-            sent = self.run(
-                f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}",
-                (str(path), *values),
-            )
+            with scratch_file(self._own_folder, lines) as path:
+                sent = self.run(statement, (str(path), *values))
         except PipelineError as error:
             if is_local_refused(error):
                 self.takes_local_files = False
                 return None
             raise
-        finally:
-            path.unlink(missing_ok=True)
         ((warning_count,),) = self.rows("SHOW COUNT(*) WARNINGS")
         if int(warning_count):
             shown = self.rows("SHOW WARNINGS LIMIT 1")  # none where max_error_count is 0
@@ -196,7 +189,7 @@ class Connection:
         for row in rows:
             length = sum(len(value) for value in row if isinstance(value, str | bytes))
             if length > self._most_bytes:
-                raise row_too_large(self.server.place, f"{length:,} characters")
+                raise row_too_large(self.server, f"{length:,} characters")
             row_size = 4 * length + 32 * len(row)  # at most, with escapes, quotes and commas
             if waiting and size + row_size > min(_PACKET_BYTES, self._most_bytes // 2):
                 self._insert(table, columns, waiting)

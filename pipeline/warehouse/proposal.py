@@ -20,13 +20,33 @@ from pipeline.warehouse.connection import quote
 from pipeline.warehouse.migrations import DEFAULT_DATABASE
 
 _NAME_LENGTH = 64
-_FEED_LENGTH = 47  # so that `fact_` before it leaves room for the names of staging tables
+_FEED_LENGTH = 47  # so that `fact_` before it leaves room for the names of a session's tables
 _INDEX_BYTES, _INDEX_COLUMNS = 3072, 16  # InnoDB's limits
 _KEY_LENGTH = 255
 _BYTES_PER_CHARACTER = 4  # utf8mb4
 _VERSION_BYTES = 4  # snapshot_version
 _FIXED_KEY_BYTES = 32  # at most, for a key of any type that is neither text nor bytes
 _WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
+_FILE = """\
+-- {fact}: the snapshots of the ksqlDB table {source} (feed {feed}). Can be run twice; drops nothing.
+--   python sync_to_mysql.py --init-schema
+-- Proposed by `manage_feeds.py ddl {feed}`. Before the first use lengths can be changed, and columns and indexes
+-- added or left out; what the mapping names must stay. A value that is longer than its column becomes a reject.
+
+USE {database};
+
+CREATE TABLE IF NOT EXISTS {quoted_fact} (
+  {columns}
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+  COMMENT = 'Grain: {grain}.';
+
+CREATE OR REPLACE VIEW {quoted_view} AS
+SELECT f.*
+FROM {quoted_fact} AS f
+JOIN etl_current AS c
+  ON c.snapshot_version = f.snapshot_version
+WHERE c.fact_table = '{fact}';
+"""
 
 
 def lake_columns(source: Description) -> tuple[Column, ...]:
@@ -66,59 +86,62 @@ def fact_sql(feed: Feed, mapping: WarehouseMapping, columns: Sequence[Column]) -
 
     Raises NoProposal for a mapping with a column that the source does not have, or with more keys than an index takes.
     """
+    declared = [
+        *_surrogate_columns(mapping),
+        *_mapped_columns(mapping, _sources(feed, mapping, columns)),
+        *_indexes(mapping),
+    ]
+    return _FILE.format(
+        fact=mapping.fact,
+        source=feed.source,
+        feed=feed.name,
+        database=DEFAULT_DATABASE,
+        quoted_fact=quote(mapping.fact),
+        quoted_view=quote(_short(f"current_{_stem(mapping)}", _NAME_LENGTH)),
+        columns=",\n  ".join(declared),
+        grain=" x ".join([*mapping.keys, "snapshot"]),
+    )
+
+
+def _sources(feed: Feed, mapping: WarehouseMapping, columns: Sequence[Column]) -> dict[str, Column]:
+    """The source's column for each column of the fact."""
     by_name = {column.lake_name: column for column in columns}
     missing = [source for source in mapping.columns.values() if source not in by_name]
     if missing:
         raise NoProposal(
             f"the warehouse mapping of {feed.name} names columns that {feed.source} does not have: "
             f"{', '.join(missing)}",
-            "correct 'warehouse' in the feed's file, or add --anew to propose a mapping anew",
+            "correct 'warehouse' in the feed's file, or add --anew to propose another mapping",
         )
-    targets = {name: by_name[source] for name, source in mapping.columns.items()}
-    key_length = _key_length([targets[key].type for key in mapping.keys])
-    fact, view = mapping.fact, f"current_{mapping.fact.removeprefix('fact_')}"
-    surrogate = _free_name(f"{mapping.fact.removeprefix('fact_')}_id", mapping.columns)
+    return {name: by_name[source] for name, source in mapping.columns.items()}
+
+
+def _surrogate_columns(mapping: WarehouseMapping) -> list[str]:
+    return [
+        f"{quote(_surrogate(mapping))} BIGINT NOT NULL AUTO_INCREMENT",
+        "snapshot_version INT NOT NULL",
+        "snapshot_date DATE NOT NULL",
+    ]
+
+
+def _mapped_columns(mapping: WarehouseMapping, sources: Mapping[str, Column]) -> Iterator[str]:
+    key_length = _key_length([sources[key].type for key in mapping.keys])
     member = _member_column(mapping)
-    lines = [f"{quote(surrogate)} BIGINT NOT NULL AUTO_INCREMENT", "snapshot_version INT NOT NULL"]
-    lines.append("snapshot_date DATE NOT NULL")
-    for name, column in targets.items():
+    for name, column in sources.items():
         is_key = name in mapping.keys
         length = key_length if is_key else _KEY_LENGTH if name == member else None
         type_, meaning = mysql_type(column.type, length)
-        if is_key and column.name in _WINDOW:
-            meaning = _WINDOW[column.name]
+        if is_key:
+            meaning = _WINDOW.get(column.name, meaning)
         comment = f" COMMENT '{meaning}'" if meaning else ""
-        lines.append(f"{quote(name)} {type_} {'NOT NULL' if is_key else 'NULL'}{comment}")
+        yield f"{quote(name)} {type_} {'NOT NULL' if is_key else 'NULL'}{comment}"
+
+
+def _indexes(mapping: WarehouseMapping) -> Iterator[str]:
+    fact, dimension, member = mapping.fact, mapping.dimension, _member_column(mapping)
     keys = ", ".join(quote(key) for key in mapping.keys)
-    lines.append(f"PRIMARY KEY ({quote(surrogate)})")
-    lines.append(f"UNIQUE KEY {_named('uq', fact)} (snapshot_version, {keys})")
-    lines += _indexes(mapping, member)
-    grain = " x ".join([*mapping.keys, "snapshot"])
-    joined = ",\n  ".join(lines)
-    return f"""\
--- {fact}: the snapshots of the ksqlDB table {feed.source} (feed {feed.name}). Can be run twice; drops nothing.
---   python sync_to_mysql.py --init-schema
--- Proposed by `manage_feeds.py ddl {feed.name}`. Before the first use lengths can be changed, and columns and indexes
--- added or left out; what the mapping names must stay. A value that is longer than its column becomes a reject.
-
-USE {DEFAULT_DATABASE};
-
-CREATE TABLE IF NOT EXISTS {quote(fact)} (
-  {joined}
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
-  COMMENT = 'Grain: {grain}.';
-
-CREATE OR REPLACE VIEW {quote(_short(view, _NAME_LENGTH))} AS
-SELECT f.*
-FROM {quote(fact)} AS f
-JOIN etl_current AS c
-  ON c.snapshot_version = f.snapshot_version
-WHERE c.fact_table = '{fact}';
-"""
-
-
-def _indexes(mapping: WarehouseMapping, member: str | None) -> Iterator[str]:
-    fact, dimension = mapping.fact, mapping.dimension
+    yield f"PRIMARY KEY ({quote(_surrogate(mapping))})"
+    yield f"UNIQUE KEY {_named('uq', fact)} (snapshot_version, {keys})"
     for name in dict.fromkeys([mapping.keys[0], *([member] if member else [])]):
         yield f"KEY {_named('ix', fact, name.lower())} ({quote(name)}, snapshot_version)"
     yield f"KEY {_named('ix', fact, 'snapshot_date')} (snapshot_date)"
@@ -131,6 +154,15 @@ def _indexes(mapping: WarehouseMapping, member: str | None) -> Iterator[str]:
         f"CONSTRAINT {_named('fk', fact, 'snapshot')} FOREIGN KEY (snapshot_version)\n"
         "    REFERENCES etl_snapshots (snapshot_version) ON DELETE CASCADE"
     )
+
+
+def _stem(mapping: WarehouseMapping) -> str:
+    return mapping.fact.removeprefix("fact_")
+
+
+def _surrogate(mapping: WarehouseMapping) -> str:
+    """The column of the fact's primary key, which no column of the mapping has taken."""
+    return _free_name(f"{_stem(mapping)}_id", mapping.columns)
 
 
 def _member_column(mapping: WarehouseMapping) -> str | None:

@@ -9,11 +9,11 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mysql.connector
-from mysql.connector import errorcode
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
 from pipeline.errors import (
@@ -45,8 +45,65 @@ _BROKEN = {
 _MOST_WORDS = 300
 _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or this account does not take it
 _ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
+_KEY_TWICE = 1062
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
 _AGAIN = "run the same command again: it loads only what is not there yet"
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What some error numbers mean: a sentence and a hint, in which `text` is what the server says itself."""
+
+    numbers: tuple[int, ...]
+    message: str
+    hint: str
+    error: type[PipelineError] = WarehouseRefused
+
+    def at(self, server: Server, text: str, number: int = 0) -> PipelineError:
+        words = {"place": server.place, "user": server.user, "database": server.database}
+        words |= {"text": text, "number": str(number), "init": _init_hint(server.database)}
+        return self.error(self.message.format(**words), self.hint.format(**words))
+
+
+_ROW_TOO_LARGE = _Refusal(
+    (1153, 2020), "a row is larger than MySQL at {place} takes: {text}", "raise max_allowed_packet on the server"
+)
+_REFUSALS = (
+    _Refusal(
+        (2026,),
+        "MySQL at {place} offers no TLS, which MYSQL_SSL_CA asks for",
+        "turn TLS on at the server; without MYSQL_SSL_CA nothing is verified",
+    ),
+    _Refusal(
+        (1045, 1251, 1698),
+        "MySQL at {place} refuses the user {user!r} or its password",
+        "check MYSQL_USER and MYSQL_PASSWORD, and whether the account needs TLS (MYSQL_SSL_CA, MYSQL_SSL_CERT)",
+    ),
+    _Refusal(
+        (1044,),
+        "the MySQL user {user!r} may not use the database {database!r}, if it is there",
+        "docs/warehouse.md names the rights it needs; --init-schema makes it, by an account that may",
+    ),
+    _Refusal(
+        (1142, 1143, 1227, 1370, 1410),
+        "the MySQL user {user!r} lacks a right: {text}",
+        "docs/warehouse.md names the rights it needs",
+    ),
+    _Refusal((1049,), "MySQL at {place} has no database {database!r}", "{init}"),
+    _Refusal((1054, 1146, 1356), "the warehouse's schema is not as expected: {text}", "{init}"),
+    _Refusal(
+        (1205, 1213, 3572), "rows of the warehouse are locked: {text}", "run the same command again", WarehouseBusy
+    ),
+    _ROW_TOO_LARGE,
+    _Refusal(
+        (1290, 1792, 1836),
+        "MySQL at {place} takes no changes: {text}",
+        "set MYSQL_HOST to the primary, or end its read-only mode",
+    ),
+    _Refusal((1021, 1041, 1114), "MySQL at {place} has no space left: {text}", "free space on the server"),
+)
+_BY_NUMBER = {number: refusal for refusal in _REFUSALS for number in refusal.numbers}
+_ANY_OTHER = _Refusal((), "MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
 
 
 def is_stall(error: BaseException) -> bool:
@@ -62,58 +119,27 @@ def is_local_refused(error: BaseException) -> bool:
 def named(error: mysql.connector.Error, server: Server) -> PipelineError:
     """The error that says what to do about the driver's: in our words, and the server's where they name a thing.
 
-    No secret is in it: neither tells one.
+    No secret is in it: neither the driver nor the server repeats one.
     """
-    place, user, database = server.place, server.user, server.database
     number, text = error.errno, (error.msg or "").rstrip(".")[:_MOST_WORDS]
     if isinstance(error, ConnectionTimeoutError | ReadTimeoutError | WriteTimeoutError):
-        connecting = isinstance(error, ConnectionTimeoutError)
-        setting, checks = ("MYSQL_TIMEOUT_S", f", and {_where(server)}") if connecting else ("MYSQL_STALL_S", "")
-        return WarehouseUnreachable(
-            f"MySQL at {place} did not answer within {setting}", f"check that it is up{checks}; {_AGAIN}"
-        )
+        return _timed_out(error, server)
     if untrusted := [cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)]:
-        return _untrusted(untrusted[0], place)
-    if number == 2026:
-        return WarehouseRefused(
-            f"MySQL at {place} offers no TLS, which MYSQL_SSL_CA asks for",
-            "turn TLS on at the server; without MYSQL_SSL_CA nothing is verified",
-        )
-    broken = number == -1 and not isinstance(error, mysql.connector.InternalError)
-    if broken or number in _BROKEN:
+        return _untrusted(untrusted[0], server.place)
+    if number in _BROKEN or (number == -1 and not isinstance(error, mysql.connector.InternalError)):
         return unreachable(server, error)
-    if number in (errorcode.ER_ACCESS_DENIED_ERROR, 1698, 1251):
-        return WarehouseRefused(
-            f"MySQL at {place} refuses the user {user!r} or its password",
-            "check MYSQL_USER and MYSQL_PASSWORD, and whether the account needs TLS (MYSQL_SSL_CA, MYSQL_SSL_CERT)",
-        )
-    if number == errorcode.ER_DBACCESS_DENIED_ERROR:
-        return WarehouseRefused(
-            f"the MySQL user {user!r} may not use the database {database!r}, if it is there",
-            "docs/warehouse.md names the rights it needs; --init-schema makes it, by an account that may",
-        )
-    if number in (1142, 1143, 1227, 1370, 1410):
-        return WarehouseRefused(
-            f"the MySQL user {user!r} lacks a right: {text}", "docs/warehouse.md names the rights it needs"
-        )
-    if number == errorcode.ER_BAD_DB_ERROR:
-        return WarehouseRefused(f"MySQL at {place} has no database {database!r}", _init_hint(database))
-    if number in (1146, 1054, 1356):
-        return WarehouseRefused(f"the warehouse's schema is not as expected: {text}", _init_hint(database))
-    if number in (1205, 1213, 3572):
-        return WarehouseBusy(f"rows of the warehouse are locked: {text}", "run the same command again")
-    if number in (1153, 2020):
-        return row_too_large(place, text)
     if number in _ROW_REFUSED:
-        reason = "the key is there twice for MySQL" if number == errorcode.ER_DUP_ENTRY else text
-        return RowRefused(f"MySQL at {place} refuses a row: {text}", "nothing was changed", reason)
-    if number in (1290, 1792, 1836):
-        return WarehouseRefused(
-            f"MySQL at {place} takes no changes: {text}", "set MYSQL_HOST to the primary, or end its read-only mode"
-        )
-    if number in (1021, 1114, 1041):
-        return WarehouseRefused(f"MySQL at {place} has no space left: {text}", "free space on the server")
-    return WarehouseRefused(f"MySQL at {place} refuses (error {number}): {text}", "nothing was changed")
+        reason = "the key is there twice for MySQL" if number == _KEY_TWICE else text
+        return RowRefused(f"MySQL at {server.place} refuses a row: {text}", "nothing was changed", reason)
+    return _BY_NUMBER.get(number, _ANY_OTHER).at(server, text, number)
+
+
+def _timed_out(error: mysql.connector.Error, server: Server) -> WarehouseUnreachable:
+    connecting = isinstance(error, ConnectionTimeoutError)
+    setting, checks = ("MYSQL_TIMEOUT_S", f", and {_where(server)}") if connecting else ("MYSQL_STALL_S", "")
+    return WarehouseUnreachable(
+        f"MySQL at {server.place} did not answer within {setting}", f"check that it is up{checks}; {_AGAIN}"
+    )
 
 
 def _where(server: Server) -> str:
@@ -130,25 +156,23 @@ def _init_hint(database: str) -> str:
 
 def unreachable(server: Server, error: BaseException) -> PipelineError:
     """No connection to a server; a name that does not exist, or a file that is no socket, will not get better."""
-    told = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
-    if isinstance(told, socket.gaierror) and told.errno == socket.EAI_NONAME:
+    cause = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
         return WarehouseRefused(f"there is no host {server.host!r}", "set MYSQL_HOST to the server's name")
     path = Path(server.socket)
     if server.socket and path.exists() and not path.is_socket():
         return WarehouseRefused(f"{server.socket} is no socket", "set MYSQL_SOCKET to that of the server")
     why = _BROKEN.get(getattr(error, "errno", None) or 0, "the connection broke off")
-    if told is not None and told.errno and told.errno > 0:
-        why = os.strerror(told.errno)
+    if cause is not None and cause.errno and cause.errno > 0:
+        why = os.strerror(cause.errno)
     return WarehouseUnreachable(
         f"MySQL at {server.place} cannot be reached: {why}",
         f"check that it is up, and {_where(server)}; {_AGAIN}",
     )
 
 
-def row_too_large(place: str, size: str) -> WarehouseRefused:
-    return WarehouseRefused(
-        f"a row is larger than MySQL at {place} takes: {size}", "raise max_allowed_packet on the server"
-    )
+def row_too_large(server: Server, size: str) -> PipelineError:
+    return _ROW_TOO_LARGE.at(server, size)
 
 
 def _untrusted(error: Any, place: str) -> WarehouseRefused:

@@ -42,14 +42,26 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def scratch_file(folder: Path, content: bytes | memoryview) -> Iterator[Path]:
+    """A file in a scratch folder until the block ends, one at a time. Raises ScratchUnusable."""
+    path = folder / "rows"
+    try:
+        with scratch_errors(folder):
+            path.write_bytes(content)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def scratch_errors(folder: Path, kinds: type[Exception] | tuple[type[Exception], ...] = OSError) -> Iterator[None]:
     """Makes ScratchUnusable of errors in writing to a temporary folder."""
     try:
         yield
     except kinds as error:
-        told = getattr(error, "strerror", None) or "no room is left, or it cannot be written"
+        reason = getattr(error, "strerror", None) or "no room is left, or it cannot be written"
         raise ScratchUnusable(
-            f"rows cannot be put into the temporary folder {folder}: {told}; nothing was changed",
+            f"rows cannot be put into the temporary folder {folder}: {reason}; nothing was changed",
             "free space there, or name another folder by TMPDIR",
         ) from error
 

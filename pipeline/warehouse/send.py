@@ -30,9 +30,7 @@ def send_lines(
     """
     same = same or {}
     if connection.takes_local_files:
-        sent = connection.load_file(
-            table, _column_list(columns, same), lambda path: path.write_bytes(bytes_of(lines)), tuple(same.values())
-        )
+        sent = connection.load_file(table, _column_list(columns, same), bytes_of(lines), tuple(same.values()))
         if sent is not None and sent != len(lines):
             raise RowsLost(f"{sent} of {len(lines)} rows reached {table}; nothing was loaded", "run the command again")
         if sent is not None:

@@ -13,7 +13,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 from typing import Any
 
 from pipeline.warehouse.connection import Connection
@@ -150,11 +149,8 @@ def _finished_rows(first: State, states: list[State]) -> Iterator[tuple[str, Seq
 
 
 def _send(connection: Connection, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-    def write(path: Path) -> None:
-        lines = ("\t".join("\\N" if value is None else _text(value) for value in row) + "\n" for row in rows)
-        path.write_text("".join(lines), encoding="utf-8")
-
-    assert connection.load_file(table, f"({', '.join(columns)})", write) == len(rows)
+    lines = "".join("\t".join("\\N" if value is None else _text(value) for value in row) + "\n" for row in rows)
+    assert connection.load_file(table, f"({', '.join(columns)})", lines.encode()) == len(rows)
 
 
 def _text(value: Any) -> str:

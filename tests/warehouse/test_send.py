@@ -139,22 +139,19 @@ def test_a_value_that_the_server_would_change_stops_the_load(warehouse: Server) 
     with Connection(warehouse) as connection:
         connection.run("CREATE TEMPORARY TABLE narrow (v VARCHAR(3))")
         with pytest.raises(WarehouseRefused, match="would leave out or change a row"):
-            connection.load_file("narrow", "(v)", lambda path: _put(path, "too long\n"))
+            connection.load_file("narrow", "(v)", b"too long\n")
 
 
-def _put(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def test_a_temporary_folder_without_space_is_named(warehouse: Server) -> None:
-    def fail(_: Path) -> None:
+def test_a_temporary_folder_without_space_is_named(warehouse: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path, __: bytes) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with (
         Connection(warehouse) as connection,
         pytest.raises(ScratchUnusable, match=r"temporary folder .* No space left on device; nothing was changed"),
     ):
-        connection.load_file("dim_users", "(user_id)", fail)
+        connection.load_file("dim_users", "(user_id)", b"ada\n")
 
 
 def test_no_file_is_left_behind(warehouse: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
