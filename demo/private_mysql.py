@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("mariadb-server-core", "mariadb-client-core")
-_READY_S = 60
+_PATIENCE_S = 300
 _BUILD = Path(__file__).resolve().parent.parent / "build"
 
 
@@ -46,7 +46,7 @@ class PrivateServer:
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        deadline = time.monotonic() + _READY_S
+        deadline = time.monotonic() + _PATIENCE_S
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
@@ -61,7 +61,7 @@ class PrivateServer:
         """Ends the server; SIGKILL is the power cut."""
         if self.process is not None:
             self.process.send_signal(by)
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=_PATIENCE_S)
             self.process = None
 
 

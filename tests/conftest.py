@@ -13,7 +13,10 @@ import data_lake_config
 from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
 from tests.vectors import VECTORS
 
+pytest_plugins = ["pytester"]
 _SETTINGS = ("LAKE_", "KSQLDB_", "MYSQL_", "QUIET_S", "STALL_S", "SNAPSHOT_", "COMMIT_ROWS", "EXPIRE_")
+# A test may kill the server, the machine stays up.
+_NOT_WAITING_FOR_THE_DISK = ("--innodb-flush-method=nosync", "--debug-no-sync", "--innodb-doublewrite=OFF")
 
 # No time limit for an example of a property test: a busy machine is no fault of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,7 +41,7 @@ def lake_root(tmp_path: Path) -> Path:
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     """A private MariaDB for the whole run; each test takes a database of its own."""
     try:
-        with running_mariadb(tmp_path_factory.mktemp("mariadb")) as server:
+        with running_mariadb(tmp_path_factory.mktemp("mariadb"), _NOT_WAITING_FOR_THE_DISK) as server:
             yield server
     except ServerMissing as error:
         pytest.skip(str(error))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import conftest
 from tests.support import ROOT
 
+HOOKS = ("pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_sessionfinish")
 TESTS = """
 import pytest
 from tests.vectors import in_both, load_json, needs_vectors
@@ -28,21 +26,18 @@ def test_with_either(name):
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_tests_without_their_vectors_are_one_line_and_a_failure_in_ci(tmp_path: Path, ci: str, code: int) -> None:
-    tests = tmp_path / "clone" / "tests"
-    tests.mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "vectors.py"):
-        shutil.copy(ROOT / "tests" / name, tests)
-    shutil.copy(ROOT / "pyproject.toml", tests.parent)
-    (tests / "test_some.py").write_text(TESTS, encoding="utf-8")
+def test_tests_without_their_vectors_are_one_line_and_a_failure_in_ci(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, code: int
+) -> None:
+    monkeypatch.setattr(conftest, "VECTORS", Path("/nonexistent/shared/vectors"))
+    monkeypatch.setenv("CI", ci)
+    pytester.makepyprojecttoml((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    pytester.makeconftest(f"from tests.conftest import {', '.join(HOOKS)}")
+    pytester.mkdir("tests").joinpath("test_some.py").write_text(TESTS, encoding="utf-8")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
-        cwd=tests.parent, env=os.environ | {"CI": ci, "PYTHONPATH": f"{tests.parent}:{ROOT}"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = pytester.runpytest_inprocess("-p", "no:cacheprovider")
 
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "1 passed, 51 deselected" in done.stdout
-    assert done.stdout.count("left out: put a real server's answers into shared/vectors") == 1
-    assert ("counts as a failure in CI" in done.stdout) == bool(ci)
+    assert done.ret == code
+    assert "1 passed, 51 deselected" in done.stdout.str()
+    assert done.stdout.str().count("left out: put a real server's answers into shared/vectors") == 1
+    assert ("counts as a failure in CI" in done.stdout.str()) == bool(ci)

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections import Counter
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,17 +31,16 @@ TABLES = (
 )
 
 
-def recorded_events() -> list[Event]:
-    return [
-        Event(*(event[name] for name in ("topic", "partition", "offset", "timestamp", "key", "value")))
-        for event in load_lines("recorded/events.jsonl")
-    ]
+@cache
+def by_recorded_events() -> Dataset:
+    names = ("topic", "partition", "offset", "timestamp", "key", "value")
+    return build(Event(*(event[name] for name in names)) for event in load_lines("recorded/events.jsonl"))
 
 
 @needs_vectors
 @pytest.mark.parametrize("name", STREAMS)
 def test_stream_equals_the_recorded_one(name: str) -> None:
-    source = build(recorded_events()).source(name)
+    source = by_recorded_events().source(name)
     mine = Counter(
         (record.rowtime, *(encode(record.values[column.name], column.type) for column in source.columns))
         for record in source.records
@@ -53,8 +53,7 @@ def test_stream_equals_the_recorded_one(name: str) -> None:
 @needs_vectors
 @pytest.mark.parametrize("name", TABLES)
 def test_table_equals_the_recorded_one(name: str) -> None:
-    dataset = build(recorded_events())
-    source = dataset.source(name)
+    source = by_recorded_events().source(name)
     # Which rate is the latest depends on the order in which the server read the partitions: it differed by run.
     columns = tuple(column for column in source.columns if (name, column.name) not in _UNSTABLE)
     newest: dict[str, Any] = {}
@@ -142,6 +141,7 @@ def test_three_events_give_the_rows_that_the_statements_say() -> None:
     ]  # fmt: skip
 
 
+@cache
 def small_demo() -> Dataset:
     return build(generate(600, dt.date(2026, 11, 20), seed=3))
 
