@@ -125,6 +125,8 @@ ROOMS = {
     "click": {"pipeline.cli"},
 }
 
+KNOW_NO_SERVER = ("pipeline.source", "pipeline.once", "pipeline.lake.", "pipeline.export.", "pipeline.verify.")
+
 
 def modules() -> dict[str, Path]:
     paths = (path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py")
@@ -139,6 +141,15 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
+
+
+def everything_behind(name: str) -> set[str]:
+    """The modules of the package that one imports, itself or through another."""
+    behind, due = set[str](), {name}
+    while due:
+        behind |= due
+        due = {module for known in due for module in imports(modules()[known]) if module in ORDER} - behind
+    return behind - {name}
 
 
 def test_every_module_is_on_the_list() -> None:
@@ -165,6 +176,12 @@ def test_no_module_reads_the_environment_or_catches_everything(name: str) -> Non
 
     assert "os.environ" not in text
     assert name == "pipeline.faults" or "except Exception" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if name.startswith(KNOW_NO_SERVER)])
+def test_the_source_of_rows_is_chosen_by_the_scripts(name: str) -> None:
+    """Also through other modules: what reads rows speaks to `pipeline.source` only."""
+    assert not {module for module in everything_behind(name) if module.startswith("pipeline.ksqldb")}
 
 
 def test_nothing_that_runs_for_users_leans_on_the_emulator_or_the_demo() -> None:

@@ -49,13 +49,14 @@ class Place:
 class Staged:
     """A part of a task, ready to be committed: all rows up to its `bookmarks`.
 
-    `outcome` says how the task ended; None where it goes on. `replayed_rows` and `gaps` are of the task so far;
+    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are of it so far;
     `witnesses` are rows from before the bookmarks that it began at, which the lake should have.
     """
 
     files: Sequence[StagedFile]
     bookmarks: Mapping[int, Bookmark]
     row_count: int
+    goes_on: bool
     outcome: Outcome | None
     proved: bool
     replayed_rows: int
@@ -87,8 +88,9 @@ def stage(
         moved |= bookmarks
         witnesses, once.witnesses = once.witnesses, []
         files = writer.finish()
-        yield Staged(files, bookmarks, writer.row_count, read.outcome, read.proved, once.replayed_rows, dict(once.gaps),
-                     witnesses)  # fmt: skip
+        goes_on = not ended and stalled is None
+        yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, read.proved, once.replayed_rows,
+                     dict(once.gaps), witnesses)  # fmt: skip
         if stalled is not None:
             raise stalled
         if ended:

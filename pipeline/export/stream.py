@@ -37,7 +37,7 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
                 raise
             if part.row_count or part.bookmarks:
                 commit_part(table, part, stream.source.partitions, run, done)
-                if part.outcome is None:
+                if part.goes_on:
                     run.tell(f"{table.feed.name}: {done.rows:,} rows committed, going on")
             done.describe([*ended, part])
         ended.append(part)

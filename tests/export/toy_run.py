@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,21 @@ def rows(count: int) -> tuple[Row, ...]:
     return tuple((START_MS + n % 3 * DAY_MS + n, n % 2, n // 2 * 2, f"v{n}") for n in range(count))
 
 
-def a_run(number: int = 0) -> Run:
+def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None) -> Run:
     policy = ReadPolicy(0, 5, 0.2, sleep=lambda _: None)
-    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, 0, policy, max_expire=1)
+    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, 0, policy, max_expire=1, tell=tell)
 
 
-def export(root: Path, source: ToySource, feed: Feed = STREAM, number: int = 0, **request: Any) -> FeedResult:
+def export(
+    root: Path,
+    source: ToySource,
+    feed: Feed = STREAM,
+    number: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+    **request: Any,
+) -> FeedResult:
     wanted, holder = ExportRequest(**request), {"command": "test", "pid": str(os.getpid())}
-    (result,) = export_feeds(source, root, [feed], a_run(number), wanted, holder, lambda _: None)
+    (result,) = export_feeds(source, root, [feed], a_run(number, tell), wanted, holder, lambda _: None)
     return result
 
 

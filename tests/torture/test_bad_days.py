@@ -22,7 +22,7 @@ def figure() -> Figure:
     return Figure("F", "one case", PROMISES)
 
 
-# Left to `make torture` for its ten seconds; tests/ksqldb/test_push.py has the rule, on recorded progress.
+# Left to `make torture` for its ten seconds; tests/ksqldb/test_stop_rule.py has the rule, on recorded progress.
 QUICK = [case for case in odd_sources.CASES if case is not odd_sources.tasks_that_move_between_threads]
 
 
