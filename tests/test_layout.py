@@ -89,7 +89,7 @@ ORDER = [
     "pipeline.warehouse.connection",
     "pipeline.warehouse.target",
     "pipeline.warehouse.migrations",
-    "pipeline.warehouse.check_mapping",
+    "pipeline.warehouse.value_rules",
     "pipeline.warehouse.fitting",
     "pipeline.warehouse.mapping",
     "pipeline.warehouse.sorted_rows",

@@ -1,4 +1,8 @@
-"""Where a table's snapshot goes: a feed's mapping, resolved against the columns that are really there."""
+"""Where a table's snapshot goes: a feed's mapping, checked and resolved against the tables that are really there.
+
+What names, types and keys can say beforehand is checked here; what only a value can say (its length, its range) is
+found row by row, and makes a reject: see `pipeline.warehouse.fitting`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.columns import SCALARS, ksqldb_words, mysql_families
 from pipeline.errors import MappingDoesNotFit
-from pipeline.feeds import DimensionMapping, WarehouseMapping
-from pipeline.warehouse.check_mapping import Target, check_mapping
+from pipeline.feeds import SNAPSHOT_COLUMNS, DimensionMapping, WarehouseMapping
 from pipeline.warehouse.connection import Connection
-from pipeline.warehouse.fitting import FILLABLE, MappedColumn
-from pipeline.warehouse.target import TargetColumn, engine_of, target_columns, unique_keys
+from pipeline.warehouse.fitting import MappedColumn
+from pipeline.warehouse.target import TargetColumn, TargetTable, target_columns, target_table
+from pipeline.warehouse.value_rules import RULES
 
 _VALIDITY = ("valid_from", "valid_to", "is_current")
 
@@ -96,10 +101,8 @@ def resolve_mapping(connection: Connection, snapshot: TableSnapshot, scd2: Colle
     `scd2` are the dimensions whose history is kept, in a table of that name with `_history` behind it.
     """
     mapping, dimension = snapshot.mapping, snapshot.mapping.dimension
-    targets = {
-        table: Target(target_columns(connection, table), unique_keys(connection, table), engine_of(connection, table))
-        for table in [mapping.fact, *([dimension.table] if dimension else [])]
-    }
+    tables = [mapping.fact, *([dimension.table] if dimension else [])]
+    targets = {table: target_table(connection, table) for table in tables}
     check_mapping(snapshot.feed, mapping, snapshot.schema, targets)
     columns = _mapped_columns(mapping.columns, targets[mapping.fact].columns, mapping.keys)
     if dimension is None:
@@ -128,9 +131,77 @@ def _mapped_columns(
     columns: Mapping[str, str], targets: Mapping[str, TargetColumn], keys: Collection[str]
 ) -> tuple[MappedColumn, ...]:
     for name in columns:
-        if targets[name].data_type not in FILLABLE:
+        if targets[name].data_type not in RULES:
             raise MappingDoesNotFit(
                 f"the column {name} is of the type {targets[name].column_type}, which cannot be filled",
-                f"declare it as one of {', '.join(sorted(FILLABLE))}",
+                f"declare it as one of {', '.join(sorted(RULES))}",
             )
     return tuple(MappedColumn(name, source, targets[name], name in keys) for name, source in columns.items())
+
+
+def check_mapping(feed: str, mapping: WarehouseMapping, source: pa.Schema, targets: Mapping[str, TargetTable]) -> None:
+    """Raises MappingDoesNotFit naming everything that would keep every row, or every second snapshot, from loading.
+
+    `targets` are the mapping's tables by name.
+    """
+    dimension, fact = mapping.dimension, targets[mapping.fact]
+    problems = list(_column_problems(mapping.fact, fact, mapping.columns, source, SNAPSHOT_COLUMNS))
+    problems += _key_problems(mapping, fact)
+    if dimension is not None:
+        target = targets[dimension.table]
+        problems += _column_problems(dimension.table, target, dimension.columns, source, ())
+        if frozenset({dimension.key}) not in target.unique_keys:
+            problems.append(f"{dimension.table} has no unique key of {dimension.key}")
+        if dimension.latest_by and dimension.latest_by not in source.names:
+            problems.append(f"the source has no column {dimension.latest_by}")
+    for table, target in targets.items():
+        if target.engine != "InnoDB":  # its rows would stay when a load is rolled back
+            problems.append(f"{table} is kept by {target.engine}, not by InnoDB, and so takes no part in a transaction")
+    if problems:
+        raise MappingDoesNotFit(
+            f"the warehouse mapping of {feed} does not fit: {'; '.join(dict.fromkeys(problems))}",
+            f"correct 'warehouse' in the feed's file, or the table; python manage_feeds.py ddl {feed} --anew shows a "
+            "table that fits the source",
+        )
+
+
+def _column_problems(
+    table: str, target: TargetTable, columns: Mapping[str, str], source: pa.Schema, filled: tuple[str, ...]
+) -> Iterator[str]:
+    """`filled` are the columns that a load fills besides the mapped ones."""
+    for name in filled:
+        if name not in target.columns:
+            yield f"{table} has no column {name}"
+    for name, column in columns.items():
+        there = target.columns.get(name)
+        if there is None:
+            yield f"{table} has no column {name}"
+        if column not in source.names:
+            yield f"the source has no column {column}"
+        elif there is not None and there.is_generated:
+            yield f"{table}.{name} is generated by the server, so nothing can be loaded into it"
+        elif there is not None and not _can_hold(there, kind := source.field(column).type):
+            yield f"{table}.{name} is {there.column_type.upper()}, which cannot hold {column}, {ksqldb_words(kind)}"
+    for name, there in target.columns.items():
+        if name not in columns and name not in filled and there.must_be_filled:
+            yield f"{table}.{name} is NOT NULL without a default, and the mapping does not fill it"
+
+
+def _key_problems(mapping: WarehouseMapping, fact: TargetTable) -> Iterator[str]:
+    grain = {"snapshot_version", *mapping.keys}
+    if not any(key - {"snapshot_date"} == grain for key in fact.unique_keys):
+        yield f"{mapping.fact} has no unique key of {', '.join(['snapshot_version', *mapping.keys])}"
+    for key in fact.unique_keys:
+        if key <= set(mapping.columns):
+            yield (
+                f"{mapping.fact} has a unique key of {', '.join(sorted(key))} without snapshot_version, which would "
+                "refuse the same rows in the next snapshot"
+            )
+
+
+def _can_hold(target: TargetColumn, kind: pa.DataType) -> bool:
+    """Whether values of a lake column's type can be stored at all; what no row of the table names is not judged."""
+    if target.family == "double" and "(" in target.column_type:  # a DOUBLE(10,2) rounds, and says nothing
+        return False
+    judged = {family for row in SCALARS.values() for family in row.mysql_families}
+    return target.family in mysql_families(kind) or target.family not in judged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import WarehouseRefused
@@ -11,7 +12,7 @@ from pipeline.warehouse.connection import Connection, text_of
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """A column of the warehouse, as information_schema tells it; sizes are 0 where the type has none.
+    """A column of the warehouse, as information_schema has it; sizes are 0 where the type has none.
 
     MariaDB's JSON is LONGTEXT with a check: its `data_type` is `json` here, its `column_type` stays `longtext`.
     `must_be_filled` says that it takes no NULL and has no value of its own.
@@ -45,6 +46,22 @@ class TargetColumn:
     @property
     def is_binary(self) -> bool:
         return self.family == "binary"
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """A table of the warehouse: its columns by name, the columns of each of its unique keys, and its engine."""
+
+    columns: Mapping[str, TargetColumn]
+    unique_keys: frozenset[frozenset[str]]
+    engine: str
+
+
+def target_table(connection: Connection, table: str) -> TargetTable:
+    """A table as it is there. Raises WarehouseRefused when it is not."""
+    return TargetTable(
+        target_columns(connection, table), _unique_keys(connection, table), _engine_of(connection, table)
+    )
 
 
 def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:
@@ -84,7 +101,7 @@ def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn
     return found
 
 
-def engine_of(connection: Connection, table: str) -> str:
+def _engine_of(connection: Connection, table: str) -> str:
     """The storage engine of a table; `None` for a view."""
     query = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
     ((engine,),) = connection.rows(query, (connection.server.database, table))
@@ -104,7 +121,7 @@ def _json_columns(connection: Connection, table: str) -> set[str]:
     return {match[1] for match in found if match}
 
 
-def unique_keys(connection: Connection, table: str) -> frozenset[frozenset[str]]:
+def _unique_keys(connection: Connection, table: str) -> frozenset[frozenset[str]]:
     """The columns of each unique key, the primary one included; a key of a part of a text or of a term is left out."""
     rows = connection.rows(
         "SELECT index_name, column_name, sub_part FROM information_schema.statistics"

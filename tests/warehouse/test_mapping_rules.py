@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.errors import MappingDoesNotFit
 from pipeline.feeds import DimensionMapping, WarehouseMapping
-from pipeline.warehouse.check_mapping import Target, check_mapping
-from pipeline.warehouse.target import TargetColumn
+from pipeline.warehouse.mapping import check_mapping
+from pipeline.warehouse.target import TargetColumn, TargetTable
 
 SOURCE = pa.schema([("id", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", tz="UTC"))])
 GRAIN = frozenset({"snapshot_version", "id"})
@@ -21,22 +21,24 @@ def column(name: str, declared: str = "bigint", *, generated: bool = False, must
     return TargetColumn(name, kind, declared, not must, 255, 18, 2, is_generated=generated, must_be_filled=must)
 
 
-def fact(*columns: TargetColumn, keys: Iterable[Iterable[str]] = (GRAIN,), engine: str = "InnoDB") -> Target:
+def fact(*columns: TargetColumn, keys: Iterable[Iterable[str]] = (GRAIN,), engine: str = "InnoDB") -> TargetTable:
     both = [column("snapshot_version", "int", must=True), column("snapshot_date", "date", must=True)]
     named = {one.name: one for one in (*both, column("id"), *columns)}
-    return Target(named, frozenset(map(frozenset, keys)), engine)
+    return TargetTable(named, frozenset(map(frozenset, keys)), engine)
 
 
-def dimension(*columns: TargetColumn, keys: Iterable[Iterable[str]] = (("name",),), engine: str = "InnoDB") -> Target:
-    return Target(
+def dimension(
+    *columns: TargetColumn, keys: Iterable[Iterable[str]] = (("name",),), engine: str = "InnoDB"
+) -> TargetTable:
+    return TargetTable(
         {one.name: one for one in (column("name", "varchar(9)"), *columns)}, frozenset(map(frozenset, keys)), engine
     )
 
 
 def problems(
-    target: Target,
+    target: TargetTable,
     source: pa.Schema = SOURCE,
-    members: Target | None = None,
+    members: TargetTable | None = None,
     latest_by: str | None = None,
     **columns: str,
 ) -> str:
@@ -64,11 +66,12 @@ def test_a_mapping_that_fits_has_no_problems() -> None:
 def test_columns_that_are_not_there_are_named() -> None:
     assert problems(fact(), name="name") == "fact_own has no column name"
     assert problems(fact(column("name", "varchar(9)")), name="nope") == "the source has no column nope"
-    bare = Target({"id": column("id")}, frozenset({GRAIN}), "InnoDB")
+    bare = TargetTable({"id": column("id")}, frozenset({GRAIN}), "InnoDB")
     assert problems(bare) == "fact_own has no column snapshot_version; fact_own has no column snapshot_date"
     assert problems(fact(), members=dimension(), latest_by="nope") == "the source has no column nope"
     assert (
-        problems(fact(), members=Target({}, frozenset({frozenset({"name"})}), "InnoDB")) == "dim_own has no column name"
+        problems(fact(), members=TargetTable({}, frozenset({frozenset({"name"})}), "InnoDB"))
+        == "dim_own has no column name"
     )
 
 
