@@ -210,7 +210,7 @@ def ksqldb_words(kind: pa.DataType) -> str:
         return "an ARRAY"
     names = " or ".join(scalars_in(kind)) or str(kind)
     size = f"({kind.precision}, {kind.scale})" if pa.types.is_decimal(kind) else ""
-    return f"a{'n' * (names[0] in 'AEIOU')} {names}{size}"
+    return f"{'an' if names[0] in 'AEIOU' else 'a'} {names}{size}"
 
 
 def duckdb_type(kind: pa.DataType) -> str:

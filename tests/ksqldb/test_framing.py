@@ -154,6 +154,58 @@ def test_rows_that_are_held_back_can_be_taken_without_the_proof() -> None:
     assert taken == ROWS[:1]
 
 
+PROXIES = "check what lies between here and ksqlDB, then run the command again"
+AGAIN = "run the command again"
+NOTHING_KEPT = "nothing was kept of it; run the same command again"
+FAILED = b'{"@type":"generic_error","error_code":50000,"message":"boom"}'
+REFUSALS: list[tuple[Framing, Ending, bytes, type[PipelineError], str, str]] = [
+    (*BOTH[0][:2], b"\n<html>", AnswerMalformed, "the answer is not an array of rows: it begins with '<'",
+     "check that KSQLDB_URL is the address of a ksqlDB server and not of something before it"),
+    (*BOTH[0][:2], W4[:-1] + b",5]", AnswerMalformed,
+     "the answer has something before its end that is no row", PROXIES),
+    (*BOTH[0][:2], W4 + b"x", AnswerMalformed, "the answer goes on after its end", PROXIES),
+    (*BOTH[0][:2], W4.replace(b"},[", b"} ["), AnswerMalformed,
+     "two elements of the answer are not separated by a comma", PROXIES),
+    (*BOTH[0][:2], W4.replace(b"],[2", b"][2"), AnswerMalformed,
+     "two elements of the answer are not separated by a comma", PROXIES),
+    (*BOTH[0][:2], W4[:-1], AnswerIncomplete,
+     "the answer broke off after 2 rows: its closing bracket never came", NOTHING_KEPT),
+    (*BOTH[0][:2], b"[]", AnswerIncomplete, "the answer is empty: not even its header came",
+     "run the same command again"),
+    (*BOTH[1][:2], W2.replace(b',\n{"finalMessage":"Query Completed"}', b""), AnswerIncomplete,
+     "the answer ended after 2 rows without a final message where 'Query Completed' was due", NOTHING_KEPT),
+    (Framing.STREAMED_ROWS, Ending.LIMIT, W2, AnswerIncomplete,
+     "the answer ended after 2 rows with Query Completed where 'Limit Reached' was due", NOTHING_KEPT),
+    (*BOTH[0][:2], b"[{\xff}]", AnswerMalformed, "the answer's header cannot be read", AGAIN),
+    (*BOTH[1][:2], b'[{"row":{"columns":[1]}}]', AnswerMalformed, "the answer does not begin with a header", AGAIN),
+    (*BOTH[0][:2], W4[:-1] + b',["a","b"]]', AnswerMalformed, "row 3 of the answer is not what its header declares",
+     "run the command again; if it stays, report it with the server's version"),
+    (*BOTH[1][:2], W2[:-1] + b',{"row":{"columns":[3,null]}}]', AnswerMalformed,
+     "rows came after the answer's final message", AGAIN),
+    (*BOTH[0][:2], W4[:-1] + b",{}]", AnswerMalformed,
+     "the element after row 2 of the answer is neither row nor notice", "report this"),
+    (*BOTH[1][:2], W2.split(b"\n")[0] + b"{}]", AnswerMalformed,
+     "the element after the header of the answer is neither row nor notice", "report this"),
+    (*BOTH[0][:2], W4[:-1] + b"," + FAILED + b"]", QueryFailed,
+     "the server broke off its answer after 2 rows: boom (error 50000)",
+     "nothing was kept of it; look into the server's log, then run the same command again"),
+    (*BOTH[1][:2], b'[{"errorMessage":' + FAILED + b"}]", QueryFailed,
+     "the server broke off its answer after 0 rows: boom (error 50000)",
+     "nothing was kept of it; look into the server's log, then run the same command again"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("framing", "ending", "body", "kind", "message", "hint"), REFUSALS)
+def test_each_refusal_says_what_happened_and_what_to_do(
+    framing: Framing, ending: Ending, body: bytes, kind: type[PipelineError], message: str, hint: str
+) -> None:
+    for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
+        with pytest.raises(kind) as raised:
+            parse(framing, ending, *pieces)
+
+        assert (raised.value.message, raised.value.hint) == (message, hint)
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_parser_do_anything_but_refuse(data: bytes) -> None:
     with pytest.raises(PipelineError):

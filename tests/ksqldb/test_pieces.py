@@ -109,10 +109,10 @@ def test_only_separators_that_the_server_sends_are_taken_whatever_the_cut(
         for place in range(len(elements) + 1):
             first, then = comma.join(elements[:place]), comma.join(elements[place:])
             body = b"[" + first + separator + then + b"]"
-            told = check_every_cut(framing, ending, body, len(elements[0]) if place else 0)
+            refused = check_every_cut(framing, ending, body, len(elements[0]) if place else 0)
             one_comma, blank = separator.strip(b" \n") == b",", not separator.strip(b" \n")
             behind, before = place == len(elements), place == 0
-            assert (told == "") == ((one_comma and not before) or (blank and (before or behind))), (separator, place)
+            assert (refused == "") == ((one_comma and not before) or (blank and (before or behind))), (separator, place)
 
 
 def check_every_cut(framing: Framing, ending: Ending, body: bytes, first: int) -> str:
