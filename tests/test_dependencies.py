@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -16,7 +18,7 @@ from demo.definitions import build
 from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import running
-from tests.support import ROOT, add_default_feeds, run_script
+from tests.support import ROOT, add_default_feeds
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NEEDED: list[str] = PROJECT["project"]["dependencies"]
@@ -90,7 +92,8 @@ def test_the_main_job_runs_where_pandas_is_not_installed(tmp_path: Path, mariadb
     add_default_feeds(lake)
     with running(build(generate(60, dt.date(2026, 11, 20)))) as emulator:
         env = {
-            "PYTHONPATH": str(tmp_path), "LAKE_ROOT": str(lake), "KSQLDB_URL": emulator.url,
+            "PYTHONPATH": str(tmp_path), "SNAPSHOT_RECHECK_S": "0.05", "QUIET_S": "0.6",
+            "LAKE_ROOT": str(lake), "KSQLDB_URL": emulator.url,
             "MYSQL_HOST": mariadb.host, "MYSQL_PORT": str(mariadb.port), "MYSQL_USER": mariadb.user,
             "MYSQL_DATABASE": "without_pandas",
         }  # fmt: skip
@@ -102,5 +105,12 @@ def test_the_main_job_runs_where_pandas_is_not_installed(tmp_path: Path, mariadb
             ("metadata_utils.py", "--report"),
         )
         for script, *arguments in commands:
-            done = run_script(script, *arguments, env=env)
+            done = subprocess.run(
+                [sys.executable, script, *arguments],
+                cwd=ROOT,
+                env=os.environ | env,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, done.stdout + done.stderr

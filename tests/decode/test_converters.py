@@ -18,7 +18,7 @@ from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import RowReader, project
 from pipeline.ksqldb.sqltypes import parse_type
-from tests.torture.expected import lake_form, seen_forms
+from tests.expected import lake_form, seen_forms
 from tests.torture.generated import is_exact, nested, or_null, scalars, values
 
 TYPES = (scalars() | nested(2) | nested(3)).filter(is_exact)

@@ -19,7 +19,8 @@ from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
-from tests.support import expected_rows, feed_for, lake_rows, run_script
+from tests.expected import expected_rows, lake_rows
+from tests.support import feed_for, run_script
 
 STREAM, TABLE = "TRANSACTION_FLATTENED", "USER_TRANSACTION_SUMMARY"
 

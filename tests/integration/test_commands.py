@@ -6,11 +6,11 @@ import csv
 import datetime as dt
 import json
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from data_lake_config import DEFAULT_FEEDS
@@ -23,7 +23,8 @@ from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
-from tests.support import add_default_feeds, canonical, run_script
+from tests.expected import rows_of
+from tests.support import add_default_feeds, run_script
 
 
 @pytest.fixture(scope="module")
@@ -233,18 +234,11 @@ def test_the_warehouse_holds_exactly_the_rows_of_the_lake(
             columns = feed.warehouse.columns
             names = ", ".join(f"`{name}`" for name in columns)
             found = connection.rows(f"SELECT {names} FROM {feed.warehouse.fact} WHERE snapshot_version = 1")
-            lake = Counter(
-                canonical({target: row[source] for target, source in columns.items()})
-                for batch in table.read_batches(table.versions()[1])
-                for row in batch.to_pylist()
-            )
-            assert Counter(canonical(dict(zip(columns, map(_utc, row), strict=True))) for row in found) == lake
+            (lake,) = (batch.select(list(columns.values())) for batch in table.read_batches(table.versions()[1]))
+            loaded = [dict(zip(lake.schema.names, row, strict=True)) for row in found]
+            assert rows_of(pa.RecordBatch.from_pylist(loaded, schema=lake.schema)) == rows_of(lake), feed.name
         users = connection.rows("SELECT count(*) FROM dim_users WHERE user_name IS NULL")
     assert users[0][0] > 0
-
-
-def _utc(value: Any) -> Any:
-    return value.replace(tzinfo=dt.UTC) if isinstance(value, dt.datetime) else value
 
 
 def test_scripts_can_be_run_from_any_folder(lake_root: Path, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
+from tests.expected import expected_rows, lake_rows
 from tests.own_recording import PULLED, STREAMS, own_dataset
 from tests.recorded_dataset import recorded_dataset
-from tests.support import add_default_feeds, expected_rows, feed_for, lake_rows, run_script
+from tests.support import add_default_feeds, feed_for, run_script
 from tests.vectors import needs_vectors
 
 DAY = dt.date(2026, 11, 20)

@@ -11,8 +11,9 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Record
 from ksqldb_emulator.testing import running
+from tests.expected import expected_rows, lake_rows
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, export, reader_of
-from tests.support import expected_rows, feed_for, lake_rows, run_script
+from tests.support import feed_for, run_script
 
 pytestmark = pytest.mark.server
 

@@ -21,9 +21,10 @@ import trustme
 from demo.private_mysql import running_mariadb
 from ksqldb_emulator.testing import running
 from pipeline.lake.table import LakeTable
+from tests.expected import lake_rows
 from tests.torture.failing_disk import failing_writes
 from tests.torture.figures import Figure
-from tests.torture.trial import PROMISES, Case, Trial, lake_rows, try_case
+from tests.torture.trial import PROMISES, Case, Trial, try_case
 from tests.torture.victim import make_dataset, stopwatch
 
 _NOBODY = "65534"

@@ -10,7 +10,8 @@ from typing import Any
 from ksqldb_emulator.dataset import Column, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from pipeline.lake.table import LakeTable
-from tests.torture.trial import Case, Trial, lake_rows, source_rows
+from tests.expected import expected_rows, lake_rows
+from tests.torture.trial import Case, Trial
 
 STREAM, TABLE = ("--stream", "events"), ("--table", "latest")
 
@@ -73,7 +74,7 @@ def retention_past_the_bookmark(trial: Trial) -> None:
     trial.expect_rows(stage.stream, history)
     trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 0: offsets 100 to 104 are lost")
     kept = [r for r in source.records if r.partition != 0 or not 100 <= r.offset < 105]
-    trial.expect_rows(stage.stream, source_rows(source, kept))
+    trial.expect_rows(stage.stream, expected_rows(source, kept))
     note = LakeTable(stage.root, stage.stream).history()[0]["pipeline"]
     if note["gaps"] != {"0": [100, 105]}:
         trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
@@ -89,7 +90,7 @@ def retention_in_a_partition_that_was_empty(trial: Trial) -> None:
     source.log_start = {2: 20}
     trial.expect_error(trial.run(*STREAM), 1, "partition 2 now begins at offset 20", "--accept-gap")
     trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 2: offsets 0 to 19 are lost")
-    trial.expect_rows(stage.stream, source_rows(source))
+    trial.expect_rows(stage.stream, expected_rows(source))
 
 
 def partition_emptied_by_retention(trial: Trial) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
 from ksqldb_emulator.testing import PATIENCE_S
+from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers
-from tests.torture.trial import lake_rows, source_rows
 from tests.torture.victim import Scene, scene, stopwatch
 
 _SOURCE = Path(__file__).with_name("steps.c")
@@ -129,7 +129,7 @@ def _die_and_resume(
         code = _run_in(stage, *arguments, script=script, grace_hours=way.grace_hours)
         figure.count("runs that did not resume", f"{when}: {' '.join(arguments)}", int(code != 0))
     check_complete(stage, figure, source, when)
-    newest = source_rows(stage.emulator.source(stage.table.source))
+    newest = expected_rows(stage.emulator.source(stage.table.source))
     figure.count("half snapshots", when, int(lake_rows(stage.root, stage.table) != newest))
 
 

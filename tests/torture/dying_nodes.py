@@ -19,8 +19,9 @@ from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import LakeTable
+from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure
-from tests.torture.trial import Case, Done, Trial, lake_rows, source_rows
+from tests.torture.trial import Case, Done, Trial
 from tests.torture.victim import Scene, stopwatch
 
 SCALE = 0.03
@@ -149,7 +150,7 @@ def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int,
     if "--allow-shrink" in done.err:
         figure.count("losses that a hint proposes", f"{when}: {done.err[-800:]}")
     if published:
-        wanted, seen = source_rows(stage.emulator.source(feed.source)), lake_rows(stage.root, feed)
+        wanted, seen = expected_rows(stage.emulator.source(feed.source)), lake_rows(stage.root, feed)
         figure.count("wrong snapshots", f"{when}: {seen.total()} of {wanted.total()} rows", int(wanted != seen))
     return done.code
 

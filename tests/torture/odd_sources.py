@@ -14,10 +14,11 @@ from pathlib import Path
 
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.testing import FOR_EVER_S
+from tests.expected import expected_rows, lake_rows
 from tests.torture import changed_sources, dying_nodes
 from tests.torture.changed_sources import STREAM, TABLE
 from tests.torture.figures import Figure
-from tests.torture.trial import PROMISES, Case, Trial, lake_rows, source_rows, try_case
+from tests.torture.trial import PROMISES, Case, Trial, try_case
 from tests.torture.victim import stopwatch
 
 
@@ -122,7 +123,7 @@ def server_restarting_in_the_middle(trial: Trial) -> None:
     trial.wait_for_rows("EVENTS")
     trial.stage.emulator.restart(starting_s=0.5, refuse_pulls_s=0.5)
     trial.expect_error(running(), 75, "the connection broke", "run the same command again")
-    trial.expect_rows(trial.stage.table, source_rows(trial.stage.emulator.source("LATEST")))
+    trial.expect_rows(trial.stage.table, expected_rows(trial.stage.emulator.source("LATEST")))
     trial.stage.emulator.options.poll_pause_s = 0
     trial.expect_done(trial.run("--all"))
     trial.expect_complete()

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.testing import PATIENCE_S, comes_true
 from pipeline.feeds import Feed
-from pipeline.lake.table import LakeTable
+from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers
 from tests.torture.victim import Scene, scene
@@ -90,7 +89,7 @@ class Trial:
         check_readers(self.stage, self.figure, source, self.name)
         check_complete(self.stage, self.figure, source, self.name)
         for feed in (self.stage.stream, self.stage.table):
-            self.expect_rows(feed, source_rows(self.stage.emulator.source(feed.source)))
+            self.expect_rows(feed, expected_rows(self.stage.emulator.source(feed.source)))
 
     def expect_rows(self, feed: Feed, wanted: Counter[str]) -> None:
         seen = lake_rows(self.stage.root, feed)
@@ -147,33 +146,3 @@ def try_case(
     with scene(place, rows=300) as stage:
         case(Trial(case.__name__, stage, figure, place, full, mysql or {}))
     figure.tried += 1
-
-
-def lake_rows(root: Path, feed: Feed) -> Counter[str]:
-    """The committed rows of a feed (of a table: of its current version), as texts that are equal when the rows are."""
-    table = LakeTable(root, feed)
-    if not table.exists:
-        return Counter()
-    files = table.files if feed.type == "stream" else table.versions().get(table.current_version or 0, [])
-    return Counter(_text(row) for batch in table.read_batches(list(files)) for row in batch.to_pylist())
-
-
-def source_rows(source: Source, records: Iterable[Record] | None = None) -> Counter[str]:
-    """The rows that the lake should hold of a source, in the form of `lake_rows`."""
-    if source.kind == "TABLE":
-        newest = {record.values["K"]: record for record in source.records if record.values}
-        return Counter(_text(_lower(record)) for record in newest.values())
-    return Counter(
-        _text(
-            _lower(record) | {"rowtime": record.rowtime, "rowpartition": record.partition, "rowoffset": record.offset}
-        )
-        for record in (source.records if records is None else records)
-    )
-
-
-def _lower(record: Record) -> dict[str, Any]:
-    return {name.lower(): value for name, value in (record.values or {}).items()}
-
-
-def _text(row: dict[str, Any]) -> str:
-    return repr(sorted(row.items()))

@@ -41,7 +41,7 @@ from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_snapshots, mapping_of
 from sync_to_mysql import sync
-from tests.torture.expected import (
+from tests.expected import (
     Token,
     arrow_text,
     json_shows,

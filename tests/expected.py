@@ -1,4 +1,4 @@
-"""What a generated value has to look like in the lake and in MySQL; knows nothing of how the pipeline does it.
+"""What the values and rows of an emulated source have to be in the lake and in MySQL, by no code of the pipeline's.
 
 Lake forms: numbers as they are, DOUBLE as its 64 bits (any NaN is one), DECIMAL as text with all places, DATE as epoch
 days, TIMESTAMP as epoch microseconds, TIME as HH:MM:SS.mmm, MAP as sorted pairs, STRUCT by the lake's field names.
@@ -10,12 +10,19 @@ import json
 import math
 import re
 import struct
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal, Inexact
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
+from pipeline.feeds import Feed
+from pipeline.lake.files import DataFile
+from pipeline.lake.table import LakeTable
 from tests.torture.generated import DAY_MS
 
 _ARROW = {
@@ -28,6 +35,7 @@ _MYSQL = {
 }  # fmt: skip
 _FIRST_DAY, _LAST_DAY = -354_285, 2_932_896  # 1000-01-01 and 9999-12-31, what MySQL's DATE and DATETIME hold
 _MYSQL_SCALE = 30
+_EXACT = Context(prec=76, traps=[Inexact])
 _NUMBER_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _INSTANT = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z)?")
 
@@ -38,6 +46,57 @@ class Token(str):
 
 def lake_name(name: str) -> str:
     return name.lower() if name.upper() == name else name
+
+
+def expected_rows(source: Source, records: Iterable[Record] | None = None) -> Counter[str]:
+    """The multiset of rows that the lake should hold of a source, or of these records of it."""
+    records = source.records if records is None else records
+    if source.kind == "STREAM":
+        return Counter(
+            _row_text(
+                _row(source, record)
+                | {"rowtime": record.rowtime, "rowpartition": record.partition, "rowoffset": record.offset}
+            )
+            for record in records
+            if record.values is not None
+        )
+    newest: dict[str, Record] = {}
+    for record in records:
+        key = repr([(record.values or record.key or {})[name] for name in source.keys] + [record.window])
+        newest.pop(key, None)
+        if record.values is not None:
+            newest[key] = record
+    return Counter(_row_text(_row(source, record)) for record in newest.values())
+
+
+def _row(source: Source, record: Record) -> dict[str, Any]:
+    assert record.values is not None
+    row = {lake_name(column.name): lake_form(record.values[column.name], column.type) for column in source.columns}
+    if record.window is not None:
+        row |= {"windowstart": record.window[0], "windowend": record.window[1]}
+    return row
+
+
+def lake_rows(root: Path, feed: Feed, files: Iterable[DataFile] | None = None) -> Counter[str]:
+    """The multiset of committed rows of a feed (of a table: of its current version), in the form of `expected_rows`."""
+    table = LakeTable(root, feed)
+    if not table.exists:
+        return Counter()
+    if files is None:
+        files = table.files if feed.type == "stream" else table.versions().get(table.current_version or 0, [])
+    return sum((rows_of(batch) for batch in table.read_batches(list(files))), Counter())
+
+
+def rows_of(batch: pa.RecordBatch) -> Counter[str]:
+    """The multiset of a batch's rows, in the form of `expected_rows`."""
+    columns = [seen_forms(column) for column in batch.columns]
+    names = batch.schema.names
+    return Counter(_row_text(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
+
+
+def _row_text(row: Mapping[str, Any]) -> str:
+    """A row as text in which equal rows, and only they, are equal, whatever the order of columns."""
+    return repr(sorted(row.items()))
 
 
 def arrow_text(type_: Type) -> str:
@@ -110,10 +169,7 @@ def _bits(value: float) -> str:
 
 
 def _digits(value: Decimal, scale: int) -> str:
-    sign, digits, exponent = value.as_tuple()
-    assert exponent == -scale
-    text = "".join(map(str, digits)).rjust(scale + 1, "0")
-    return "-" * sign + (f"{text[:-scale]}.{text[-scale:]}" if scale else text)
+    return f"{value.quantize(Decimal(1).scaleb(-scale), context=_EXACT):f}"
 
 
 def _clock(ms: int) -> str:
