@@ -63,6 +63,7 @@ ORDER = [
     "pipeline.lake.retention",
     "pipeline.lake.rewrite",
     "pipeline.lake.unexpire",
+    "pipeline.lake.metadata",
     "pipeline.lake.catalog",
     "pipeline.lake.writing",
     "pipeline.lake.upkeep",

@@ -6,64 +6,20 @@ written anew by the next run.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from pipeline import cli
-from pipeline.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE, duckdb_name, duckdb_type
+from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
 from pipeline.faults import contained
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
-from pipeline.lake.local_store import disk_errors, write_file, write_json
+from pipeline.lake.local_store import disk_errors, write_file
 from pipeline.lake.lock import short_lock
-from pipeline.lake.table import METADATA, VIEWS, LakeTable
-
-
-def describe_table(table: LakeTable) -> dict[str, Any]:
-    """Everything the log tells of a feed's table, as JSON values: sizes and counts are the committed ones."""
-    feed = table.feed
-    told: dict[str, Any] = {
-        "schema_version": 1,
-        "feed": feed.name,
-        "source": feed.source,
-        "type": feed.type,
-        "storage_mode": feed.storage_mode,
-        "partitioning": feed.partitioning,
-        "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
-        "exported": table.exists,
-        "totals": {"rows": 0, "bytes": 0, "files": 0},
-    }
-    if not table.exists:
-        return told
-    files, last = table.files, table.history()[0]
-    totals = {
-        "rows": sum(file.row_count for file in files),
-        "bytes": sum(file.size_bytes for file in files),
-        "files": len(files),
-    }
-    return told | {
-        "totals": totals,
-        "delta_version": table.delta_version,
-        "created_at": _rfc3339(table.created_at),
-        "last_commit_at": _rfc3339(dt.datetime.fromtimestamp(last["timestamp"] / 1000, dt.UTC)),
-        "columns": [_column(field) for field in table.schema],
-        "partitions": _partitions(files, feed.partition_column if feed.type == "stream" else None),
-        "current_version": table.current_version,
-        "topic": table.topic or None,
-        "bookmark": {str(partition): mark for partition, (mark, _) in table.bookmarks().items()} or None,
-    }
-
-
-def write_metadata(table: LakeTable) -> None:
-    with disk_errors(table.folder):
-        write_json(table.folder / METADATA, describe_table(table))
+from pipeline.lake.table import VIEWS, LakeTable
 
 
 def write_views(root: Path) -> Path:
@@ -151,39 +107,3 @@ def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> 
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _column(field: pa.Field) -> dict[str, Any]:
-    told = field.metadata or {}
-    return {
-        "name": field.name,
-        "arrow_type": str(field.type),
-        "ksqldb_name": told.get(KSQLDB_NAME, b"").decode() or None,
-        "ksqldb_type": told.get(KSQLDB_TYPE, b"").decode() or None,
-        "role": told.get(KSQLDB_ROLE, b"").decode() or None,
-    }
-
-
-def _partitions(files: Sequence[DataFile], time_column: str | None) -> list[dict[str, Any]]:
-    """Rows, bytes and files a partition; for streams the range of ROWTIME too."""
-    grouped: dict[str | None, list[DataFile]] = {}
-    for file in files:
-        grouped.setdefault(file.partition, []).append(file)
-    told = []
-    for partition, members in sorted(grouped.items(), key=lambda item: (len(item[0] or ""), item[0] or "")):
-        entry: dict[str, Any] = {
-            "partition": partition,
-            "rows": sum(file.row_count for file in members),
-            "bytes": sum(file.size_bytes for file in members),
-            "files": len(members),
-            "added_at": _rfc3339(max(file.added_at for file in members)),
-        }
-        times = [file.bounds["rowtime"] for file in members if "rowtime" in file.bounds]
-        if time_column is not None and times:
-            entry["rowtime_ms"] = [min(low for low, _ in times), max(high for _, high in times)]
-        told.append(entry)
-    return told
-
-
-def _rfc3339(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

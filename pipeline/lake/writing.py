@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.catalog import write_metadata, write_views
+from pipeline.lake.catalog import write_views
 from pipeline.lake.lock import hold_feed
+from pipeline.lake.metadata import write_metadata
 from pipeline.lake.table import LakeTable
 
 

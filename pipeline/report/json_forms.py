@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import IO, Any
 
+from pipeline.lake.metadata import metadata_json, rfc3339
 from pipeline.report.model import History, LakeState
 from pipeline.verify.verification import Verification
 
@@ -12,7 +13,7 @@ _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions"
 
 
 def lake_json(lake: LakeState) -> dict[str, Any]:
-    return {"schema_version": 1, "root": lake.root, "feeds": list(lake.feeds)}
+    return {"schema_version": 1, "root": lake.root, "feeds": [metadata_json(state) for state in lake.feeds]}
 
 
 def history_json(history: History) -> dict[str, Any]:
@@ -36,15 +37,18 @@ def write_csv(lake: LakeState, file: IO[str]) -> None:
     """One row a feed, under a head."""
     writer = csv.DictWriter(file, _CSV_COLUMNS)
     writer.writeheader()
-    for told in lake.feeds:
+    for state in lake.feeds:
+        feed, table, totals = state.feed, state.table, state.totals
         writer.writerow(
             {
-                "feed": told["feed"],
-                "type": told["type"],
-                "source": told["source"],
-                **told["totals"],
-                "partitions": len(told.get("partitions", ())),
-                "current_version": told.get("current_version"),
-                "last_commit_at": told.get("last_commit_at"),
+                "feed": feed.name,
+                "type": feed.type,
+                "source": feed.source,
+                "rows": totals.row_count,
+                "bytes": totals.size_bytes,
+                "files": totals.file_count,
+                "partitions": len(table.partitions) if table else 0,
+                "current_version": table.current_version if table else None,
+                "last_commit_at": rfc3339(table.last_commit_at) if table else None,
             }
         )

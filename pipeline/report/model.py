@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.faults import collected
 from pipeline.feeds import Feed
-from pipeline.lake.catalog import describe_table
+from pipeline.lake.metadata import FeedState, describe_feed
 from pipeline.lake.table import LakeTable
 
 
@@ -20,7 +20,7 @@ class LakeState:
     """The feeds of a lake, as their logs describe them, and why others could not be read."""
 
     root: str
-    feeds: tuple[dict[str, Any], ...]
+    feeds: tuple[FeedState, ...]
     errors: tuple[PipelineError, ...] = ()
 
 
@@ -64,10 +64,10 @@ class History:
 
 def describe_lake(root: Path, feeds: Iterable[Feed], unreadable: Iterable[PipelineError] = ()) -> LakeState:
     """What the log of each feed says; a log that cannot be read stops no other feed."""
-    described, errors = list[dict[str, Any]](), list(unreadable)
+    described, errors = list[FeedState](), list(unreadable)
     for feed in feeds:
         with collected(feed.name, errors):
-            described.append(describe_table(LakeTable(root, feed)))
+            described.append(describe_feed(LakeTable(root, feed)))
     return LakeState(str(root), tuple(described), tuple(errors))
 
 

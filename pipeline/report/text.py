@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Iterator, Sequence
 
+from pipeline.lake.metadata import FeedState, PartitionState, rfc3339
 from pipeline.lake.retention import Due
 from pipeline.lake.unexpire import Expired
 from pipeline.lake.upkeep import Taken
@@ -17,50 +18,54 @@ def stats_text(lake: LakeState) -> str:
     """One line a feed."""
     rows = [
         [
-            told["feed"],
-            f"{told['totals']['rows']:,}",
-            size_text(told["totals"]["bytes"]),
-            str(told["totals"]["files"]),
-            str(told.get("current_version") or ""),
-            (told.get("last_commit_at") or "never")[:16],
+            state.feed.name,
+            f"{state.totals.row_count:,}",
+            size_text(state.totals.size_bytes),
+            str(state.table.current_version or "") if state.table else "",
+            f"{state.table.last_commit_at:%Y-%m-%d %H:%M}" if state.table else "never",
         ]
-        for told in lake.feeds
+        for state in lake.feeds
     ]
-    return as_table(rows, ["feed", "rows", "size", "files", "version", "last commit"], right={1, 2, 3, 4})
+    return as_table(rows, ["feed", "rows", "size", "version", "last commit"], right={1, 2, 3})
 
 
 def report_text(lake: LakeState) -> str:
     """One block a feed."""
-    lines = [f"Data lake {lake.root}", ""]
-    for told in lake.feeds:
-        lines.append(f"{told['feed']}  ({told['type']}, source {told['source']})")
-        if not told["exported"]:
-            lines += ["  not exported yet", ""]
-            continue
-        totals = told["totals"]
-        size = size_text(totals["bytes"])
-        lines.append(f"  {plural(totals['rows'], 'row')} in {plural(totals['files'], 'file')}, {size}")
-        lines.append(f"  last commit {told['last_commit_at']}, Delta version {told['delta_version']}")
-        if told["type"] == "stream":
-            lines.append(f"  bookmark  {_offsets(told['bookmark'])}")
-        else:
-            lines.append(f"  current version {told['current_version']}")
-        lines += _partition_lines(told["partitions"])
-        lines.append("")
-    return "\n".join(lines)
+    return "\n\n".join([f"Data lake {lake.root}", *("\n  ".join(_feed_lines(state)) for state in lake.feeds)])
 
 
-def _offsets(bookmark: dict[str, int] | None) -> str:
-    return ", ".join(f"partition {p}: {mark}" for p, mark in (bookmark or {}).items()) or "none"
+def _feed_lines(state: FeedState) -> Iterator[str]:
+    feed, table, totals = state.feed, state.table, state.totals
+    yield f"{feed.name}  ({feed.type}, source {feed.source})"
+    if table is None:
+        yield "not exported yet"
+        return
+    files = f"{plural(totals.row_count, 'row')} in {plural(totals.file_count, 'file')}"
+    yield f"{files}, {size_text(totals.size_bytes)}"
+    yield f"last commit {rfc3339(table.last_commit_at)}, Delta version {table.delta_version}"
+    if feed.type == "table":
+        yield f"current version {table.current_version}"
+    elif table.bookmark:
+        offsets = [f"partition {partition}: {offset}" for partition, offset in table.bookmark.items()]
+        yield from textwrap.wrap(f"bookmark  {', '.join(offsets)}", 78, subsequent_indent=" " * 10)
+    yield from _partition_lines(table.partitions)
 
 
-def _partition_lines(partitions: Sequence[dict[str, Any]], most: int = 8) -> list[str]:
-    shown = partitions[-most:]
-    rows = [[f"  {p['partition']}", f"{p['rows']:,}", size_text(p["bytes"]), str(p["files"])] for p in shown]
-    lines = as_table(rows, ["  partition", "rows", "size", "files"], right={1, 2, 3}).splitlines() if rows else []
+def _partition_lines(partitions: Sequence[PartitionState], most: int = 8) -> Iterator[str]:
+    if not partitions:
+        return
+    rows = [
+        [
+            str(shown.partition),
+            f"{shown.totals.row_count:,}",
+            size_text(shown.totals.size_bytes),
+            str(shown.totals.file_count),
+        ]
+        for shown in partitions[-most:]
+    ]
+    yield from as_table(rows, ["partition", "rows", "size", "files"], right={1, 2, 3}).splitlines()
     if len(partitions) > most:
-        lines.append(f"  and {len(partitions) - most} older partitions")
-    return lines
+        yield f"and {plural(len(partitions) - most, 'older partition')}"
 
 
 def history_text(history: History) -> str:
@@ -82,15 +87,18 @@ def history_text(history: History) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """One line, and one more for each finding."""
-    parts = ["; ".join(("ok", *verdict.compared)) if verdict.exported else "not exported yet"]
-    if verdict.findings:
-        parts = [plural(len(verdict.findings), "problem")]
-    elif verdict.errors:
-        parts = []
-    parts += [f"not all could be verified: {error.message}" for error in verdict.errors]
-    findings = [f"  {finding.what}: {finding.detail}" for finding in verdict.findings]
-    return "\n".join([f"{verdict.feed.name}: {'; '.join(parts)}", *findings])
+    """One line, and one more for each finding, or for each thing that was compared after the first."""
+    lines = [f"{finding.what}: {finding.detail}" for finding in verdict.findings]
+    unverified = [f"not all could be verified: {error.message}" for error in verdict.errors]
+    if lines:
+        said = [plural(len(lines), "problem"), *unverified]
+    elif unverified:
+        said = unverified
+    elif verdict.exported:
+        said, lines = ["ok", *verdict.compared[:1]], list(verdict.compared[1:])
+    else:
+        said = ["not exported yet"]
+    return "\n  ".join([f"{verdict.feed.name}: {'; '.join(said)}", *lines])
 
 
 def would_expire_text(due: Due) -> str:

@@ -102,9 +102,8 @@ class _Rows:
         if self.expired_rows:
             yield f"expired in the lake and still on the server: {plural(self.expired_rows, 'row')}"
         if self.given_up_rows:
-            again = f"python export_to_data_lake.py --stream {table.feed.name} --full"
-            given_up = plural(self.given_up_rows, "row")
-            yield f"given up by a repair and still on the server: {given_up}, which this reads again: {again}"
+            yield f"given up by a repair and still on the server: {plural(self.given_up_rows, 'row')}"
+            yield f"to read them again: python export_to_data_lake.py --stream {table.feed.name} --full"
 
 
 def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Rows:

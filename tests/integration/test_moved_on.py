@@ -75,7 +75,7 @@ def test_late_rows_that_the_lake_let_go_are_not_missed(lake_root: Path) -> None:
 
     assert 10 not in places(lake_root, feed)
     assert "as on the server" in sound.stdout
-    assert "; expired in the lake and still on the server: 7 rows" in sound.stdout
+    assert "\n  expired in the lake and still on the server: 7 rows\n" in sound.stdout
     assert "values differ from the server's" in wrong.stdout
 
 
@@ -87,7 +87,7 @@ def test_rows_that_expired_are_not_missed_after_a_longer_retention_was_set(lake_
         FeedStore(lake_root).save(feed_for(source, retention_days=365))
         done = verify(lake_root, server)
 
-    assert done.stdout == "s: ok; 6 rows as on the server; expired in the lake and still on the server: 4 rows\n"
+    assert done.stdout == "s: ok; 6 rows as on the server\n  expired in the lake and still on the server: 4 rows\n"
 
 
 def test_a_stream_that_no_export_has_finished_is_not_exported_yet(lake_root: Path) -> None:

@@ -149,13 +149,13 @@ def test_rows_that_were_given_up_are_not_missed_and_can_be_read_again(lake_root:
         given_up = run(lake_root, server, "metadata_utils", "verify", "--source")
         source.records[0 if lost else 10].values["TEXT"] = "other"  # type: ignore[index] # it has values
         changed = run(lake_root, server, "metadata_utils", "verify", "--source", code=1)
-        command = given_up.stdout.rpartition("which this reads again: python ")[2].split()
+        command = given_up.stdout.rpartition("to read them again: python ")[2].split()
         run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
         whole = run(lake_root, server, "metadata_utils", "verify", "--source")
 
     count = 3 if lost else 10
     assert given_up.stdout.startswith(
-        f"s: ok; {13 - count} rows as on the server; given up by a repair and still on the server: {count} rows, "
+        f"s: ok; {13 - count} rows as on the server\n  given up by a repair and still on the server: {count} rows\n"
     )
     assert "values differ from the server's: partition 0" in changed.stdout
     assert whole.stdout == "s: ok; 13 rows as on the server\n"

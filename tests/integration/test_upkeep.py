@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +18,12 @@ from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.metadata import describe_feed
 from pipeline.lake.table import LakeTable
+from pipeline.report.model import LakeState, history_of
+from pipeline.report.text import history_text, report_text, stats_text
 from tests.integration.small_sources import DAY_MS, START_MS, columns, places
-from tests.support import feed_for, run_script
+from tests.support import ROOT, feed_for, run_script
 
 pytestmark = pytest.mark.server
 
@@ -144,6 +151,40 @@ def test_archived_feeds_expire_too(lake_root: Path, server: Emulator, stream: So
     assert "error: nothing of s expired" in refused.stderr
     assert "t: 1 row; version 2" in refused.stderr
     assert sorted(places(lake_root, feed)) == list(range(2, 16))
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}])
+def test_umlauts_are_said_whatever_the_locale_is(
+    tmp_path: Path, server: Emulator, stream: Source, locale: dict[str, str]
+) -> None:
+    root = tmp_path / "Übersicht"
+    exported(root, server, stream)
+
+    def started(*arguments: str, lake: Path) -> subprocess.CompletedProcess[str]:
+        """In a process of its own: what it writes as is decided when Python starts."""
+        command = [sys.executable, ROOT / "metadata_utils.py", *arguments]
+        env = os.environ | {"LAKE_ROOT": str(lake)} | locale
+        return subprocess.run(command, env=env, capture_output=True, encoding="utf-8", cwd=ROOT, check=False)
+
+    for option in ("--report", "--json"):
+        assert f"{tmp_path}/Übersicht" in started(option, lake=root).stdout
+    assert f"there is no lake at {tmp_path}/Übersicht/fehlt" in started(lake=root / "fehlt").stderr
+
+
+def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emulator, stream: Source) -> None:
+    feed = exported(lake_root, server, stream, name="n" * 30)
+    (LakeTable(lake_root, feed).folder / LakeTable(lake_root, feed).files[0].path).unlink()
+    state = LakeState("/lake", (describe_feed(LakeTable(lake_root, feed)),))
+    table = state.feeds[0].table
+    assert table is not None
+    much = dataclasses.replace(table.totals, row_count=99_999_999, size_bytes=10**12 - 1, file_count=99_999)
+    marks = dict.fromkeys(range(12), 10**9)
+    large = dataclasses.replace(table, totals=much, current_version=2**31 - 1, bookmark=marks)
+    lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], table=large),))
+
+    texts = [stats_text(lake), report_text(lake), history_text(history_of(LakeTable(lake_root, feed)))]
+
+    assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.lake.catalog import describe_table, write_metadata, write_views
+from pipeline.lake.catalog import write_views
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.metadata import describe_feed, metadata_json, write_metadata
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import (
@@ -47,7 +48,7 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
         assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
         assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
     told = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
-    assert told == describe_table(totals)
+    assert told == metadata_json(describe_feed(totals))
     assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import RetentionHeld
 from pipeline.feeds import Feed
-from pipeline.lake.catalog import write_metadata
+from pipeline.lake.metadata import write_metadata
 from pipeline.lake.retention import due, expire
 from pipeline.lake.rule import FOR_EVER, Rule
 from pipeline.lake.table import LakeTable

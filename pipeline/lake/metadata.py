@@ -1,0 +1,161 @@
+"""What a feed's log says of it, as values; and `_metadata.json`, one rendering of them, for people and scripts.
+
+The file is derived from the log after each commit and replaced whole. Losing it loses nothing: the next run writes it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
+from pipeline.feeds import Feed
+from pipeline.lake.files import DataFile
+from pipeline.lake.local_store import disk_errors, write_json
+from pipeline.lake.table import METADATA, LakeTable
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What some committed files have together."""
+
+    row_count: int = 0
+    size_bytes: int = 0
+    file_count: int = 0
+
+    @classmethod
+    def of(cls, files: Sequence[DataFile]) -> Totals:
+        return cls(sum(file.row_count for file in files), sum(file.size_bytes for file in files), len(files))
+
+
+@dataclass(frozen=True)
+class ColumnState:
+    """A column of the data files, and what it is at the source; None where the log does not say it."""
+
+    name: str
+    arrow_type: str
+    ksqldb_name: str | None
+    ksqldb_type: str | None
+    role: str | None
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """A date or a version, when its newest file was added, and for streams the first and the last ROWTIME."""
+
+    partition: str | None
+    totals: Totals
+    added_at: dt.datetime
+    rowtime_ms: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A feed's table in the lake. `bookmark` is the next offset of each topic partition."""
+
+    delta_version: int
+    created_at: dt.datetime
+    last_commit_at: dt.datetime
+    columns: tuple[ColumnState, ...]
+    partitions: tuple[PartitionState, ...]
+    totals: Totals
+    current_version: int | None
+    topic: str | None
+    bookmark: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """A feed, and its table unless it was never exported."""
+
+    feed: Feed
+    table: TableState | None
+
+    @property
+    def totals(self) -> Totals:
+        return self.table.totals if self.table else Totals()
+
+
+def describe_feed(table: LakeTable) -> FeedState:
+    """What the log says: sizes and counts are the committed ones."""
+    if not table.exists:
+        return FeedState(table.feed, None)
+    state = TableState(
+        delta_version=table.delta_version,
+        created_at=table.created_at,
+        last_commit_at=dt.datetime.fromtimestamp(table.history()[0]["timestamp"] / 1000, dt.UTC),
+        columns=tuple(_column(field) for field in table.schema),
+        partitions=tuple(_partitions(table.files, has_times=table.feed.type == "stream")),
+        totals=Totals.of(table.files),
+        current_version=table.current_version,
+        topic=table.topic or None,
+        bookmark={partition: mark.next_offset for partition, mark in table.bookmarks().items()},
+    )
+    return FeedState(table.feed, state)
+
+
+def write_metadata(table: LakeTable) -> None:
+    with disk_errors(table.folder):
+        write_json(table.folder / METADATA, metadata_json(describe_feed(table)))
+
+
+def metadata_json(state: FeedState) -> dict[str, Any]:
+    """The stable form of `_metadata.json`, which docs/commands.md describes."""
+    feed, table = state.feed, state.table
+    head = {
+        "schema_version": 1,
+        "feed": feed.name,
+        "source": feed.source,
+        "type": feed.type,
+        "storage_mode": feed.storage_mode,
+        "partitioning": feed.partitioning,
+        "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
+        "exported": table is not None,
+        "totals": _totals_json(state.totals),
+    }
+    if table is None:
+        return head
+    return head | {
+        "delta_version": table.delta_version,
+        "created_at": rfc3339(table.created_at),
+        "last_commit_at": rfc3339(table.last_commit_at),
+        "columns": [vars(column) for column in table.columns],
+        "partitions": [_partition_json(partition) for partition in table.partitions],
+        "current_version": table.current_version,
+        "topic": table.topic,
+        "bookmark": {str(partition): offset for partition, offset in table.bookmark.items()} or None,
+    }
+
+
+def rfc3339(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _totals_json(totals: Totals) -> dict[str, int]:
+    return {"rows": totals.row_count, "bytes": totals.size_bytes, "files": totals.file_count}
+
+
+def _partition_json(state: PartitionState) -> dict[str, Any]:
+    told = {"partition": state.partition, **_totals_json(state.totals), "added_at": rfc3339(state.added_at)}
+    return told if state.rowtime_ms is None else told | {"rowtime_ms": list(state.rowtime_ms)}
+
+
+def _column(field: pa.Field) -> ColumnState:
+    notes = field.metadata or {}
+    at_source = (notes.get(key, b"").decode() or None for key in (KSQLDB_NAME, KSQLDB_TYPE, KSQLDB_ROLE))
+    return ColumnState(field.name, str(field.type), *at_source)
+
+
+def _partitions(files: Sequence[DataFile], has_times: bool) -> Iterator[PartitionState]:
+    """In order: dates by time, versions by number."""
+    grouped: dict[str | None, list[DataFile]] = {}
+    for file in files:
+        grouped.setdefault(file.partition, []).append(file)
+    for partition, members in sorted(grouped.items(), key=lambda item: (len(item[0] or ""), item[0] or "")):
+        times = [file.bounds["rowtime"] for file in members if has_times and "rowtime" in file.bounds]
+        span = (min(low for low, _ in times), max(high for _, high in times)) if times else None
+        yield PartitionState(partition, Totals.of(members), max(file.added_at for file in members), span)
