@@ -210,10 +210,10 @@ class AnswerIncomplete(TryLater):
     """The answer ended without proof that it is whole; none of it is used."""
 class ClusterNotWhole(TryLater):
     """What was read of a table may lack rows: the query that writes it does not run whole."""
-class PushStalled(TryLater):
-    """The server stopped sending before it was at the end; the rows that came are kept."""
 class QueryFailed(TryLater):
     """The server reported an error in the middle of its answer; none of it is used."""
+class ReadStalled(TryLater):
+    """The source stopped sending before it was at the end; the rows that came are kept."""
 class ServerNotReady(TryLater):
     """The server answers, but refuses for now: starting, restarting, or at a limit."""
 class ServerUnreachable(TryLater):

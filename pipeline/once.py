@@ -1,8 +1,8 @@
 """Each row of a stream once, keyed by topic partition and offset; what it is read from does not matter.
 
-Rows that come again are dropped, and a topic that lost rows or was recreated is told by its offsets: nothing is skipped
-in silence. The last rows before each bookmark are asked for again as witnesses: a recreated topic has others there, or
-none. The very last one's ROWTIME is compared here; their values are left to who knows what they were.
+Rows that come again are dropped; a topic that lost rows, or was recreated, is recognised by its offsets and reported.
+The last rows before each bookmark are asked for again as witnesses: a recreated topic has others there, or none. The
+very last one's ROWTIME is compared here; their values are left to who knows what they were.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class OnceOnly:
                 raise row_recreated(self.task.topic, partition, mark.next_offset - 1, rowtime, mark.last_rowtime_ms)
 
     def _check_first(self, partition: int, first: int) -> None:
-        """The witness did not come. Where the source tells where the topic starts, only a row can be its own proof."""
+        """No witness came: rows are lost, unless there is none and the topic is known to reach back to the bookmark."""
         mark = self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
             return
@@ -104,7 +104,7 @@ class OnceOnly:
 
 @dataclass
 class ReadOnce:
-    """Tasks read one after the other, each row once; what `batches` tell of the whole is known after them."""
+    """Tasks read one after the other, each row once. All but `batches` is known when these have ended."""
 
     batches: Iterator[pa.RecordBatch]
     outcome: Outcome | None = None
@@ -144,7 +144,7 @@ def _gap(task: Task, partition: int, wanted: int, first: int) -> tuple[int, int]
 def topic_recreated(topic: str, partition: int, end: int, bookmark: int) -> TopicChanged:
     """The error for a topic that ends before a bookmark."""
     return TopicChanged(
-        f"the topic {topic} was re-created or cut: partition {partition} ends at offset {end}, "
+        f"the topic {topic} was recreated or cut: partition {partition} ends at offset {end}, "
         f"but rows up to offset {bookmark - 1} are in the lake",
         "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the new topic",
     )
@@ -153,7 +153,7 @@ def topic_recreated(topic: str, partition: int, end: int, bookmark: int) -> Topi
 def row_recreated(topic: str, partition: int, offset: int, rowtime_ms: int, known_ms: int) -> TopicChanged:
     """The error for a row that the lake knows as another one."""
     return TopicChanged(
-        f"the topic {topic} was re-created: offset {offset} of partition {partition} has ROWTIME {rowtime_ms} now, "
+        f"the topic {topic} was recreated: offset {offset} of partition {partition} has ROWTIME {rowtime_ms} now, "
         f"and had {known_ms} when it was read into the lake",
         "keep the old history under its feed (manage_feeds.py archive) and add a new feed for the topic",
     )

@@ -78,7 +78,7 @@ NEW_ROWS, OLD_ROWS, ALL_ROWS = Wanted(), Wanted(new=False, old=True), Wanted(old
 class Task:
     """A part of a stream to read, in plain values: it can be sent to another process.
 
-    `start` are bookmarks by topic partition. `ends` tell which partitions are read and how far; without them, all are,
+    `start` are bookmarks by topic partition. `ends` say which partitions are read and how far; without them all are,
     until the source finds no more.
     """
 
@@ -91,7 +91,7 @@ class Task:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the ends tell that there is nothing to read."""
+        """Whether there is nothing to read, by its ends."""
         return self.ends is not None and all(at.end <= self._first(p, at) for p, at in self.ends.items())
 
     def _first(self, partition: int, offsets: Offsets) -> int:
@@ -216,7 +216,7 @@ class StreamSource(Protocol):
     @property
     def source(self) -> Source: ...
     def columns(self) -> tuple[Column, ...]:
-        """As they are described; what is read may be told more exactly by a plan."""
+        """As they are described; a plan may know their types more exactly."""
 
     def ends(self) -> Mapping[int, Offsets] | None:
         """The present start and end of each topic partition; None where they cannot be known."""
@@ -225,7 +225,7 @@ class StreamSource(Protocol):
         """`whole` in tasks that can be read one by one."""
 
     def read(self, task: Task, limits: Limits) -> StreamRead:
-        """The rows of a task. Raises PushStalled when no more come, and what has come is to be kept."""
+        """The rows of a task. Raises ReadStalled when no more come, and what has come is to be kept."""
 
 
 class TableSource(Protocol):

@@ -155,7 +155,7 @@ def test_old_rows_are_kept_once_and_new_ones_when_all_are_wanted(wanted: Wanted,
 
 
 def test_a_witness_with_another_time_means_another_topic() -> None:
-    with pytest.raises(TopicChanged, match="re-created: offset 9 of partition 1 has ROWTIME 7 now, and had 5"):
+    with pytest.raises(TopicChanged, match="recreated: offset 9 of partition 1 has ROWTIME 7 now, and had 5"):
         kept(OnceOnly(task({1: Bookmark(10, 5)})), (7, 1, 9), (8, 1, 10))
     assert kept(OnceOnly(task({1: Bookmark(10)})), (7, 1, 9), (8, 1, 10)) == [(8, 1, 10)]
     assert kept(OnceOnly(task({1: Bookmark(10, 5)})), (5, 1, 9), (8, 1, 10)) == [(8, 1, 10)]
@@ -195,7 +195,7 @@ def test_a_partition_that_is_new_has_no_gap() -> None:
 
 @pytest.mark.parametrize("ends", [{0: Offsets(0, 9, 0)}, {}])
 def test_a_topic_that_ends_before_a_bookmark_was_recreated(ends: dict[int, Offsets]) -> None:
-    with pytest.raises(TopicChanged, match="was re-created or cut: partition 0 ends at offset"):
+    with pytest.raises(TopicChanged, match="was recreated or cut: partition 0 ends at offset"):
         gaps_before(task({0: Bookmark(10, 5)}, ends=ends))
 
 

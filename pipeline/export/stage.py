@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.columns import Column, arrow_schema
-from pipeline.errors import PushStalled
+from pipeline.errors import ReadStalled
 from pipeline.lake.local_store import delete_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -58,7 +58,6 @@ class Staged:
     row_count: int
     goes_on: bool
     outcome: Outcome | None
-    proved: bool
     replayed_rows: int
     gaps: Mapping[int, tuple[int, int]]
     witnesses: Sequence[pa.RecordBatch]
@@ -69,16 +68,16 @@ def stage(
 ) -> Iterator[Staged]:
     """Each row of the task once, in parts of about `commit_rows` rows; the last part may have none.
 
-    Raises PushStalled after the part with what came before, and what reading raises; nothing more is staged then.
+    Raises ReadStalled after the part with what came before, and what reading raises; nothing more is staged then.
     """
     once, read = OnceOnly(task), stream.read(task, limits)
     batches, moved = map(once.keep, read.batches), dict(task.start)
-    stalled: PushStalled | None = None
+    stalled: ReadStalled | None = None
     for part in itertools.count():
         writer, bookmarks, ended = place.writer(part), dict[int, Bookmark](), False
         try:
             ended = _fill(writer, batches, commit_rows, bookmarks)
-        except PushStalled as error:
+        except ReadStalled as error:
             stalled = error
         except BaseException:
             writer.discard()
@@ -89,8 +88,8 @@ def stage(
         witnesses, once.witnesses = once.witnesses, []
         files = writer.finish()
         goes_on = not ended and stalled is None
-        yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, read.proved, once.replayed_rows,
-                     dict(once.gaps), witnesses)  # fmt: skip
+        yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, once.replayed_rows, dict(once.gaps),
+                     witnesses)  # fmt: skip
         if stalled is not None:
             raise stalled
         if ended:

@@ -14,40 +14,52 @@ from pipeline.export.stage import Place, Staged, discard, stage
 from pipeline.export.witness import Witnesses
 from pipeline.lake.change import Change
 from pipeline.lake.table import LakeTable
-from pipeline.source import Bookmark, Sources
+from pipeline.source import Bookmark, Source, Sources, Task
 
 
 def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResult) -> None:
     """Appends the rows after the bookmarks, committing every `run.commit_rows` rows and at the end.
 
-    `done` says at each moment what was committed. Raises PushStalled after committing what came; any other error
+    `done` says at each moment what was committed. Raises ReadStalled after committing what came; any other error
     leaves what was committed before it.
     """
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
-    witnesses, ended = Witnesses(table, stream.source), list[Staged]()
+    commits = StreamCommits(table, stream.source, run, done)
     for number, task in enumerate(plan.tasks):
         place = Place.in_table(table, f"{run.id}{number:04x}")
         for part in stage(task, stream, run.limits, place, run.commit_rows):
-            try:
-                witnesses.check(task, part)
-            except BaseException:
-                discard(part.files)
-                raise
-            if part.row_count or part.bookmarks:
-                commit_part(table, part, stream.source.partitions, run, done)
-                if part.goes_on:
-                    run.tell(f"{table.feed.name}: {done.rows:,} rows committed, going on")
-            done.describe([*ended, part])
-        ended.append(part)
+            commits.commit(number, task, part)
 
 
-def commit_part(table: LakeTable, part: Staged, partitions: int, run: Run, done: ExportResult) -> None:
-    """Commits the rows of a part and the bookmarks behind them, in one entry of the log."""
-    note = _note(run, part, table.bookmarks())
-    change = Change(adds=part.files, bookmarks=part.bookmarks, partitions=partitions, note=note)
-    done.commit(table, f"{run.id}{done.commits:04x}", change, run.now)
+class StreamCommits:
+    """Commits what was staged of a stream's tasks, wherever that was; the parts of one task in their order."""
+
+    def __init__(self, table: LakeTable, source: Source, run: Run, done: ExportResult) -> None:
+        self._table, self._source, self._run, self._done = table, source, run, done
+        self._witnesses = Witnesses(table, source)
+        self._last_parts: dict[int, Staged] = {}
+
+    def commit(self, number: int, task: Task, part: Staged) -> None:
+        """The rows of a part of the task of that number, and the bookmarks behind them, in one entry of the log.
+
+        Raises TopicChanged when the witnesses show another topic than the lake's; nothing of the part is kept then.
+        """
+        try:
+            self._witnesses.check(task, part)
+        except BaseException:
+            discard(part.files)
+            raise
+        run, done = self._run, self._done
+        if part.row_count or part.bookmarks:
+            note = _note(run, part, self._table.bookmarks())
+            change = Change(part.files, bookmarks=part.bookmarks, partitions=self._source.partitions, note=note)
+            done.commit(self._table, f"{run.id}{done.commits:04x}", change, run.now)
+            if part.goes_on:
+                run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")
+        self._last_parts[number] = part
+        done.describe(list(self._last_parts.values()))
 
 
 def _note(run: Run, part: Staged, before: Mapping[int, Bookmark]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Witnesses:
         windows = windows_of(task)
         self._compare(part.witnesses, windows)
         brought_rows = {p for p, mark in part.bookmarks.items() if mark.last_rowtime_ms is not None}
-        for partition in sorted(self._strangers if part.outcome else self._strangers & brought_rows):
+        for partition in sorted(self._strangers & (windows.keys() if part.outcome else brought_rows)):
             start, end = windows[partition]
             raise self._changed(
                 f"partition {partition} has rows from offset {start} to {end - 1} where the lake has none, "
@@ -70,7 +70,7 @@ class Witnesses:
     def _changed(self, what: str) -> TopicChanged:
         feed, source = self._table.feed.name, self._source
         return TopicChanged(
-            f"{what}: the topic {source.topic} was re-created, or {source.name} is declared otherwise now",
+            f"{what}: the topic {source.topic} was recreated, or {source.name} is declared otherwise now",
             f"a recreated topic: keep the history under its feed (manage_feeds.py archive {feed}) and "
             f"add a new one; the same topic: export_to_data_lake.py --stream {feed} --full",
         )

@@ -26,7 +26,7 @@ _SHOWN = 5
 def look_at_query(client: Client, source: Description, offsets: TableOffsets) -> Callable[[], Look] | None:
     """A look at the query that writes the table; None where the server lists none.
 
-    `offsets` tell what the query reads: each of these topic partitions has to be among its tasks.
+    `offsets` are of what the query reads: each of these topic partitions has to be among its tasks.
     """
     if not _own(_listed(client), source.name):
         return None

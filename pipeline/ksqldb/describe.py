@@ -1,4 +1,4 @@
-"""What the server has: streams and tables, their columns and roles, and the positions that REST can tell.
+"""What the server has: streams and tables, their columns and roles, and the positions that REST shows.
 
 Names that enter SQL are checked against the server's grammar and back-quoted here, and nowhere else. Facts of
 DESCRIBE seen on 7.2, 7.6 and 8.3.
@@ -44,7 +44,7 @@ def quote(name: str) -> str:
 
 @dataclass(frozen=True)
 class Description(Source):
-    """A stream or table as DESCRIBE tells of it. `window` is None, TUMBLING, HOPPING or SESSION."""
+    """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION."""
 
     columns: tuple[Column, ...]
     window: str | None
@@ -85,30 +85,30 @@ def find_source(client: Client, name: str) -> Description:
 
 def describe(client: Client, name: str) -> Description:
     """The source of exactly that name."""
-    told = _description(client, name, extended=False)
+    described = _description(client, name, extended=False)
     with _understood(f"DESCRIBE {name};"):
         columns = tuple(
             Column(str(entry["name"]), described_type(entry["schema"]), str(entry.get("type") or "VALUE"))
-            for entry in told["fields"]
+            for entry in described["fields"]
         )
-        kind = str(told["type"]).lower()
+        kind = str(described["type"]).lower()
         return Description(
-            name=str(told["name"]),
+            name=str(described["name"]),
             kind=kind,
             columns=columns,
-            window=told.get("windowType") or None,
-            topic=str(told["topic"]),
-            partitions=int(told.get("partitions") or 0),
+            window=described.get("windowType") or None,
+            topic=str(described["topic"]),
+            partitions=int(described.get("partitions") or 0),
             pullable=kind == "table"
-            and bool(told.get("writeQueries") or _SOURCE_TABLE.match(str(told.get("statement") or ""))),
-            readers=tuple(sink for query in told.get("readQueries") or () for sink in query.get("sinks") or ()),
+            and bool(described.get("writeQueries") or _SOURCE_TABLE.match(str(described.get("statement") or ""))),
+            readers=tuple(sink for query in described.get("readQueries") or () for sink in query.get("sinks") or ()),
         )
 
 
 def true_ends(client: Client, source: Description) -> dict[int, Offsets] | None:
-    """The present start and end of each partition of the source's topic, where REST can tell them.
+    """The present start and end of each partition of the source's topic, where REST shows them.
 
-    It can when a persistent query reads the source: the query's sink tells the positions of what it reads.
+    It does when a persistent query reads the source: DESCRIBE of the query's sink has the positions of what it reads.
     Raises TopicNotDescribed, or TopicGone where the server lists the topics and it is not among them.
     """
     if not source.partitions:
@@ -130,7 +130,7 @@ TableOffsets = Mapping[str, Mapping[int, Offsets]]
 def table_offsets(client: Client, source: Description) -> TableOffsets:
     """By topic and partition what a table's rows are made of: what its own query reads, else its own topic.
 
-    Empty where the server does not tell. Raises TopicNotDescribed.
+    Empty where the server does not show it. Raises TopicNotDescribed.
     """
     if source.pullable:
         return _offsets_read_by(client, source.name)
@@ -140,7 +140,7 @@ def table_offsets(client: Client, source: Description) -> TableOffsets:
 
 
 def lag(offsets: TableOffsets) -> int | None:
-    """Records of its sources that a table's own query has not read yet; None when the server does not tell."""
+    """Records of its sources that a table's own query has not read yet; None where they are not known."""
     entries = [entry for topic in offsets.values() for entry in topic.values()]
     return sum(max(0, entry.end - max(entry.consumed, entry.start)) for entry in entries) if entries else None
 

@@ -2,7 +2,7 @@
 
 A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
 when every partition's true end is reached (`exact`), when next to nothing has come for a while and everything fetched
-is processed (`quiet`: the server cannot tell more), or at the time limit. What it cannot explain it ends as an error.
+is processed (`quiet`: more cannot be known), or at the time limit. What it cannot explain it ends as an error.
 One stream thread and a short commit interval make progress visible and steady (seen on 7.2, 7.6, 8.3). The rule by
 which a query is at its end is in `stop_rule`.
 """
@@ -19,7 +19,7 @@ from pipeline.errors import (
     AnswerIncomplete,
     AnswerMalformed,
     PipelineError,
-    PushStalled,
+    ReadStalled,
     StatementRefused,
     TopicChanged,
     TryLater,
@@ -51,7 +51,7 @@ class PushRead:
     def rows(self) -> Iterator[Rows]:
         """The rows in the order they come, within a partition in the order of their offsets.
 
-        Raises PushStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, or what reading raises.
+        Raises ReadStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, or what reading raises.
         """
         self.watch.start()
         try:
@@ -120,7 +120,7 @@ class _Watch(threading.Thread):
             with Client(self._connection) as client:
                 self._follow(client)
         except PipelineError as error:
-            self.error = error  # the server refuses to tell the position: nobody would ever end the read
+            self.error = error  # the server refuses to show the position: nobody would ever end the read
         finally:
             if not self._ended_it:
                 self._answer.hang_up()
@@ -192,12 +192,12 @@ class _Watch(threading.Thread):
             if at["topicPartitionEntity"]["topic"] == self._source.topic
         }
 
-    def _stalled(self, positions: dict[int, Position] | None) -> PushStalled:
+    def _stalled(self, positions: dict[int, Position] | None) -> ReadStalled:
         where = "the server no longer lists the query"
         if positions is not None:
             ends = {partition: offsets.end for partition, offsets in (self._rule.ends or {}).items()}
             where = f"positions {_show(positions)}" + (f", ends {_show(ends)}" if ends else "")
-        return PushStalled(
+        return ReadStalled(
             f"reading {self._source.name} stalled: no progress for {self._limits.stall_s:g} s ({where})",
             "the rows that came are kept; look at the server, then run the same command again",
         )

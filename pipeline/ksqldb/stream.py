@@ -2,7 +2,7 @@
 
 REST cannot seek, so the server scans the topic from its start and sends what the predicate lets through: the rows that
 are wanted, and the witnesses before each bookmark. Rows may come again; `once` drops them. The query begins when its
-task is planned, because only its answer tells the columns in full, and is read by the process that planned it.
+task is planned, because only its answer has the types of all columns, and is read by the process that planned it.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class KsqldbStream:
         return true_ends(self._client, self.source)
 
     def plan(self, whole: Task, limits: Limits) -> Plan:
-        """Begins the query; DESCRIBE does not tell the key types of MAPs, which its answer does."""
+        """Begins the query: its answer has the key types of MAPs, which DESCRIBE leaves out."""
         if whole.is_empty:
             return Plan(self.columns(), (whole,))
         self._begun = self._begin(whole, limits)
         return Plan(self._begun[1].columns, (whole,))
 
     def read(self, task: Task, limits: Limits) -> StreamRead:
-        """Raises PushStalled, TopicChanged, and what the client raises."""
+        """Raises ReadStalled, TopicChanged, and what the client raises."""
         if task.is_empty:
             return StreamRead(iter(()), outcome="exact")
         push, reader = self._begun or self._begin(task, limits)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import PushStalled, TopicChanged
+from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Place, Staged, stage
-from pipeline.export.stream import commit_part
+from pipeline.export.stream import StreamCommits
 from pipeline.feeds import Feed
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, StreamSource, Task
@@ -88,7 +88,7 @@ def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(lake
     export(lake_root, toy(13))
     table, stream = LakeTable(lake_root, STREAM), ToyStream(rows(9))
 
-    with pytest.raises(TopicChanged, match="was re-created or cut"):
+    with pytest.raises(TopicChanged, match="was recreated or cut"):
         plan_read(stream, table, Limits())
 
 
@@ -127,10 +127,11 @@ def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root
     places = [Place.in_table(table, f"{run.id}{number:04x}") for number in range(4)]
 
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executors:
-        twice = executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, places)
-        staged = list(twice)[: len(plan.tasks)]
-    for part in (part for parts in staged for part in parts):
-        commit_part(table, part, stream.source.partitions, run, done)
+        twice = list(executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, places))
+    commits = StreamCommits(table, stream.source, run, done)
+    for number, (task, parts) in enumerate(zip(plan.tasks, twice[:2], strict=True)):
+        for part in parts:
+            commits.commit(number, task, part)
 
     assert (done.rows, done.commits) == (13, 2)
     assert rows_there(lake_root) == Counter(rows(13))
@@ -150,7 +151,7 @@ class Stalled(ToyStream):
 
         def batches() -> Any:
             yield first
-            raise PushStalled("no more comes")
+            raise ReadStalled("no more comes")
 
         read.batches = batches()
         return read
@@ -161,7 +162,7 @@ def test_what_came_before_a_stall_is_committed_and_the_next_run_goes_on(lake_roo
 
     error = export(lake_root, ToySource(Stalled(rows(9))), tell=told.append).error
 
-    assert isinstance(error, PushStalled)
+    assert isinstance(error, ReadStalled)
     assert told == []
     assert rows_there(lake_root) == Counter(row for row in rows(9) if row[1] == 0 and row[2] < 6)
     assert export(lake_root, toy(9), number=1).error is None

@@ -135,7 +135,7 @@ def test_a_failed_export_tells_its_reason_before_that_of_its_metadata(lake_root:
         metadata.mkdir()
         done = run(lake_root, "--stream", "s", url=server.url)
 
-    expect(done, 1, "was re-created", f"; besides, the lake cannot be used: {metadata}", "add a new feed for the topic")
+    expect(done, 1, "was recreated", f"; besides, the lake cannot be used: {metadata}", "add a new feed for the topic")
 
 
 def test_a_malformed_feed_file_is_named_and_nothing_is_exported(lake: Path, emulator: Emulator) -> None:

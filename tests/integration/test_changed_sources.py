@@ -134,7 +134,7 @@ def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path
         done = export(lake_root, server, feed, *way)
 
     assert done.returncode == 1
-    assert "the topic s_topic was re-created" in done.stderr
+    assert "the topic s_topic was recreated" in done.stderr
     assert {row["text"] for row in rows(lake_root, feed)} == {f"v{n}" for n in range(5)}
 
 
@@ -209,7 +209,7 @@ def test_a_recreated_topic_of_the_same_length_is_noticed_by_the_rows_before_the_
         refused = export(lake_root, server, feed)
 
     assert refused.returncode == 1, refused.stderr
-    assert "the topic s_topic was re-created" in refused.stderr
+    assert "the topic s_topic was recreated" in refused.stderr
     assert rows(lake_root, feed) == before
 
 

@@ -151,7 +151,7 @@ def test_a_short_topic_that_is_written_to_slowly_is_told_from_a_slow_scan() -> N
     judge = rule(1, bookmark={0: 1_000_000})
     written_to: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (n, n + 1)}) for n in range(200)]
 
-    with pytest.raises(TopicChanged, match="was re-created or cut"):
+    with pytest.raises(TopicChanged, match="was recreated or cut"):
         first_verdict(judge, written_to)
 
 

@@ -104,7 +104,7 @@ def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(
 ) -> None:
     source = say_ends(server)
 
-    with pytest.raises(TopicChanged, match="was re-created or cut"):
+    with pytest.raises(TopicChanged, match="was recreated or cut"):
         gaps_before(Task("s", source.topic, bookmarks, KsqldbStream(client, source).ends()))
 
     assert {asked.path for asked in server.asked} == {"/ksql"}

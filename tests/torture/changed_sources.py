@@ -21,7 +21,7 @@ def recreated_topic(trial: Trial) -> None:
     stage, history = trial.stage, lake_rows(trial.stage.root, trial.stage.stream)
     old = stage.emulator.source("EVENTS")
     stage.emulator.replace_source(replace(old, records=old.records[:60]))
-    trial.expect_error(trial.run(*STREAM), 1, "was re-created or cut", "manage_feeds.py archive")
+    trial.expect_error(trial.run(*STREAM), 1, "was recreated or cut", "manage_feeds.py archive")
     trial.expect_rows(stage.stream, history)
     # The hint, done as it says.
     trial.expect_done(trial.run("archive", "events", script="manage_feeds"))
@@ -38,7 +38,7 @@ def recreated_topic_that_grew_past_the_bookmark(trial: Trial) -> None:
     others = [replace(record, rowtime=record.rowtime + 1) for record in old.records]
     stage.emulator.replace_source(replace(old, records=others))
     stage.add_rows(200)
-    trial.expect_error(trial.run(*STREAM), 1, "was re-created: offset", "manage_feeds.py archive")
+    trial.expect_error(trial.run(*STREAM), 1, "was recreated: offset", "manage_feeds.py archive")
     trial.expect_rows(stage.stream, history)
 
 
