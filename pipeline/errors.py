@@ -171,7 +171,7 @@ class RowsDoNotFit(ActionNeeded):
 class ScratchUnusable(ActionNeeded):
     """The system's temporary folder has no space, or cannot be written."""
 class ServerInvalid(ActionNeeded):
-    """Where MySQL is, or a TLS file, is told in a way that cannot be used; nothing was tried."""
+    """Where MySQL is, or a TLS file, is given in a way that cannot be used; nothing was tried."""
 class WarehouseRefused(ActionNeeded):
     """The server refuses: credentials, certificates, rights, schema, space."""
 

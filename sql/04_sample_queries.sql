@@ -245,7 +245,7 @@ FROM days AS d
 WHERE DATEDIFF(d.snapshot_date, d.day_before) > 1
 ORDER BY d.fact_table, first_missing_day;
 
--- went_down: Whose count is smaller than the day before? In ksqlDB it only grows, unless its table was made anew.
+-- went_down: Whose count is smaller than the day before? In ksqlDB it only grows, unless its table was recreated.
 SELECT a.user_id, a.snapshot_date, a.transactions, a.new_transactions
 FROM user_activity_by_snapshot AS a
 WHERE a.days_back = 0 AND a.new_transactions < 0

@@ -1,4 +1,4 @@
-"""Whose clock counts: the database server's is the judge, and time in the ledger never goes back.
+"""Whose clock counts: the database server's decides, and time in the ledger never goes back.
 
 Machines that export, that load and that hold the warehouse have a clock each. Within a lake, versions say what is
 newer; times are compared only where there is nothing else, and a time that cannot be true does not enter the ledger.
@@ -26,16 +26,16 @@ def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:
     Raises ClockWrong when the server's clock is more than a day away, or the ledger has a snapshot from the future.
     """
     ((server_now, newest),) = connection.rows("SELECT UTC_TIMESTAMP(3), MAX(taken_at) FROM etl_snapshots")
-    told = in_mysql(now)
-    if abs(server_now - told) > MOST_APART:
+    ours = in_mysql(now)
+    if abs(server_now - ours) > MOST_APART:
         raise ClockWrong(
-            f"this machine's clock says {rfc3339(told)}, that of MySQL at {connection.server.place} "
+            f"this machine's clock says {rfc3339(ours)}, that of MySQL at {connection.server.place} "
             f"{rfc3339(server_now)}; nothing was changed",
             "set the clock that is wrong, then run the same command again",
         )
-    if newest is None or newest < told:
+    if newest is None or newest < ours:
         return now
-    if newest - told > MOST_APART:
+    if newest - ours > MOST_APART:
         _refuse_future(connection, server_now)
     later: dt.datetime = newest + _STEP
     return later.replace(tzinfo=dt.UTC)

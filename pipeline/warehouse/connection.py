@@ -117,7 +117,7 @@ class Connection:
                 other.run(f"KILL {int(number)}")
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
-        """Runs one statement; returns the number of rows that it changed, or told."""
+        """Runs one statement; returns the number of rows that it changed or returned."""
         with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             if cursor.with_rows:
@@ -270,7 +270,7 @@ def _seconds(limit_s: float) -> int:
 
 
 def text_of(value: object) -> str:
-    """Servers tell names and versions as bytes in some versions."""
+    """A name or a version, which some servers send as bytes."""
     return value.decode() if isinstance(value, bytes | bytearray) else str(value)
 
 

@@ -200,8 +200,8 @@ def _key_problems(mapping: WarehouseMapping, fact: TargetTable) -> Iterator[str]
 
 
 def _can_hold(target: TargetColumn, kind: pa.DataType) -> bool:
-    """Whether values of a lake column's type can be stored at all; what no row of the table names is not judged."""
+    """Whether values of a lake column's type can be stored at all; types of MySQL without a row are let through."""
     if target.family == "double" and "(" in target.column_type:  # a DOUBLE(10,2) rounds, and says nothing
         return False
-    judged = {family for row in SCALARS.values() for family in row.mysql_families}
-    return target.family in mysql_families(kind) or target.family not in judged
+    known = {family for row in SCALARS.values() for family in row.mysql_families}
+    return target.family in mysql_families(kind) or target.family not in known

@@ -1,4 +1,4 @@
-"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from what DESCRIBE tells.
+"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from what DESCRIBE says.
 
 Promises that the two fit each other, that the SQL can be run twice on MySQL 8 and MariaDB 10.6, and that each value of
 the source has its exact place; one that is longer than its column, or that MySQL cannot hold, becomes a reject.

@@ -1,4 +1,4 @@
-"""Snapshots that no rule keeps: deleted in chunks, so that no reader and no undo log has to bear a whole one.
+"""Snapshots that no rule keeps: deleted in chunks, so that no reader waits for a whole one and no undo log holds it.
 
 An expiry that was cut short leaves snapshots marked `expiring`, which no view shows and the next expiry finishes.
 """

@@ -1,7 +1,7 @@
 """A snapshot as it will be sent, kept on this side until it is known to be needed: rows by key, members, rejects.
 
 Rows are checked and converted once, sorted by the fact's keys (servers fill their indexes several times faster that
-way), and what they tell of the dimension's members is folded to one row for each. All of it waits in DuckDB, in memory
+way), and what they say of the dimension's members is folded to one row for each. All of it waits in DuckDB, in memory
 up to a limit and in a temporary folder beyond it, whatever the snapshot's size.
 """
 
@@ -51,7 +51,7 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
                         "memory_limit": _MEMORY,
                         "temp_directory": str(self._folder),
                         "preserve_insertion_order": False,
-                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) packs its tables anew every 16 MB
+                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) repacks its tables every 16 MB
                     }
                 )
             )
@@ -94,13 +94,13 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
             self._byte_count += part.lines.nbytes
             self._keep("rows", [*part.keys, part.lines], [*(f"k{n}" for n in range(len(part.keys))), "line"])
             if self.mapping.members:
-                self._keep_told(part.fitting)
-        if "told" in self._tables:
+                self._keep_attributes(part.fitting)
+        if "attributes" in self._tables:
             for batch in self._members():
                 lines = lines_of(texts_to_send(batch, self.mapping.members))
                 digest.add_lines(lines, b"member")
                 self._keep("members", [batch.column(0), lines], ["k0", "line"])
-            self._database.execute("DROP TABLE told")
+            self._database.execute("DROP TABLE attributes")
         self.content_hash = digest.hexdigest()
 
     def _keep(self, table: str, columns: Sequence[pa.Array], names: Sequence[str]) -> None:
@@ -125,15 +125,15 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         self.reject_count += len(rejects)
         self.first_rejects += rejects[: SHOWN_REJECTS - len(self.first_rejects)]
 
-    def _keep_told(self, batch: pa.RecordBatch) -> None:
+    def _keep_attributes(self, batch: pa.RecordBatch) -> None:
         sources = self._member_sources()
         columns = [batch.column(source) for source in sources]
         names = [f"c{place}" for place in range(len(sources))]
         latest_by = self.mapping.dimension.latest_by if self.mapping.dimension else None
         if latest_by is not None:
             columns.append(batch.column(latest_by))
-            names.append("told_at")
-        self._keep("told", columns, names)
+            names.append("known_at")
+        self._keep("attributes", columns, names)
 
     def _member_sources(self) -> list[str]:
         """The lake columns that fill the dimension, its key first."""
@@ -142,16 +142,14 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         return list(dict.fromkeys([dimension.columns[dimension.key], *dimension.columns.values()]))
 
     def _members(self) -> Iterator[pa.RecordBatch]:
-        """One row a key, in the lake's names and types. Each attribute is the one told last, else the greatest."""
+        """One row a key, in the lake's names and types. Each attribute is the latest one, else the greatest."""
         sources, schema = self._member_sources(), self.mapping.snapshot.schema
-        assert self.mapping.dimension is not None
-        told_last = self.mapping.dimension.latest_by is not None
         listed = ["c0"]
         for place in range(1, len(sources)):
             column = f"c{place}"
-            last = f"arg_max({column}, row(told_at IS NOT NULL, told_at, {column}))"
-            listed.append(f"{last} FILTER (WHERE {column} IS NOT NULL)" if told_last else f"max({column})")
-        found = self._database.cursor().sql(f"SELECT {', '.join(listed)} FROM told GROUP BY c0")
+            last = f"arg_max({column}, row(known_at IS NOT NULL, known_at, {column}))"
+            listed.append(f"{last} FILTER (WHERE {column} IS NOT NULL)" if self.mapping.has_time else f"max({column})")
+        found = self._database.cursor().sql(f"SELECT {', '.join(listed)} FROM attributes GROUP BY c0")
         for batch in found.to_arrow_reader(65_536):
             columns = [
                 column.cast(schema.field(name).type) for name, column in zip(sources, batch.columns, strict=True)

@@ -50,7 +50,7 @@ def test_older_lake_versions_are_added_without_moving_the_views(warehouse: Serve
     assert rows_of(warehouse, dates) == [(1, dt.date(2026, 11, 25)), (2, dt.date(2026, 11, 22))]
 
 
-def test_each_fact_is_judged_by_the_time_of_its_own_rows(warehouse: Server) -> None:
+def test_each_fact_goes_by_the_time_of_its_own_rows(warehouse: Server) -> None:
     """A star may join rows of several days: an old lake version beside a young one moves no view back."""
     young = snapshot("user_transaction_summary", USERS, [user("a")], 9, days=9)
     load_at(warehouse, *lake_version(8, 8))
@@ -173,14 +173,14 @@ def test_rollback_moves_the_views_is_recorded_and_ends_with_newer_data(warehouse
 
 
 def test_the_same_rows_after_a_rollback_are_loaded_for_their_dimensions(warehouse: Server) -> None:
-    def told(city: str) -> Loaded:
+    def load_city(city: str) -> Loaded:
         return load(warehouse, snapshot("user_transaction_summary", USERS, [user("a", user_city=city)]))
 
-    assert [told(city).version for city in ("Paris", "Lyon")] == [1, 2]
+    assert [load_city(city).version for city in ("Paris", "Lyon")] == [1, 2]
     with Connection(warehouse) as connection:
         roll_back(connection, 1, NOW)
 
-    assert (told("Paris").version, told("Paris").unchanged) == (3, True)
+    assert (load_city("Paris").version, load_city("Paris").unchanged) == (3, True)
     assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Paris",)]
 
 
@@ -268,11 +268,11 @@ def test_commands_show_history_roll_back_and_expire(warehouse: Server, lake_root
     refused = command(warehouse, lake_root, "expire", "--keep-snapshots", "1")
     dry = command(warehouse, lake_root, "expire", "--keep-snapshots", "1", "--dry-run")
     done = command(warehouse, lake_root, "expire", "--keep-snapshots", "1", "--yes")
-    told = command(warehouse, lake_root, "history")
+    shown = command(warehouse, lake_root, "history")
 
     assert back.stdout == "fact_payment_method_totals: snapshot 3 -> 2\n"
     assert (refused.exit_code, "add --yes" in refused.stderr) == (2, True)
     assert dry.stdout == "snapshots to delete: 1\nNothing was changed.\n"
     assert done.stdout == "snapshots to delete: 1\n1 snapshot deleted\n"
-    assert [line.split()[0] for line in told.stdout.splitlines()[2:]] == ["3", "2"]
-    assert "fact_payment_method_totals" in told.stdout.splitlines()[3]
+    assert [line.split()[0] for line in shown.stdout.splitlines()[2:]] == ["3", "2"]
+    assert "fact_payment_method_totals" in shown.stdout.splitlines()[3]

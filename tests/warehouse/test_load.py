@@ -112,8 +112,8 @@ def test_ledger_tells_each_snapshot(warehouse: Server) -> None:
 
     facts = "SELECT fact_table, feed, lake_version, row_count, rejected_count FROM etl_snapshot_facts"
     assert rows_of(warehouse, facts) == [("fact_payment_method_totals", "payment_method_totals", 4, 1, 1)]
-    told = rows_of(warehouse, "SELECT source, status, snapshot_date, taken_at FROM etl_snapshots")
-    assert told == [("lake", "complete", NOW.date(), NOW.replace(tzinfo=None))]
+    found = rows_of(warehouse, "SELECT source, status, snapshot_date, taken_at FROM etl_snapshots")
+    assert found == [("lake", "complete", NOW.date(), NOW.replace(tzinfo=None))]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_keys_are_compared_byte_by_byte(warehouse: Server) -> None:
     assert rows_of(warehouse, "SELECT count(*) FROM current_payment_method_totals") == [(4,)]
 
 
-def test_unknown_payment_methods_are_added_and_told(warehouse: Server) -> None:
+def test_unknown_payment_methods_are_added_and_reported(warehouse: Server) -> None:
     loaded = load(warehouse, methods(method("z"), method("card"), method("crypto"), method("a")))
 
     assert (loaded.facts[0].new_members, loaded.facts[0].first_new_members) == (3, ["a", "crypto", "z"])
@@ -271,7 +271,7 @@ def test_a_mapping_that_does_not_fit_is_refused_before_anything_is_written(wareh
         load(warehouse, snap)
 
 
-def test_a_second_sync_is_told_who_holds_the_warehouse(warehouse: Server) -> None:
+def test_a_second_sync_says_who_holds_the_warehouse(warehouse: Server) -> None:
     with (
         Connection(warehouse) as first,
         first.hold_warehouse(),
@@ -305,7 +305,7 @@ def test_a_server_that_cannot_be_used_is_named_with_a_hint(
 def test_a_row_that_is_sent_twice_is_noticed_whatever_the_keys_make_of_it(
     warehouse: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a rows would give it that folded its rows wrongly: the key takes the second one for a reject."""
+    """The sorted rows give each row twice, by a fault of ours: the key takes the second one for a reject."""
     once = SortedRows.row_lines
     monkeypatch.setattr(SortedRows, "row_lines", lambda rows: itertools.chain(once(rows), once(rows)))
 
@@ -316,7 +316,7 @@ def test_a_row_that_is_sent_twice_is_noticed_whatever_the_keys_make_of_it(
     assert rows_of(warehouse, "SELECT COUNT(*) FROM fact_payment_method_totals") == [(0,)]
 
 
-def test_rights_and_version_are_told(warehouse: Server, is_mariadb: bool) -> None:
+def test_rights_and_version_are_reported(warehouse: Server, is_mariadb: bool) -> None:
     with Connection(as_root(warehouse)) as connection:
         connection.run("CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'r3ader'")
         connection.run(f"GRANT SELECT ON `{warehouse.database}`.* TO reader")

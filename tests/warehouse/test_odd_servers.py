@@ -77,8 +77,8 @@ def test_times_of_the_ledger_and_keys_are_exact(odd_server: Server) -> None:
     ]))  # fmt: skip
 
     assert rows_of(odd_server, "SELECT taken_at FROM etl_snapshots") == [(NOW.replace(tzinfo=None),)]
-    told = "SELECT last_transaction_date FROM fact_user_transaction_summary WHERE user_id = 'é'"
-    assert rows_of(odd_server, told) == [(moment.replace(tzinfo=None),)]
+    query = "SELECT last_transaction_date FROM fact_user_transaction_summary WHERE user_id = 'é'"
+    assert rows_of(odd_server, query) == [(moment.replace(tzinfo=None),)]
     assert rows_of(odd_server, "SELECT COUNT(*), MAX(CHAR_LENGTH(user_id)) FROM dim_users") == [(4, 255)]
 
 
@@ -113,8 +113,8 @@ def test_a_snapshot_may_take_longer_to_sort_than_the_server_waits_for_a_session(
     assert loaded.facts[0].rows == 1
 
 
-def test_a_server_that_takes_no_changes_is_told_with_a_way_out(warehouse: Server) -> None:
-    with Connection(warehouse) as connection, pytest.raises(WarehouseRefused, match="takes no changes") as told:
+def test_a_server_that_takes_no_changes_is_reported_with_a_way_out(warehouse: Server) -> None:
+    with Connection(warehouse) as connection, pytest.raises(WarehouseRefused, match="takes no changes") as raised:
         connection.run("START TRANSACTION READ ONLY")
         connection.run("DELETE FROM etl_rejects")
-    assert "primary" in told.value.hint
+    assert "primary" in raised.value.hint

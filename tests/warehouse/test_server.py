@@ -28,11 +28,11 @@ from pipeline.warehouse.server import Server
     ],
 )
 def test_an_address_that_no_server_can_have_is_refused(fields: dict[str, object], said: str, hint: str) -> None:
-    with pytest.raises(ServerInvalid, match=said) as told:
+    with pytest.raises(ServerInvalid, match=said) as raised:
         Server(**fields)  # type: ignore[arg-type] # of mixed types
 
-    assert (told.value.exit_code, told.value.hint) == (1, hint)
-    assert "\x1b" not in told.value.message
+    assert (raised.value.exit_code, raised.value.hint) == (1, hint)
+    assert "\x1b" not in raised.value.message
 
 
 @pytest.mark.parametrize("host", ["db.example", "127.0.0.1", "::1", "fe80::1%eth0", "db_1", "bücher.example"])
@@ -45,36 +45,36 @@ def test_a_socket_needs_no_host() -> None:
 
 
 def refusal(server: Server) -> PipelineError:
-    with pytest.raises(PipelineError) as told:
+    with pytest.raises(PipelineError) as raised:
         Connection(server)
-    return told.value
+    return raised.value
 
 
 def test_a_socket_that_is_not_there_is_named_with_its_setting(tmp_path: Path) -> None:
-    told = refusal(Server(socket=str(tmp_path / "sql.sock")))
+    raised = refusal(Server(socket=str(tmp_path / "sql.sock")))
 
-    assert isinstance(told, WarehouseUnreachable)
-    assert told.message == f"MySQL at {tmp_path / 'sql.sock'} cannot be reached: No such file or directory"
-    assert "MYSQL_SOCKET" in told.hint and "MYSQL_HOST" not in told.hint
+    assert isinstance(raised, WarehouseUnreachable)
+    assert raised.message == f"MySQL at {tmp_path / 'sql.sock'} cannot be reached: No such file or directory"
+    assert "MYSQL_SOCKET" in raised.hint and "MYSQL_HOST" not in raised.hint
 
 
 def test_a_file_that_is_no_socket_will_never_be_one(tmp_path: Path) -> None:
     (tmp_path / "my.cnf").write_text("[client]")
 
-    told = refusal(Server(socket=str(tmp_path / "my.cnf")))
+    raised = refusal(Server(socket=str(tmp_path / "my.cnf")))
 
-    assert isinstance(told, WarehouseRefused)
-    assert (told.exit_code, told.message) == (1, f"{tmp_path / 'my.cnf'} is no socket")
+    assert isinstance(raised, WarehouseRefused)
+    assert (raised.exit_code, raised.message) == (1, f"{tmp_path / 'my.cnf'} is no socket")
 
 
-def test_a_server_that_is_down_is_told_in_plain_words() -> None:
+def test_a_server_that_is_down_is_reported_in_plain_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    told = refusal(Server(host="127.0.0.1", port=port))
+    raised = refusal(Server(host="127.0.0.1", port=port))
 
-    assert told.message == f"MySQL at 127.0.0.1:{port} cannot be reached: Connection refused"
-    assert told.exit_code == 75
+    assert raised.message == f"MySQL at 127.0.0.1:{port} cannot be reached: Connection refused"
+    assert raised.exit_code == 75
 
 
 def test_a_host_that_does_not_exist_is_no_passing_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,12 +83,12 @@ def test_a_host_that_does_not_exist_is_no_passing_fault(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)  # what the resolver says, wherever the tests run
 
-    told = refusal(Server(host="no-such-host.invalid"))
+    raised = refusal(Server(host="no-such-host.invalid"))
 
-    assert (told.exit_code, told.message) == (1, "there is no host 'no-such-host.invalid'")
+    assert (raised.exit_code, raised.message) == (1, "there is no host 'no-such-host.invalid'")
 
 
-def test_a_server_of_another_kind_is_told_without_its_bytes() -> None:
+def test_a_server_of_another_kind_is_reported_without_its_bytes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -99,8 +99,8 @@ def test_a_server_of_another_kind_is_told_without_its_bytes() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        told = refusal(Server(host="127.0.0.1", port=port, timeout_s=5))
+        raised = refusal(Server(host="127.0.0.1", port=port, timeout_s=5))
         thread.join()
 
-    assert "HTTP" not in told.message
-    assert "\x1b" not in told.message
+    assert "HTTP" not in raised.message
+    assert "\x1b" not in raised.message

@@ -59,19 +59,19 @@ def test_a_view_tells_every_row_as_computed_apart(name: str, session: Connection
     assert session.rows(WHOLE[name]) == getattr(Answers(history), name)()
 
 
-def test_a_day_is_told_by_its_last_complete_snapshot_whatever_the_order_of_loading(
+def test_a_day_is_shown_by_its_last_complete_snapshot_whatever_the_order_of_loading(
     session: Connection, history: list[State]
 ) -> None:
     days = Answers(history).days
 
-    told = session.rows(DAYS)
+    found = session.rows(DAYS)
 
     previous = [None, *(state.version for state in days[:-1])]
-    assert told == [
+    assert found == [
         (state.day, state.version, before, len(days) - 1 - place)
         for place, (state, before) in enumerate(zip(days, previous, strict=True))
     ]
-    by_day = {day: version for day, version, *_ in told}
+    by_day = {day: version for day, version, *_ in found}
     assert MISSING_DAY not in by_day
     assert by_day[LATE_DAY] == len(history) - 1
     assert by_day[CUT_DAY] < len(history) < max(session.rows("SELECT snapshot_version FROM etl_snapshots"))[0]
@@ -84,9 +84,9 @@ def test_a_rollback_takes_later_days_out_of_the_history(session: Connection, his
     fact = "fact_user_transaction_summary"
     session.run("UPDATE etl_current SET snapshot_version = %s WHERE fact_table = %s", (morning, fact))
 
-    told = session.rows(DAYS)
+    found = session.rows(DAYS)
 
-    assert (told[-1][0], told[-1][1], told[-1][3]) == (TWICE_DAY, morning, 0)
+    assert (found[-1][0], found[-1][1], found[-1][3]) == (TWICE_DAY, morning, 0)
     ((newest,),) = session.rows("SELECT MAX(snapshot_date) FROM user_activity_by_snapshot")
     assert newest == TWICE_DAY
     ((others,),) = session.rows("SELECT MAX(snapshot_date) FROM payment_method_growth")
@@ -166,6 +166,6 @@ def test_a_gap_at_the_turn_of_a_month_is_one_gap(warehouse: Server, small_histor
     load_history(warehouse, numbered)
 
     with Connection(warehouse) as connection:
-        told = connection.rows(ask(connection, "missing_days"))
+        found = connection.rows(ask(connection, "missing_days"))
 
-    assert [row[1:] for row in told[:2]] == [(dt.date(2026, 9, 23), 10), (dt.date(2026, 10, 4), 47)]
+    assert [row[1:] for row in found[:2]] == [(dt.date(2026, 9, 23), 10), (dt.date(2026, 10, 4), 47)]
