@@ -1,0 +1,24 @@
+"""The machinery behind the scripts, room by room; each imports only from those above it. docs/architecture.md has more.
+
+    errors          every error: message, hint, exit code
+    start, process, settings, validation, faults, text
+                    the ground of a command: signals, `.env`, rules in words, counts and tables as text
+    feeds           what a feed is, and its mapping to the warehouse
+    columns         one table of types; names and roles of columns
+    findings, exact_text, fingerprint
+                    what a check found; values as exact text; the hash of rows
+    source, once    what any source gives, and each row of it once
+    decode/         bytes to typed Arrow columns
+    ksqldb/         the source that is read by REST
+    lake/           the commit, files, retention, metadata, views
+    export/         a feed's run: plan, stage, commit
+    warehouse/      MySQL: what fits, the load, the ledger
+    verify/         lake, source and warehouse compared
+    damage, repair  what is wrong with a feed's data, and its repair
+    feed_changes    feeds that are added or changed
+    report/         what is known of a lake, as values and as text
+    cli             the terminal and the clock
+
+To add a source, go to `source` and put a folder beside ksqldb/. To add a type, go to `columns`. To add a store, go to
+lake/. To add a check, go to verify/; a column of the report, to report/; an error, to `errors`.
+"""
