@@ -33,6 +33,7 @@ from pipeline.warehouse.server import Server
 
 if TYPE_CHECKING:
     from pipeline.ksqldb.client import Connection
+    from pipeline.lake.lake import Lake
     from pipeline.source import ReadPolicy
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -137,6 +138,11 @@ class Settings(BaseModel):
         if "@" in self.ksqldb_url:
             raise ValueError("KSQLDB_URL holds a user or password: give them as KSQLDB_USER and KSQLDB_PASSWORD")
         return self
+
+    def lake(self, tell: Callable[[str], None]) -> Lake:
+        from pipeline.lake.lake import Lake
+
+        return Lake(self.lake_root, tell, self.expire_grace_hours)
 
     def ksqldb_connection(self) -> Connection:
         from pipeline.ksqldb.client import Connection
@@ -271,20 +277,16 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
 @cli.boundary
 def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""
-    from pipeline.lake.local_store import disk_errors, lake_folder, make_folder
-
     settings = load_settings()
-    root = lake_folder(settings.lake_root)
-    with disk_errors(root):
-        for folder in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
-            make_folder(root / folder)
+    lake = settings.lake(cli.tell)
+    lake.make_folders()
     shown = {name.upper(): _masked(value) for name, value in settings.model_dump().items()}
     lines = [
         f"# {field.description}\n{name.upper()}={shown[name.upper()]}" for name, field in Settings.model_fields.items()
     ]
     lines += [
         "",
-        f"# The lake's folders are in {root}",
+        f"# The lake's folders are in {lake}",
         f"# {len(DEFAULT_FEEDS)} default feeds: python manage_feeds.py sync",
     ]
     cli.show(json_output, {"schema_version": 1, "settings": shown}, lines)

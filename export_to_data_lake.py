@@ -28,8 +28,6 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
-from pipeline.lake.local_store import disk_errors, lake_folder
-from pipeline.lake.lock import hold_run
 from pipeline.report import export as report
 from pipeline.source import Limits
 
@@ -108,26 +106,24 @@ def main(
     Exit codes: 0 all exported, 1 a person must act, 2 wrong usage, 75 nothing lost, try again later.
     """
     settings = load_settings()
-    root, now = lake_folder(settings.lake_root), cli.utc_now()
+    lake, now = settings.lake(cli.tell), cli.utc_now()
     request = ExportRequest(full, day.date() if day else None, version, dry_run)
-    feeds, broken = _choose(FeedStore(root), everything, streams, tables)
+    feeds, broken = _choose(lake.feeds, everything, streams, tables)
     _check(request, feeds, allow_shrink, accept_gap)
     if not dry_run:
-        with disk_errors(root):
-            cli.write_log_to(root / "logs", "export_to_data_lake")
+        cli.write_log_to(lake.open_log("export_to_data_lake"))
     run = Run(
         id=cli.new_run_id(now),
         now=now,
         limits=Limits(settings.quiet_s, settings.stall_s),
         commit_rows=settings.commit_rows,
-        grace_hours=settings.expire_grace_hours,
         policy=settings.read_policy(allow_shrink),
         max_expire=settings.expire_max_share,
         accept_gap=accept_gap,
         tell=cli.tell,
     )
     holder = cli.holder("export_to_data_lake.py", now)
-    alone = hold_run(root, holder) if everything and not dry_run else contextlib.nullcontext()
+    alone = lake.hold_run(holder) if everything and not dry_run else contextlib.nullcontext()
 
     def tell(result: FeedResult) -> None:
         if result.error is not None:
@@ -136,8 +132,8 @@ def main(
 
     with alone, Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        results = export_feeds(KsqldbSource(client), root, feeds, run, request, holder, tell, max_runtime)
-        archived = expire_archived_feeds(root, run, holder) if everything and not dry_run else []
+        results = export_feeds(KsqldbSource(client), lake, feeds, run, request, holder, tell, max_runtime)
+        archived = expire_archived_feeds(lake, run, holder) if everything and not dry_run else []
     for past in archived:
         cli.say_error(past.error) if past.error is not None else cli.tell(report.archived_text(past))
     for feed in broken:

@@ -25,24 +25,21 @@ from pipeline.feed_changes import check_readable, create_missing, feed_of_option
 from pipeline.feeds import MOST_DAYS, MOST_VERSIONS, Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import find_source, list_sources
-from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
-from pipeline.lake.local_store import delete_feed_data, lake_folder
-from pipeline.lake.lock import hold_feed
+from pipeline.lake.feed_store import BrokenFeed, ignored
+from pipeline.lake.lake import Lake
 from pipeline.lake.retention import due
-from pipeline.lake.table import LakeTable
 from pipeline.text import as_table, plural
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 
 
-def _open(log: bool = False) -> tuple[Settings, FeedStore]:
-    """The settings and the lake's feeds; `log` for a command that changes something."""
+def _open(log: bool = False) -> tuple[Settings, Lake]:
+    """The settings and the lake; `log` for a command that changes something."""
     settings = load_settings()
-    store = FeedStore(lake_folder(settings.lake_root))
+    lake = settings.lake(cli.tell)
     if log:
-        store.make_folders()
-        cli.keep_log(store.root / "logs", "manage_feeds")
-    return settings, store
+        lake.feeds.make_folders()
+        cli.keep_log(lake.open_log, "manage_feeds")
+    return settings, lake
 
 
 @click.group()
@@ -55,21 +52,21 @@ def main() -> None:
 @cli.boundary
 def sync(discover: bool) -> None:
     """Create the default feeds that are missing; never changes one that is there."""
-    settings, store = _open(log=True)
-    added = create_missing(store, DEFAULT_FEEDS, cli.tell)
+    settings, lake = _open(log=True)
+    added = create_missing(lake.feeds, DEFAULT_FEEDS, cli.tell)
     if discover:
         with Client(settings.ksqldb_connection()) as client:
             client.server_version()
             sources = list_sources(client)
-        known = [feed for archived in (False, True) for feed in store.list(archived, ignored)]
+        known = [feed for archived in (False, True) for feed in lake.feeds.list(archived, ignored)]
         found, unnamed = feeds_of(sources, known)
-        added += create_missing(store, found, cli.tell)
+        added += create_missing(lake.feeds, found, cli.tell)
         for source in unnamed:
             cli.tell(f"skipped {source}: add it by hand under a name of your own")
     for feed in added:
         cli.say(f"added {feed.type} {feed.name}")
     broken = list[BrokenFeed]()
-    active = store.list(broken=broken.append)
+    active = lake.feeds.list(broken=broken.append)
     cli.say(f"{plural(len(added), 'feed')} added, {plural(len(active), 'active feed')}")
     for lost in broken:
         cli.say_error(lost.error)
@@ -83,10 +80,10 @@ def sync(discover: bool) -> None:
 def list_feeds(archived: bool, json_output: bool) -> None:
     """List feeds."""
     broken = list[BrokenFeed]()
-    _, store = _open()
-    feeds = store.list(archived, broken.append)
-    if not store.root.is_dir():
-        store.check_there()
+    _, lake = _open()
+    feeds = lake.feeds.list(archived, broken.append)
+    if not lake.feeds.is_there():
+        lake.feeds.check_there()
     rows = [[feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed), feed.source] for feed in feeds]
     if json_output:
         cli.show_json({"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]})
@@ -94,7 +91,7 @@ def list_feeds(archived: bool, json_output: bool) -> None:
         click.echo(as_table(rows, ["feed", "type", "", "retention", "source"]))
     elif not broken:
         what = "archived feeds" if archived else "feeds yet"
-        click.echo(f"no {what} in {store.folder}" + ("" if archived else ": python manage_feeds.py sync"))
+        click.echo(f"no {what} in {lake.feeds.folder}" + ("" if archived else ": python manage_feeds.py sync"))
     for feed in broken:
         cli.say_error(feed.error)
     raise SystemExit(common_exit_code(feed.error for feed in broken))
@@ -105,7 +102,7 @@ def list_feeds(archived: bool, json_output: bool) -> None:
 @cli.boundary
 def show(name: str) -> None:
     """Print one feed as JSON."""
-    cli.show_json(_open()[1].get(name).model_dump(mode="json"))
+    cli.show_json(_open()[1].feeds.get(name).model_dump(mode="json"))
 
 
 @main.command()
@@ -122,8 +119,8 @@ def schema() -> None:
 @cli.boundary
 def ddl(name: str, save_mapping: bool, anew: bool) -> None:
     """Print the SQL of a fact table for a table feed, by its mapping, or by one proposed from ksqlDB's DESCRIBE."""
-    settings, store = _open(log=save_mapping)
-    feed = store.get(name)
+    settings, lake = _open(log=save_mapping)
+    feed = lake.feeds.get(name)
     if feed.type != "table":
         raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
     with Client(settings.ksqldb_connection()) as client:
@@ -131,10 +128,10 @@ def ddl(name: str, save_mapping: bool, anew: bool) -> None:
         columns = lake_columns(find_source(client, feed.source))
     mapping = feed.warehouse
     if mapping is None or anew:
-        mapping = propose_mapping(feed, columns, [*store.list(broken=ignored), *store.list(True, ignored)])
+        mapping = propose_mapping(feed, columns, [*lake.feeds.list(broken=ignored), *lake.feeds.list(True, ignored)])
     click.echo(fact_sql(feed, mapping, columns), nl=False)
     if save_mapping and mapping != feed.warehouse:
-        store.change(name, lambda feed: feed.model_copy(update={"warehouse": mapping}))
+        lake.feeds.change(name, lambda feed: feed.model_copy(update={"warehouse": mapping}))
         cli.tell(f"the feed {name} is mapped to {mapping.fact}")
     elif save_mapping:
         cli.tell(f"the feed {name} keeps its mapping to {mapping.fact}; --anew proposes another")
@@ -184,11 +181,11 @@ def _changeable(command: Any) -> Any:
 @cli.boundary
 def add(name: str, type_: str, source: str, **fields: Any) -> None:
     """Add a feed."""
-    settings, store = _open(log=True)
+    settings, lake = _open(log=True)
     feed = feed_of_options({"name": name, "type": type_, "source": source} | _given(fields), "the new feed")
-    store.refuse_taken(feed)
-    check_readable(store.root, feed, settings.ksqldb_connection(), cli.tell)
-    store.add(feed)
+    lake.feeds.refuse_taken(feed)
+    check_readable(lake, feed, settings.ksqldb_connection(), cli.tell)
+    lake.feeds.add(feed)
     cli.say(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
 
 
@@ -205,8 +202,8 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 @cli.boundary
 def update(name: str, **fields: Any) -> None:
     """Change a feed's description, partitioning, retention, owner or tags. An empty text or `none` clears a field."""
-    settings, store = _open(log=True)
-    given, before = _given(fields), store.get(name)
+    settings, lake = _open(log=True)
+    given, before = _given(fields), lake.feeds.get(name)
     if not given:
         raise WrongUsage("nothing to change was given", "python manage_feeds.py update --help")
 
@@ -214,15 +211,15 @@ def update(name: str, **fields: Any) -> None:
         return feed_of_options(old.model_dump() | given, f"the changed feed {name}")
 
     if (wanted := changed(before)).partitioning != before.partitioning:
-        check_readable(store.root, wanted, settings.ksqldb_connection(), cli.tell)
-    feed = store.change(name, changed)
+        check_readable(lake, wanted, settings.ksqldb_connection(), cli.tell)
+    feed = lake.feeds.change(name, changed)
     cli.say(f"updated {name}: " + ", ".join(f"{key} = {_shown(getattr(feed, key))}" for key in given))
-    if feed.partitioning != before.partitioning and LakeTable(store.root, feed).files:
+    if feed.partitioning != before.partitioning and lake.table(feed).files:
         cli.tell("rows that are in the lake stay under the dates that they have; to put them under the new ones:")
         cli.tell(f"  python export_to_data_lake.py --stream {name} --full")
     if (feed.retention_days, feed.retention_versions) != (before.retention_days, before.retention_versions):
         with contextlib.suppress(PipelineError):  # the rule is changed, whatever state the lake is in
-            if told := due(LakeTable(store.root, feed), cli.utc_now()).outlook(settings.expire_max_share):
+            if told := due(lake.table(feed), cli.utc_now()).outlook(settings.expire_max_share):
                 cli.tell(told)
 
 
@@ -231,7 +228,7 @@ def _shown(value: Any) -> str:
 
 
 def _set_enabled(name: str, enabled: bool) -> None:
-    _open(log=True)[1].change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
+    _open(log=True)[1].feeds.change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
     cli.say(f"{'enabled' if enabled else 'disabled'} {name}")
 
 
@@ -256,9 +253,9 @@ def disable(name: str) -> None:
 @cli.boundary
 def archive(name: str) -> None:
     """Put the feed away; its data stays in the lake."""
-    _, store = _open(log=True)
-    store.archive(name)
-    write_views(store.root)
+    _, lake = _open(log=True)
+    lake.feeds.archive(name)
+    lake.write_views()
     cli.say(f"archived {name}; its data stays (python manage_feeds.py restore {name})")
 
 
@@ -267,9 +264,9 @@ def archive(name: str) -> None:
 @cli.boundary
 def restore(name: str) -> None:
     """Bring an archived feed back."""
-    _, store = _open(log=True)
-    store.restore(name)
-    write_views(store.root)
+    _, lake = _open(log=True)
+    lake.feeds.restore(name)
+    lake.write_views()
     cli.say(f"restored {name}")
 
 
@@ -280,19 +277,17 @@ def restore(name: str) -> None:
 @cli.boundary
 def delete(name: str, confirm: bool, data: bool) -> None:
     """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
-    _, store = _open(log=confirm)
-    store.find(name)
-    feed = store.get_anywhere(name) if data else None  # its type says where its data is
-    folder = store.root / feed.kind_folder / name if feed is not None else None
+    _, lake = _open(log=confirm)
+    lake.feeds.find(name)
+    feed = lake.feeds.get_anywhere(name) if data else None  # its type says where its data is
     if not confirm:
-        what = f"the feed {name} and all its data in {folder}" if data else f"the feed {name} (its data stays)"
-        click.echo(f"would delete {what}; add --confirm to do it\nNothing was changed.")
+        all_data = f" and all its data in {lake.place_of(feed)}" if feed is not None else " (its data stays)"
+        click.echo(f"would delete the feed {name}{all_data}; add --confirm to do it\nNothing was changed.")
         return
-    if folder is not None:
-        with hold_feed(folder, name, cli.holder("manage_feeds.py delete", cli.utc_now())):
-            delete_feed_data(folder)
-    store.delete(name)
-    write_views(store.root)
+    if feed is not None:
+        lake.delete_data(feed, cli.holder("manage_feeds.py delete", cli.utc_now()))
+    lake.feeds.delete(name)
+    lake.write_views()
     cli.say(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
 
 

@@ -27,47 +27,42 @@ if TYPE_CHECKING:
     from data_lake_config import Settings
     from pipeline.feeds import Feed
     from pipeline.ksqldb.source import KsqldbSource
-    from pipeline.lake.feed_store import FeedStore
-    from pipeline.lake.upkeep import Upkeep
+    from pipeline.lake.lake import Lake, Upkeep
     from pipeline.report.model import LakeState
 
 _STDOUT = Path("-")
 
 
-def _lake() -> tuple[Settings, FeedStore]:
+def _lake() -> tuple[Settings, Lake]:
     from data_lake_config import load_settings
-    from pipeline.lake.feed_store import FeedStore
-    from pipeline.lake.local_store import lake_folder
 
     settings = load_settings()
-    store = FeedStore(lake_folder(settings.lake_root))
-    store.check_there()
-    return settings, store
+    lake = settings.lake(cli.tell)
+    lake.feeds.check_there()
+    return settings, lake
 
 
-def _feeds(store: FeedStore, names: Sequence[str], archived: bool = False) -> tuple[list[Feed], list[PipelineError]]:
+def _feeds(lake: Lake, names: Sequence[str], archived: bool = False) -> tuple[list[Feed], list[PipelineError]]:
     """The feeds of those names, or all that can be read, and why others cannot."""
     if names:
-        return [store.get_anywhere(name) if archived else store.get(name) for name in dict.fromkeys(names)], []
+        get = lake.feeds.get_anywhere if archived else lake.feeds.get
+        return [get(name) for name in dict.fromkeys(names)], []
     errors = list[PipelineError]()
     kinds = (False, True) if archived else (False,)
-    feeds = [feed for kind in kinds for feed in store.list(kind, lambda broken: errors.append(broken.error))]
+    feeds = [feed for kind in kinds for feed in lake.feeds.list(kind, lambda broken: errors.append(broken.error))]
     return feeds, errors
 
 
-def _upkeep(settings: Settings, store: FeedStore, command: str, max_share: float = 1) -> Upkeep:
-    from pipeline.lake.upkeep import Upkeep
+def _upkeep(lake: Lake, command: str, max_share: float = 1) -> Upkeep:
+    from pipeline.lake.lake import Upkeep
 
     now = cli.utc_now()
     holder = cli.holder(f"metadata_utils.py {command}", now)
-    return Upkeep(store.root, holder, cli.new_run_id(now), now, settings.expire_grace_hours, max_share)
+    return Upkeep(lake, holder, cli.new_run_id(now), now, max_share)
 
 
-def _keep_log(store: FeedStore) -> None:
-    from pipeline.lake.local_store import disk_errors
-
-    with disk_errors(store.root / "logs"):
-        cli.write_log_to(store.root / "logs", "metadata_utils")
+def _keep_log(lake: Lake) -> None:
+    cli.write_log_to(lake.open_log("metadata_utils"))
 
 
 def _end(errors: Sequence[PipelineError], wrong: bool = False) -> None:
@@ -93,17 +88,17 @@ def main(context: click.Context, stats: bool, report: bool, csv_file: Path | Non
     from pipeline.report import json_forms, text
     from pipeline.report.model import describe_lake
 
-    _, store = _lake()
-    lake = describe_lake(store.root, *_feeds(store, ()))
+    _, lake = _lake()
+    described = describe_lake(lake, *_feeds(lake, ()))
     if csv_file is not None:
-        _write_csv(csv_file, lake)
+        _write_csv(csv_file, described)
     if json_output:
-        cli.show_json(json_forms.lake_json(lake))
+        cli.show_json(json_forms.lake_json(described))
     elif report:
-        click.echo(text.report_text(lake))
-    elif lake.feeds and (stats or csv_file is None):
-        click.echo(text.stats_text(lake))
-    _end(lake.errors)
+        click.echo(text.report_text(described))
+    elif described.feeds and (stats or csv_file is None):
+        click.echo(text.stats_text(described))
+    _end(described.errors)
 
 
 def _write_csv(path: Path, lake: LakeState) -> None:
@@ -126,11 +121,10 @@ def _write_csv(path: Path, lake: LakeState) -> None:
 @cli.boundary
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
-    from pipeline.lake.table import LakeTable
     from pipeline.report import json_forms, model, text
 
-    _, store = _lake()
-    found = model.history_of(LakeTable(store.root, store.get_anywhere(feed)))
+    _, lake = _lake()
+    found = model.history_of(lake.table(lake.feeds.get_anywhere(feed)))
     if json_output:
         cli.show_json(json_forms.history_json(found))
     else:
@@ -152,13 +146,13 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
     from pipeline.verify.verification import verify_feeds
     from pipeline.warehouse.connection import Connection
 
-    settings, store = _lake()
+    settings, lake = _lake()
     with contextlib.suppress(PipelineError):  # a lake that cannot be written can be verified
-        _keep_log(store)
+        _keep_log(lake)
     source = (lambda: _server(settings)) if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     limits = Limits(settings.quiet_s, settings.stall_s)
-    found = verify_feeds(store.root, *_feeds(store, feeds), limits, source, warehouse)
+    found = verify_feeds(lake, *_feeds(lake, feeds), limits, source, warehouse)
     if json_output:
         cli.show_json(json_forms.verification_json(found))
     else:
@@ -186,15 +180,14 @@ def _server(settings: Settings) -> Iterator[KsqldbSource]:
 def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
     from pipeline.lake.rewrite import roll_back
-    from pipeline.lake.writing import writing
 
-    settings, store = _lake()
-    feed = store.get(table)
+    _, lake = _lake()
+    feed = lake.feeds.get(table)
     if feed.type != "table":
         raise WrongUsage(f"{table} is a stream: only tables have versions", "python manage_feeds.py list")
-    _keep_log(store)
-    upkeep = _upkeep(settings, store, "rollback")
-    with writing(upkeep.root, feed, upkeep.holder, upkeep.grace_hours) as lake_table:
+    _keep_log(lake)
+    upkeep = _upkeep(lake, "rollback")
+    with lake.writing(feed, upkeep.holder) as lake_table:
         new = roll_back(lake_table, to_version, upkeep.run_id, upkeep.now)
     cli.say(f"{table}: version {to_version} is published again as version {new}")
 
@@ -207,16 +200,16 @@ def rollback(table: str, to_version: int) -> None:
 def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     """Let go of partitions past their feed's retention, and of files past their grace period; of archived feeds too."""
     from pipeline.faults import collected
-    from pipeline.lake.upkeep import expire_feed, would_expire
+    from pipeline.lake.retention import expire_feed, would_expire
     from pipeline.report import text
 
-    settings, store = _lake()
+    settings, lake = _lake()
     if yes and not feeds:
         raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
-    chosen, errors = _feeds(store, feeds, archived=True)
+    chosen, errors = _feeds(lake, feeds, archived=True)
     if not dry_run:
-        _keep_log(store)
-    upkeep = _upkeep(settings, store, "expire", 1 if yes else settings.expire_max_share)
+        _keep_log(lake)
+    upkeep = _upkeep(lake, "expire", 1 if yes else settings.expire_max_share)
     for index, feed in enumerate(chosen):
         with collected(feed.name, errors):
             if dry_run:
@@ -234,17 +227,16 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 @cli.boundary
 def unexpire(feed: str, dry_run: bool) -> None:
     """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
-    from pipeline.lake.table import LakeTable
-    from pipeline.lake.upkeep import returning, unexpire_feed
+    from pipeline.lake.unexpire import returning, unexpire_feed
     from pipeline.report.text import returned_text
 
-    settings, store = _lake()
-    upkeep, chosen = _upkeep(settings, store, "unexpire"), store.get_anywhere(feed)
+    _, lake = _lake()
+    upkeep, chosen = _upkeep(lake, "unexpire"), lake.feeds.get_anywhere(feed)
     if dry_run:
-        cli.say(returned_text(feed, returning(LakeTable(upkeep.root, chosen), upkeep), "would bring back"))
+        cli.say(returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
         click.echo("Nothing was changed.")
         return
-    _keep_log(store)
+    _keep_log(lake)
     cli.say(returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
 
 
@@ -260,9 +252,9 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     from pipeline.repair import repair_feed
     from pipeline.source import Limits
 
-    settings, store = _lake()
-    upkeep, chosen = _upkeep(settings, store, "repair"), store.get_anywhere(feed)
-    damage = find_damage(upkeep.root, chosen, upkeep.now)
+    settings, lake = _lake()
+    upkeep, chosen = _upkeep(lake, "repair"), lake.feeds.get_anywhere(feed)
+    damage = find_damage(lake, chosen, upkeep.now)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")
         return
@@ -270,7 +262,7 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
         click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
         click.echo(f"Nothing was changed. To repair it: python metadata_utils.py repair {feed} --yes")
         raise SystemExit(1)
-    _keep_log(store)
+    _keep_log(lake)
     limits = Limits(settings.quiet_s, settings.stall_s)
     done = repair_feed(upkeep, chosen, None if give_up else lambda: _server(settings), limits)
     for line in [*done, *damage.beyond_repair.lines()]:

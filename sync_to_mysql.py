@@ -30,8 +30,7 @@ from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.source import KsqldbSource
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import lake_folder
+from pipeline.lake.lake import Lake
 from pipeline.source import Limits
 from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
 from pipeline.warehouse.connection import Connection
@@ -72,11 +71,11 @@ def sync(server: Server, snapshots: Sequence[TableSnapshot], source: str, now: d
         return load_star(connection, snapshots, source, now, **options)
 
 
-def lake_stars(root: Path, feeds: Sequence[Feed], version: int | None, everything: bool) -> list[list[TableSnapshot]]:
+def lake_stars(lake: Lake, feeds: Sequence[Feed], version: int | None, everything: bool) -> list[list[TableSnapshot]]:
     """What the lake has for each load, oldest first: nothing is read yet but its logs."""
     if not everything:
-        return [lake_snapshots(root, feeds, version)]
-    return [snapshots for _, snapshots in lake_history(root, feeds)]
+        return [lake_snapshots(lake, feeds, version)]
+    return [snapshots for _, snapshots in lake_history(lake, feeds)]
 
 
 @contextlib.contextmanager
@@ -175,7 +174,7 @@ def main(
     Exit codes: 0 done, 1 a person must act (also when rows were rejected), 2 wrong usage, 75 try again later.
     """
     settings, now = load_settings(), cli.utc_now()
-    root, server = lake_folder(settings.lake_root), _server(context, settings, given)
+    lake, server = settings.lake(cli.tell), _server(context, settings, given)
     context.obj = server
     if context.invoked_subcommand is not None:
         cli.hand_on_options(context, _CONNECTION)
@@ -184,11 +183,11 @@ def main(
         raise WrongUsage("--lake-version and --all-versions go with --source lake", "add --source lake")
     if lake_version is not None and all_versions:
         raise WrongUsage("--lake-version and --all-versions exclude each other", "give one of them")
-    (feeds, broken), scd2 = choose_feeds(FeedStore(root), tables), settings.scd2_tables()
-    refuse_unknown_dimensions(FeedStore(root), scd2)
-    stars = lake_stars(root, feeds, lake_version, all_versions) if source == "lake" else []
+    (feeds, broken), scd2 = choose_feeds(lake.feeds, tables), settings.scd2_tables()
+    refuse_unknown_dimensions(lake.feeds, scd2)
+    stars = lake_stars(lake, feeds, lake_version, all_versions) if source == "lake" else []
     if not dry_run:
-        cli.keep_log(root / "logs", "sync_to_mysql")
+        cli.keep_log(lake.open_log, "sync_to_mysql")
     if schema_first and not prepare_schema(server, dry_run):
         _show(json_output, loaded_json(Loaded([]), dry_run), ["Nothing was changed."])
         return
@@ -235,7 +234,7 @@ def history_command(server: Server, json_output: bool) -> None:
 def rollback_command(server: Server, to_snapshot: int, dry_run: bool, json_output: bool) -> None:
     """Let the current_* views show another snapshot; the next load of newer data moves them on."""
     if not dry_run:
-        cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
+        cli.keep_log(load_settings().lake(cli.tell).open_log, "sync_to_mysql")
     with Connection(server) as connection:
         moves = roll_back(connection, to_snapshot, cli.utc_now(), dry_run=dry_run)
     _show(json_output, moves_json(moves, dry_run), moves_lines(moves, to_snapshot, dry_run))
@@ -262,7 +261,7 @@ def expire_command(
                 raise WrongUsage(
                     f"deleting cannot be undone (snapshots {listed})", "add --yes to do it, or --dry-run to look"
                 )
-            cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
+            cli.keep_log(load_settings().lake(cli.tell).open_log, "sync_to_mysql")
             going = expire(connection, keep_snapshots, keep_days, now)
     _show(json_output, expiry_json(going, dry_run), expiry_lines(going, dry_run))
 
@@ -282,7 +281,7 @@ def redate_command(
     if not (yes or dry_run):
         raise WrongUsage("a snapshot's time is not changed by accident", "add --yes to do it, or --dry-run to look")
     if not dry_run:
-        cli.keep_log(lake_folder(load_settings().lake_root) / "logs", "sync_to_mysql")
+        cli.keep_log(load_settings().lake(cli.tell).open_log, "sync_to_mysql")
     moment = taken_at.replace(tzinfo=dt.UTC)
     with Connection(server) as connection:
         before = redate(connection, snapshot, moment, dry_run=dry_run)

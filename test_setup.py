@@ -31,9 +31,8 @@ from pipeline.feeds import Feed
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.source import KsqldbSource
-from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
-from pipeline.lake.local_store import lake_folder
-from pipeline.lake.table import LakeTable
+from pipeline.lake.feed_store import BrokenFeed, ignored
+from pipeline.lake.lake import Lake
 from pipeline.start import Check, check_packages, check_python, line, ok, report
 from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
@@ -60,15 +59,15 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
     for sentence in unknown:
         yield Check("settings", "warning", sentence, "python data_lake_config.py lists all settings")
     try:
-        root = lake_folder(settings.lake_root)
+        lake = settings.lake(cli.tell)
     except PipelineError as error:
         yield Check("lake", "failed", error.message, error.hint)
         return
-    yield check_lake_root(root)
-    yield check_disk(root)
-    yield from check_ksqldb(settings, root)
+    yield check_lake_root(Path(str(lake)))
+    yield check_disk(Path(str(lake)))
+    yield from check_ksqldb(settings, lake)
     if with_mysql:
-        yield from check_mysql(settings, root)
+        yield from check_mysql(settings, lake)
 
 
 def check_lake_root(root: Path) -> Check:
@@ -86,26 +85,26 @@ def check_disk(root: Path) -> Check:
     return ok("disk", f"{size_text(free)} free")
 
 
-def check_ksqldb(settings: Settings, root: Path) -> Iterator[Check]:
+def check_ksqldb(settings: Settings, lake: Lake) -> Iterator[Check]:
     """The server, then each enabled feed's source."""
     try:
         with Client(settings.ksqldb_connection()) as client:
             yield ok("ksqldb", f"{client.server_version()} at {settings.ksqldb_url}")
             broken = list[BrokenFeed]()
-            feeds = [feed for feed in FeedStore(root).list(broken=broken.append) if feed.enabled]
+            feeds = [feed for feed in lake.feeds.list(broken=broken.append) if feed.enabled]
             for lost in broken:
                 yield Check(f"feed {lost.name}", "failed", lost.error.message, lost.error.hint)
             if not feeds and not broken:
                 yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
             for feed in feeds:
-                yield _guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, root, feed))  # type: ignore[misc] # bound at once
+                yield _guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, lake, feed))  # type: ignore[misc] # bound at once
     except PipelineError as error:
         yield Check("ksqldb", "failed", error.message, error.hint)
 
 
-def _check_feed(client: Client, root: Path, feed: Feed) -> Check:
+def _check_feed(client: Client, lake: Lake, feed: Feed) -> Check:
     """The source exists, can be read, and has the columns that the warehouse mapping names."""
-    preview(KsqldbSource(client), LakeTable(root, feed))
+    preview(KsqldbSource(client), lake.table(feed))
     source = find_source(client, feed.source)
     there = {lake_name(column.name) for column in source.columns}
     mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()
@@ -121,7 +120,7 @@ def _check_feed(client: Client, root: Path, feed: Feed) -> Check:
     return ok(f"feed {feed.name}", f"{feed.type} {source.name}, {len(source.columns)} columns")
 
 
-def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
+def check_mysql(settings: Settings, lake: Lake) -> Iterator[Check]:
     """The server, the account's rights, the schema, and the bulk path."""
     server = settings.mysql_server()
     if password_is_open(settings.mysql_option_file):
@@ -146,18 +145,18 @@ def check_mysql(settings: Settings, root: Path) -> Iterator[Check]:
         yield Check("mysql rights", "failed", f"{server.user} lacks {lacking}", grant)
     else:
         yield ok("mysql rights", f"{server.user} may load {server.database}")
-    yield _guarded("mysql schema", lambda: _check_schema(server, root), failed="warning")
+    yield _guarded("mysql schema", lambda: _check_schema(server, lake), failed="warning")
     infile = "on" if facts.local_infile else "off: rows go in by INSERT"
     yield ok("mysql local_infile", infile)
 
 
-def _check_schema(server: Server, root: Path) -> Check:
+def _check_schema(server: Server, lake: Lake) -> Check:
     """The files of sql/ are applied, all and unchanged, and the tables that the feeds' mappings name are there."""
     with Connection(server) as connection:
         files = list_migrations(connection, PROJECT_ROOT / "sql")
         refuse_changed(files)
         missing = [file.name for file in files if file.state == "missing"]
-        mappings = [feed.warehouse for feed in FeedStore(root).list(broken=ignored) if feed.warehouse]
+        mappings = [feed.warehouse for feed in lake.feeds.list(broken=ignored) if feed.warehouse]
         tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
         for table in sorted(tables):
             target_columns(connection, table)

@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -107,23 +106,20 @@ def warn(text: str) -> None:
         tell(f"warning: {text}")
 
 
-def keep_log(folder: Path, script: str) -> None:
-    """As `write_log_to`; a command whose log cannot be written does its work without."""
+def keep_log(opened: Callable[[str], logging.Handler], script: str) -> None:
+    """As `write_log_to`; a command whose log cannot be opened does its work without."""
     try:
-        write_log_to(folder, script)
-    except OSError as error:
-        tell(f"this run keeps no log: {folder}: {os.strerror(error.errno or 0)}")
+        write_log_to(opened(script))
+    except PipelineError as error:
+        tell(f"this run keeps no log: {error.message}")
 
 
-def write_log_to(folder: Path, script: str) -> None:
-    """Appends what `tell` and `say_error` say to `<folder>/<script>.log`, with the time and this process's id.
+def write_log_to(handler: logging.Handler) -> None:
+    """Has `tell` and `say_error` also write to a log, with the time and this process's id.
 
-    Raises OSError where the log cannot be opened. A line that cannot be written later, on a full disk, is left out:
-    the same line is on stderr.
+    A line that cannot be written, on a full disk, is left out: the same line is on stderr.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     logging.raiseExceptions = False
-    handler = logging.FileHandler(folder / f"{script}.log", encoding="utf-8")
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(process)d %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = lambda seconds: dt.datetime.fromtimestamp(seconds or 0, dt.UTC).timetuple()
     handler.setFormatter(formatter)

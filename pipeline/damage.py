@@ -9,9 +9,7 @@ from pathlib import Path
 from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
-from pipeline.lake.local_store import LOG
-from pipeline.lake.log import torn_entry
-from pipeline.lake.table import LakeTable
+from pipeline.lake.lake import Lake
 from pipeline.verify.files import check_files, damaged_files
 from pipeline.verify.let_go import bounds_of
 
@@ -74,13 +72,12 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
     return f"{file.row_count:,} rows of {of}, offsets {first_offset} to {last_offset}"
 
 
-def find_damage(root: Path, feed: Feed, now: dt.datetime) -> Damage:
+def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
     """Looks at everything that `verify` looks at. Raises LogDamaged for a log that only a backup brings back."""
-    folder = root / feed.kind_folder / feed.name
     try:
-        table = LakeTable(root, feed)
+        table = lake.table(feed)
     except LogDamaged as error:
-        torn = torn_entry(folder / LOG)
+        torn = lake.torn_entry(feed)
         if torn is None:
             raise LogDamaged(error.message, _without_log(feed)) from None
         return Damage(feed, torn=torn)

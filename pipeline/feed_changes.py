@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
@@ -17,6 +16,7 @@ from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import check_partition_column
 from pipeline.source import Sources
@@ -65,12 +65,12 @@ def feed_of_options(fields: dict[str, Any], where: str) -> Feed:
         raise WrongUsage(error.message, error.hint) from None
 
 
-def check_readable(root: Path, feed: Feed, connection: Connection, tell: Callable[[str], None]) -> None:
+def check_readable(lake: Lake, feed: Feed, connection: Connection, tell: Callable[[str], None]) -> None:
     """Asks the server whether the feed could be exported; where none answers, `tell` hears that nobody was asked.
 
     Raises WrongUsage for a source that is not there, is of the other kind, or cannot be read or partitioned so.
     """
-    table = LakeTable(root, feed)
+    table = lake.table(feed)
     try:
         if table.exists:
             check_partition_column(table.schema, feed.partition_column)

@@ -23,13 +23,11 @@ from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.files import DataFile
-from pipeline.lake.lock import hold_feed
+from pipeline.lake.lake import Upkeep
 from pipeline.lake.rewrite import copy_version, place_keys
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import Upkeep
 from pipeline.lake.writer import StagedFile, partition_dates
-from pipeline.lake.writing import writing
 from pipeline.once import read_once
 from pipeline.source import OLD_ROWS, Limits, Sources
 from pipeline.text import plural
@@ -43,15 +41,14 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limit
 
     Raises what reading the source raises, and NothingSound; then the files are as they were.
     """
-    done, found = [], find_damage(upkeep.root, feed, upkeep.now)
+    done, found = [], find_damage(upkeep.lake, feed, upkeep.now)
     if found.clock is not None:
-        with hold_feed(upkeep.root / feed.kind_folder / feed.name, feed.name, upkeep.holder):
-            LakeTable(upkeep.root, feed).accept_clock(f"{upkeep.run_id}cc", upkeep.now)
+        upkeep.lake.accept_clock(feed, upkeep.holder, f"{upkeep.run_id}cc", upkeep.now)
         done.append("goes on from this machine's clock")
-    with writing(upkeep.root, feed, upkeep.holder, upkeep.grace_hours) as table:
+    with upkeep.lake.writing(feed, upkeep.holder) as table:
         if found.torn is not None:
             done.append(f"removed {found.torn}")
-        damage = find_damage(upkeep.root, feed, upkeep.now)
+        damage = find_damage(upkeep.lake, feed, upkeep.now)
         if feed.type == "table" and (damage.files or damage.current_lost):
             done.append(repair_table(table, damage, upkeep.run_id, upkeep.now).text())
         elif damage.files and source is None:

@@ -22,7 +22,7 @@ from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
-from pipeline.lake.table import LakeTable
+from tests.support import lake_at
 from tests.torture.generated import DAY_MS
 
 _ARROW = {
@@ -79,7 +79,7 @@ def _row(source: Source, record: Record) -> dict[str, Any]:
 
 def lake_rows(root: Path, feed: Feed, files: Iterable[DataFile] | None = None) -> Counter[str]:
     """The multiset of committed rows of a feed (of a table: of its current version), in the form of `expected_rows`."""
-    table = LakeTable(root, feed)
+    table = lake_at(root).table(feed)
     if not table.exists:
         return Counter()
     if files is None:

@@ -11,8 +11,11 @@ from typing import Any
 from data_lake_config import DEFAULT_FEEDS
 from ksqldb_emulator.dataset import Source
 from ksqldb_emulator.testing import PATIENCE_S, comes_true
+from pipeline import cli
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.lake import Lake
+from pipeline.lake.lock import hold_feed
+from pipeline.lake.table import LakeTable
 from tests.forked import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +26,19 @@ _FAST = {
     "KSQLDB_RETRY_S": "3",
     "KSQLDB_TIMEOUT_S": "10",
 }
+
+
+def lake_at(root: Path, grace_hours: int = 168) -> Lake:
+    """The lake in a folder."""
+    return Lake(str(root), cli.tell, grace_hours)
+
+
+def cleaned(root: Path, feed: Feed, grace_hours: int = 168) -> LakeTable:
+    """A feed's table after a run that removed what earlier ones left, which have ended; the feed is free again."""
+    with hold_feed(root / feed.kind_folder / feed.name, feed.name, {}):
+        pass
+    with lake_at(root, grace_hours).writing(feed, {}) as table:
+        return table
 
 
 def wait_until(happened: Callable[[], bool], what: str) -> None:
@@ -38,7 +54,7 @@ def run_script(
 
 
 def add_default_feeds(root: Path) -> None:
-    store = FeedStore(root)
+    store = lake_at(root).feeds
     for feed in DEFAULT_FEEDS:
         store.add(feed)
 

@@ -17,15 +17,14 @@ from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 from pipeline.ksqldb.projection import RowReader, project
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
-from pipeline.lake.catalog import write_views
 from pipeline.lake.columns import annotated_schema, compare_columns
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.table import Change
 from pipeline.lake.writer import StagedWriter
 from pipeline.warehouse.fitting import MappedColumn, split_rejects, texts_to_send
 from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
 from tests.lake.small_tables import NOW, commit_id, table_feed
 from tests.own_recording import own_dataset
+from tests.support import lake_at
 from tests.torture.values import generate
 from tests.warehouse import test_own_table as own_table
 from tests.warehouse.test_mapping_rules import column, fact, problems
@@ -62,8 +61,8 @@ def test_a_type_that_is_added_by_one_row_goes_from_the_answer_into_the_lake_and_
         '["a",-32768,{"N":1},[2,null],{"3":4}]',
         '["b",null,null,null,null]',
     )
-    FeedStore(tmp_path).add(table_feed())
-    table = LakeTable(tmp_path, table_feed())
+    lake_at(tmp_path).feeds.add(table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     table.create(annotated_schema(reader.columns), "")
     writer = StagedWriter(table.staging_folder(commit_id(1)), reader.schema, partition="1")
     writer.add(batch)
@@ -74,7 +73,7 @@ def test_a_type_that_is_added_by_one_row_goes_from_the_answer_into_the_lake_and_
         pa.map_(pa.int16(), pa.int16()),
     ]  # fmt: skip
     with duckdb.connect() as connection:
-        connection.execute(write_views(tmp_path).read_text(encoding="utf-8"))
+        connection.execute(lake_at(tmp_path).write_views().read_text(encoding="utf-8"))
         view = connection.sql("SELECT * EXCLUDE version FROM totals_current ORDER BY k")
         small = ["SMALLINT", "STRUCT(n SMALLINT)", "SMALLINT[]", "MAP(SMALLINT, SMALLINT)"]
         assert [str(type_) for type_ in view.types[1:]] == small

@@ -28,7 +28,6 @@ class Run:
     now: dt.datetime
     limits: Limits
     commit_rows: int
-    grace_hours: int
     policy: ReadPolicy
     max_expire: float
     accept_gap: bool = False

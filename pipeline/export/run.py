@@ -11,7 +11,6 @@ import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.errors import PipelineError, RetentionHeld, TryLater
 from pipeline.export.commit import ExportResult, Run
@@ -21,12 +20,10 @@ from pipeline.export.snapshot import export_table
 from pipeline.export.stream import export_stream
 from pipeline.faults import contained
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import BrokenFeed, FeedStore, ignored
+from pipeline.lake.feed_store import BrokenFeed, ignored
 from pipeline.lake.files import NULL_PARTITION
-from pipeline.lake.retention import expire
-from pipeline.lake.table import LakeTable
-from pipeline.lake.upkeep import ArchivedExpiry, Upkeep, expire_archived
-from pipeline.lake.writing import writing
+from pipeline.lake.lake import Lake, Upkeep
+from pipeline.lake.retention import ArchivedExpiry, expire, expire_archived
 from pipeline.source import Sources
 from pipeline.text import plural
 
@@ -62,7 +59,7 @@ class FeedResult:
 
 def export_feeds(
     sources: Sources,
-    root: Path,
+    lake: Lake,
     feeds: Sequence[Feed],
     run: Run,
     request: ExportRequest,
@@ -82,9 +79,9 @@ def export_feeds(
                     raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
                 own = run.for_feed(index, left)
                 if request.dry_run:
-                    result.exported = preview(sources, LakeTable(root, feed), request.version)
+                    result.exported = preview(sources, lake.table(feed), request.version)
                 else:
-                    _export(sources, root, feed, result, own, request, holder)
+                    _export(sources, lake, feed, result, own, request, holder)
         except PipelineError as error:
             result.error = error
         result.seconds = time.monotonic() - begun
@@ -98,22 +95,22 @@ def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:
     return [FeedResult(feed.name, None, error=feed.error) for feed in broken]
 
 
-def expire_archived_feeds(root: Path, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
+def expire_archived_feeds(lake: Lake, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
     """What a run of all feeds does at its end: archived ones age as well."""
-    upkeep = Upkeep(root, holder, f"{run.id}ea", run.now, run.grace_hours, run.max_expire)
-    return expire_archived(upkeep, FeedStore(root).list(archived=True, broken=ignored))
+    upkeep = Upkeep(lake, holder, f"{run.id}ea", run.now, run.max_expire)
+    return expire_archived(upkeep, lake.feeds.list(archived=True, broken=ignored))
 
 
 def _export(
     sources: Sources,
-    root: Path,
+    lake: Lake,
     feed: Feed,
     result: FeedResult,
     run: Run,
     request: ExportRequest,
     holder: dict[str, str],
 ) -> None:
-    with writing(root, feed, holder, run.grace_hours) as table:
+    with lake.writing(feed, holder) as table:
         if feed.type == "table":
             export_table(sources, table, run, result.exported, request.version)
         elif request.day is not None:

@@ -53,6 +53,10 @@ class FeedStore:
         self._active = root / "feeds" / "active"
         self._archived = root / "feeds" / "archived"
 
+    def is_there(self) -> bool:
+        """Whether the lake's root is a folder."""
+        return self.root.is_dir()
+
     def make_folders(self) -> None:
         with disk_errors(self._active.parent):
             make_folder(self._active)

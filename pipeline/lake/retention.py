@@ -11,12 +11,15 @@ without such a reason, the rule was shortened or a clock is wrong: nothing goes 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from pipeline.errors import RetentionHeld
+from pipeline.errors import PipelineError, RetentionHeld
+from pipeline.faults import contained
+from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
+from pipeline.lake.lake import Upkeep
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
 
@@ -151,3 +154,47 @@ def _day(file: DataFile) -> dt.date | None:
 
 def _rows(files: Sequence[DataFile]) -> int:
     return sum(file.row_count for file in files)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What left the log, and how many older files left the disk."""
+
+    partitions: list[str]
+    deleted_files: int
+
+
+def would_expire(upkeep: Upkeep, feed: Feed) -> Due:
+    """What `expire_feed` would let go of. Raises RetentionHeld."""
+    found = due(upkeep.lake.table(feed), upkeep.now)
+    found.check(upkeep.max_share)
+    return found
+
+
+def expire_feed(upkeep: Upkeep, feed: Feed) -> Taken:
+    """Lets go of what the feed's rule no longer keeps, and deletes what was let go before. Raises RetentionHeld."""
+    with upkeep.lake.writing(feed, upkeep.holder) as table:
+        partitions = expire(table, upkeep.run_id, upkeep.now, upkeep.max_share)
+        return Taken(partitions, table.remove_orphans(upkeep.lake.grace_hours))
+
+
+@dataclass(frozen=True)
+class ArchivedExpiry:
+    """An archived feed of which something expired, or should have."""
+
+    feed: str
+    partitions: list[str] = field(default_factory=list)
+    error: PipelineError | None = None
+
+
+def expire_archived(upkeep: Upkeep, feeds: Iterable[Feed]) -> list[ArchivedExpiry]:
+    """Archived feeds age as well, though nobody exports them; the failure of one does not stop the others."""
+    done = []
+    for index, feed in enumerate(feeds):
+        try:
+            with contained(feed.name):
+                if partitions := expire_feed(upkeep.numbered(index), feed).partitions:
+                    done.append(ArchivedExpiry(feed.name, partitions))
+        except PipelineError as error:
+            done.append(ArchivedExpiry(feed.name, error=error))
+    return done

@@ -17,7 +17,6 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 
-from pipeline import cli
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
 from pipeline.lake.change import CURRENT, PARTITIONS, Change, file_actions, transactions
@@ -53,8 +52,8 @@ _KEEP_LOG = {
 class LakeTable:
     """A feed's table; `refresh` (also called by `commit`) reads the log again."""
 
-    def __init__(self, root: Path, feed: Feed) -> None:
-        self.feed = feed
+    def __init__(self, root: Path, feed: Feed, tell: Callable[[str], None]) -> None:
+        self.feed, self._tell = feed, tell
         self.folder = root / feed.kind_folder / feed.name
         self._views = root / VIEWS
         self.partition_column = "date" if feed.type == "stream" else "version"
@@ -64,7 +63,7 @@ class LakeTable:
         self.refresh()
 
     @classmethod
-    def for_writing(cls, root: Path, feed: Feed, grace_hours: int) -> LakeTable:
+    def for_writing(cls, root: Path, feed: Feed, grace_hours: int, tell: Callable[[str], None]) -> LakeTable:
         """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
         Only under the feed's lock. Raises ClockWentBack, and LakeDamaged for a symbolic link among its folders.
@@ -74,7 +73,7 @@ class LakeTable:
             refuse_links_below(folder)
             remove_torn_entry(folder / LOG)
             sync_log(folder)
-        table, hold = cls(root, feed), held_feed(folder)
+        table, hold = cls(root, feed, tell), held_feed(folder)
         if hold is not None and hold.since is not None:
             table.guarded(hold.since)
         table._newest_before = table.newest_at
@@ -332,7 +331,7 @@ class LakeTable:
             with delta_errors(self.folder):
                 write_checkpoint(self.folder, self.staging_folder(""), version)
         except PipelineError as error:
-            cli.tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")
+            self._tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")
 
 
 def _from_ms(epoch_ms: int) -> dt.datetime:

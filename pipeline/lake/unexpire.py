@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.errors import NothingReturns
+from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import entry_time
 from pipeline.lake.retention import due, partition_names
 from pipeline.lake.rewrite import place_keys
@@ -117,3 +120,24 @@ def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], toda
     if table.feed.retention_versions is not None:
         return len({file.partition for file in files})
     return (today - min(file.added_at.date() for file in taken)).days
+
+
+def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
+    """Brings back what expiries took and the rule keeps. Raises NothingReturns."""
+    with upkeep.lake.writing(feed, upkeep.holder) as table:
+        found = returning(table, upkeep)
+        unexpire(table, found, upkeep.run_id, upkeep.now)
+        return found
+
+
+def returning(table: LakeTable, upkeep: Upkeep) -> Expired:
+    """What would come back. Raises NothingReturns where nothing can."""
+    feed, found = table.feed, find_expired(table, upkeep.now, upkeep.lake.grace_hours)
+    if found.files or not found.lost:
+        return found
+    reasons = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found.lost.items())
+    hint = "restore the lake from a backup"
+    if found.needs_rule is not None:
+        kind = "versions" if feed.retention_versions is not None else "days"
+        hint = f"python manage_feeds.py update {feed.name} --retention-{kind} {found.needs_rule}"
+    raise NothingReturns(f"no expired row of {feed.name} can come back: {reasons}", hint)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.export.run import ExportRequest, FeedResult
-from pipeline.lake.upkeep import ArchivedExpiry
+from pipeline.lake.retention import ArchivedExpiry
 from pipeline.text import plural, size_text
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.faults import collected
 from pipeline.feeds import Feed
+from pipeline.lake.lake import Lake
 from pipeline.lake.metadata import FeedState, describe_feed
 from pipeline.lake.table import LakeTable
 
@@ -62,13 +62,13 @@ class History:
     commits: tuple[Commit, ...]
 
 
-def describe_lake(root: Path, feeds: Iterable[Feed], unreadable: Iterable[PipelineError] = ()) -> LakeState:
+def describe_lake(lake: Lake, feeds: Iterable[Feed], unreadable: Iterable[PipelineError] = ()) -> LakeState:
     """What the log of each feed says; a log that cannot be read stops no other feed."""
     described, errors = list[FeedState](), list(unreadable)
     for feed in feeds:
         with collected(feed.name, errors):
-            described.append(describe_feed(LakeTable(root, feed)))
-    return LakeState(str(root), tuple(described), tuple(errors))
+            described.append(describe_feed(lake.table(feed)))
+    return LakeState(str(lake), tuple(described), tuple(errors))
 
 
 def history_of(table: LakeTable) -> History:

@@ -6,9 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pipeline.lake.metadata import FeedState, PartitionState, rfc3339
-from pipeline.lake.retention import Due
+from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
-from pipeline.lake.upkeep import Taken
 from pipeline.report.model import History, LakeState
 from pipeline.text import as_table, plural, size_text
 from pipeline.verify.verdict import Verdict

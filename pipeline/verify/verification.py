@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
-from pipeline.lake.table import LakeTable
+from pipeline.lake.lake import Lake
 from pipeline.source import Limits, Sources
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
@@ -46,7 +45,7 @@ class Verification:
 
 
 def verify_feeds(
-    root: Path,
+    lake: Lake,
     feeds: Sequence[Feed],
     unreadable: Iterable[PipelineError],
     limits: Limits,
@@ -56,12 +55,12 @@ def verify_feeds(
     """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones."""
 
     def with_source(sources: Sources, feed: Feed) -> Verdict:
-        return check_source(sources, LakeTable(root, feed), limits)
+        return check_source(sources, lake.table(feed), limits)
 
     def with_warehouse(connection: Connection, feed: Feed) -> Verdict:
-        return check_warehouse(connection, LakeTable(root, feed))
+        return check_warehouse(connection, lake.table(feed))
 
-    verdicts = check_each(feeds, lambda: nullcontext(root), lambda root, feed: check_files(LakeTable(root, feed)))
+    verdicts = check_each(feeds, lambda: nullcontext(lake), lambda lake, feed: check_files(lake.table(feed)))
     exported = [verdict.feed for verdict in verdicts if verdict.exported]
     if source is not None:
         verdicts = _joined(verdicts, check_each(exported, source, with_source))

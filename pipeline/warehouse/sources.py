@@ -22,6 +22,7 @@ from pipeline.export.plan import table_of
 from pipeline.export.stage import StagedTable
 from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.lake.files import DataFile
+from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, ReadPolicy, Sources, TableRead
 from pipeline.warehouse.mapping import TableSnapshot
@@ -38,12 +39,12 @@ def mapping_of(feed: Feed) -> WarehouseMapping:
     return feed.warehouse
 
 
-def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> list[TableSnapshot]:
+def lake_snapshots(lake: Lake, feeds: Sequence[Feed], version: int | None) -> list[TableSnapshot]:
     """The current version of each table, or `version` of each.
 
     Raises VersionUnknown naming what is retained, WrongUsage for a version that is not of one day in all tables.
     """
-    tables = [LakeTable(root, feed) for feed in feeds]
+    tables = [lake.table(feed) for feed in feeds]
     found = [lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
     if version is not None and len({snapshot.taken_at.date() for snapshot in found}) > 1:
         days = ", ".join(f"{snapshot.feed}: {snapshot.taken_at:%Y-%m-%d}" for snapshot in found)
@@ -54,14 +55,14 @@ def lake_snapshots(root: Path, feeds: Sequence[Feed], version: int | None) -> li
     return found
 
 
-def lake_history(root: Path, feeds: Sequence[Feed]) -> Iterator[tuple[dt.datetime, list[TableSnapshot]]]:
+def lake_history(lake: Lake, feeds: Sequence[Feed]) -> Iterator[tuple[dt.datetime, list[TableSnapshot]]]:
     """Every version that the lake retains of these tables, oldest first; those that one run exported together.
 
     Versions are numbered table by table, so the same number may be of another day. Raises VersionUnknown for a table
     that has none.
     """
     found: dict[tuple[dt.datetime, int], list[TableSnapshot]] = {}
-    for table in (LakeTable(root, feed) for feed in feeds):
+    for table in (lake.table(feed) for feed in feeds):
         at_once = Counter[dt.datetime]()
         for version in table.versions() or (None,):
             snapshot = lake_snapshot(table, version)

@@ -18,13 +18,12 @@ from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Place, Staged, stage
 from pipeline.export.stream import StreamCommits
 from pipeline.feeds import Feed
-from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, StreamSource, Task
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from tests.export.toy_run import KILLED, NOW, START_MS, STREAM, TABLE, a_run, export, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
-from tests.support import ROOT
+from tests.support import ROOT, cleaned, lake_at
 
 
 def toy(count: int) -> ToySource:
@@ -32,12 +31,12 @@ def toy(count: int) -> ToySource:
 
 
 def rows_there(root: Path, feed: Feed = STREAM) -> Counter[tuple[Any, ...]]:
-    table = LakeTable(root, feed)
+    table = lake_at(root).table(feed)
     return Counter(tuple(row.values()) for batch in table.read_batches(table.files) for row in batch.to_pylist())
 
 
 def what_is_wrong(root: Path, source: ToySource, feed: Feed = STREAM) -> list[Any]:
-    table = LakeTable(root, feed)
+    table = lake_at(root).table(feed)
     return [*check_files(table).findings, *check_source(source, table, Limits()).findings]
 
 
@@ -86,7 +85,7 @@ def test_a_recreated_stream_is_refused_and_nothing_of_it_is_kept(lake_root: Path
 
 def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(lake_root: Path) -> None:
     export(lake_root, toy(13))
-    table, stream = LakeTable(lake_root, STREAM), ToyStream(rows(9))
+    table, stream = lake_at(lake_root).table(STREAM), ToyStream(rows(9))
 
     with pytest.raises(TopicChanged, match="was recreated or cut"):
         plan_read(stream, table, Limits())
@@ -120,7 +119,7 @@ def stage_all(task: Task, stream: StreamSource, place: Place) -> list[Staged]:
 
 def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root: Path) -> None:
     """A task that ran twice leaves orphans, never rows."""
-    table, run, done = LakeTable.for_writing(lake_root, STREAM, 0), a_run(), ExportResult()
+    table, run, done = cleaned(lake_root, STREAM, 0), a_run(), ExportResult()
     stream = stream_of(toy(13), table)
     plan = plan_read(stream, table, Limits())
     prepare_table(run, table, plan.columns, "toy")
@@ -135,7 +134,7 @@ def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root
 
     assert (done.rows, done.commits) == (13, 2)
     assert rows_there(lake_root) == Counter(rows(13))
-    assert LakeTable.for_writing(lake_root, STREAM, 0).bookmarks() == {
+    assert cleaned(lake_root, STREAM, 0).bookmarks() == {
         0: (13, rows(13)[12][0]),
         1: (11, rows(13)[11][0]),
     }

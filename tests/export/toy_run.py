@@ -15,6 +15,7 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, ReadPolicy
 from tests.export.toy_source import Row, ToySource, ToyStream
+from tests.support import lake_at
 
 NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
 START_MS, DAY_MS = 1_763_600_000_000, 86_400_000
@@ -30,7 +31,7 @@ def rows(count: int) -> tuple[Row, ...]:
 
 def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None) -> Run:
     policy = ReadPolicy(0, 5, 0.2, sleep=lambda _: None)
-    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, 0, policy, max_expire=1, tell=tell)
+    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell)
 
 
 def export(
@@ -42,7 +43,7 @@ def export(
     **request: Any,
 ) -> FeedResult:
     wanted, holder = ExportRequest(**request), {"command": "test", "pid": str(os.getpid())}
-    (result,) = export_feeds(source, root, [feed], a_run(number, tell), wanted, holder, lambda _: None)
+    (result,) = export_feeds(source, lake_at(root, 0), [feed], a_run(number, tell), wanted, holder, lambda _: None)
     return result
 
 

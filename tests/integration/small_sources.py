@@ -10,9 +10,7 @@ from ksqldb_emulator.dataset import Column, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
-from tests.support import run_script
+from tests.support import lake_at, run_script
 
 START_MS = 1_763_600_000_000
 DAY_MS = 86_400_000
@@ -43,13 +41,13 @@ def reader_of(stream: Source) -> Source:
 
 
 def export(root: Path, server: Emulator, feed: Feed, *arguments: str) -> Any:
-    FeedStore(root).save(feed)
+    lake_at(root).feeds.save(feed)
     env = {"LAKE_ROOT": str(root), "KSQLDB_URL": server.url, "QUIET_S": "0.5", "SNAPSHOT_RECHECK_S": "0"}
     return run_script("export_to_data_lake.py", f"--{feed.type}", feed.name, *arguments, env=env)
 
 
 def rows(root: Path, feed: Feed) -> list[dict[str, Any]]:
-    table = LakeTable(root, feed)
+    table = lake_at(root).table(feed)
     return [row for batch in table.read_batches(table.files) for row in batch.to_pylist()]
 
 

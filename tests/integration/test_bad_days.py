@@ -16,11 +16,9 @@ from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lock import hold_feed
-from pipeline.lake.table import LakeTable
 from tests.expected import expected_rows, lake_rows
-from tests.support import feed_for, run_script
+from tests.support import feed_for, lake_at, run_script
 
 STREAM, TABLE = "TRANSACTION_FLATTENED", "USER_TRANSACTION_SUMMARY"
 
@@ -34,7 +32,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def lake(lake_root: Path, emulator: Emulator) -> Path:
     for name in (STREAM, TABLE):
-        FeedStore(lake_root).add(feed_for(emulator.source(name)))
+        lake_at(lake_root).feeds.add(feed_for(emulator.source(name)))
     return lake_root
 
 
@@ -95,12 +93,12 @@ def test_an_address_that_is_no_url_is_named(lake: Path) -> None:
 
 def test_an_old_server_is_refused_by_name(lake_root: Path) -> None:
     with running(Dataset([], version="7.1.4")) as server:
-        FeedStore(lake_root).add(feed_for(Source("X", "STREAM", (), "x", 1)))
+        lake_at(lake_root).feeds.add(feed_for(Source("X", "STREAM", (), "x", 1)))
         expect(run(lake_root, "--all", url=server.url), 1, "has version 7.1.4", "7.2")
 
 
 def test_a_source_that_the_server_does_not_have_names_what_there_is(lake: Path, emulator: Emulator) -> None:
-    FeedStore(lake).add(feed_for(Source("MISSING", "STREAM", (), "x", 1)))
+    lake_at(lake).feeds.add(feed_for(Source("MISSING", "STREAM", (), "x", 1)))
 
     done = run(lake, "--stream", "missing", "--stream", STREAM.lower(), url=emulator.url)
 
@@ -111,7 +109,7 @@ def test_a_source_that_the_server_does_not_have_names_what_there_is(lake: Path, 
 def test_a_session_windowed_table_is_refused(lake_root: Path) -> None:
     columns = (Column("S", parse_type("STRING"), "KEY"), Column("N", parse_type("BIGINT")))
     source = Source("SESSIONS", "TABLE", columns, "sessions", 1, window_type="SESSION")
-    FeedStore(lake_root).add(feed_for(source))
+    lake_at(lake_root).feeds.add(feed_for(source))
     with running(Dataset([source])) as server:
         expect(run(lake_root, "--table", "sessions", url=server.url), 1, "has session windows")
 
@@ -119,14 +117,14 @@ def test_a_session_windowed_table_is_refused(lake_root: Path) -> None:
 def test_column_names_that_collide_are_refused(lake_root: Path) -> None:
     columns = (Column("Key", parse_type("STRING"), "KEY"), Column("KEY", parse_type("STRING")))
     source = Source("TWINS", "STREAM", columns, "twins", 1)
-    FeedStore(lake_root).add(feed_for(source))
+    lake_at(lake_root).feeds.add(feed_for(source))
     with running(Dataset([source])) as server:
         expect(run(lake_root, "--stream", "twins", url=server.url), 1, "the column 'KEY' would be called 'key'")
 
 
 def test_a_failed_export_tells_its_reason_before_that_of_its_metadata(lake_root: Path) -> None:
     source = Source("S", "STREAM", (Column("N", parse_type("BIGINT")),), "s", 1, [Record(0, 0, 1, {"N": 1})])
-    FeedStore(lake_root).add(feed_for(source))
+    lake_at(lake_root).feeds.add(feed_for(source))
     metadata = lake_root / "streams" / "s" / "_metadata.json"
     with running(Dataset([source])) as server:
         assert run(lake_root, "--stream", "s", url=server.url).returncode == 0
@@ -161,7 +159,7 @@ def test_a_stream_answer_without_its_end_is_not_taken(lake: Path, emulator: Emul
     done = stream(lake, emulator)
 
     expect(done, 75, "run the same command again")
-    assert not LakeTable(lake, feed_for(emulator.source(STREAM))).files
+    assert not lake_at(lake).table(feed_for(emulator.source(STREAM))).files
     assert stream(lake, emulator).returncode == 0
     assert is_complete(lake, emulator)
 
@@ -189,7 +187,7 @@ def test_a_table_answer_without_its_end_is_asked_for_again_and_leaves_the_last_s
 
     expect(table(lake, emulator, SNAPSHOT_WAIT_S="2"), 75)
 
-    assert LakeTable(lake, feed_for(emulator.source(TABLE))).current_version == 1
+    assert lake_at(lake).table(feed_for(emulator.source(TABLE))).current_version == 1
     assert is_complete(lake, emulator, TABLE)
     assert always.used > 1
     emulator.faults.clear()

@@ -14,9 +14,9 @@ from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import parse_feed
-from pipeline.lake.feed_store import FeedStore
 from tests.integration.bad_input import SPOILED, Attempt, attempts, complaints
 from tests.integration.commands import command, ran
+from tests.support import lake_at
 
 FEEDS = {"transaction_stream": "stream", "payment_method_totals": "table", "product_purchase_counts": "table"}
 BATCHES, COMMANDS = 10, 50
@@ -34,7 +34,7 @@ def emulator() -> Iterator[Emulator]:
 def template(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Path:
     """A lake with two exports of three feeds, and one that is archived."""
     lake = tmp_path_factory.mktemp("template") / "lake"
-    store = FeedStore(lake)
+    store = lake_at(lake).feeds
     for name, kind in FEEDS.items():
         store.add(parse_feed({"name": name, "type": kind, "source": name.upper()}, name))
     for _ in range(2):

@@ -14,10 +14,8 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import running
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, events, export, places, rows
-from tests.support import feed_for, run_script
+from tests.support import feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -87,7 +85,7 @@ def test_metadata_tell_a_type_that_all_rows_have(lake_root: Path, then: str, now
     metadata = json.loads((lake_root / "streams" / "s" / "_metadata.json").read_text(encoding="utf-8"))
     assert {column["name"]: column["ksqldb_type"] for column in metadata["columns"]}["x"] == (told or now)
     assert places(lake_root, feed) == Counter(range(2))
-    kinds = [entry.get("pipeline", {}).get("kind") for entry in LakeTable(lake_root, feed).history()]
+    kinds = [entry.get("pipeline", {}).get("kind") for entry in lake_at(lake_root).table(feed).history()]
     assert kinds.count("widen") == (now != "TIME")
 
 
@@ -121,7 +119,7 @@ def test_a_partitioning_that_rows_in_the_lake_do_not_fit_is_told_when_it_is_chos
     assert "the column 'nope', which it does not have" in missing.stderr
     assert "the column 'text', which is neither TIMESTAMP nor DATE" in no_date.stderr
     assert "python export_to_data_lake.py --stream s --full" in good.stderr
-    assert FeedStore(lake_root).get("s").partitioning == "date:created"
+    assert lake_at(lake_root).feeds.get("s").partitioning == "date:created"
 
 
 @pytest.mark.parametrize("way", [("--full",), ("--date", "2025-11-20")])
@@ -247,7 +245,7 @@ def test_rows_of_far_years_are_kept_without_a_date_by_every_command(lake_root: P
     with running(Dataset([source, near])) as server:
         env["KSQLDB_URL"] = server.url
         for each in (feed, feed_for(near)):
-            FeedStore(lake_root).add(each)
+            lake_at(lake_root).feeds.add(each)
         first = run_script("export_to_data_lake.py", "--all", env=env)
         server.append("S", events(2, first=7))
         others = [export(lake_root, server, feed, *way) for way in ((), ("--date", "2025-11-20"), ("--full",))]
@@ -258,14 +256,14 @@ def test_rows_of_far_years_are_kept_without_a_date_by_every_command(lake_root: P
         assert done.returncode == 0, done.stderr
     for done in (first, others[-1]):
         assert "2 rows without a date in the years 1 to 9999, in date=__HIVE_DEFAULT_PARTITION__" in done.stderr
-    assert LakeTable(lake_root, feed_for(near)).exists
+    assert lake_at(lake_root).table(feed_for(near)).exists
     assert places(lake_root, feed) == Counter(range(9))
     with duckdb.connect() as connection:
         connection.execute((lake_root / "views.sql").read_text(encoding="utf-8"))
         query = "SELECT rowoffset FROM s WHERE date IS NULL ORDER BY 1"
         assert connection.execute(query).fetchall() == [(5,), (6,)]
         assert connection.execute("SELECT count(*) FROM s WHERE date = DATE '2025-11-20'").fetchall() == [(7,)]
-    files = [file for file in LakeTable(lake_root, feed).files if file.partition is None]
+    files = [file for file in lake_at(lake_root).table(feed).files if file.partition is None]
     assert {file.bounds["rowtime"] for file in files} == {(far_ms, far_ms)}
 
 
@@ -278,4 +276,7 @@ def test_rows_with_a_far_date_of_their_own_are_kept_without_one(lake_root: Path)
         done = export(lake_root, server, feed)
 
     assert done.returncode == 0, done.stderr
-    assert {file.partition: file.row_count for file in LakeTable(lake_root, feed).files} == {"1970-01-01": 1, None: 3}
+    assert {file.partition: file.row_count for file in lake_at(lake_root).table(feed).files} == {
+        "1970-01-01": 1,
+        None: 3,
+    }

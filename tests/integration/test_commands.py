@@ -18,13 +18,11 @@ from demo.definitions import build
 from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lock import hold_feed
-from pipeline.lake.table import LakeTable
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
 from tests.expected import rows_of
-from tests.support import add_default_feeds, run_script
+from tests.support import add_default_feeds, lake_at, run_script
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +102,9 @@ def test_discovered_feeds_export_without_a_code_change(lake_root: Path, emulator
     script(lake_root, "export_to_data_lake", "--stream", "transaction_products", "--table", "exchange_rates",
            KSQLDB_URL=emulator.url)  # fmt: skip
 
-    store = FeedStore(lake_root)
-    assert LakeTable(lake_root, store.get("exchange_rates")).current_version == 1
-    assert LakeTable(lake_root, store.get("transaction_products")).files
+    store = lake_at(lake_root).feeds
+    assert lake_at(lake_root).table(store.get("exchange_rates")).current_version == 1
+    assert lake_at(lake_root).table(store.get("transaction_products")).files
 
 
 def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp_path: Path) -> None:
@@ -230,7 +228,7 @@ def test_the_warehouse_holds_exactly_the_rows_of_the_lake(
         for feed in DEFAULT_FEEDS:
             if feed.warehouse is None:
                 continue
-            table = LakeTable(lake_root, feed)
+            table = lake_at(lake_root).table(feed)
             columns = feed.warehouse.columns
             names = ", ".join(f"`{name}`" for name in columns)
             found = connection.rows(f"SELECT {names} FROM {feed.warehouse.fact} WHERE snapshot_version = 1")

@@ -10,10 +10,9 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import running
-from pipeline.lake.feed_store import FeedStore
 from tests.integration.commands import ran
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, reader_of
-from tests.support import feed_for
+from tests.support import feed_for, lake_at
 
 FORMS = Path(__file__).parent / "json_forms"
 _VARIABLE = [
@@ -32,7 +31,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     rows = [Record(0, n, START_MS, {"ID": n, "TEXT": None}) for n in range(2)]
     table = Source("T", "TABLE", columns(ID="BIGINT KEY", TEXT="STRING"), "t", 1, rows)
     with running(Dataset([stream, reader_of(stream), table])) as server:
-        store, env = FeedStore(root), {"KSQLDB_URL": server.url}
+        store, env = lake_at(root).feeds, {"KSQLDB_URL": server.url}
         for feed in (feed_for(stream), feed_for(table, retention_versions=7)):
             store.add(feed)
         ran(root, "export_to_data_lake", "--all", env=env)

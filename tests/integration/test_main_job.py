@@ -19,12 +19,10 @@ from demo.events import generate
 from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
 from tests.expected import expected_rows, lake_rows
 from tests.own_recording import PULLED, STREAMS, own_dataset
 from tests.recorded_dataset import recorded_dataset
-from tests.support import add_default_feeds, feed_for, run_script
+from tests.support import add_default_feeds, feed_for, lake_at, run_script
 from tests.vectors import needs_vectors
 
 DAY = dt.date(2026, 11, 20)
@@ -78,14 +76,14 @@ def test_own_objects_of_every_type_go_through_with_exact_types(lake_root: Path) 
     feeds = [feed_for(dataset.source(name)) for name in (*STREAMS, *PULLED, "PRICES") if name != "Mixed-Name"]
     feeds.append(feed_for(dataset.source("Mixed-Name"), name="mixed_name"))
     for feed in feeds:
-        FeedStore(lake_root).add(feed)
+        lake_at(lake_root).feeds.add(feed)
 
     with running(dataset) as emulator:
         export(emulator, lake_root, "--all")
 
     for feed in feeds:
         assert lake_rows(lake_root, feed) == expected_rows(dataset.source(feed.source)), feed.name
-    schema = LakeTable(lake_root, feed_for(dataset.source("EVERY_TYPE"))).schema
+    schema = lake_at(lake_root).table(feed_for(dataset.source("EVERY_TYPE"))).schema
     told = {name: schema.field(name).type for name in ("long", "tm", "at", "on_day", "y", "list", "places")}
     assert told == {
         "long": pa.decimal128(38, 10), "tm": pa.string(), "at": pa.timestamp("us", tz="UTC"), "on_day": pa.date32(),
@@ -105,7 +103,7 @@ def test_not_a_number_and_infinities_go_through(lake_root: Path) -> None:
 def _check_one_feed(root: Path, dataset: Dataset, name: str) -> None:
     source = dataset.source(name)
     feed = feed_for(source)
-    FeedStore(root).add(feed)
+    lake_at(root).feeds.add(feed)
 
     with running(dataset) as emulator:
         export(emulator, root, f"--{feed.type}", feed.name)
@@ -118,7 +116,7 @@ def test_lake_has_the_arrow_types_of_the_design(lake_root: Path) -> None:
     dataset = recorded_dataset()
     _check_one_feed(lake_root, dataset, "ALL_TYPES")
 
-    schema = LakeTable(lake_root, feed_for(dataset.source("ALL_TYPES"))).schema
+    schema = lake_at(lake_root).table(feed_for(dataset.source("ALL_TYPES"))).schema
 
     assert schema.field("dec_38_10").type == pa.decimal128(38, 10)
     assert schema.field("tm").type == pa.string()
@@ -151,7 +149,7 @@ def test_events_that_arrive_between_and_during_exports_are_there_once_and_on_the
     for feed in DEFAULT_FEEDS:
         if feed.type == "stream":
             assert lake_rows(lake_root, feed) == expected_rows(pipeline.dataset().source(feed.source.upper()))
-            for file in LakeTable(lake_root, feed).files:
+            for file in lake_at(lake_root).table(feed).files:
                 low, high = file.bounds["rowtime"]
                 dates = {dt.datetime.fromtimestamp(ms / 1000, dt.UTC).date().isoformat() for ms in (low, high)}
                 assert dates == {file.partition}
@@ -167,7 +165,7 @@ def _arrive(emulator: Emulator, pipeline: Pipeline, events: list[object]) -> Non
 def test_a_first_load_commits_on_the_way(lake_root: Path) -> None:
     dataset = pipeline_after(800).dataset()
     feed = feed_for(dataset.source("TRANSACTION_STREAM"))
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
 
     with running(dataset, rows_per_s=3000) as emulator:
         (told,) = export(emulator, lake_root, "--stream", feed.name, COMMIT_ROWS="300")
@@ -180,15 +178,15 @@ def test_one_day_is_replaced_without_moving_the_bookmark(lake_root: Path) -> Non
     dataset = pipeline_after(600).dataset()
     source = dataset.source("TRANSACTION_FLATTENED")
     feed = feed_for(source)
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
     with running(dataset) as emulator:
         export(emulator, lake_root, "--stream", feed.name)
-        before = LakeTable(lake_root, feed)
+        before = lake_at(lake_root).table(feed)
         day = sorted(file.partition or "" for file in before.files)[3]
 
         export(emulator, lake_root, "--stream", feed.name, "--date", day)
 
-    after = LakeTable(lake_root, feed)
+    after = lake_at(lake_root).table(feed)
     assert after.bookmarks() == before.bookmarks()
     assert {f.path for f in before.files} - {f.path for f in after.files} == {
         f.path for f in before.files if f.partition == day
@@ -200,11 +198,11 @@ def test_a_day_that_the_source_has_lost_is_left_as_it_was(lake_root: Path) -> No
     dataset = pipeline_after(300).dataset()
     source = dataset.source("TRANSACTION_FLATTENED")
     feed = feed_for(source)
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
     with running(dataset) as emulator:
         export(emulator, lake_root, "--stream", feed.name)
         everything = lake_rows(lake_root, feed)
-        day = sorted(file.partition or "" for file in LakeTable(lake_root, feed).files)[0]
+        day = sorted(file.partition or "" for file in lake_at(lake_root).table(feed).files)[0]
         source.log_start = dict.fromkeys(range(3), 90)
 
         (told,) = export(emulator, lake_root, "--stream", feed.name, "--date", day, code=1)
@@ -217,7 +215,7 @@ def test_full_replaces_what_the_source_has_and_keeps_the_rest(lake_root: Path) -
     dataset = pipeline_after(300).dataset()
     source = dataset.source("TRANSACTION_FLATTENED")
     feed = feed_for(source)
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
     with running(dataset) as emulator:
         export(emulator, lake_root, "--stream", feed.name)
         source.log_start = dict.fromkeys(range(3), 50)
@@ -226,19 +224,19 @@ def test_full_replaces_what_the_source_has_and_keeps_the_rest(lake_root: Path) -
 
     assert "150 rows that the source no longer has were kept" in str(told["notes"])
     assert lake_rows(lake_root, feed) == expected_rows(source)
-    assert len(LakeTable(lake_root, feed).bookmarks()) == 3
+    assert len(lake_at(lake_root).table(feed).bookmarks()) == 3
 
 
 def test_a_table_snapshot_can_be_given_its_version(lake_root: Path) -> None:
     dataset = pipeline_after(100).dataset()
     feed = feed_for(dataset.source("PAYMENT_METHOD_TOTALS"))
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
     with running(dataset) as emulator:
         for version in ("5", "5", "6"):
             export(emulator, lake_root, "--table", feed.name, "--version", version)
         (told,) = export(emulator, lake_root, "--table", feed.name, "--version", "4", code=2)
 
-    table = LakeTable(lake_root, feed)
+    table = lake_at(lake_root).table(feed)
     assert "is history" in str(told["error"])
     assert list(table.versions()) == [5, 6]
     assert table.current_version == 6
@@ -267,11 +265,11 @@ def test_a_stream_is_partitioned_by_the_column_of_its_feed(lake_root: Path) -> N
     records = [Record(0, offset, 0, {"K": "k", "DUE": due}) for offset, due in enumerate((0, 1, None, -1, 0))]
     dataset = Dataset([Source("BILLS", "STREAM", column, "bills", 1, records)])
     feed = feed_for(dataset.source("BILLS"), partitioning="date:due")
-    FeedStore(lake_root).add(feed)
+    lake_at(lake_root).feeds.add(feed)
 
     with running(dataset) as emulator:
         export(emulator, lake_root, "--stream", "bills")
 
-    counts = {file.partition: file.row_count for file in LakeTable(lake_root, feed).files}
+    counts = {file.partition: file.row_count for file in lake_at(lake_root).table(feed).files}
     assert counts == {"1969-12-31": 1, "1970-01-01": 2, "1970-01-02": 1, None: 1}
     assert lake_rows(lake_root, feed) == expected_rows(dataset.source("BILLS"))

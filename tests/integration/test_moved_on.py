@@ -11,11 +11,9 @@ import pytest
 from ksqldb_emulator import cluster
 from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, export, places
 from tests.lake.small_tables import SCHEMA
-from tests.support import feed_for, run_script
+from tests.support import feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -84,7 +82,7 @@ def test_rows_that_expired_are_not_missed_after_a_longer_retention_was_set(lake_
     source = a_stream([Record(0, n, today - (9 - n) * DAY_MS, {"ID": n, "TEXT": "v"}) for n in range(10)])
     with running(Dataset([source])) as server:
         assert export(lake_root, server, feed_for(source, retention_days=5)).returncode == 0
-        FeedStore(lake_root).save(feed_for(source, retention_days=365))
+        lake_at(lake_root).feeds.save(feed_for(source, retention_days=365))
         done = verify(lake_root, server)
 
     assert done.stdout == "s: ok; 6 rows as on the server\n  expired in the lake and still on the server: 4 rows\n"
@@ -95,7 +93,7 @@ def test_a_stream_that_no_export_has_finished_is_not_exported_yet(lake_root: Pat
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         assert export(lake_root, server, feed, "--dry-run").returncode == 0
-        LakeTable(lake_root, feed).create(SCHEMA, source.topic)  # as a run leaves it that was killed after that
+        lake_at(lake_root).table(feed).create(SCHEMA, source.topic)  # as a run leaves it that was killed after that
         done = verify(lake_root, server)
 
     assert done.stdout == "s: not exported yet\n"

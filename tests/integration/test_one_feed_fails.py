@@ -15,10 +15,9 @@ from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.export import run
 from pipeline.feeds import parse_feed
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lock import hold_run
-from pipeline.lake.table import LakeTable
 from tests.integration.commands import ran
+from tests.support import lake_at
 
 STREAM, TABLE = "transaction_stream", "payment_method_totals"
 
@@ -32,7 +31,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def lake(lake_root: Path) -> Path:
     """A lake with a stream, a table, and a feed that comes before both by its name."""
-    store = FeedStore(lake_root)
+    store = lake_at(lake_root).feeds
     kinds = {STREAM: "stream", TABLE: "table", "a_first": "stream"}
     for name, kind in kinds.items():
         source = "TRANSACTION_FLATTENED" if name == "a_first" else name.upper()
@@ -106,7 +105,7 @@ def test_what_nobody_expected_fails_one_feed_and_its_traceback_is_logged(
     assert "Traceback" not in done.stderr
     assert "nobody expects it" in log.read_text(encoding="utf-8")
     assert "1 feed exported, " in done.stdout
-    assert LakeTable(lake, FeedStore(lake).get(TABLE)).current_version == 1
+    assert lake_at(lake).table(lake_at(lake).feeds.get(TABLE)).current_version == 1
 
 
 @pytest.mark.parametrize("days", ["999999", "36501", "99999999999999999999"])
@@ -116,7 +115,7 @@ def test_a_retention_beyond_the_calendar_is_refused_when_it_is_set(lake: Path, d
     ran(lake, "manage_feeds", *add, "--retention-days", days, code=2)
     ran(lake, "manage_feeds", "update", STREAM, "--retention-days", days, code=2)
 
-    assert FeedStore(lake).get(STREAM).retention_days is None
+    assert lake_at(lake).feeds.get(STREAM).retention_days is None
 
 
 def test_the_second_run_of_all_feeds_ends_at_once_and_names_the_first(lake: Path, emulator: Emulator) -> None:

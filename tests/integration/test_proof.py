@@ -14,11 +14,10 @@ from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import running
 from pipeline.fingerprint import ContentHash
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import checksum
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedFile
-from tests.support import add_default_feeds, feed_for, run_script
+from tests.support import add_default_feeds, feed_for, lake_at, run_script
 
 
 def change_one_value(batch: pa.RecordBatch, rng: random.Random) -> pa.RecordBatch:
@@ -42,7 +41,7 @@ def test_the_hash_finds_each_of_a_thousand_single_changed_values(lake_root: Path
     with running(dataset) as emulator:
         env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
         assert run_script("export_to_data_lake.py", "--stream", "transaction_stream", env=env).returncode == 0
-    table = LakeTable(lake_root, FeedStore(lake_root).get("transaction_stream"))
+    table = lake_at(lake_root).table(lake_at(lake_root).feeds.get("transaction_stream"))
     (batch,) = pa.Table.from_batches(list(table.read_batches(table.files))).combine_chunks().to_batches()
     rng, right = random.Random(1), digest(batch)
 
@@ -70,7 +69,7 @@ def test_verify_compares_every_feed_with_the_server(lake_root: Path) -> None:
             feed_for(dataset.source("PAYMENT_METHOD_TOTALS")),
         )
         for feed in (stream, table):
-            _rewrite_one_value(LakeTable(lake_root, feed))
+            _rewrite_one_value(lake_at(lake_root).table(feed))
         changed = run_script("metadata_utils.py", "verify", "--source", env=env)
 
     assert same.returncode == 0, same.stdout + same.stderr

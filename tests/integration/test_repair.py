@@ -15,11 +15,9 @@ import pytest
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.files import DataFile
-from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import START_MS, a_stream, columns, events, reader_of, rows
-from tests.support import feed_for, run_script
+from tests.support import feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
 NEVER = "http://127.0.0.1:9"
@@ -39,7 +37,7 @@ def run(root: Path, server: Emulator | None, script: str, *arguments: str, code:
 
 
 def export(root: Path, server: Emulator, feed: Feed, code: int = 0) -> Any:
-    FeedStore(root).save(feed)
+    lake_at(root).feeds.save(feed)
     return run(root, server, "export_to_data_lake", f"--{feed.type}", feed.name, code=code)
 
 
@@ -48,7 +46,7 @@ def repair(root: Path, server: Emulator | None, name: str, *arguments: str, code
 
 
 def harm(root: Path, feed: Feed, how: str, index: int = 0) -> DataFile:
-    table = LakeTable(root, feed)
+    table = lake_at(root).table(feed)
     file = sorted(table.files, key=lambda file: file.path)[index]
     path = table.folder / file.path
     if how == "missing":
@@ -93,7 +91,7 @@ def test_rows_of_a_lost_file_come_back_from_the_source_once(lake_root: Path, how
     assert done.stdout == f"s: took 1 file out of the log, {file.row_count} rows were read again\n"
     assert places(lake_root, feed) == Counter((p, n) for p in range(2) for n in range(10))
     assert again.stdout == "s: nothing to repair\n"
-    (note,) = [e["pipeline"] for e in LakeTable(lake_root, feed).history() if e["pipeline"]["kind"] == "repair"]
+    (note,) = [e["pipeline"] for e in lake_at(lake_root).table(feed).history() if e["pipeline"]["kind"] == "repair"]
     assert (note["files"], note["rows"], note["lost_rows"]) == ([file.path], file.row_count, 0)
 
 
@@ -111,7 +109,7 @@ def test_rows_that_the_source_has_no_longer_are_lost_and_the_commit_says_so(lake
 
     assert done.stdout == "s: took 1 file out of the log, 6 rows were read again, 4 rows are lost\n"
     assert places(lake_root, feed) == Counter((0, n) for n in range(4, 13))
-    (note,) = [e["pipeline"] for e in LakeTable(lake_root, feed).history() if e["pipeline"]["kind"] == "repair"]
+    (note,) = [e["pipeline"] for e in lake_at(lake_root).table(feed).history() if e["pipeline"]["kind"] == "repair"]
     assert note["lost_rows"] == 4
     assert note["places"] == ["10 rows of partition 0, offsets 0 to 9"]
 
@@ -122,9 +120,9 @@ def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) ->
     with running(Dataset([source, reader_of(source)])) as server:
         export(lake_root, server, feed)
         harm(lake_root, feed, "missing")
-        before = LakeTable(lake_root, feed).delta_version
+        before = lake_at(lake_root).table(feed).delta_version
         away = repair(lake_root, None, "s", "--yes", code=75)
-        unchanged = LakeTable(lake_root, feed).delta_version
+        unchanged = lake_at(lake_root).table(feed).delta_version
         given_up = repair(lake_root, None, "s", "--yes", "--give-up")
         source.records += events(3, first=10)
         export(lake_root, server, feed)
@@ -166,10 +164,10 @@ def test_an_export_reads_no_old_files_and_verify_names_one_that_is_damaged(lake_
     feed = feed_for(source)
     with running(Dataset([source, reader_of(source)])) as server:
         export(lake_root, server, feed)
-        (old,) = LakeTable(lake_root, feed).files
+        (old,) = lake_at(lake_root).table(feed).files
         source.records += events(3, first=10)
         export(lake_root, server, feed)
-        (LakeTable(lake_root, feed).folder / old.path).unlink()
+        (lake_at(lake_root).table(feed).folder / old.path).unlink()
         nothing_due = export(lake_root, server, feed)
         found = run(lake_root, None, "metadata_utils", "verify", code=1)
 
@@ -187,7 +185,7 @@ def test_rows_of_another_topic_of_that_name_do_not_repair_a_file(lake_root: Path
         refused = repair(lake_root, server, "s", "--yes", code=1)
 
     assert "created" in refused.stderr
-    assert LakeTable(lake_root, feed).history()[0]["pipeline"]["kind"] == "stream"
+    assert lake_at(lake_root).table(feed).history()[0]["pipeline"]["kind"] == "stream"
 
 
 def test_a_damaged_file_fails_its_feed_only(lake_root: Path) -> None:
@@ -197,7 +195,7 @@ def test_a_damaged_file_fails_its_feed_only(lake_root: Path) -> None:
         for feed in (feed_for(source), feed_for(other)):
             export(lake_root, server, feed)
         harm(lake_root, feed_for(source), "changed")
-        table = LakeTable(lake_root, feed_for(source))
+        table = lake_at(lake_root).table(feed_for(source))
         (table.folder / table.files[0].path).write_bytes(b"no parquet")
         source.records += events(2, first=10)
         other.records += events(2, first=3)
@@ -231,7 +229,7 @@ def test_a_damaged_old_version_is_given_up(lake_root: Path) -> None:
 
     assert "file is missing (version 2, 5 rows)\n" in would.stdout
     assert done.stdout == "t: took 1 file out of the log, 5 rows are lost\n"
-    table = LakeTable(lake_root, feed)
+    table = lake_at(lake_root).table(feed)
     assert (list(table.versions()), table.current_version) == ([1, 3], 3)
     run(lake_root, None, "metadata_utils", "verify")
 
@@ -243,7 +241,7 @@ def test_in_the_place_of_a_damaged_current_version_the_newest_sound_one_is_publi
         harm(lake_root, feed, "missing", index=1)
         harm(lake_root, feed, "changed", index=2)
         done = repair(lake_root, None, "t", "--yes")
-        table = LakeTable(lake_root, feed)
+        table = lake_at(lake_root).table(feed)
         (file,) = table.versions()[4]
         assert (list(table.versions()), table.current_version, file.row_count) == ([1, 4], 4, 4)
         export(lake_root, server, feed)
@@ -251,7 +249,7 @@ def test_in_the_place_of_a_damaged_current_version_the_newest_sound_one_is_publi
     assert done.stdout == (
         "t: took 2 files out of the log, version 1 is published again as version 4, the current one, 11 rows are lost\n"
     )
-    assert list(LakeTable(lake_root, feed).versions()) == [1, 4, 5]
+    assert list(lake_at(lake_root).table(feed).versions()) == [1, 4, 5]
     run(lake_root, None, "metadata_utils", "verify")
 
 
@@ -266,7 +264,7 @@ def test_without_a_sound_version_a_new_export_comes_first(lake_root: Path) -> No
         run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
         repair(lake_root, None, "t", "--yes")
 
-    table = LakeTable(lake_root, feed)
+    table = lake_at(lake_root).table(feed)
     assert (list(table.versions()), table.current_version) == ([2], 2)
 
 
@@ -275,8 +273,8 @@ def test_a_torn_log_entry_is_removed_and_a_lost_log_needs_a_backup(lake_root: Pa
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         export(lake_root, server, feed)
-        log = LakeTable(lake_root, feed).folder / "_delta_log"
-        torn = log / f"{LakeTable(lake_root, feed).delta_version + 1:020}.json"
+        log = lake_at(lake_root).table(feed).folder / "_delta_log"
+        torn = log / f"{lake_at(lake_root).table(feed).delta_version + 1:020}.json"
         torn.write_bytes(b'{"commitInfo"')
         would = repair(lake_root, None, "s", code=1)
         assert torn.exists()
@@ -298,7 +296,7 @@ def test_what_is_proposed_for_a_lost_log_ends_the_error_of_later_runs(lake_root:
     source = a_stream(events(10))
     with running(Dataset([source])) as server:
         export(lake_root, server, feed_for(source))
-        folder = LakeTable(lake_root, feed_for(source)).folder
+        folder = lake_at(lake_root).table(feed_for(source)).folder
         shutil.rmtree(folder / "_delta_log")
         if archived:
             run(lake_root, server, "manage_feeds", "archive", "s")
@@ -317,7 +315,7 @@ def test_a_newest_commit_of_a_time_to_come_is_accepted_by_a_person(lake_root: Pa
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         export(lake_root, server, feed)
-        table = LakeTable(lake_root, feed)
+        table = lake_at(lake_root).table(feed)
         table.accept_clock("20300101T000000Z-00000000", dt.datetime.now(dt.UTC) + dt.timedelta(days=900))
         source.records += events(2, first=5)
         refused = export(lake_root, server, feed, code=1)
@@ -336,7 +334,7 @@ def test_what_no_repair_mends_is_said(lake_root: Path) -> None:
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         export(lake_root, server, feed)
-    table = LakeTable(lake_root, feed)
+    table = lake_at(lake_root).table(feed)
     (file,) = table.files
     path = table.folder / file.path
     twice = path.with_name(path.name.replace("-00000-", "-00001-"))

@@ -9,9 +9,8 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Source
 from ksqldb_emulator.testing import running
-from pipeline.lake.table import LakeTable
 from tests.integration.small_sources import a_stream, events, export, places, reader_of
-from tests.support import feed_for, run_script
+from tests.support import feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -34,7 +33,7 @@ def test_reading_all_again_tells_which_rows_were_lost_in_between(lake_root: Path
     assert accepted.returncode == 0
     assert "partition 0: offsets 5 to 19 are lost" in accepted.stderr
     assert places(lake_root, feed) == Counter([*range(5), *range(20, 25)])
-    assert LakeTable(lake_root, feed).history()[0]["pipeline"]["gaps"] == {"0": [5, 20]}
+    assert lake_at(lake_root).table(feed).history()[0]["pipeline"]["gaps"] == {"0": [5, 20]}
 
 
 def test_a_gap_is_accepted_once_though_no_row_comes_after_it(lake_root: Path) -> None:
@@ -49,7 +48,7 @@ def test_a_gap_is_accepted_once_though_no_row_comes_after_it(lake_root: Path) ->
 
     assert [done.returncode for done in (refused, accepted, after)] == [1, 0, 0]
     assert "offsets 5 to 19 are lost" in accepted.stderr
-    assert LakeTable(lake_root, feed).bookmarks()[1][0] == 20
+    assert lake_at(lake_root).table(feed).bookmarks()[1][0] == 20
 
 
 def test_rows_lost_in_a_partition_that_was_empty_at_the_first_export_are_noticed(lake_root: Path) -> None:
@@ -73,8 +72,8 @@ def test_an_empty_stream_commits_where_it_ends_once(lake_root: Path) -> None:
             done = export(lake_root, server, feed)
             assert done.returncode == 0, done.stderr
 
-    assert LakeTable(lake_root, feed).bookmarks() == {0: (0, None)}
-    assert LakeTable(lake_root, feed).delta_version == 1
+    assert lake_at(lake_root).table(feed).bookmarks() == {0: (0, None)}
+    assert lake_at(lake_root).table(feed).delta_version == 1
 
 
 @pytest.mark.parametrize("readers", [True, False])

@@ -16,9 +16,7 @@ import pytest
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
-from tests.support import ROOT, add_default_feeds
+from tests.support import ROOT, add_default_feeds, lake_at
 
 SCRIPTS = ("data_lake_config", "manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup")
 # Runs a script as `python SCRIPT.py` does, and does something when it imports a module.
@@ -170,8 +168,8 @@ def test_an_export_that_cannot_say_anything_exports_all_the_same(
 
     assert done.returncode == 0
     assert done.stdout.startswith("8 feeds exported, ")
-    for feed in FeedStore(lake_root).list():
-        assert LakeTable(lake_root, feed).files, feed.name
+    for feed in lake_at(lake_root).feeds.list():
+        assert lake_at(lake_root).table(feed).files, feed.name
 
 
 def test_what_is_wrong_counts_where_it_cannot_be_said(lake_root: Path) -> None:
@@ -194,7 +192,7 @@ def test_a_result_that_cannot_be_printed_is_an_error(lake_root: Path, emulator: 
         assert ended.returncode == 1
         assert "error: the result cannot be written to stdout: No space left on device\nhint: " in ended.stderr
         assert "Traceback" not in ended.stderr
-    assert LakeTable(lake_root, FeedStore(lake_root).get("payment_method_totals")).current_version == 1
+    assert lake_at(lake_root).table(lake_at(lake_root).feeds.get("payment_method_totals")).current_version == 1
 
 
 def test_a_reader_that_went_away_is_no_traceback(lake_root: Path) -> None:

@@ -15,9 +15,8 @@ from pipeline.export.commit import ExportResult, Run
 from pipeline.export.snapshot import export_table
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.source import KsqldbSource
-from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, ReadPolicy
-from tests.support import feed_for
+from tests.support import cleaned, feed_for, lake_at
 
 
 def dataset() -> Dataset:
@@ -43,12 +42,12 @@ def export(server: Emulator, root: Path, name: str, moves: bool = False) -> dict
             last = server.source("EVENTS").records[-1]
             server.append("EVENTS", [dataclasses.replace(last, offset=last.offset + 1)])
 
-    run = Run("a" * 26, now, limits, 1000, 0, ReadPolicy(0, 5, max_shrink=0.2, sleep=sleep), max_expire=1)
+    run = Run("a" * 26, now, limits, 1000, ReadPolicy(0, 5, max_shrink=0.2, sleep=sleep), max_expire=1)
     feed = feed_for(server.source(name))
-    table = LakeTable.for_writing(root, feed, 0)
+    table = cleaned(root, feed, 0)
     with Client(Connection(server.url)) as client:
         export_table(KsqldbSource(client), table, run, ExportResult())
-    note = LakeTable(root, feed).history()[0]["pipeline"]
+    note = lake_at(root).table(feed).history()[0]["pipeline"]
     assert isinstance(note, dict)
     return note
 

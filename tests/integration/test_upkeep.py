@@ -17,13 +17,11 @@ import pytest
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.metadata import describe_feed
-from pipeline.lake.table import LakeTable
 from pipeline.report.model import LakeState, history_of
 from pipeline.report.text import history_text, report_text, stats_text
 from tests.integration.small_sources import DAY_MS, START_MS, columns, places
-from tests.support import ROOT, feed_for, run_script
+from tests.support import ROOT, feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -63,7 +61,7 @@ def run(root: Path, server: Emulator | None, script: str, *arguments: str, code:
 
 def exported(root: Path, server: Emulator, source: Source, **fields: Any) -> Feed:
     feed = feed_for(source, **fields)
-    FeedStore(root).save(feed)
+    lake_at(root).feeds.save(feed)
     run(root, server, "export_to_data_lake", f"--{feed.type}", feed.name)
     return feed
 
@@ -132,21 +130,21 @@ def test_update_says_what_a_shorter_retention_will_take(lake_root: Path, server:
 
 def test_archived_feeds_expire_too(lake_root: Path, server: Emulator, stream: Source, totals: Source) -> None:
     feed = exported(lake_root, server, stream, retention_days=365)
-    FeedStore(lake_root).save(feed_for(stream, retention_days=14))
+    lake_at(lake_root).feeds.save(feed_for(stream, retention_days=14))
     run(lake_root, server, "manage_feeds", "archive", "s")
-    FeedStore(lake_root).save(feed_for(totals))
+    lake_at(lake_root).feeds.save(feed_for(totals))
 
     everything = run(lake_root, server, "export_to_data_lake", "--all")
     assert "s (archived): expired 20" in everything.stderr
     assert sorted(places(lake_root, feed)) == list(range(1, 16))
 
-    FeedStore(lake_root).restore("s")
-    FeedStore(lake_root).save(feed_for(stream, retention_days=13))
-    FeedStore(lake_root).archive("s")
+    lake_at(lake_root).feeds.restore("s")
+    lake_at(lake_root).feeds.save(feed_for(stream, retention_days=13))
+    lake_at(lake_root).feeds.archive("s")
     assert "s: expired 20" in run(lake_root, None, "metadata_utils", "expire").stdout
-    FeedStore(lake_root).restore("s")
-    FeedStore(lake_root).save(feed_for(stream, retention_days=1))
-    FeedStore(lake_root).archive("s")
+    lake_at(lake_root).feeds.restore("s")
+    lake_at(lake_root).feeds.save(feed_for(stream, retention_days=1))
+    lake_at(lake_root).feeds.archive("s")
     refused = run(lake_root, server, "export_to_data_lake", "--all", code=1)
     assert "error: nothing of s expired" in refused.stderr
     assert "t: 1 row; version 2" in refused.stderr
@@ -173,8 +171,8 @@ def test_umlauts_are_said_whatever_the_locale_is(
 
 def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emulator, stream: Source) -> None:
     feed = exported(lake_root, server, stream, name="n" * 30)
-    (LakeTable(lake_root, feed).folder / LakeTable(lake_root, feed).files[0].path).unlink()
-    state = LakeState("/lake", (describe_feed(LakeTable(lake_root, feed)),))
+    (lake_at(lake_root).table(feed).folder / lake_at(lake_root).table(feed).files[0].path).unlink()
+    state = LakeState("/lake", (describe_feed(lake_at(lake_root).table(feed)),))
     table = state.feeds[0].table
     assert table is not None
     much = dataclasses.replace(table.totals, row_count=99_999_999, size_bytes=9 * 10**11, file_count=99_999)
@@ -182,7 +180,7 @@ def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emula
     large = dataclasses.replace(table, totals=much, current_version=9_999_999, bookmark=marks)
     lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], table=large),))
 
-    texts = [stats_text(lake), report_text(lake), history_text(history_of(LakeTable(lake_root, feed)))]
+    texts = [stats_text(lake), report_text(lake), history_text(history_of(lake_at(lake_root).table(feed)))]
 
     assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
 
@@ -269,7 +267,7 @@ def test_a_feed_file_with_a_typo_stops_no_other_feed(lake_root: Path, server: Em
 
 def test_a_damaged_version_is_no_wrong_usage(lake_root: Path, server: Emulator, totals: Source) -> None:
     feed = exported(lake_root, server, totals)
-    table = LakeTable(lake_root, feed)
+    table = lake_at(lake_root).table(feed)
     (table.folder / table.files[0].path).write_bytes(b"PAR1 no more")
 
     done = run(lake_root, None, "metadata_utils", "rollback", "t", "--to-version", "1", code=1)

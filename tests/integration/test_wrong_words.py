@@ -13,9 +13,8 @@ import pytest
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
 from tests.integration.commands import command, ran
-from tests.support import add_default_feeds
+from tests.support import add_default_feeds, lake_at
 
 STREAM, TABLE = "transaction_stream", "payment_method_totals"
 AWAY = {"KSQLDB_URL": "http://127.0.0.1:9"}
@@ -70,7 +69,7 @@ def test_fields_can_be_cleared(lake: Path) -> None:
     done = ran(lake, "manage_feeds", "update", TABLE, "--owner", "", "--description", "", "--tag", "",
                "--retention-days", "none", "--retention-versions", "none", env=AWAY)  # fmt: skip
 
-    feed = FeedStore(lake).get(TABLE)
+    feed = lake_at(lake).feeds.get(TABLE)
     assert (feed.owner, feed.description, feed.tags) == ("", "", ())
     assert (feed.retention_days, feed.retention_versions) == (None, None)
     assert "retention_versions = none" in done.stdout
@@ -93,14 +92,14 @@ def test_a_feed_that_could_never_be_exported_is_refused(
 
     assert said in done.stderr
     assert "\nhint: " in done.stderr
-    assert len(FeedStore(lake).list()) == 8
+    assert len(lake_at(lake).feeds.list()) == 8
 
 
 def test_a_feed_is_added_without_a_server_too_and_that_is_said(lake: Path) -> None:
     done = ran(lake, "manage_feeds", "add", "--name", "x", "--type", "stream", "--source", "NOPE", env=AWAY)
 
     assert "no server was asked whether NOPE can be exported so" in done.stderr
-    assert FeedStore(lake).get("x").source == "NOPE"
+    assert lake_at(lake).feeds.get("x").source == "NOPE"
 
 
 def test_a_partitioning_that_the_source_does_not_have_is_refused(lake: Path, emulator: Emulator) -> None:
@@ -109,11 +108,11 @@ def test_a_partitioning_that_the_source_does_not_have_is_refused(lake: Path, emu
         done = ran(lake, "manage_feeds", *words, code=2, env={"KSQLDB_URL": emulator.url})
 
         (choice,) = re.findall(r"^hint: .*: (date.*)$", done.stderr, re.MULTILINE)
-        assert FeedStore(lake).get(STREAM).partitioning == "date"
+        assert lake_at(lake).feeds.get(STREAM).partitioning == "date"
         for partitioning in reversed(choice.split(", ")):
             words = ("update", STREAM, "--partitioning", partitioning)
             ran(lake, "manage_feeds", *words, env={"KSQLDB_URL": emulator.url})
-            assert FeedStore(lake).get(STREAM).partitioning == partitioning
+            assert lake_at(lake).feeds.get(STREAM).partitioning == partitioning
 
 
 def test_the_name_of_an_archived_feed_is_brought_back(lake: Path) -> None:

@@ -17,10 +17,10 @@ from pipeline.errors import CommitFailed, DiskFull, FeedLocked, LakeDamaged, Lak
 from pipeline.feeds import parse_feed
 from pipeline.lake import writer
 from pipeline.lake.delta import delta_errors
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import delete_feed_data
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.writer import StagedWriter
+from tests.support import lake_at
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_staged_file_that_cannot_be_deleted_hides_no_error(tmp_path: Path, mon
 
 
 def test_data_that_cannot_be_deleted_is_not_said_to_be_gone(lake_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    FeedStore(lake_root).add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
+    lake_at(lake_root).feeds.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
     data = lake_root / "streams" / "f" / "date=2026-11-20" / "rows.parquet"
     data.parent.mkdir(parents=True)
     data.touch()
@@ -74,7 +74,7 @@ def test_data_that_cannot_be_deleted_is_not_said_to_be_gone(lake_root: Path, mon
     assert f"error: the lake cannot be written: {data.parent}: Permission denied" in failed.stderr
     assert "hint: make" in failed.stderr
     assert "deleted" not in failed.output
-    assert (data.exists(), FeedStore(lake_root).get("f").name) == (True, "f")
+    assert (data.exists(), lake_at(lake_root).feeds.get("f").name) == (True, "f")
 
     done = CliRunner().invoke(manage_feeds.main, delete, env={"LAKE_ROOT": str(lake_root)})
     assert (done.exit_code, done.output) == (0, "deleted f and its data\n")

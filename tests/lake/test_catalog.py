@@ -11,10 +11,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.lake.catalog import write_views
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.metadata import describe_feed, metadata_json, write_metadata
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.table import Change
 from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import (
     DAY_MS,
@@ -27,19 +25,20 @@ from tests.lake.small_tables import (
     stream_feed,
     table_feed,
 )
+from tests.support import lake_at
 
 
 def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
     root = tmp_path / "it's a lake"
-    store = FeedStore(root)
+    store = lake_at(root).feeds
     store.add(stream_feed())
     store.add(table_feed())
-    events, totals = LakeTable(root, stream_feed()), LakeTable(root, table_feed())
+    events, totals = lake_at(root).table(stream_feed()), lake_at(root).table(table_feed())
     events.create(SCHEMA, "topic")
     add_version(totals, 1, ["a"])
     add_version(totals, 2, ["a", "b"])
 
-    views = write_views(root).read_text(encoding="utf-8")
+    views = lake_at(root).write_views().read_text(encoding="utf-8")
     write_metadata(totals)
 
     with duckdb.connect() as connection:
@@ -53,9 +52,9 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
 
 
 def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Path) -> None:
-    FeedStore(tmp_path).add(table_feed())
-    FeedStore(tmp_path).add(stream_feed())
-    totals, events = LakeTable(tmp_path, table_feed()), LakeTable(tmp_path, stream_feed())
+    lake_at(tmp_path).feeds.add(table_feed())
+    lake_at(tmp_path).feeds.add(stream_feed())
+    totals, events = lake_at(tmp_path).table(table_feed()), lake_at(tmp_path).table(stream_feed())
     add_version(totals, 1, ["a"])
     add_rows(events, 1, [(0, 0, 0, "a")])
     new = [("x", pa.decimal128(9, 2)), ("y", pa.list_(pa.struct([("z", pa.timestamp("us", "UTC"))])))]
@@ -63,7 +62,7 @@ def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Pa
     events.match_schema(pa.schema([*SCHEMA, *map(pa.field, *zip(*new, strict=True))]))
 
     with duckdb.connect() as connection:
-        connection.execute(write_views(tmp_path).read_text(encoding="utf-8"))
+        connection.execute(lake_at(tmp_path).write_views().read_text(encoding="utf-8"))
         totals_view = connection.sql("SELECT * FROM totals_current")
         events_view = connection.sql("SELECT * FROM events")
         assert totals_view.fetchall() == [("a", Decimal("1.0000000001"), None, None, 1)]
@@ -77,14 +76,14 @@ def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Pa
 @pytest.mark.parametrize("folder", ["env=prod", "v=5", "date=1999-01-01", "date=x", "version=9"])
 def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, folder: str) -> None:
     root = tmp_path / folder / "lake"
-    FeedStore(root).add(stream_feed())
-    FeedStore(root).add(table_feed())
-    add_rows(LakeTable(root, stream_feed()), 1, [(0, 0, 0, "a"), (DAY_MS, 0, 1, "b")])
+    lake_at(root).feeds.add(stream_feed())
+    lake_at(root).feeds.add(table_feed())
+    add_rows(lake_at(root).table(stream_feed()), 1, [(0, 0, 0, "a"), (DAY_MS, 0, 1, "b")])
     for version in (1, 2):
-        add_version(LakeTable(root, table_feed()), version, ["a"])
+        add_version(lake_at(root).table(table_feed()), version, ["a"])
 
     with duckdb.connect() as connection:
-        connection.execute(write_views(root).read_text(encoding="utf-8"))
+        connection.execute(lake_at(root).write_views().read_text(encoding="utf-8"))
         events = connection.sql("SELECT * FROM events ORDER BY date")
         assert events.columns == [*SCHEMA.names, "date"]
         assert events.fetchall() == [
@@ -97,8 +96,8 @@ def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, fold
 
 def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
     for root in (tmp_path / "plain", tmp_path / "env=prod"):
-        FeedStore(root).add(stream_feed(partitioning="date:d"))
-        table = LakeTable(root, stream_feed(partitioning="date:d"))
+        lake_at(root).feeds.add(stream_feed(partitioning="date:d"))
+        table = lake_at(root).table(stream_feed(partitioning="date:d"))
         schema = SCHEMA.append(pa.field("d", pa.date32()))
         table.create(schema, "topic")
         writer = StagedWriter(table.staging_folder("x"), schema, date_column="d")
@@ -106,28 +105,28 @@ def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
         table.commit(commit_id(1), Change(adds=writer.finish()), NOW)
 
         with duckdb.connect() as connection:
-            connection.execute(write_views(root).read_text(encoding="utf-8"))
+            connection.execute(lake_at(root).write_views().read_text(encoding="utf-8"))
             assert connection.sql("SELECT rowoffset, date FROM events").fetchall() == [(0, None)]
 
 
 def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.add(stream_feed())
     store.add(table_feed())
     store.add(stream_feed(name="unseen"))
-    events, totals = LakeTable(tmp_path, stream_feed()), LakeTable(tmp_path, table_feed())
+    events, totals = lake_at(tmp_path).table(stream_feed()), lake_at(tmp_path).table(table_feed())
     add_rows(events, 1, [(0, 0, 0, "a")])
     add_version(totals, 1, ["a"])
-    before = write_views(tmp_path).read_text(encoding="utf-8")
-    add_rows(LakeTable(tmp_path, stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
+    before = lake_at(tmp_path).write_views().read_text(encoding="utf-8")
+    add_rows(lake_at(tmp_path).table(stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
     add_version(totals, 2, ["a", "b"])
     for name in ("events", "unseen"):
         (tmp_path / "streams" / name / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
 
     for _ in range(2):
-        after = write_views(tmp_path).read_text(encoding="utf-8")
+        after = lake_at(tmp_path).write_views().read_text(encoding="utf-8")
 
     with duckdb.connect() as connection:
         connection.execute(after)
@@ -142,11 +141,11 @@ def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(
 
 
 def test_feeds_that_share_a_view_all_the_same_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.save(table_feed())
     store.save(stream_feed(name="totals_history"))
 
-    write_views(tmp_path)
+    lake_at(tmp_path).write_views()
 
     assert capsys.readouterr().err == (
         "views.sql shows only one of two feeds as totals_history: archive one, and add it under another name\n"

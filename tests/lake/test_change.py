@@ -13,10 +13,10 @@ import pytest
 from pipeline.lake.change import Change, transactions
 from pipeline.lake.log import entry_time
 from pipeline.lake.rule import Rule
-from pipeline.lake.table import LakeTable
 from pipeline.source import Bookmark
 from tests.lake import small_tables
 from tests.lake.small_tables import SCHEMA, add_rows, commit_id, stream_feed
+from tests.support import lake_at
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 
@@ -65,7 +65,7 @@ def test_a_version_stays_the_current_one_until_another_is_named() -> None:
 
 
 def test_the_log_says_what_each_entry_is_for(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     assert table.history() == []
     assert table.remove_orphans(grace_hours=0) == 0
     add_rows(table, 1, [(0, 0, 0, "a")])

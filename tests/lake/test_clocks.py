@@ -10,10 +10,10 @@ import pytest
 from pipeline.errors import ClockWentBack
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
-from pipeline.lake.lock import hold_feed
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, stream_feed, table_feed
+from tests.support import lake_at
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
@@ -21,8 +21,7 @@ DAY = dt.timedelta(days=1)
 
 def run(root: Path, now: dt.datetime, grace_hours: int = 24, keep: int | None = None) -> LakeTable:
     """A run at `now` by its clock: it cleans, adds a version, and lets go of all but the newest `keep` versions."""
-    with hold_feed(root / "tables" / "totals", "totals", {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
-        table = LakeTable.for_writing(root, table_feed(), grace_hours)
+    with lake_at(root, grace_hours).writing(table_feed(), {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}) as table:
         version = max(table.versions(), default=0) + 1
         add_version(table, version, ["a"] * version, now=now)
         if keep is not None:
@@ -54,22 +53,22 @@ def test_a_clock_that_is_more_than_a_day_behind_is_refused_with_both_times(tmp_p
 
     assert raised.value.exit_code == 1
     assert "python metadata_utils.py repair totals" in raised.value.hint
-    assert LakeTable(tmp_path, table_feed()).delta_version == before
+    assert lake_at(tmp_path).table(table_feed()).delta_version == before
 
 
 def test_no_commit_is_made_with_a_clock_that_went_back_in_the_middle_of_a_run(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"], now=NOW)
 
     with pytest.raises(ClockWentBack):
         table.commit(commit_id(2), Change(), NOW - 2 * DAY)
 
-    assert LakeTable(tmp_path, table_feed()).delta_version == table.delta_version == 1
+    assert lake_at(tmp_path).table(table_feed()).delta_version == table.delta_version == 1
 
 
 def test_a_person_can_say_that_the_old_clock_was_wrong(tmp_path: Path) -> None:
     run(tmp_path, NOW + 900 * DAY)
-    LakeTable(tmp_path, table_feed()).accept_clock(commit_id(9), NOW)
+    lake_at(tmp_path).table(table_feed()).accept_clock(commit_id(9), NOW)
 
     table = run(tmp_path, NOW + HOUR)
 
@@ -87,7 +86,7 @@ def test_what_a_run_ahead_of_time_let_go_waits_like_all_else(tmp_path: Path, ahe
     assert (len(table.files), on_disk(table)) == (1, 2)
 
     for hours in range(0, 24, 6):
-        assert on_disk(run(tmp_path, NOW + hours * HOUR)) > len(LakeTable(tmp_path, table_feed()).files)
+        assert on_disk(run(tmp_path, NOW + hours * HOUR)) > len(lake_at(tmp_path).table(table_feed()).files)
 
 
 def test_one_run_in_the_far_future_deletes_nothing(tmp_path: Path) -> None:
@@ -117,8 +116,8 @@ def test_runs_that_commit_nothing_are_seen_as_well(tmp_path: Path) -> None:
 
     for night in (1, 2):
         now = NOW + night * DAY + HOUR
-        with hold_feed(table.folder, "totals", {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
-            LakeTable.for_writing(tmp_path, table_feed(), 24)
+        with lake_at(tmp_path, 24).writing(table_feed(), {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}):
+            pass
         assert on_disk(table) == (2 if night == 1 else 1)
 
 
@@ -150,11 +149,11 @@ def test_files_that_were_removed_are_known_from_a_checkpoint_too(
 
 
 def test_the_grace_period_is_over_by_the_newest_commit_where_no_run_has_left_its_time(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     table.commit(commit_id(2), Change(removes=table.files), NOW)
     assert table.remove_orphans(grace_hours=1) == 0
 
     table.commit(commit_id(3), Change(), NOW + dt.timedelta(hours=2))
 
-    assert LakeTable(tmp_path, stream_feed()).remove_orphans(grace_hours=1) == 1
+    assert lake_at(tmp_path).table(stream_feed()).remove_orphans(grace_hours=1) == 1

@@ -18,14 +18,15 @@ from pipeline.lake.rewrite import roll_back, rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import MAX_VERSION, check_version, next_version
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, glob, stream_feed, table_feed, values
+from tests.support import cleaned, lake_at
 
 
 @pytest.mark.parametrize("lost", ["the folder", "its entries"])
-@pytest.mark.parametrize("opening", [LakeTable, lambda root, feed: LakeTable.for_writing(root, feed, 1)])
+@pytest.mark.parametrize("opening", [lambda root, feed: lake_at(root).table(feed), cleaned])
 def test_a_lost_log_beside_data_files_is_no_new_feed(
     tmp_path: Path, lost: str, opening: Callable[..., LakeTable]
 ) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     log = table.folder / "_delta_log"
     shutil.rmtree(log)
@@ -42,13 +43,13 @@ def test_a_lost_log_beside_data_files_is_no_new_feed(
 
 
 def test_a_log_of_which_the_checkpoint_is_left_is_read(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     table._table.create_checkpoint()
     for entry in (table.folder / "_delta_log").glob("*.json"):
         entry.unlink()
 
-    again = LakeTable(tmp_path, stream_feed())
+    again = lake_at(tmp_path).table(stream_feed())
 
     assert (values(again), again.newest_at) == (["a"], None)
 
@@ -59,12 +60,12 @@ def test_what_a_first_run_leaves_before_its_first_commit_is_a_new_feed(tmp_path:
     (folder / "_staging" / "run" / "00000.staged").touch()
     (folder / "_lock").touch()
 
-    assert not LakeTable.for_writing(tmp_path, stream_feed(), 1).exists
+    assert not cleaned(tmp_path, stream_feed(), 1).exists
     assert not (folder / "_staging").exists()
 
 
 def test_the_log_is_deleted_after_the_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (86_400_000, 0, 1, "b")])
     deleted, real = list[str](), shutil.rmtree
 
@@ -85,7 +86,7 @@ def test_the_log_is_deleted_after_the_data_files(tmp_path: Path, monkeypatch: py
 def test_a_missing_or_damaged_file_is_named_with_what_helps(
     tmp_path: Path, harm: Callable[[Path], object], reader: str
 ) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     (path,) = glob(table)
     harm(path)
@@ -107,7 +108,7 @@ def test_a_missing_or_damaged_file_is_named_with_what_helps(
     "harm", [Path.unlink, lambda path: path.write_bytes(b"no parquet")], ids=["missing", "damaged"]
 )
 def test_a_damaged_version_is_not_published_again(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"])
     add_version(table, 2, ["a", "b"])
     harm(table.folder / table.versions()[1][0].path)
@@ -135,7 +136,7 @@ def test_a_field_without_a_name_is_refused(type_: str) -> None:
 
 
 def test_versions_end_before_their_column_does(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, MAX_VERSION, ["a"])
     assert next_version(table) == MAX_VERSION + 1
     add_version(table, 2**31 - 1, ["a"])  # of earlier versions of this package
@@ -145,7 +146,7 @@ def test_versions_end_before_their_column_does(tmp_path: Path) -> None:
 
 
 def test_a_version_that_would_use_the_numbers_up_is_refused(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
 
     assert check_version(table, MAX_VERSION) == MAX_VERSION
     for wanted in (MAX_VERSION + 1, 2**31 - 1, 2**63):

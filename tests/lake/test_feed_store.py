@@ -14,9 +14,8 @@ from pipeline.errors import FeedExists, FeedInvalid, FeedUnknown
 from pipeline.feed_changes import create_missing, feeds_of
 from pipeline.feeds import parse_feed
 from pipeline.lake import feed_store
-from pipeline.lake.feed_store import FeedStore
 from tests.lake.small_tables import stream_feed, table_feed
-from tests.support import ROOT
+from tests.support import ROOT, lake_at
 
 _PROCESSES, _CHANGES = 4, 40
 _AT_ONCE = """
@@ -25,7 +24,7 @@ from pathlib import Path
 from data_lake_config import DEFAULT_FEEDS
 from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.feed_changes import create_missing
-from pipeline.lake.feed_store import FeedStore
+from tests.support import lake_at
 
 def tag(store, me, changes):
     for number in range(changes):
@@ -38,7 +37,7 @@ act, root, processes, changes = {"tag": tag, "sync": sync}[sys.argv[1]], *sys.ar
 children = []
 for me in range(int(processes)):
     if (child := os.fork()) == 0:
-        act(FeedStore(Path(root)), me, int(changes))
+        act(lake_at(Path(root)).feeds, me, int(changes))
         os._exit(0)
     children.append(child)
 sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
@@ -54,11 +53,11 @@ def run_at_once(act: str, root: Path) -> list[str]:
 
 
 def test_no_process_writes_over_anothers_change_of_a_feed(lake_root: Path) -> None:
-    FeedStore(lake_root).add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
+    lake_at(lake_root).feeds.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
 
     run_at_once("tag", lake_root)
 
-    tags = FeedStore(lake_root).get("f").tags
+    tags = lake_at(lake_root).feeds.get("f").tags
     assert sorted(tags) == sorted(f"{me}-{number}" for me in range(_PROCESSES) for number in range(_CHANGES))
     assert [path.name for path in (lake_root / "feeds" / "active").iterdir()] == ["f.json"]
 
@@ -67,7 +66,7 @@ def test_a_default_feed_is_added_by_one_of_many_syncs_at_once(lake_root: Path) -
     added = run_at_once("sync", lake_root)
 
     assert len(added) == _PROCESSES
-    assert sum(map(int, added)) == len(FeedStore(lake_root).list()) == 8
+    assert sum(map(int, added)) == len(lake_at(lake_root).feeds.list()) == 8
 
 
 def test_a_feed_whose_view_is_taken_does_not_keep_others_from_being_made(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_a_feed_whose_view_is_taken_does_not_keep_others_from_being_made(tmp_pat
     wanted = [parse_feed({"name": name, "type": kind, "source": name.upper()}, name) for name, kind in kinds.items()]
 
     told: list[str] = []
-    added = create_missing(FeedStore(tmp_path), wanted, told.append)
+    added = create_missing(lake_at(tmp_path).feeds, wanted, told.append)
 
     assert [feed.name for feed in added] == ["x", "y"]
     assert told == ["skipped x_current: the feed x has a view 'x_current' already"]
@@ -84,7 +83,7 @@ def test_a_feed_whose_view_is_taken_does_not_keep_others_from_being_made(tmp_pat
 def test_a_feed_that_is_archived_while_feeds_are_listed_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
     monkeypatch.setattr(feed_store, "_names", lambda _: ["f.json", "gone.json"])
 
@@ -112,7 +111,7 @@ def test_a_feed_that_breaks_a_rule_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.add(stream_feed())
     with pytest.raises(FeedExists):
         store.add(stream_feed())
@@ -132,7 +131,7 @@ def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.add(table_feed())
     if archived:
         store.archive("totals")
@@ -151,7 +150,7 @@ def test_sources_whose_views_would_clash_are_left_to_a_person() -> None:
 
 
 def test_a_feed_file_under_another_name_is_refused(tmp_path: Path) -> None:
-    store = FeedStore(tmp_path)
+    store = lake_at(tmp_path).feeds
     store.add(stream_feed())
     (tmp_path / "feeds/active/events.json").rename(tmp_path / "feeds/active/other.json")
 

@@ -19,7 +19,7 @@ from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, commit_id, glob, stream_feed, values
-from tests.support import ROOT
+from tests.support import ROOT, lake_at
 
 FEED = stream_feed()
 _HOLD = """
@@ -55,7 +55,7 @@ def moved_file(table: LakeTable, name: str) -> Path:
 
 @pytest.fixture
 def table(tmp_path: Path) -> LakeTable:
-    table = LakeTable(tmp_path, FEED)
+    table = lake_at(tmp_path).table(FEED)
     add_rows(table, 1, [(0, 0, 0, "a")])
     return table
 
@@ -86,7 +86,7 @@ def test_a_run_whose_lock_was_taken_away_commits_nothing(table: LakeTable, tmp_p
     assert raised.value.exit_code == 75
     with hold_feed(table.folder, "events", {}):
         pass
-    assert values(LakeTable(tmp_path, FEED)) == ["a"]
+    assert values(lake_at(tmp_path).table(FEED)) == ["a"]
 
 
 @pytest.mark.parametrize("long_enough", [False, True])
@@ -102,8 +102,8 @@ def test_what_may_be_of_a_run_on_another_machine_is_deleted_when_it_is_old(
     if long_enough:
         monkeypatch.setattr(lock, "_UNSURE_S", -60)
 
-    with hold_feed(table.folder, "events", {}):
-        LakeTable.for_writing(tmp_path, FEED, grace_hours=1)
+    with lake_at(tmp_path).writing(FEED, {}):
+        pass
 
     assert moved.exists() is not long_enough
     assert (table.folder / "_staging" / "theirs").exists() is not long_enough
@@ -113,8 +113,8 @@ def test_leftovers_without_a_record_of_who_made_them_wait(table: LakeTable, tmp_
     """A person removed the record with the lock."""
     moved = moved_file(table, "theirs")
 
-    with hold_feed(table.folder, "events", {}):
-        LakeTable.for_writing(tmp_path, FEED, grace_hours=1)
+    with lake_at(tmp_path).writing(FEED, {}):
+        pass
 
     assert moved.exists()
     assert (table.folder / "_staging" / "theirs").exists()
@@ -126,8 +126,8 @@ def test_leftovers_of_a_run_that_was_killed_are_deleted_at_once(table: LakeTable
         process.kill()
         process.wait()
 
-        with hold_feed(table.folder, "events", {}):
-            LakeTable.for_writing(tmp_path, FEED, grace_hours=1)
+        with lake_at(tmp_path).writing(FEED, {}):
+            pass
 
     assert not moved.exists()
     assert len(glob(table)) == 1
@@ -147,7 +147,7 @@ def test_a_commit_whose_file_was_deleted_is_refused(table: LakeTable, tmp_path: 
     with pytest.raises(LakeDamaged, match="was deleted by another program"):
         table.commit(commit_id(2), Change(adds=writer.finish()), NOW)
 
-    assert values(LakeTable(tmp_path, FEED)) == ["a"]
+    assert values(lake_at(tmp_path).table(FEED)) == ["a"]
 
 
 def test_the_second_run_names_the_first_or_nobody(tmp_path: Path) -> None:

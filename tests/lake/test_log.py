@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import deltalake
@@ -18,8 +17,8 @@ from pipeline.errors import CommitFailed, LakeDamaged, LogDamaged
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import TIME_KEY
 from pipeline.lake.log import entries_due, entry_time, remove_torn_entry, torn_entry
-from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
+from tests.support import cleaned, lake_at
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def in_order(steps: list[tuple[str, str]], *wanted: tuple[str, str]) -> bool:
 
 
 def test_an_entry_gets_its_name_when_it_is_on_disk(tmp_path: Path, steps: list[tuple[str, str]]) -> None:
-    add_rows(LakeTable(tmp_path, stream_feed()), 1, [(0, 0, 0, "a")])
+    add_rows(lake_at(tmp_path).table(stream_feed()), 1, [(0, 0, 0, "a")])
 
     log = "streams/events/_delta_log"
     for entry in ("00000000000000000000.json", "00000000000000000001.json"):
@@ -61,10 +60,10 @@ def test_an_entry_gets_its_name_when_it_is_on_disk(tmp_path: Path, steps: list[t
 
 
 def test_what_a_killed_run_did_is_made_durable_first(tmp_path: Path, steps: list[tuple[str, str]]) -> None:
-    add_rows(LakeTable(tmp_path, stream_feed()), 1, [(0, 0, 0, "a")])
+    add_rows(lake_at(tmp_path).table(stream_feed()), 1, [(0, 0, 0, "a")])
     steps.clear()
 
-    LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    cleaned(tmp_path, stream_feed(), grace_hours=1)
 
     synced = {path for call, path in steps if call == "fsync"}
     assert {"streams/events/_delta_log", "streams/events", "streams", "."} <= synced
@@ -73,7 +72,7 @@ def test_what_a_killed_run_did_is_made_durable_first(tmp_path: Path, steps: list
 def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     with monkeypatch.context() as patched:
         real = os.link
@@ -87,15 +86,15 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
         with pytest.raises(KeyboardInterrupt):
             add_rows(table, 2, [(0, 0, 1, "b")])
 
-    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a"]
     assert not (again.folder / "_staging").exists()
     add_rows(again, 3, [(0, 0, 1, "b")])
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "b"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
 
 
 def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: Path) -> None:
-    table, now = LakeTable(tmp_path, stream_feed()), dt.datetime.now(dt.UTC)
+    table, now = lake_at(tmp_path).table(stream_feed()), dt.datetime.now(dt.UTC)
     add_rows(table, 1, [(0, 0, 0, "a")])
     deltalake.DeltaTable(table.folder).alter.set_table_properties({"delta.appendOnly": "false"})
 
@@ -104,16 +103,16 @@ def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: P
 
     table.refresh()
     add_rows(table, 3, [(0, 0, 1, "c")], now)
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "c"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "c"]
 
 
 def test_a_log_folder_without_entries_is_a_table_that_is_not_there_yet(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     (table.folder / "_delta_log").mkdir(parents=True)
 
     add_rows(table, 1, [(0, 0, 0, "a")])
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
 
 
 def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
@@ -123,7 +122,7 @@ def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 2)
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     for version in range(1, 6):
         add_version(table, version, ["k"] * version)
 
@@ -135,22 +134,22 @@ def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
     )
     for number in range(5):
         (tmp_path / log / f"{number:020}.json").unlink()  # what the checkpoint sums up
-    again = LakeTable(tmp_path, table_feed())
+    again = lake_at(tmp_path).table(table_feed())
     assert list(again.versions()) == [1, 2, 3, 4, 5]
     assert again.current_version == 5
     add_version(again, 6, ["k"])
-    assert len(LakeTable(tmp_path, table_feed()).files) == 6
+    assert len(lake_at(tmp_path).table(table_feed()).files) == 6
 
 
 @pytest.mark.parametrize("hint", [b"", b"\0\0\0", b'{"version":'])
 def test_a_torn_hint_to_the_last_checkpoint_is_passed_over(tmp_path: Path, hint: bytes) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     (table.folder / "_delta_log" / "_last_checkpoint").write_bytes(hint)
 
     add_rows(table, 2, [(0, 0, 1, "b")])
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "b"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
 
 
 def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
@@ -159,7 +158,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     with monkeypatch.context() as patched:
         patched.setattr(table_module, "CHECKPOINT_EVERY", 2)
@@ -168,7 +167,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
 
     assert "no checkpoint of its log could be written: the disk is full" in capsys.readouterr().err
     assert table.delta_version == 2
-    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a", "b"]
     assert again.bookmarks() == {0: (2, 0)}
 
@@ -186,13 +185,13 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
 def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
     tmp_path: Path, harm: Callable[[Path], object], said: str
 ) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     for number in range(3):
         add_rows(table, number, [(0, 0, number, "a")])
     entry = table.folder / "_delta_log" / f"{2:020}.json"
     harm(entry)
 
-    for opening in (LakeTable, partial(LakeTable.for_writing, grace_hours=1)):
+    for opening in (lambda root, feed: lake_at(root).table(feed), cleaned):
         with pytest.raises(LakeDamaged) as raised:
             opening(tmp_path, stream_feed())
         assert raised.value.exit_code == 1
@@ -204,26 +203,26 @@ def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
 
 
 def test_a_damaged_entry_before_the_last_checkpoint_harms_nobody(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     deltalake.DeltaTable(table.folder).create_checkpoint()
     (table.folder / "_delta_log" / f"{1:020}.json").write_bytes(b"")
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
 
 
 def test_readers_are_told_that_the_next_export_removes_a_torn_last_entry(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     add_rows(table, 2, [(0, 0, 1, "b")])
     entry = table.folder / "_delta_log" / f"{2:020}.json"
     entry.write_bytes(entry.read_bytes()[:-40])
 
     with pytest.raises(LakeDamaged) as raised:
-        LakeTable(tmp_path, stream_feed())
+        lake_at(tmp_path).table(stream_feed())
 
     assert "the next export of events removes that entry" in raised.value.hint
-    assert values(LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)) == ["a"]
+    assert values(cleaned(tmp_path, stream_feed(), grace_hours=1)) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -251,12 +250,12 @@ def test_an_entry_is_whole_when_each_of_its_lines_can_be_read(tmp_path: Path, li
 
 
 def test_a_log_that_is_lost_beside_snapshots_is_no_new_table(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"])
     shutil.rmtree(table.folder / "_delta_log")
 
     with pytest.raises(LogDamaged, match="_delta_log is lost"):
-        LakeTable(tmp_path, table_feed())
+        lake_at(tmp_path).table(table_feed())
 
 
 def test_readers_need_every_entry_after_the_newest_checkpoint(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pipeline.lake.change import Change
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
+from tests.support import cleaned, lake_at
 
 
 def actions(table: LakeTable, version: int) -> list[dict[str, Any]]:
@@ -35,7 +36,7 @@ def forget_old_bookmarks(table: LakeTable) -> None:
 
 def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
     """A bookmark of a partition without new rows is not older than the others."""
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")])
     later = NOW + dt.timedelta(days=9)
     add_rows(table, 2, [(0, 0, 1, "c")], later)
@@ -49,7 +50,7 @@ def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
 
 
 def test_the_current_version_stays_in_each_commit(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 3, ["a"])
     table.commit(commit_id(4), Change(), NOW)
 
@@ -58,14 +59,14 @@ def test_the_current_version_stays_in_each_commit(tmp_path: Path) -> None:
 
 def test_bookmarks_survive_an_engine_that_lets_old_ones_go(tmp_path: Path) -> None:
     """The first commit here is as those of earlier versions of this package were: without a time."""
-    table, now = LakeTable(tmp_path, stream_feed()), dt.datetime.now(dt.UTC)
+    table, now = lake_at(tmp_path).table(stream_feed()), dt.datetime.now(dt.UTC)
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")], now)
     entry = table.folder / "_delta_log" / f"{1:020}.json"
     old = actions(table, 1)
     for action in old:
         action.get("txn", {}).pop("lastUpdated", None)
     entry.write_text("".join(json.dumps(action) + "\n" for action in old), encoding="utf-8")
-    add_rows(LakeTable(tmp_path, stream_feed()), 2, [(0, 0, 1, "c")], now)
+    add_rows(lake_at(tmp_path).table(stream_feed()), 2, [(0, 0, 1, "c")], now)
 
     forget_old_bookmarks(table)
     deltalake.DeltaTable(table.folder).create_checkpoint()
@@ -77,17 +78,17 @@ def test_bookmarks_survive_an_engine_that_lets_old_ones_go(tmp_path: Path) -> No
 
 
 def test_a_bookmark_stays_in_sight_when_fewer_partitions_are_told(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")])
 
     table.commit(commit_id(2), Change(bookmarks={0: (7, 0)}, partitions=1), NOW)
 
-    assert LakeTable(tmp_path, stream_feed()).bookmarks() == {0: (7, 0), 2: (5, 0)}
+    assert lake_at(tmp_path).table(stream_feed()).bookmarks() == {0: (7, 0), 2: (5, 0)}
 
 
 @pytest.mark.parametrize("opening", ["read", "write"])
 def test_a_table_that_forgets_bookmarks_is_refused_by_name(tmp_path: Path, opening: str) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     forget_old_bookmarks(table)
 
@@ -111,12 +112,12 @@ def test_a_table_with_deletion_vectors_is_refused_by_name(tmp_path: Path, openin
 
 
 def open_as(opening: str, root: Path) -> LakeTable:
-    return LakeTable(root, stream_feed()) if opening == "read" else LakeTable.for_writing(root, stream_feed(), 1)
+    return lake_at(root).table(stream_feed()) if opening == "read" else cleaned(root, stream_feed(), 1)
 
 
 @pytest.mark.parametrize("feature", ["columnMapping", "typeWidening"])
 def test_a_feature_that_is_not_read_here_is_named(tmp_path: Path, feature: str) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature]}
     entry = table.folder / "_delta_log" / f"{2:020}.json"
@@ -124,15 +125,15 @@ def test_a_feature_that_is_not_read_here_is_named(tmp_path: Path, feature: str) 
     entry.write_text(f"{json.dumps(info)}\n{json.dumps({'protocol': protocol})}\n", encoding="utf-8")
 
     with pytest.raises(TableNotSupported, match=feature):
-        LakeTable(tmp_path, stream_feed())
+        lake_at(tmp_path).table(stream_feed())
 
 
 def test_a_table_of_another_lake_has_another_id(tmp_path: Path) -> None:
     ids = set()
     for name in ("one", "other"):
-        table = LakeTable(tmp_path / name, stream_feed())
+        table = lake_at(tmp_path / name).table(stream_feed())
         add_rows(table, 1, [(0, 0, 0, "a")])
-        ids.add(LakeTable(tmp_path / name, stream_feed()).id)
+        ids.add(lake_at(tmp_path / name).table(stream_feed()).id)
         assert values(table) == ["a"]
 
     assert len(ids) == 2
@@ -140,7 +141,7 @@ def test_a_table_of_another_lake_has_another_id(tmp_path: Path) -> None:
 
 def test_files_that_go_and_come_back_are_told_in_full(tmp_path: Path) -> None:
     """Engines that read changes, or count bytes, take them from the actions alone."""
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 4, "a"), (9, 0, 5, "b")])
     before, (later, again) = table.files, (NOW + dt.timedelta(hours=hours) for hours in (1, 2))
     later_ms = int(later.timestamp() * 1000)
@@ -179,7 +180,7 @@ DROP = "drop them where they were set: ALTER TABLE ... DROP FEATURE ..."
 def test_a_table_is_read_only_where_its_log_means_what_it_is_taken_for(
     tmp_path: Path, reader: int, features: list[str] | None, settings: dict[str, str], said: str | None, hint: str
 ) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     entry = table.folder / "_delta_log" / f"{0:020}.json"
     changed = actions(table, 0)
@@ -193,8 +194,8 @@ def test_a_table_is_read_only_where_its_log_means_what_it_is_taken_for(
     entry.write_text("\n".join(json.dumps(action) for action in changed) + "\n", encoding="utf-8")
 
     if said is None:
-        assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+        assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
         return
     with pytest.raises(TableNotSupported, match=f"the feed events .*{said}") as refused:
-        LakeTable(tmp_path, stream_feed())
+        lake_at(tmp_path).table(stream_feed())
     assert hint in refused.value.hint

@@ -13,6 +13,7 @@ from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, LakeDamag
 from pipeline.lake import entry as entry_module
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, glob, stream_feed, values
+from tests.support import cleaned, lake_at
 
 Fault = Callable[..., None]
 
@@ -31,7 +32,7 @@ def broken_afterwards(real: Fault) -> Fault:
 
 @pytest.fixture
 def table(tmp_path: Path) -> LakeTable:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     return table
 
@@ -61,7 +62,7 @@ def test_a_commit_that_stands_is_not_denied(
             add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert raised.value.exit_code == 1
-    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a", "b"]
     assert again.bookmarks() == {0: (2, 0)}
 
@@ -74,9 +75,9 @@ def test_a_commit_that_failed_is_not_claimed_and_its_files_stay_for_the_next_run
         with pytest.raises(LakeDamaged, match="Input/output error"):
             add_rows(table, 2, [(0, 0, 1, "b")])
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
     assert len(glob(table)) == 2
-    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert len(glob(again)) == 1
     add_rows(again, 3, [(0, 0, 1, "b")])
     assert values(again) == ["a", "b"]
@@ -99,7 +100,7 @@ def test_what_cannot_be_known_is_called_so_and_deletes_nothing(
             add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert len(glob(table)) == 2
-    assert values(LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)) == ["a", "b"]
+    assert values(cleaned(tmp_path, stream_feed(), grace_hours=1)) == ["a", "b"]
 
 
 def test_a_name_that_was_given_although_the_answer_says_it_was_there_is_ours(
@@ -117,7 +118,7 @@ def test_a_name_that_was_given_although_the_answer_says_it_was_there_is_ours(
     only_in_the_log(monkeypatch, "link_file", twice)
     add_rows(table, 2, [(0, 0, 1, "b")])
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a", "b"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
 
 
 def test_a_failure_to_read_the_log_after_the_commit_does_not_deny_it(

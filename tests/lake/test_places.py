@@ -10,15 +10,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import LakeNotWritable
-from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.lock import hold_feed
-from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import check_files
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, commit_id, stream_feed
+from tests.support import cleaned, lake_at
 from tests.torture.readers import read_stream
 
 NUMBERS = SCHEMA.set(3, pa.field("n", pa.int64()))
@@ -41,15 +39,15 @@ BAD = ["what?", "a#b", "100%", "a%20b", "{x}", "[x]", "st*r", "back\\slash", "ne
 @pytest.mark.parametrize("name", [*GOOD, *NOT_FOR_POLARS])
 def test_every_reader_reads_a_lake_at_an_odd_place(tmp_path: Path, name: str) -> None:
     root = lake_folder(str(tmp_path / name / "lake"))
-    FeedStore(root).add(stream_feed())
-    table = LakeTable(root, stream_feed())
+    lake_at(root).feeds.add(stream_feed())
+    table = lake_at(root).table(stream_feed())
     with hold_feed(table.folder, "events", {}):
         table.create(NUMBERS, "topic")
         writer = StagedWriter(table.staging_folder("x"), NUMBERS, date_column="rowtime")
         new = [{"rowtime": n * DAY_MS, "rowpartition": n, "rowoffset": 0, "n": n} for n in range(2)]
         writer.add(pa.RecordBatch.from_pylist(new, schema=NUMBERS))
         table.commit(commit_id(1), Change(writer.finish(), bookmarks={0: (1, 0), 1: (1, 0)}, partitions=2), NOW)
-    write_views(root)
+    lake_at(root).write_views()
 
     rows = [(0, 0, 0), (1, 0, 1)]
     for reader in ("views", "glob") if name in NOT_FOR_POLARS else ("polars", "views", "glob"):
@@ -57,7 +55,7 @@ def test_every_reader_reads_a_lake_at_an_odd_place(tmp_path: Path, name: str) ->
     columns = ["rowpartition", "rowoffset", "n"]
     frame = deltalake.DeltaTable(table.folder).to_pandas(columns=columns)
     assert sorted(frame.itertuples(index=False, name=None)) == rows
-    assert check_files(LakeTable.for_writing(root, stream_feed(), 1)).findings == ()
+    assert check_files(cleaned(root, stream_feed(), 1)).findings == ()
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -11,12 +11,10 @@ from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
 from pipeline.errors import LakeDamaged
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import delete_feed_data
 from pipeline.lake.lock import hold_feed
-from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, commit_id, stream_feed
-from tests.support import run_script
+from tests.support import cleaned, lake_at, run_script
 
 FEED = stream_feed()
 
@@ -61,8 +59,8 @@ def test_a_mode_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("link", [".", "..", "_delta_log", "_staging", "date=1970-01-01"])
 def test_no_folder_of_a_feed_leads_out_of_the_lake(tmp_path: Path, link: str) -> None:
     root, outside = tmp_path / "lake", tmp_path / "outside"
-    FeedStore(root).add(FEED)
-    table = LakeTable(root, FEED)
+    lake_at(root).feeds.add(FEED)
+    table = lake_at(root).table(FEED)
     add_rows(table, 1, [(0, 0, 0, "a")])
     (table.folder / "_staging" / "x").mkdir(parents=True)
     place = Path(os.path.normpath(table.folder / link))
@@ -72,8 +70,8 @@ def test_no_folder_of_a_feed_leads_out_of_the_lake(tmp_path: Path, link: str) ->
     orphan.write_bytes(b"precious")
     before = sorted(str(path) for path in outside.rglob("*"))
 
-    with pytest.raises(LakeDamaged, match="is a symbolic link"), hold_feed(table.folder, "events", {}):
-        LakeTable.for_writing(root, FEED, 0)
+    with pytest.raises(LakeDamaged, match="is a symbolic link"):
+        cleaned(root, FEED, 0)
     with pytest.raises(LakeDamaged, match="is a symbolic link"):
         add_rows(table, 2, [(0, 0, 1, "b")])
 
@@ -103,14 +101,13 @@ def test_deleting_a_feeds_data_deletes_links_and_not_what_they_lead_to(tmp_path:
 @pytest.mark.parametrize("name", ["views.sql", "views.sql.tmp", ".views.lock"])
 def test_files_of_the_lake_that_are_links_lead_nowhere(tmp_path: Path, name: str) -> None:
     from pipeline.errors import PipelineError
-    from pipeline.lake.catalog import write_views
 
     root, outside = tmp_path / "lake", tmp_path / "precious"
-    FeedStore(root).add(FEED)
+    lake_at(root).feeds.add(FEED)
     outside.write_text("kept")
     (root / name).symlink_to(outside)
     try:
-        write_views(root)
+        lake_at(root).write_views()
     except PipelineError as error:
         assert name == ".views.lock", error
 

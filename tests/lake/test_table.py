@@ -14,14 +14,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import FeedLocked, LakeDamaged, LakeNotWritable, SchemaChanged, VersionUnknown
-from pipeline.lake.catalog import write_views
 from pipeline.lake.change import Change
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import roll_back, rows_not_in, widen
-from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import check_files
 from tests.lake.small_tables import (
@@ -37,14 +34,14 @@ from tests.lake.small_tables import (
     table_feed,
     values,
 )
-from tests.support import ROOT, wait_until
+from tests.support import ROOT, cleaned, lake_at, wait_until
 
 
 def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 5, "a"), (DAY_MS, 2, 9, "b"), (-1, 0, 6, "c")])
 
-    again = LakeTable(tmp_path, stream_feed())
+    again = lake_at(tmp_path).table(stream_feed())
     assert values(again) == ["a", "b", "c"]
     assert again.bookmarks() == {0: (7, -1), 2: (10, DAY_MS)}
     assert [file.partition for file in sorted(again.files, key=lambda f: f.partition or "")] == [
@@ -54,20 +51,20 @@ def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
 
 
 def test_bookmarks_survive_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     table._table.create_checkpoint()
     for entry in (table.folder / "_delta_log").glob("*.json"):
         if not entry.name.startswith(f"{table.delta_version:020}"):
             entry.unlink()
 
-    again = LakeTable(tmp_path, stream_feed())
+    again = lake_at(tmp_path).table(stream_feed())
     assert again.bookmarks() == {0: (1, 0)}
     assert check_files(again).findings == ()
 
 
 def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     writer = StagedWriter(table.staging_folder("left"), SCHEMA, date_column="rowtime")
     writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "staged"}], schema=SCHEMA))
@@ -77,7 +74,7 @@ def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_pa
     theirs = table.folder / "date=1970-01-01" / "not-ours.parquet"
     theirs.write_bytes(b"x")
 
-    assert values(LakeTable(tmp_path, stream_feed())) == ["a"]
+    assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
     assert table.remove_orphans(grace_hours=1) == 1
 
     assert not moved.exists()
@@ -88,14 +85,14 @@ def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_pa
 
 @pytest.mark.parametrize("left", [0, 1, 0.3, 0.9])
 def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path, left: float) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     add_rows(table, 2, [(0, 0, 1, "torn")])
     entry = table.folder / "_delta_log" / f"{table.delta_version:020}.json"
     data = entry.read_bytes()
     entry.write_bytes(data[: int(len(data) * left)] if left < 1 else data[:1])
 
-    again = LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    again = cleaned(tmp_path, stream_feed(), grace_hours=1)
 
     assert values(again) == ["a"]
     assert again.bookmarks() == {0: (1, 0)}
@@ -104,17 +101,17 @@ def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path
 
 
 def test_a_whole_log_is_left_as_it_is(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     before = sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir())
 
-    LakeTable.for_writing(tmp_path, stream_feed(), grace_hours=1)
+    cleaned(tmp_path, stream_feed(), grace_hours=1)
 
     assert sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir()) == before
 
 
 def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed(retention_days=30))
+    table = lake_at(tmp_path).table(stream_feed(retention_days=30))
     today = int(NOW.timestamp() * 1000)
     add_rows(table, 1, [(today - 31 * DAY_MS, 0, 0, "old"), (today - 30 * DAY_MS, 0, 1, "kept"), (today, 0, 2, "new")])
 
@@ -132,32 +129,32 @@ def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(t
 
 def test_expired_files_stay_while_the_views_still_name_them(tmp_path: Path) -> None:
     feed = table_feed(retention_versions=1)
-    FeedStore(tmp_path).add(feed)
-    table = LakeTable(tmp_path, feed)
+    lake_at(tmp_path).feeds.add(feed)
+    table = lake_at(tmp_path).table(feed)
     add_version(table, 1, ["a"])
-    write_views(tmp_path)
+    lake_at(tmp_path).write_views()
     add_version(table, 2, ["a", "b"])
     expire(table, commit_id(3), NOW, max_share=1)
 
-    assert LakeTable(tmp_path, feed).remove_orphans(grace_hours=0) == 0
-    write_views(tmp_path)
-    assert LakeTable(tmp_path, feed).remove_orphans(grace_hours=0) == 1
+    assert lake_at(tmp_path).table(feed).remove_orphans(grace_hours=0) == 0
+    lake_at(tmp_path).write_views()
+    assert lake_at(tmp_path).table(feed).remove_orphans(grace_hours=0) == 1
 
 
 def test_old_versions_expire_but_never_the_current_one(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed(retention_versions=2))
+    table = lake_at(tmp_path).table(table_feed(retention_versions=2))
     for version in range(1, 5):
         add_version(table, version, ["k"] * version)
 
     assert expire(table, commit_id(9), NOW, max_share=1) == ["1", "2"]
     assert list(table.versions()) == [3, 4]
-    aged = LakeTable(tmp_path, table_feed(retention_days=1))
+    aged = lake_at(tmp_path).table(table_feed(retention_days=1))
     assert expire(aged, commit_id(10), NOW + dt.timedelta(days=9), max_share=1) == ["3"]
     assert aged.current_version == 4
 
 
 def test_rollback_publishes_old_rows_as_a_new_version(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a", "b"])
     add_version(table, 2, ["a"])
 
@@ -175,7 +172,7 @@ def test_rollback_publishes_old_rows_as_a_new_version(tmp_path: Path) -> None:
 
 
 def test_an_empty_snapshot_is_a_version(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, table_feed())
+    table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"])
     add_version(table, 2, [])
 
@@ -185,7 +182,7 @@ def test_an_empty_snapshot_is_a_version(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "flipped"])
 def test_verify_finds_a_file_that_is_not_what_was_written(tmp_path: Path, harm: str) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 0, 1, "b")])
     (path,) = glob(table)
     data = bytearray(path.read_bytes())
@@ -197,13 +194,13 @@ def test_verify_finds_a_file_that_is_not_what_was_written(tmp_path: Path, harm: 
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
 
-    (finding,) = check_files(LakeTable(tmp_path, stream_feed())).findings
+    (finding,) = check_files(lake_at(tmp_path).table(stream_feed())).findings
 
     assert {"missing": "missing", "cut": "size is", "flipped": "checksum differs"}[harm] in finding.what
 
 
 def test_verify_finds_rows_that_are_there_twice_or_ahead_of_the_bookmark(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 0, 1, "b")])
     writer = StagedWriter(table.staging_folder("x"), SCHEMA, date_column="rowtime")
     rows = [{"rowtime": 0, "rowpartition": 0, "rowoffset": offset, "v": "again"} for offset in (1, 7)]
@@ -219,7 +216,7 @@ def test_verify_finds_rows_that_are_there_twice_or_ahead_of_the_bookmark(tmp_pat
 
 
 def test_only_new_columns_are_taken_over(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
 
     table.match_schema(SCHEMA.append(pa.field("w", pa.decimal128(9, 2))))
@@ -230,12 +227,12 @@ def test_only_new_columns_are_taken_over(tmp_path: Path) -> None:
     for changed in (SCHEMA.remove(3), SCHEMA.set(3, pa.field("v", pa.int64()))):
         with pytest.raises(SchemaChanged, match="no longer fit"):
             table.match_schema(changed)
-    assert LakeTable(tmp_path, stream_feed()).delta_version == version
+    assert lake_at(tmp_path).table(stream_feed()).delta_version == version
 
 
 def test_versions_keep_their_time_when_a_column_becomes_wider(tmp_path: Path) -> None:
     """By it retention lets them go, and the warehouse dates its snapshots."""
-    table = LakeTable(tmp_path, table_feed(retention_days=30))
+    table = lake_at(tmp_path).table(table_feed(retention_days=30))
     for version in (1, 2):
         add_version(table, version, ["a"], days=version, schema=TABLE.set(1, pa.field("amount", pa.decimal128(20, 10))))
     before = {version: files[0].added_at for version, files in table.versions().items()}
@@ -248,7 +245,7 @@ def test_versions_keep_their_time_when_a_column_becomes_wider(tmp_path: Path) ->
 
 
 def test_rows_not_in_tells_rows_by_their_place(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 1, 0, "b"), (0, 1, 1, "c")])
     writer = StagedWriter(tmp_path / "new", SCHEMA, date_column="rowtime")
     rows = [{"rowtime": 5, "rowpartition": 1, "rowoffset": offset, "v": "new"} for offset in (0, 8)]
@@ -295,7 +292,7 @@ def is_free(root: Path) -> bool:
 
 
 def test_a_damaged_log_or_file_is_named(tmp_path: Path) -> None:
-    table = LakeTable(tmp_path, stream_feed())
+    table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     for path in glob(table):
         path.write_bytes(b"no parquet")

@@ -20,8 +20,8 @@ import trustme
 
 from demo.private_mysql import running_mariadb
 from ksqldb_emulator.testing import running
-from pipeline.lake.table import LakeTable
 from tests.expected import lake_rows
+from tests.support import lake_at
 from tests.torture.failing_disk import failing_writes
 from tests.torture.figures import Figure
 from tests.torture.trial import PROMISES, Case, Trial, try_case
@@ -105,7 +105,7 @@ def data_files_that_are_lost(trial: Trial) -> None:
         trial.stage.add_rows(9)
         trial.expect_done(trial.run("--all"))
         for feed in (trial.stage.stream, trial.stage.table):
-            table = LakeTable(trial.stage.root, feed)
+            table = lake_at(trial.stage.root).table(feed)
             victim = table.folder / max(table.files, key=lambda file: file.row_count).path
             if how == "deleted":
                 victim.unlink()

@@ -9,8 +9,8 @@ from typing import Any
 
 from ksqldb_emulator.dataset import Column, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
-from pipeline.lake.table import LakeTable
 from tests.expected import expected_rows, lake_rows
+from tests.support import lake_at
 from tests.torture.trial import Case, Trial
 
 STREAM, TABLE = ("--stream", "events"), ("--table", "latest")
@@ -75,7 +75,7 @@ def retention_past_the_bookmark(trial: Trial) -> None:
     trial.expect_done(trial.run(*STREAM, "--accept-gap"), "partition 0: offsets 100 to 104 are lost")
     kept = [r for r in source.records if r.partition != 0 or not 100 <= r.offset < 105]
     trial.expect_rows(stage.stream, expected_rows(source, kept))
-    note = LakeTable(stage.root, stage.stream).history()[0]["pipeline"]
+    note = lake_at(stage.root).table(stage.stream).history()[0]["pipeline"]
     if note["gaps"] != {"0": [100, 105]}:
         trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
 
@@ -132,7 +132,7 @@ def new_column(trial: Trial) -> None:
         newest.values["CHANNEL"] = "web"
     trial.expect_done(trial.run("--all"))
     trial.expect_complete()
-    note = LakeTable(trial.stage.root, trial.stage.stream).history()[1]["pipeline"]
+    note = lake_at(trial.stage.root).table(trial.stage.stream).history()[1]["pipeline"]
     if note.get("added_columns") != ["channel"]:
         trial.wrong("told wrongly", f"the commit keeps {note}")
 
@@ -148,7 +148,7 @@ def wider_type(trial: Trial) -> None:
     trial.expect_done(trial.run("--all"))
     trial.expect_done(trial.run("--all"))  # the files with the narrower type have had their grace period
     trial.expect_complete()
-    table = LakeTable(trial.stage.root, trial.stage.stream)
+    table = lake_at(trial.stage.root).table(trial.stage.stream)
     kinds = [entry.get("pipeline", {}).get("kind") for entry in table.history()]
     told = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
     if "widen" not in kinds or told != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":

@@ -21,6 +21,7 @@ from pipeline.errors import ClockWentBack
 from pipeline.feeds import Feed
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
+from tests.support import lake_at
 from tests.torture.exports import check_table
 from tests.torture.figures import Figure
 from tests.torture.readers import COMMIT_READERS, check_readers, read_stream
@@ -135,7 +136,7 @@ def _in_order(history: list[dict[str, Any]]) -> bool:
 
 def _tables(stage: Scene) -> Iterator[LakeTable]:
     for feed in (stage.stream, stage.table):
-        yield LakeTable(stage.root, feed)
+        yield lake_at(stage.root).table(feed)
 
 
 def _accept_clocks(stage: Scene) -> None:

@@ -17,9 +17,8 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
 from tests.expected import expected_rows, lake_rows
+from tests.support import lake_at
 from tests.torture.figures import Figure
 from tests.torture.trial import Case, Done, Trial
 from tests.torture.victim import Scene, stopwatch
@@ -111,8 +110,8 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
             root = folder / f"lake-{life}"
             if not (root / "feeds").exists():
                 for each in feeds:
-                    FeedStore(root).add(each)
-            firsts += not LakeTable(root, feed).exists
+                    lake_at(root).feeds.add(each)
+            firsts += not lake_at(root).table(feed).exists
             _change_rows(emulator.source(feed.source), draw)
             emulator.cluster.start_nodes(2)
             stage = Scene(root, emulator, feed, feed)
@@ -131,7 +130,7 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
 
 def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int, draw: random.Random) -> int:
     """Exports one table, and counts what it published wrongly; returns the exit code."""
-    before, when = LakeTable(stage.root, feed).current_version, f"snapshot {number} of {feed.name}"
+    before, when = lake_at(stage.root).table(feed).current_version, f"snapshot {number} of {feed.name}"
     output = folder / "output"
     asked = len(stage.emulator.requests)
     process = stage.start("--table", feed.name, output=output, **_LIMITS)
@@ -144,7 +143,7 @@ def _export(stage: Scene, feed: Feed, folder: Path, figure: Figure, number: int,
         stage.emulator.cluster.kill_node(minute, in_s=draw.uniform(-55, 12) * SCALE)
     process.join()
     done = Done.read(int(process.exitcode or 0), output)
-    published = LakeTable(stage.root, feed).current_version != before
+    published = lake_at(stage.root).table(feed).current_version != before
     if done.code not in (0, 75) or published != (done.code == 0):
         figure.count("exit codes other than 0 and 75", f"{when}: {done.code}, published {published}: {done.err[-800:]}")
     if "--allow-shrink" in done.err:

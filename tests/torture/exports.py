@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pipeline.lake.table import LakeTable
+from tests.support import lake_at
 from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers, read_stream
 from tests.torture.victim import KEYS, Scene, scene, stopwatch
@@ -59,7 +59,7 @@ def _seconds_of(stage: Scene, way: tuple[str, ...]) -> float:
 
 def _start_again(stage: Scene) -> int:
     """Empties the stream's table; returns how many commits it had."""
-    commits = len(LakeTable(stage.root, stage.stream).history())
+    commits = len(lake_at(stage.root).table(stage.stream).history())
     shutil.rmtree(stage.root / "streams", ignore_errors=True)
     (stage.root / "views.sql").unlink(missing_ok=True)
     return commits
@@ -72,7 +72,7 @@ def _export_all(stage: Scene, figure: Figure) -> None:
 
 def check_table(stage: Scene, figure: Figure, when: str) -> None:
     """The current version is whole, whatever was killed."""
-    table = LakeTable(stage.root, stage.table)
+    table = lake_at(stage.root).table(stage.table)
     if table.current_version is None:
         return
     files = table.versions().get(table.current_version, [])
@@ -104,7 +104,7 @@ def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
         check_complete(stage, figure, stage.source_rows(), "the end")
         commits = 0
         for feed in (stage.stream, stage.table):
-            versions = [int(entry["version"]) for entry in LakeTable(stage.root, feed).history()]
+            versions = [int(entry["version"]) for entry in lake_at(stage.root).table(feed).history()]
             linear = versions == list(range(max(versions), -1, -1))
             figure.count("histories that are not linear", feed.name, int(not linear))
             commits += len(versions)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.lake.table import LakeTable
+from tests.support import lake_at
 from tests.torture.crash_points import compile_layer
 from tests.torture.figures import Figure
 from tests.torture.layered import LayeredStarter, layered_starter
@@ -133,7 +133,7 @@ def _run(starter: LayeredStarter, trial: Trial, way: Way, **env: str) -> Done:
 def _commits(trial: Trial) -> dict[str, list[dict[str, Any]]]:
     """The notes of each feed's commits, the newest first."""
     feeds = (trial.stage.stream, trial.stage.table)
-    tables = {feed.name: LakeTable(trial.stage.root, feed) for feed in feeds}
+    tables = {feed.name: lake_at(trial.stage.root).table(feed) for feed in feeds}
     return {name: [entry.get("pipeline") or {} for entry in table.history()] for name, table in tables.items()}
 
 

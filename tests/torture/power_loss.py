@@ -25,8 +25,8 @@ from pipeline.lake.change import Change
 from pipeline.lake.entry import CHECKPOINT_EVERY
 from pipeline.lake.files import STAGING
 from pipeline.lake.local_store import LOG
-from pipeline.lake.table import LakeTable
 from pipeline.verify.files import check_files
+from tests.support import lake_at
 from tests.torture.crash_points import compile_layer
 from tests.torture.exports import check_table
 from tests.torture.figures import Figure
@@ -121,7 +121,7 @@ def _fill(stage: Scene, figure: Figure) -> None:
         figure.count("runs that did not resume", "at the start", int(stage.run("--all") != 0))
         stage.add_rows(10)
     for feed in (stage.stream, stage.table):
-        table = LakeTable(stage.root, feed)
+        table = lake_at(stage.root).table(feed)
         while table.delta_version % CHECKPOINT_EVERY != CHECKPOINT_EVERY - 1:
             table.commit("", Change(), dt.datetime.now(dt.UTC))
     stage.add_rows(600)
@@ -245,7 +245,7 @@ def _check_tables(stage: Scene, figure: Figure, told: str) -> bool:
     sound = True
     try:
         for feed in (stage.stream, stage.table):
-            found = check_files(LakeTable(stage.root, feed)).findings
+            found = check_files(lake_at(stage.root).table(feed)).findings
             figure.count("damaged tables", f"{told}: {found}", len(found))
             sound = sound and not found
         if sound:

@@ -33,8 +33,6 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.testing import running
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
-from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.table import LakeTable
 from pipeline.verify.warehouse import check_warehouse as compare_with_lake
 from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.migrations import init_schema
@@ -52,6 +50,7 @@ from tests.expected import (
     mysql_type,
     seen_forms,
 )
+from tests.support import lake_at
 from tests.torture.figures import Figure
 from tests.torture.generated import draw, inexact, rows, schemas
 from tests.torture.victim import DAY_MS, Scene, stopwatch
@@ -156,7 +155,7 @@ def export(sets: Sequence[Generated], folder: Path, *way: str, feeds: Sequence[F
     if feeds is None:
         feeds = [feed for drawn in sets for feed in drawn.feeds()]
         for feed in feeds:
-            FeedStore(folder / "lake").add(feed)
+            lake_at(folder / "lake").feeds.add(feed)
     names = [word for feed in feeds for word in (f"--{feed.type}", feed.name)]
     with serving(sets, folder) as scene:
         process = scene.start(*names, *way, output=folder / "export")
@@ -233,7 +232,7 @@ def check_refusals(figure: Figure, folder: Path, count: int, seed: int) -> int:
     export(sets, folder)
     refused = 0
     for one in sets:
-        tables = [LakeTable(folder / "lake", feed) for feed in one.feeds()]
+        tables = [lake_at(folder / "lake").table(feed) for feed in one.feeds()]
         taken = [table.feed for table in tables if table.exists and table.files]
         refused += 2 - len(taken)
         check_lake(figure, folder / "lake", one, taken)
@@ -249,11 +248,11 @@ def check_warehouse(figure: Figure, product: str, server: Server, root: Path, se
         with Connection(server) as connection:
             for feed, type_ in zip(feeds, drawn.types, strict=True):
                 connection.run(_declaration(mapping_of(feed), type_, connection.is_mariadb))
-        sync(server, lake_snapshots(root, feeds, None), "lake", dt.datetime.now(dt.UTC))
+        sync(server, lake_snapshots(lake_at(root), feeds, None), "lake", dt.datetime.now(dt.UTC))
         with Connection(server) as connection:
             rejected += _check_facts(figure, product, connection, drawn)
             for feed in feeds:
-                verified = compare_with_lake(connection, LakeTable(root, feed))
+                verified = compare_with_lake(connection, lake_at(root).table(feed))
                 if verified.findings or verified.compared != ("in the warehouse 1 snapshot as in the lake",):
                     figure.count(f"differences in {product}", f"verify --warehouse tells of {verified}")
     return rejected

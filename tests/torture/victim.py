@@ -25,7 +25,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline import cli
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.feed_store import FeedStore
+from tests.support import lake_at
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -156,7 +156,7 @@ def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
     )
     root = folder / "lake"
     for feed in (stream, table):
-        FeedStore(root).add(feed)
+        lake_at(root).feeds.add(feed)
     with running(make_dataset(rows, days)) as emulator:
         yield Scene(root, emulator, stream, table)
 

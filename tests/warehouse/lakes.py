@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.lake.table import Change, LakeTable
+from pipeline.lake.table import Change
 from pipeline.lake.writer import StagedWriter
 from pipeline.warehouse.sources import mapping_of
+from tests.support import lake_at
 from tests.warehouse.history import SCHEMAS, State
 from tests.warehouse.samples import FEEDS
 
@@ -18,7 +19,7 @@ from tests.warehouse.samples import FEEDS
 def write_lake(root: Path, states: list[State]) -> None:
     """One version a state, each committed at the time at which it was taken."""
     for feed, schema in SCHEMAS.items():
-        table = LakeTable(root, FEEDS[feed])
+        table = lake_at(root).table(FEEDS[feed])
         table.create(schema, "")
         for state in states:
             commit = f"{state.taken_at:%Y%m%dT%H%M%SZ}-{state.version:08x}"
@@ -31,7 +32,7 @@ def write_lake(root: Path, states: list[State]) -> None:
 
 def facts_in(root: Path, feed: str) -> dict[int, list[tuple[Any, ...]]]:
     """By version the rows as the fact should hold them, sorted; without those whose key is NULL."""
-    mapping, table = mapping_of(FEEDS[feed]), LakeTable(root, FEEDS[feed])
+    mapping, table = mapping_of(FEEDS[feed]), lake_at(root).table(FEEDS[feed])
     places = [list(mapping.columns).index(key) for key in mapping.keys]
     found = {}
     for version, files in table.versions().items():

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ClockWrong, LakeWentBack, NoTimeForSnapshot
-from pipeline.lake.table import LakeTable
 from pipeline.warehouse.clock import agreed_now, not_after
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
@@ -19,6 +18,7 @@ from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.redate import redate
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_snapshots
+from tests.support import lake_at
 from tests.warehouse.history import State, make_history
 from tests.warehouse.lakes import write_lake
 from tests.warehouse.samples import FEEDS, NOW, USERS, method, methods, rows_of, snapshot, user
@@ -76,14 +76,14 @@ def test_another_lake_with_the_same_versions_is_loaded(warehouse: Server, lake_r
     feeds = [FEEDS["payment_method_totals"]]
 
     with Connection(warehouse) as connection:
-        one = load_star(connection, lake_snapshots(lake_root, feeds, None), "lake", NOW)
-        other = load_star(connection, lake_snapshots(tmp_path / "other", feeds, None), "lake", NOW)
-        again = load_star(connection, lake_snapshots(tmp_path / "other", feeds, None), "lake", NOW)
+        one = load_star(connection, lake_snapshots(lake_at(lake_root), feeds, None), "lake", NOW)
+        other = load_star(connection, lake_snapshots(lake_at(tmp_path / "other"), feeds, None), "lake", NOW)
+        again = load_star(connection, lake_snapshots(lake_at(tmp_path / "other"), feeds, None), "lake", NOW)
 
     assert (one.version, other.version, other.unchanged) == (1, 2, False)
     assert (again.version, again.unchanged) == (2, True)
     kept = rows_of(warehouse, "SELECT lake_id FROM etl_snapshot_facts ORDER BY snapshot_version")
-    assert kept == [(LakeTable(root, feeds[0]).id,) for root in (lake_root, tmp_path / "other")]
+    assert kept == [(lake_at(root).table(feeds[0]).id,) for root in (lake_root, tmp_path / "other")]
 
 
 def test_a_lake_that_is_restored_from_an_older_backup_is_refused_until_its_numbers_are_free_again(
@@ -94,7 +94,7 @@ def test_a_lake_that_is_restored_from_an_older_backup_is_refused_until_its_numbe
     write_lake(lake_root, [first, second])
     backup = tmp_path / "backup"
     write_lake(backup, [first])
-    (lake,) = lake_snapshots(lake_root, feeds, None)
+    (lake,) = lake_snapshots(lake_at(lake_root), feeds, None)
     (restored,) = lake_snapshots(backup, feeds, None)
     restored = dataclasses.replace(restored, lake_id=lake.lake_id)  # as a copy of the folder has it
 
@@ -102,7 +102,7 @@ def test_a_lake_that_is_restored_from_an_older_backup_is_refused_until_its_numbe
         load_star(connection, [lake], "lake", NOW)
         with pytest.raises(LakeWentBack, match="is at version 1, and version 2 of it is in the warehouse"):
             load_star(connection, [restored], "lake", NOW)
-        (older,) = lake_snapshots(lake_root, feeds, 1)
+        (older,) = lake_snapshots(lake_at(lake_root), feeds, 1)
         assert load_star(connection, [older], "lake", NOW).version == 2
 
 

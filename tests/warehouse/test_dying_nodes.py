@@ -14,8 +14,8 @@ from ksqldb_emulator.cluster import BadMinute, Phase
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.server import Server
+from tests.support import lake_at
 from tests.warehouse.samples import FEEDS, rows_of
 
 pytestmark = pytest.mark.mysql
@@ -50,7 +50,7 @@ def emulator() -> Iterator[Emulator]:
 
 def sync(emulator: Emulator, server: Server, lake_root: Path, wait_s: float) -> Result:
     if not lake_root.exists():
-        FeedStore(lake_root).add(FEEDS["payment_method_totals"])
+        lake_at(lake_root).feeds.add(FEEDS["payment_method_totals"])
     env = {
         "LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url, "SNAPSHOT_RECHECK_S": "0.2", "MYSQL_HOST": server.host,
         "SNAPSHOT_WAIT_S": str(wait_s), "MYSQL_PORT": str(server.port), "MYSQL_USER": server.user,

@@ -14,6 +14,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.target import is_galera
+from tests.support import lake_at
 from tests.warehouse.history import make_history
 from tests.warehouse.lakes import write_lake
 from tests.warehouse.samples import FEEDS
@@ -65,7 +66,7 @@ def test_a_sync_and_the_setup_check_warn_and_go_on(
     done = command(node, lake_root, "--source", "lake")
     for name, value in {"MYSQL_HOST": node.host, "MYSQL_PORT": str(node.port), "MYSQL_USER": node.user}.items():
         monkeypatch.setenv(name, value)
-    checks = {check.name: check for check in test_setup.check_mysql(load_settings(), lake_root)}
+    checks = {check.name: check for check in test_setup.check_mysql(load_settings(), lake_at(lake_root))}
 
     assert (done.exit_code, "Loaded as snapshot 1." in done.stdout) == (0, True), done.output
     assert "warning: this server is a node of a Galera cluster (wsrep_on)" in done.stderr

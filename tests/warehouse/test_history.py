@@ -10,11 +10,10 @@ import pytest
 
 from data_lake_config import Settings
 from pipeline.errors import MappingDoesNotFit, WrongUsage
-from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.selection import refuse_unknown_dimensions
 from pipeline.warehouse.server import Server
-from tests.support import add_default_feeds
+from tests.support import add_default_feeds, lake_at
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import EUR, NOW, USERS, eur, load, methods, rows_of, snapshot, user
 
@@ -136,7 +135,7 @@ def test_the_setting_is_a_list_with_commas() -> None:
 def test_a_dimension_that_no_feed_fills_is_refused_by_name(tmp_path: Path) -> None:
     add_default_feeds(tmp_path)
 
-    refuse_unknown_dimensions(FeedStore(tmp_path), {"dim_users"})
+    refuse_unknown_dimensions(lake_at(tmp_path).feeds, {"dim_users"})
     with pytest.raises(WrongUsage, match="SCD2_DIMENSIONS names dim_userz") as refused:
-        refuse_unknown_dimensions(FeedStore(tmp_path), {"dim_users", "dim_userz"})
+        refuse_unknown_dimensions(lake_at(tmp_path).feeds, {"dim_users", "dim_userz"})
     assert refused.value.hint == "the feeds fill dim_payment_methods, dim_users"

@@ -23,7 +23,7 @@ from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots, mapping_of
 from sync_to_mysql import sync
-from tests.support import ROOT, wait_until
+from tests.support import ROOT, lake_at, wait_until
 from tests.warehouse.history import SCHEMAS, State, fact_of, load_history, make_history
 from tests.warehouse.lakes import facts_in, write_lake
 from tests.warehouse.samples import FEEDS, NOW, rows_of
@@ -91,7 +91,7 @@ def full(warehouse: Server, month: list[State]) -> Server:
 
 
 def backfill(server: Server, root: Path) -> list[Loaded]:
-    return [sync(server, snapshots, "lake", NOW) for _, snapshots in lake_history(root, FEEDS_OF_FACTS)]
+    return [sync(server, snapshots, "lake", NOW) for _, snapshots in lake_history(lake_at(root), FEEDS_OF_FACTS)]
 
 
 def fact_rows(server: Server, feed: str, table: str | None = None) -> dict[int, list[tuple[Any, ...]]]:
@@ -154,7 +154,7 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
 ) -> None:
     load_history(warehouse, [*month[:19], *month[20:29]])  # the lake's version 20 was never loaded
     with Connection(warehouse) as connection:
-        for told in lake_snapshots(lake, FEEDS_OF_FACTS, 29):
+        for told in lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29):
             _are_of(connection, told)
         roll_back(connection, 10, NOW)
 
@@ -166,11 +166,11 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
         return {feed: {snapshot: lake_facts[feed][lake_version]} for feed in FACTS}
 
     assert shown() == star(10, 10)
-    known = sync(warehouse, lake_snapshots(lake, FEEDS_OF_FACTS, 29), "lake", NOW)
+    known = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29), "lake", NOW)
     assert (known.unchanged, shown() == star(10, 10)) == (True, True)
-    older = sync(warehouse, lake_snapshots(lake, FEEDS_OF_FACTS, 20), "lake", NOW)
+    older = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 20), "lake", NOW)
     assert (older.unchanged, shown() == star(10, 10)) == (False, True)
-    newer = sync(warehouse, lake_snapshots(lake, FEEDS_OF_FACTS, 30), "lake", NOW)
+    newer = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 30), "lake", NOW)
     assert newer.version is not None
     assert shown() == star(newer.version, 30)
     moves = rows_of(warehouse, "SELECT fact_table, from_version, to_version FROM etl_rollbacks ORDER BY 1")

@@ -19,7 +19,7 @@ from pipeline.errors import MigrationChanged, WarehouseBusy, WarehouseRefused
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema, list_migrations, planned_migrations, statements
 from pipeline.warehouse.server import Server
-from tests.support import add_default_feeds
+from tests.support import add_default_feeds, lake_at
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.samples import load, method, methods, rows_of
 
@@ -328,7 +328,9 @@ def test_test_setup_tells_whether_the_schema_is_there_complete_and_unchanged(
         settings = Settings(
             mysql_host=empty_server.host, mysql_port=empty_server.port, mysql_database=empty_server.database
         )
-        (check,) = (check for check in test_setup.check_mysql(settings, lake_root) if check.name == "mysql schema")
+        (check,) = (
+            check for check in test_setup.check_mysql(settings, lake_at(lake_root)) if check.name == "mysql schema"
+        )
         return check.state, f"{check.detail} / {check.hint}"
 
     def write(sql: str) -> None:

@@ -23,9 +23,9 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import parse_feed
-from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
+from tests.support import lake_at
 from tests.warehouse.samples import rows_of
 
 HOUR = 3_600_000
@@ -167,5 +167,5 @@ def test_ddl_changes_a_feed_only_when_it_is_told_to(lake_root: Path, emulator: E
     assert "is a stream" in run("ddl", "transaction_stream", code=2).stderr
     assert "there is no feed" in run("ddl", "nothing", code=2).stderr
     gone = {"name": "rates", "type": "table", "source": "EXCHANGE_RATES"}  # there when its feed was added
-    FeedStore(lake_root).add(parse_feed(gone, "rates"))
+    lake_at(lake_root).feeds.add(parse_feed(gone, "rates"))
     assert "the server has: CITY_HOURS, ORDER_TOTALS" in run("ddl", "rates", code=1).stderr

@@ -15,7 +15,6 @@ import pytest
 
 from pipeline.errors import ScratchUnusable, VersionUnknown, WarehouseRefused, WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
-from pipeline.lake.table import LakeTable
 from pipeline.warehouse import sorted_rows as spool_module
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
@@ -24,6 +23,7 @@ from pipeline.warehouse.report import loaded_lines
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from tests.lake.small_tables import add_version
+from tests.support import cleaned, lake_at
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import FEEDS, NOW, load, method, methods, rows_of
 from tests.warehouse.test_hard_rows import own_fact
@@ -167,11 +167,11 @@ def test_versions_of_one_number_but_other_days_are_no_snapshot(lake_root: Path) 
     old, late = FEEDS["payment_method_totals"], FEEDS["product_purchase_counts"]
     for feed, first_day in ((old, 0), (late, 2)):
         for version in range(1, 5 - first_day):
-            add_version(LakeTable.for_writing(lake_root, feed, 168), version, ["x"], first_day + version - 5)
+            add_version(cleaned(lake_root, feed, 168), version, ["x"], first_day + version - 5)
 
     told = [
         (taken_at.day, [(snapshot.feed, snapshot.lake_version) for snapshot in snapshots])
-        for taken_at, snapshots in lake_history(lake_root, [old, late])
+        for taken_at, snapshots in lake_history(lake_at(lake_root), [old, late])
     ]
 
     day = (NOW - dt.timedelta(days=4)).day
@@ -182,9 +182,9 @@ def test_versions_of_one_number_but_other_days_are_no_snapshot(lake_root: Path) 
         (day + 3, [(old.name, 4), (late.name, 2)]),
     ]
     with pytest.raises(WrongUsage, match=r"version 1 is not of one day in all tables \(payment_method_totals: 2026-"):
-        lake_snapshots(lake_root, [old, late], 1)
+        lake_snapshots(lake_at(lake_root), [old, late], 1)
     with pytest.raises(VersionUnknown, match="no version of user_transaction_summary"):
-        list(lake_history(lake_root, [old, FEEDS["user_transaction_summary"]]))
+        list(lake_history(lake_at(lake_root), [old, FEEDS["user_transaction_summary"]]))
 
 
 def test_every_version_that_the_lake_retains_is_loaded_with_its_own_date(warehouse: Server, lake_root: Path) -> None:
@@ -194,15 +194,15 @@ def test_every_version_that_the_lake_retains_is_loaded_with_its_own_date(warehou
     feed = parse_feed(
         {"name": "totals", "type": "table", "source": "TOTALS", "warehouse": smaller.model_dump()}, "totals"
     )
-    table = LakeTable.for_writing(lake_root, feed, grace_hours=168)
+    table = cleaned(lake_root, feed, grace_hours=168)
     for version in (1, 2, 3):
         add_version(table, version, ["card", "cash", "paypal"][:version], days=version - 4)
 
     def load_all() -> list[bool]:
-        history = lake_history(lake_root, [feed])
+        history = lake_history(lake_at(lake_root), [feed])
         return [load(warehouse, *snapshots, source="lake").unchanged for _, snapshots in history]
 
-    load(warehouse, *lake_snapshots(lake_root, [feed], 2), source="lake")
+    load(warehouse, *lake_snapshots(lake_at(lake_root), [feed], 2), source="lake")
     assert load_all() == [False, True, False]
     found = rows_of(
         warehouse,

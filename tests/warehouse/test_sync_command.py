@@ -10,9 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import sync_to_mysql
-from pipeline.lake.feed_store import FeedStore
 from pipeline.warehouse.server import Server
-from tests.support import add_default_feeds
+from tests.support import add_default_feeds, lake_at
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.history import State, make_history
 from tests.warehouse.lakes import write_lake
@@ -57,7 +56,7 @@ def states() -> list[State]:
 @pytest.fixture
 def small_lake(lake_root: Path, states: list[State]) -> Path:
     for feed in FEEDS.values():
-        FeedStore(lake_root).add(feed)
+        lake_at(lake_root).feeds.add(feed)
     write_lake(lake_root, states)
     return lake_root
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.verdict import Verdict
@@ -22,7 +21,7 @@ from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history
-from tests.support import run_script
+from tests.support import lake_at, run_script
 from tests.warehouse.accounts import as_root
 from tests.warehouse.samples import NOW, load
 
@@ -72,7 +71,7 @@ def both(warehouse: Server, lake_root: Path, feed: Feed) -> Callable[..., LakeTa
     """Makes a lake of these versions and loads each into the warehouse."""
 
     def make(*versions: list[dict[str, Any]]) -> LakeTable:
-        table = LakeTable(lake_root, feed)
+        table = lake_at(lake_root).table(feed)
         table.create(SCHEMA, "")
         for number, rows in enumerate(versions, start=1):
             commit = f"20261120T0000{number:02}Z-{number:08x}"
@@ -82,9 +81,9 @@ def both(warehouse: Server, lake_root: Path, feed: Feed) -> Callable[..., LakeTa
             table.commit(commit, change, NOW + dt.timedelta(days=number - 10))
         with Connection(as_root(warehouse)) as connection:
             connection.run(TABLE)
-        for _, snapshots in lake_history(lake_root, [feed]):
+        for _, snapshots in lake_history(lake_at(lake_root), [feed]):
             load(warehouse, *snapshots, source="lake")
-        return LakeTable(lake_root, feed)
+        return lake_at(lake_root).table(feed)
 
     return make
 
@@ -241,7 +240,7 @@ def test_the_command_says_it_and_exits_1(warehouse: Server, both: Callable[..., 
         "LAKE_ROOT": str(lake_root), "MYSQL_HOST": warehouse.host, "MYSQL_PORT": str(warehouse.port),
         "MYSQL_USER": warehouse.user, "MYSQL_PASSWORD": warehouse.password, "MYSQL_DATABASE": warehouse.database,
     }  # fmt: skip
-    FeedStore(lake_root).add(table.feed)
+    lake_at(lake_root).feeds.add(table.feed)
 
     same = run_script("metadata_utils.py", "verify", "--warehouse", env=env)
     with Connection(warehouse) as connection, connection.transaction():

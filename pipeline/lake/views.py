@@ -1,20 +1,19 @@
-"""What people and engines read beside the data: `_metadata.json` of a feed and `views.sql` of the lake.
+"""The lake's `views.sql`: views over the committed files of its feeds, for DuckDB.
 
-Both are derived from the Delta logs after each commit and replaced whole. Losing them loses nothing; they are
-written anew by the next run.
+It is derived from the logs after each commit and replaced whole. Losing it loses nothing: the next run writes it again.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline import cli
 from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
 from pipeline.faults import contained
+from pipeline.feeds import Feed
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.local_store import disk_errors, write_file
@@ -22,29 +21,31 @@ from pipeline.lake.lock import short_lock
 from pipeline.lake.table import VIEWS, LakeTable
 
 
-def write_views(root: Path) -> Path:
+def write_views(
+    root: Path, store: FeedStore, open_table: Callable[[Feed], LakeTable], tell: Callable[[str], None]
+) -> Path:
     """Writes `views.sql` for all active feeds that have data; returns its path.
 
-    A feed that cannot be read keeps the views that it had, and why is told: it must not stop the others' runs.
+    A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
     """
     path = root / VIEWS
     with disk_errors(root), short_lock(root / ".views.lock"):
         broken: list[BrokenFeed] = []
-        feeds, statements = FeedStore(root).list(broken=broken.append), list[str]()
+        feeds, statements = store.list(broken=broken.append), list[str]()
         for lost in broken:
             statements += _old_views(path, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
-            cli.tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
+            tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
         views = Counter(view for feed in feeds for view in feed.view_names)
         for view in [view for view, count in views.items() if count > 1]:
-            cli.tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
+            tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
         for feed in feeds:
             try:
                 with contained(feed.name):
-                    table = LakeTable(root, feed)
+                    table = open_table(feed)
                     statements += _views(table) if table.exists else ()
             except PipelineError as error:
                 statements += _old_views(path, feed.view_names)
-                cli.tell(f"{VIEWS} is not up to date for one feed: {error.message}")
+                tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
             "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"

@@ -1,0 +1,129 @@
+"""The lake: its feeds, their tables, and the one way to write to them.
+
+`writing` holds a feed, removes what a killed run left, lets the caller act, and describes what is there then. A crash
+while acting leaves the last commit; a crash before the description leaves `_metadata.json` and `views.sql` as they
+were, and the next run writes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.feeds import Feed
+from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.local_store import LOG, delete_feed_data, disk_errors, lake_folder, make_folder
+from pipeline.lake.lock import Hold, hold_feed, hold_run
+from pipeline.lake.log import torn_entry
+from pipeline.lake.metadata import write_metadata
+from pipeline.lake.table import LakeTable
+from pipeline.lake.views import write_views
+
+
+class Lake:
+    """The lake at `url`. `tell` hears what people should know on the way.
+
+    `grace_hours` is how long files that left a table stay for open readers.
+    """
+
+    def __init__(self, url: str, tell: Callable[[str], None], grace_hours: int) -> None:
+        self._root, self._tell, self.grace_hours = lake_folder(url), tell, grace_hours
+        self.feeds = FeedStore(self._root)
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    def make_folders(self) -> None:
+        with disk_errors(self._root):
+            for name in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
+                make_folder(self._root / name)
+
+    def table(self, feed: Feed) -> LakeTable:
+        """The feed's table, to be read. Raises LogDamaged."""
+        return LakeTable(self._root, feed, self._tell)
+
+    @contextlib.contextmanager
+    def writing(self, feed: Feed, holder: Mapping[str, str]) -> Iterator[LakeTable]:
+        """The feed's table, held and cleaned; described in the end. `holder` is shown to whoever comes second.
+
+        Raises FeedLocked, LogDamaged, ClockWentBack, and what the disk does.
+        """
+        with hold_feed(self._folder(feed), feed.name, holder):
+            table = LakeTable.for_writing(self._root, feed, self.grace_hours, self._tell)
+            try:
+                yield table
+            finally:
+                self._describe(table, sys.exception())
+
+    def accept_clock(self, feed: Feed, holder: Mapping[str, str], commit_id: str, now: dt.datetime) -> None:
+        """Has the feed go on from `now`, although commits of a later time are there."""
+        with hold_feed(self._folder(feed), feed.name, holder):
+            self.table(feed).accept_clock(commit_id, now)
+
+    def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
+        """Deletes all rows of the feed. There is no way back."""
+        folder = self._folder(feed)
+        with hold_feed(folder, feed.name, holder):
+            delete_feed_data(folder)
+
+    def place_of(self, feed: Feed) -> str:
+        """Where the feed's data is, for people."""
+        return str(self._folder(feed))
+
+    def torn_entry(self, feed: Feed) -> Path | None:
+        """The newest entry of the feed's log, where another program began it and did not end it."""
+        return torn_entry(self._folder(feed) / LOG)
+
+    def hold_run(self, holder: Mapping[str, str]) -> AbstractContextManager[Hold]:
+        """Holds the lake for one run of all feeds. Raises FeedLocked."""
+        return hold_run(self._root, holder)
+
+    def write_views(self) -> Path:
+        """Writes `views.sql` for all active feeds that have data; returns its path."""
+        return write_views(self._root, self.feeds, self.table, self._tell)
+
+    def open_log(self, script: str) -> logging.Handler:
+        """Where a script's runs keep what they say. Raises LakeNotWritable."""
+        folder = self._root / "logs"
+        with disk_errors(folder):
+            make_folder(folder)
+            return logging.FileHandler(folder / f"{script}.log", encoding="utf-8")
+
+    def _folder(self, feed: Feed) -> Path:
+        return self._root / feed.kind_folder / feed.name
+
+    def _describe(self, table: LakeTable, failure: BaseException | None) -> None:
+        """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and names both."""
+        try:
+            if table.exists:
+                write_metadata(table)
+                self.write_views()
+        except PipelineError as error:
+            if failure is None:
+                raise
+            if isinstance(failure, PipelineError):
+                failure.message += f"; besides, {error.message}"
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a command shares that changes feeds between exports. `run_id` names its commits; `max_share` of a feed's
+    rows may expire at once without a reason: 1 lets all of them go.
+    """
+
+    lake: Lake
+    holder: Mapping[str, str]
+    run_id: str
+    now: dt.datetime
+    max_share: float
+
+    def numbered(self, index: int) -> Upkeep:
+        """For one feed of several: each commit has a name of its own."""
+        return replace(self, run_id=f"{self.run_id}{index:03x}")
