@@ -17,7 +17,7 @@ from ksqldb_emulator.server import Options, Server, serve, stop
 
 FOR_EVER_S = 86_400.0
 """A pause or a silence that ends only when the test says so."""
-PATIENCE_S = 120
+PATIENCE_S = 300
 """How long is waited for what must come: a guard against waiting for ever, far above what a busy machine takes."""
 
 

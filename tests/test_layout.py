@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,13 @@ ROOMS = {
 KNOW_NO_SERVER = ("pipeline.source", "pipeline.once", "pipeline.lake.", "pipeline.export.", "pipeline.verify.")
 
 
+@cache
 def modules() -> dict[str, Path]:
     paths = (path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py")
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -143,6 +146,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@cache
 def everything_behind(name: str) -> set[str]:
     """The modules of the package that one imports, itself or through another."""
     behind, due = set[str](), {name}

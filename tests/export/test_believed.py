@@ -333,7 +333,7 @@ CLUSTERS = st.builds(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600)
 @given(CLUSTERS, st.none() | st.integers(0, 7))
 def test_whenever_a_node_dies_a_snapshot_is_whole_or_refused_for_now(
     cluster: DyingCluster, previous: int | None
@@ -353,7 +353,7 @@ def test_whenever_a_node_dies_a_snapshot_is_whole_or_refused_for_now(
     assert [stored for stored in cluster.reads if stored.kept] == [believed]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CLUSTERS)
 def test_a_run_outlasts_the_death_of_a_node_unless_its_reads_hang(cluster: DyingCluster) -> None:
     fates = [fate for fate in cluster.fates if fate in ("short", "empty", "whole")]

@@ -36,7 +36,7 @@ def test_readme_shows_commands_and_queries() -> None:
 
 @pytest.mark.mysql
 @pytest.mark.readme
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) -> None:
     project = _copy_of_the_project(tmp_path / "project")
     shims = _shims(tmp_path / "bin", mariadb)
@@ -63,7 +63,7 @@ def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) ->
             env=os.environ | {"PATH": f"{shims}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=550,
+            timeout=3000,
             check=False,
         )
         by_cron = subprocess.run(

@@ -47,6 +47,7 @@ def test_figure_holds(name: str, tmp_path: Path) -> None:
     assert figure.name == name
 
 
+@pytest.mark.server
 def test_a_broken_promise_is_seen(tmp_path: Path) -> None:
     figure = Figure("F1", "a lake that lacks a file")
     with scene(tmp_path, rows=30) as stage:

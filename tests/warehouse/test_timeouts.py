@@ -110,15 +110,23 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
     warehouse: Server, private_server: PrivateServer, what: str
 ) -> None:
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(Connection(dataclasses.replace(warehouse, timeout_s=1, stall_s=1)))
+        connection = stack.enter_context(Connection(dataclasses.replace(warehouse, stall_s=2)))
         stack.enter_context(connection.hold_warehouse())
+        over = threading.Event()
+
+        def hang() -> None:
+            began = RUNNING.format(warehouse.database)
+            wait_until(lambda: over.is_set() or rows_of(warehouse, began) != [(0,)], "the long statement")
+            if not over.is_set():
+                stack.enter_context(hung(private_server))
+
         if what == "hangs":
-            hanging = hung(private_server)
-            timer = threading.Timer(0.3, lambda: stack.enter_context(hanging))
-            timer.start()
-            stack.callback(timer.join)
+            thread = threading.Thread(target=hang)
+            thread.start()
+            stack.callback(thread.join)
         with pytest.raises(WarehouseUnreachable, match="did not answer within MYSQL_STALL_S"):
-            connection.run(LONG.format(0.5) if what == "hangs" else FOR_EVER)  # a hung server cannot be told to stop
+            connection.run(LONG.format(1) if what == "hangs" else FOR_EVER)  # a hung server cannot be told to stop
+        over.set()
 
     wait_until(lambda: is_free(warehouse), "the end of the session")
     assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
