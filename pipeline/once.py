@@ -21,6 +21,7 @@ WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
 
 _Numbers = Any  # a numpy array of integers or of truth values
+_OFFSETS = 2**44  # more records than a topic partition will ever have
 
 
 def windows_of(task: Task) -> dict[int, tuple[int, int]]:
@@ -60,38 +61,45 @@ class OnceOnly:
 
     def keep(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """`batch` without what came before; a reader takes its partition in order, so a step back is a replay."""
-        partitions = batch.column("rowpartition").to_numpy()
-        offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
-        kept, witness = np.zeros(len(offsets), bool), np.zeros(len(offsets), bool)
-        for partition in np.unique(partitions).tolist():
-            rows = np.flatnonzero(partitions == partition)
-            rows = rows[self._are_new(partition, offsets[rows])]
-            fresh = offsets[rows]
-            self._check_witness(partition, fresh, rowtimes[rows])
-            first, due = self.windows.get(partition, (0, 0))
-            witness[rows] = (first <= fresh) & (fresh < due)
-            kept[rows] = ((fresh >= due) & self.task.wanted.new) | ((fresh < due) & self.task.wanted.old)
-        if witness.any():
-            self.witnesses.append(batch.filter(pa.array(witness)))
-        return batch if kept.all() else batch.filter(pa.array(kept))
+        if not batch.num_rows:
+            return batch
+        order = np.argsort(batch.column("rowpartition").to_numpy(), kind="stable")
+        partitions, offsets, rowtimes = (
+            batch.column(name).to_numpy()[order] for name in ("rowpartition", "rowoffset", "rowtime")
+        )
+        starts = np.flatnonzero(np.diff(partitions, prepend=partitions[0] - 1))
+        known = partitions[starts].tolist()
+        group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(offsets)))
+        new = self._are_new(known, starts, group, offsets)
+        firsts, dues = np.array([self.windows.get(partition, (0, 0)) for partition in known])[group].T
+        is_old = offsets < dues
+        witnesses = new & is_old & (offsets >= firsts)
+        for at in np.flatnonzero(witnesses & (offsets == dues - 1)).tolist():
+            self._check_witness(int(partitions[at]), int(offsets[at]), int(rowtimes[at]))
+        if witnesses.any():
+            self.witnesses.append(batch.filter(_in_order(witnesses, order)))
+        kept = new & ((is_old & self.task.wanted.old) | (~is_old & self.task.wanted.new))
+        return batch if kept.all() else batch.filter(_in_order(kept, order))
 
-    def _are_new(self, partition: int, offsets: _Numbers) -> _Numbers:
-        """Which rows of one partition are further on than every one before them."""
-        highest_before = np.maximum.accumulate(np.concatenate(([self._highest.get(partition, -1)], offsets)))
-        new = offsets > highest_before[:-1]
+    def _are_new(self, known: list[int], starts: _Numbers, group: _Numbers, offsets: _Numbers) -> _Numbers:
+        """Which rows are further on than every one before them of their partition; `known` names that of each group."""
+        for partition, first in zip(known, offsets[starts].tolist(), strict=True):
+            if partition not in self._highest:
+                self._check_first(partition, first)
+        highest = np.array([self._highest.get(partition, -1) for partition in known])
+        reached = np.maximum(np.maximum.accumulate(offsets + group * _OFFSETS) - group * _OFFSETS, highest[group])
+        before = np.concatenate(([-1], reached[:-1]))
+        before[starts] = highest
+        new = offsets > before
         self.replayed_rows += int(len(offsets) - np.count_nonzero(new))
-        if partition not in self._highest and new.any():
-            self._check_first(partition, int(offsets[new][0]))
-        self._highest[partition] = int(highest_before[-1])
+        lasts = np.append(starts[1:], len(offsets)) - 1
+        self._highest.update(zip(known, reached[lasts].tolist(), strict=True))
         return new
 
-    def _check_witness(self, partition: int, offsets: _Numbers, rowtimes: _Numbers) -> None:
-        mark = self.task.start.get(partition)
-        if mark is None or mark.last_rowtime_ms is None:
-            return
-        for rowtime in rowtimes[offsets == mark.next_offset - 1].tolist():
-            if rowtime != mark.last_rowtime_ms:
-                raise row_recreated(self.task.topic, partition, mark.next_offset - 1, rowtime, mark.last_rowtime_ms)
+    def _check_witness(self, partition: int, offset: int, rowtime: int) -> None:
+        known = self.task.start[partition].last_rowtime_ms
+        if known is not None and rowtime != known:
+            raise row_recreated(self.task.topic, partition, offset, rowtime, known)
 
     def _check_first(self, partition: int, first: int) -> None:
         """No witness came: rows are lost, unless there is none and the topic is known to reach back to the bookmark."""
@@ -100,6 +108,13 @@ class OnceOnly:
             return
         if mark.last_rowtime_ms is not None or self.task.ends is None:
             self.gaps[partition] = _gap(self.task, partition, mark.next_offset, first)
+
+
+def _in_order(mask: _Numbers, order: _Numbers) -> pa.Array:
+    """A mask over sorted rows as one over the rows as they came."""
+    as_they_came = np.empty(len(mask), bool)
+    as_they_came[order] = mask
+    return pa.array(as_they_came)
 
 
 @dataclass
