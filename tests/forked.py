@@ -101,7 +101,7 @@ def _reap() -> None:
 def _modules() -> list[str]:
     package = [path for path in (_ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py"]
     paths = [*sorted(package), *sorted(_ROOT.glob("*.py"))]
-    return [*_HEAVY, *(".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in paths)]
+    return [*_HEAVY, "tests.support", *(".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in paths)]
 
 
 def _run_and_report(answers: int, out: int, err: int) -> None:
@@ -125,4 +125,4 @@ def _become(run: Mapping[str, Any], out: int, err: int) -> None:
     os.environ.clear()
     os.environ.update(run["env"])
     sys.argv = [run["script"], *run["arguments"]]
-    sys.path[0] = str(Path(run["script"]).parent)
+    sys.path[0] = str(_ROOT)

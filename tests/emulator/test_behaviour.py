@@ -131,7 +131,9 @@ def test_a_dropped_connection_ends_the_query(emulator: Emulator) -> None:
 
 def test_a_query_whose_client_is_gone_stays_for_as_long_as_it_lingers(emulator: Emulator) -> None:
     emulator.options.linger_s = FOR_EVER_S
-    push(emulator).close()
+    answer = push(emulator)
+    wait_until(lambda: positions(emulator)[0][0] == 9, "all rows there are")
+    answer.close()
     emulator.append("NUMBERS", [Record(0, 10, 99, {"K": "late", "N": 1000})])
     wait_until(lambda: positions(emulator)[0][0] == 10, "a row that nobody reads")
 

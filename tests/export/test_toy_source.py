@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
+import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
@@ -23,7 +23,10 @@ from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from tests.export.toy_run import KILLED, NOW, START_MS, STREAM, TABLE, a_run, export, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
+from tests.forked import run_forked
 from tests.support import ROOT, cleaned, lake_at
+
+TOY_RUN = ROOT / "tests" / "export" / "toy_run.py"
 
 
 def toy(count: int) -> ToySource:
@@ -44,8 +47,7 @@ def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_ro
     killed = 0
     for count in (9, 13):
         for when in ["before", "after"] * 4:
-            command = [sys.executable, "-m", "tests.export.toy_run", str(lake_root), str(count), when]
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            code = run_forked(TOY_RUN, [str(lake_root), str(count), when], os.environ, ROOT, PATIENCE_S).returncode
             assert code in (0, KILLED)
             killed += code == KILLED
             if code == 0:
@@ -125,7 +127,9 @@ def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root
     prepare_table(run, table, plan.columns, "toy")
     places = [Place.in_table(table, f"{run.id}{number:04x}") for number in range(4)]
 
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executors:
+    apart = multiprocessing.get_context("forkserver")
+    apart.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(2, apart) as executors:
         twice = list(executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, places))
     commits = StreamCommits(table, stream.source, run, done)
     for number, (task, parts) in enumerate(zip(plan.tasks, twice[:2], strict=True)):
