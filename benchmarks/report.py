@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.runs import Run
 
-TOLD = {
+LABELS = {
     "load, no checks": "LOAD DATA, no checks",
     "load": "LOAD DATA",
     "sync": "toolkit: first snapshot",
@@ -56,7 +56,7 @@ class Measured:
 def way_rows(measured: Measured) -> list[str]:
     """A line of Markdown for each way that was run."""
     lines = []
-    for way, told in TOLD.items():
+    for way, label in LABELS.items():
         if not (runs := measured.of(way)):
             continue
         rates = [run.rate for run in runs]
@@ -65,7 +65,7 @@ def way_rows(measured: Measured) -> list[str]:
         spread = "" if way == "sync, same version" else f"{min(rates):,.0f} .. {max(rates):,.0f}"
         seconds, peak = median(run.seconds for run in runs), max(run.peak_bytes for run in runs)
         lines.append(
-            f"| {measured.product} | {told} | {runs[0].rows:,} | {len(runs)} | {seconds:.2f} | {shown} | {spread} |"
+            f"| {measured.product} | {label} | {runs[0].rows:,} | {len(runs)} | {seconds:.2f} | {shown} | {spread} |"
             f" {peak / 1e6:.0f} |"
         )
     return lines
@@ -82,7 +82,7 @@ def goal_rows(measured: Measured) -> list[str]:
         ratio = median(run.rate for run in measured.of(goal.way)) / rates[fastest]
         verdict = "met" if ratio >= wanted else "**below the goal**"
         lines.append(
-            f"| {measured.product} | {TOLD[goal.way]} | {TOLD[fastest]} | {wanted:g} | {ratio:.2f} | {verdict} |"
+            f"| {measured.product} | {LABELS[goal.way]} | {LABELS[fastest]} | {wanted:g} | {ratio:.2f} | {verdict} |"
         )
     return lines
 

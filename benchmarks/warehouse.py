@@ -33,7 +33,7 @@ _COMMON = ("--innodb-buffer-pool-size=3G", "--max-allowed-packet=128M", "--innod
 _STARTERS: dict[str, tuple[Callable[..., AbstractContextManager[PrivateServer]], tuple[str, ...]]] = {
     "MariaDB": (running_mariadb, (*_COMMON, "--innodb-log-file-size=2G")),
     "MySQL": (
-        running_mysql,  # which does not wait for the disk unless it is told to
+        running_mysql,  # which does not wait for the disk unless it is asked to
         (*_COMMON, "--innodb-redo-log-capacity=2G", "--innodb-flush-method=O_DIRECT", "--innodb-doublewrite=ON"),
     ),
 }
@@ -57,12 +57,12 @@ def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence
                 )
     assert running.process is not None
     with Connection(bench.server) as connection:
-        ((told,),) = connection.rows("SELECT VERSION()")
+        ((product_version,),) = connection.rows("SELECT VERSION()")
         listed = ", ".join(f"'{name}'" for name in _SETTINGS)
         settings = connection.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({listed})")
     return Measured(
         product=product,
-        version=text_of(told),
+        version=text_of(product_version),
         settings=", ".join(f"{text_of(name)}={_short(text_of(value))}" for name, value in sorted(settings)),
         server_peak_bytes=peak_bytes(running.process.pid),
         runs=runs,

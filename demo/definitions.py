@@ -285,8 +285,8 @@ def _anonymize(flat: Row, eur: Decimal | None, rate: Decimal | None) -> Row:
     user = flat["USER_ID"]
     # The statement says MD5: ksqlDB has no stronger hash.
     digest = None if user is None else hashlib.md5(user.encode(), usedforsecurity=False).hexdigest()
-    told = {**flat, "USER_HASH": digest, "AMOUNT_EUR": eur, "EXCHANGE_RATE": rate}
-    return _pick(told, _names("TRANSACTION_STREAM_ANONYMIZED"))
+    row = {**flat, "USER_HASH": digest, "AMOUNT_EUR": eur, "EXCHANGE_RATE": rate}
+    return _pick(row, _names("TRANSACTION_STREAM_ANONYMIZED"))
 
 
 def _read(event: Event, source: Source) -> Row | None:

@@ -66,7 +66,7 @@ def produce(producer: Any, events: Iterable[Event]) -> int:
     """Hands every event to the producer, partition and timestamp kept; returns how many. Raises LoadFailed."""
     failures: list[str] = []
 
-    def told(error: Any, _: Any) -> None:
+    def delivered(error: Any, _: Any) -> None:
         if error is not None:
             failures.append(str(error))
 
@@ -80,7 +80,7 @@ def produce(producer: Any, events: Iterable[Event]) -> int:
                     value=event.value,
                     partition=event.partition,
                     timestamp=event.timestamp,
-                    on_delivery=told,
+                    on_delivery=delivered,
                 )
                 break
             except BufferError:

@@ -28,7 +28,7 @@ WITH (KAFKA_TOPIC = 'exchange_rates', PARTITIONS = 3, VALUE_FORMAT = 'JSON');
 CREATE TABLE blacklisted_cities (city STRING PRIMARY KEY, reason STRING)
 WITH (KAFKA_TOPIC = 'blacklisted_cities', PARTITIONS = 3, VALUE_FORMAT = 'JSON');
 
--- GROUP BY skips rows whose key is NULL: a payment method that is not told is called 'unknown'.
+-- GROUP BY skips rows whose key is NULL: a payment method that is not given is called 'unknown'.
 CREATE STREAM transaction_flattened
 WITH (KAFKA_TOPIC = 'transaction_flattened', RETENTION_MS = 315360000000, VALUE_FORMAT = 'JSON') AS
 SELECT

@@ -57,8 +57,8 @@ def _entity(state: State, text: str, statement: Any) -> dict[str, Any]:
         return _queries(state, text, statement.extended)
     if statement.what == "TOPICS":
         topics = {source.topic: source for source in state.sources if not source.topic_deleted}
-        told = [{"name": name, "replicaInfo": [1] * max(1, topics[name].partitions)} for name in sorted(topics)]
-        return {"@type": "kafka_topics", "statementText": text, "topics": told}
+        on_kafka = [{"name": name, "replicaInfo": [1] * max(1, topics[name].partitions)} for name in sorted(topics)]
+        return {"@type": "kafka_topics", "statementText": text, "topics": on_kafka}
     kind = statement.what[:-1]
     listed = [
         {
@@ -132,11 +132,13 @@ def _offset_summaries(state: State, source: Source) -> list[dict[str, Any]]:
 
 
 def _offsets(state: State, topic: str, lag: int) -> list[dict[str, Any]]:
-    told = []
+    described = []
     for partition, (start, end) in sorted(state.topic_bounds(topic).items()):
         consumed = max(start, end - lag)
-        told.append({"partition": partition, "logStartOffset": start, "logEndOffset": end, "consumerOffset": consumed})
-    return told
+        described.append(
+            {"partition": partition, "logStartOffset": start, "logEndOffset": end, "consumerOffset": consumed}
+        )
+    return described
 
 
 def _queries(state: State, text: str, extended: bool) -> dict[str, Any]:
@@ -147,12 +149,12 @@ def _queries(state: State, text: str, extended: bool) -> dict[str, Any]:
         listed += [_running(Query(query.id, query.text, (), ())) | {"queryType": "PUSH"} for query in live]
         return {"@type": "queries", "statementText": text, "queries": listed}
     here, everywhere = {state.cluster.hosts[0]: "RUNNING"}, state.cluster.statuses()
-    told = [
+    described = [
         _query_description(query.id, query.text, list(query.sinks), "PERSISTENT", tasks_of(state, source), everywhere)
         for query, source in persistent.items()
     ]
-    told += [_query_description(query.id, query.text, [], "PUSH", _tasks(query), here) for query in live]
-    return {"@type": "query_descriptions", "statementText": text, "queryDescriptions": told}
+    described += [_query_description(query.id, query.text, [], "PUSH", _tasks(query), here) for query in live]
+    return {"@type": "query_descriptions", "statementText": text, "queryDescriptions": described}
 
 
 def _query_description(

@@ -56,14 +56,14 @@ class Type:
 
     def described(self) -> dict[str, Any]:
         """The type as `fields[].schema` of DESCRIBE shows it."""
-        told: dict[str, Any] = {"type": self.base, "fields": None, "memberSchema": None}
+        described: dict[str, Any] = {"type": self.base, "fields": None, "memberSchema": None}
         if self.base == "STRUCT":
-            told["fields"] = [{"name": name, "schema": type_.described()} for name, type_ in self.fields]
+            described["fields"] = [{"name": name, "schema": type_.described()} for name, type_ in self.fields]
         if self.element_type is not None:
-            told["memberSchema"] = self.element_type.described()
+            described["memberSchema"] = self.element_type.described()
         if self.base == "DECIMAL":
-            told["parameters"] = {"precision": self.precision, "scale": self.scale}
-        return told
+            described["parameters"] = {"precision": self.precision, "scale": self.scale}
+        return described
 
 
 class _ToType(lark.Transformer[Any, Type]):

@@ -74,7 +74,7 @@ class Emulator:
         self.source(name).records.extend(records)
 
     def replace_source(self, source: Source) -> None:
-        """Drops the source of that name and makes it anew."""
+        """Drops the source of that name and creates it again."""
         sources = self._server.state.sources
         sources[:] = [other for other in sources if other.name != source.name] + [source]
 

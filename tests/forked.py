@@ -41,11 +41,11 @@ def run_forked(
         with theirs:
             socket.send_fds(_server(), [b"r"], [theirs.fileno(), out.fileno(), err.fileno()])
         ours.settimeout(timeout_s)
-        with ours.makefile("rw", encoding="utf-8") as told:
-            print(json.dumps(run), file=told, flush=True)
-            pid = int(told.readline())
+        with ours.makefile("rw", encoding="utf-8") as channel:
+            print(json.dumps(run), file=channel, flush=True)
+            pid = int(channel.readline())
             try:
-                status = int(told.readline())
+                status = int(channel.readline())
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
                 raise
@@ -105,11 +105,11 @@ def _modules() -> list[str]:
 
 
 def _run_and_report(answers: int, out: int, err: int) -> None:
-    with socket.socket(fileno=answers) as back, back.makefile("rw", encoding="utf-8") as told:
-        run = json.loads(told.readline())
+    with socket.socket(fileno=answers) as back, back.makefile("rw", encoding="utf-8") as channel:
+        run = json.loads(channel.readline())
         if (pid := os.fork()) != 0:
-            print(pid, file=told, flush=True)
-            print(os.waitpid(pid, 0)[1], file=told, flush=True)
+            print(pid, file=channel, flush=True)
+            print(os.waitpid(pid, 0)[1], file=channel, flush=True)
             os._exit(0)
     _become(run, out, err)
     runpy.run_path(run["script"], run_name="__main__")

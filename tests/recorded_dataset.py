@@ -1,4 +1,4 @@
-"""The recorded objects as a data set of the emulator: schemas and statements as DESCRIBE told them, the records that
+"""The recorded objects as a data set of the emulator: schemas and statements as DESCRIBE gave them, the records that
 were produced, and for derived objects the rows that the real server answered with."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def recorded_dataset() -> Dataset:
         sources[name].records = _from_pull(sources[name], f"pull {name}, json")
     sources["SESSION_TABLE"].records = [
         Record(0, 0, 0, {"S": "dup", "N": 2}, window=(1793502000000, 1793503800000))
-    ]  # a scan answers with nothing; this row is what the query by key told
+    ]  # a scan answers with nothing; this row is what the query by key gave
     sources["ALL_TYPES_TABLE"].records = _all_types_table(sources["ALL_TYPES"])
     _fill_helper_topics(sources)
     info = json.loads(exchanges()["GET /info"]["response"]["body"])["KsqlServerInfo"]
@@ -63,21 +63,21 @@ def _source(listed: dict[str, Any]) -> Source:
     bare.window_type = ("SESSION" if "SESSION" in name else "TUMBLING") if listed["isWindowed"] else None
     if described is None:
         return bare
-    told = json.loads(described["response"]["body"])[0]["sourceDescription"]
+    answer = json.loads(described["response"]["body"])[0]["sourceDescription"]
     topics: tuple[str, ...] = ()
     between = ""
-    for summary in told["queryOffsetSummaries"]:
+    for summary in answer["queryOffsetSummaries"]:
         names = [topic["kafkaTopic"] for topic in summary["topicSummaries"]]
         between = next(
-            (name.rpartition(f"{told['writeQueries'][0]['id']}-")[2] for name in names if "-repartition" in name), ""
+            (name.rpartition(f"{answer['writeQueries'][0]['id']}-")[2] for name in names if "-repartition" in name), ""
         )
         topics = tuple(t["kafkaTopic"] for t in summary["topicSummaries"] if "repartition" not in t["kafkaTopic"])
     bare.columns = tuple(
-        Column(field["name"], _type(field["schema"]), field.get("type", "VALUE")) for field in told["fields"]
+        Column(field["name"], _type(field["schema"]), field.get("type", "VALUE")) for field in answer["fields"]
     )
-    bare.partitions, bare.statement, bare.timestamp = told["partitions"], told["statement"], told["timestamp"]
-    bare.read_queries = tuple(_query(query) for query in told["readQueries"])
-    bare.write_query = _query(told["writeQueries"][0], topics, between) if told["writeQueries"] else None
+    bare.partitions, bare.statement, bare.timestamp = answer["partitions"], answer["statement"], answer["timestamp"]
+    bare.read_queries = tuple(_query(query) for query in answer["readQueries"])
+    bare.write_query = _query(answer["writeQueries"][0], topics, between) if answer["writeQueries"] else None
     return bare
 
 
@@ -85,8 +85,8 @@ def _fill_helper_topics(sources: dict[str, Source]) -> None:
     """Topics of which only the end offsets were recorded get that many unreadable records."""
     for name in list(sources):
         described = exchanges().get(f"DESCRIBE {name} EXTENDED")
-        told = json.loads(described["response"]["body"])[0]["sourceDescription"] if described else {}
-        for summary in told.get("queryOffsetSummaries", ()):
+        answer = json.loads(described["response"]["body"])[0]["sourceDescription"] if described else {}
+        for summary in answer.get("queryOffsetSummaries", ()):
             for topic in summary["topicSummaries"]:
                 for source in sources.values():
                     if source.topic == topic["kafkaTopic"] and not source.columns and not source.records:
@@ -97,9 +97,9 @@ def _fill_helper_topics(sources: dict[str, Source]) -> None:
                         ]
 
 
-def _query(told: dict[str, Any], topics: tuple[str, ...] = (), between: str = "") -> Query:
-    sinks = tuple(told["sinks"]), tuple(told["sinkKafkaTopics"])
-    return Query(told["id"], told["queryString"], *sinks, topics, between)
+def _query(answer: dict[str, Any], topics: tuple[str, ...] = (), between: str = "") -> Query:
+    sinks = tuple(answer["sinks"]), tuple(answer["sinkKafkaTopics"])
+    return Query(answer["id"], answer["queryString"], *sinks, topics, between)
 
 
 def _type(schema: dict[str, Any]) -> Type:
@@ -194,11 +194,11 @@ def _all_types_table(stream: Source) -> list[Record]:
 
 
 def _deep() -> Source:
-    told = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
+    answer = json.loads(exchanges()["DESCRIBE DEEP"]["response"]["body"])[0]["sourceDescription"]
     columns = tuple(
-        Column(field["name"], _type(field["schema"]), field.get("type", "VALUE")) for field in told["fields"]
+        Column(field["name"], _type(field["schema"]), field.get("type", "VALUE")) for field in answer["fields"]
     )
-    source = Source("DEEP", "STREAM", columns, "deep", 1, statement=told["statement"])
+    source = Source("DEEP", "STREAM", columns, "deep", 1, statement=answer["statement"])
     types = {column.name: column.type for column in columns}
     body = exchanges()["exact decimals and times out of nested values"]["response"]["body"]
     for offset, line in enumerate(body.split("\n")[1:-1]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import GOALS, TOLD, Measured, as_tables
+from benchmarks.report import GOALS, LABELS, Measured, as_tables
 from benchmarks.rows import make_data_set, totals_of
 from benchmarks.runs import GROUPS, Bench, Run, Sizes, new_warehouse
 from benchmarks.warehouse import head, measure
@@ -29,10 +29,10 @@ def test_every_way_leaves_the_rows_that_it_was_given(mariadb: PrivateServer, ser
 
     measured = measure("MariaDB", mariadb, Bench(server, big, big, small), list(GROUPS), rounds=1)
 
-    assert [run.way for run in measured.runs] == list(TOLD)
+    assert [run.way for run in measured.runs] == list(LABELS)
     assert all(run.seconds > 0 and run.peak_bytes > 10_000_000 for run in measured.runs)
     assert measured.server_peak_bytes > 50_000_000
-    assert as_tables([measured]).count("| MariaDB |") == len(TOLD) + len(GOALS)
+    assert as_tables([measured]).count("| MariaDB |") == len(LABELS) + len(GOALS)
 
 
 @pytest.mark.mysql
@@ -90,8 +90,8 @@ def test_a_goal_that_is_missed_is_said_in_words() -> None:
 
 
 def test_a_run_says_how_to_repeat_it() -> None:
-    told = head(Sizes(5, 4, 3), rounds=2, seed=9, day=dt.date(2026, 11, 20), load=0.25)
+    text = head(Sizes(5, 4, 3), rounds=2, seed=9, day=dt.date(2026, 11, 20), load=0.25)
 
-    assert "`make bench-warehouse`, 5 users with ten rows each, seed 9, rounds: 2" in told
-    assert told.startswith("2026-11-20")
-    assert "a load of 0.2 before" in told
+    assert "`make bench-warehouse`, 5 users with ten rows each, seed 9, rounds: 2" in text
+    assert text.startswith("2026-11-20")
+    assert "a load of 0.2 before" in text

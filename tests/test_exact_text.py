@@ -61,9 +61,9 @@ def test_instants_that_python_cannot_hold_are_text_at_every_depth(place: Any) ->
     ],
 )
 def test_keys_that_are_no_text_are_the_text_of_their_json(kind: pa.DataType, key: Any, text: str) -> None:
-    (told,) = texts_of(pa.array([[(key, None)]], pa.map_(kind, pa.int32()))).to_pylist()
+    (shown,) = texts_of(pa.array([[(key, None)]], pa.map_(kind, pa.int32()))).to_pylist()
 
-    assert json.loads(told) == {text: None}
+    assert json.loads(shown) == {text: None}
 
 
 def test_keys_that_are_one_for_python_stay_two() -> None:

@@ -87,13 +87,13 @@ batches = st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), offs
     batches,
 )
 def test_batches_are_judged_by_column_as_rows_are_one_by_one(
-    start: dict[int, Bookmark], wanted: Wanted, accept_gap: bool, ends_known: bool, told: list[list[Row]]
+    start: dict[int, Bookmark], wanted: Wanted, accept_gap: bool, ends_known: bool, answers: list[list[Row]]
 ) -> None:
     ends = {p: Offsets(0, 100, 0) for p in range(4)} if ends_known else None
     asked = task(start, accept_gap, wanted, ends)
     by_row, by_column = RowByRow(asked), OnceOnly(asked)
 
-    for rows in told:
+    for rows in answers:
         try:
             expected = by_row.keep(rows)
         except TopicChanged:
@@ -165,9 +165,11 @@ def test_a_witness_with_another_time_means_another_topic() -> None:
 def test_rows_lost_to_retention_are_an_error_unless_accepted(wanted: Wanted) -> None:
     rows = [(8, 0, 15), (9, 0, 16)]
 
-    with pytest.raises(TopicChanged, match=r"now begins at offset 15, but the next row due for the lake is 10") as told:
+    with pytest.raises(
+        TopicChanged, match=r"now begins at offset 15, but the next row due for the lake is 10"
+    ) as raised:
         kept(OnceOnly(task({0: Bookmark(10, 5)}, wanted=wanted)), *rows)
-    assert "--accept-gap" in told.value.hint
+    assert "--accept-gap" in raised.value.hint
     accepting = OnceOnly(task({0: Bookmark(10, 5)}, accept_gap=True, wanted=wanted))
     assert kept(accepting, *rows) == rows
     assert accepting.gaps == {0: (10, 15)}

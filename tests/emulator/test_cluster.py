@@ -207,14 +207,14 @@ def test_the_emulator_shows_the_query_of_a_table_as_it_was_recorded(moment: str)
         simple = ask(server, "SHOW QUERIES;")
         extended = ask(server, "SHOW QUERIES EXTENDED;")
 
-    told = query_of(recorded["SHOW QUERIES"][0], "queries", NAME)
+    theirs = query_of(recorded["SHOW QUERIES"][0], "queries", NAME)
     ours = query_of(simple, "queries", NAME)
-    assert ours["statusCount"] == told["statusCount"]
-    assert shape(ours) == shape(told)
+    assert ours["statusCount"] == theirs["statusCount"]
+    assert shape(ours) == shape(theirs)
 
-    told = query_of(recorded["SHOW QUERIES EXTENDED"][0], "queryDescriptions", NAME)
+    theirs = query_of(recorded["SHOW QUERIES EXTENDED"][0], "queryDescriptions", NAME)
     ours = query_of(extended, "queryDescriptions", NAME)
-    assert tasks_text(ours) == tasks_text(told)
-    assert sorted(ours["ksqlHostQueryStatus"].values()) == sorted(told["ksqlHostQueryStatus"].values())
-    assert set(ours) == set(told)
-    assert (ours["id"], ours["queryType"], ours["state"]) == (told["id"], told["queryType"], told["state"])
+    assert tasks_text(ours) == tasks_text(theirs)
+    assert sorted(ours["ksqlHostQueryStatus"].values()) == sorted(theirs["ksqlHostQueryStatus"].values())
+    assert set(ours) == set(theirs)
+    assert (ours["id"], ours["queryType"], ours["state"]) == (theirs["id"], theirs["queryType"], theirs["state"])

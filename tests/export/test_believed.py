@@ -39,7 +39,7 @@ class Clock:
     """Time passes in pauses only, and where a test lets it."""
 
     def __init__(self) -> None:
-        self.now, self.pauses, self.told = 0.0, list[float](), list[str]()
+        self.now, self.pauses, self.said = 0.0, list[float](), list[str]()
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -47,7 +47,7 @@ class Clock:
 
     def policy(self, max_shrink: float = 0.2, recheck_s: float = PAUSE_S) -> ReadPolicy:
         return ReadPolicy(
-            recheck_s, WAIT_S, max_shrink, sleep=self.sleep, clock=lambda: self.now, tell=self.told.append
+            recheck_s, WAIT_S, max_shrink, sleep=self.sleep, clock=lambda: self.now, tell=self.said.append
         )
 
 
@@ -147,7 +147,7 @@ def test_nothing_is_read_while_a_look_finds_trouble() -> None:
 
     assert (reads.asked, raised.value.exit_code) == (0, 75)
     assert clock.pauses == [10, 20, 30, 30, 30, 30, 30]
-    assert clock.told[:2] == [f"T: b is UNRESPONSIVE; reading it again in {pause} s" for pause in (10, 20)]
+    assert clock.said[:2] == [f"T: b is UNRESPONSIVE; reading it again in {pause} s" for pause in (10, 20)]
     assert "--allow-shrink" not in raised.value.message + raised.value.hint
 
 

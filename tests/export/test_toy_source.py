@@ -61,14 +61,14 @@ def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_ro
 
 
 def test_new_rows_are_appended_replays_dropped_and_a_second_run_adds_nothing(lake_root: Path) -> None:
-    told = list[str]()
+    said = list[str]()
 
-    results = [export(lake_root, toy(count), STREAM, n, told.append) for n, count in enumerate((9, 13, 13))]
+    results = [export(lake_root, toy(count), STREAM, n, said.append) for n, count in enumerate((9, 13, 13))]
 
     assert [result.error for result in results] == [None] * 3
     assert [result.exported.rows for result in results] == [9, 4, 0]
     assert results[0].exported.outcome == "exact"
-    assert told[0] == "toy: 5 rows committed, going on"
+    assert said[0] == "toy: 5 rows committed, going on"
     assert any("came again and were dropped" in note for note in results[0].exported.notes)
     assert rows_there(lake_root) == Counter(rows(13))
 
@@ -161,12 +161,12 @@ class Stalled(ToyStream):
 
 
 def test_what_came_before_a_stall_is_committed_and_the_next_run_goes_on(lake_root: Path) -> None:
-    told = list[str]()
+    said = list[str]()
 
-    error = export(lake_root, ToySource(Stalled(rows(9))), tell=told.append).error
+    error = export(lake_root, ToySource(Stalled(rows(9))), tell=said.append).error
 
     assert isinstance(error, ReadStalled)
-    assert told == []
+    assert said == []
     assert rows_there(lake_root) == Counter(row for row in rows(9) if row[1] == 0 and row[2] < 6)
     assert export(lake_root, toy(9), number=1).error is None
     assert rows_there(lake_root) == Counter(rows(9))

@@ -34,7 +34,7 @@ def a_stream(records: list[Record], partitions: int = 1, **more: str) -> Source:
 
 
 def reader_of(stream: Source) -> Source:
-    """A table that a query makes of the stream: with it the server tells where the stream's topic starts and ends."""
+    """A table that a query makes of the stream: with it the server says where the stream's topic starts and ends."""
     query = Query("CTAS_SINK", "CREATE ...", ("SINK",), ("sink",), (stream.topic,))
     stream.read_queries = (query,)
     return Source("SINK", "TABLE", columns(ID="BIGINT KEY"), "sink", 1, write_query=query)

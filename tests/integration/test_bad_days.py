@@ -170,8 +170,8 @@ def test_a_run_that_ends_badly_tells_what_it_committed(lake: Path, emulator: Emu
     done = stream(lake, emulator, "--json", COMMIT_ROWS="100", STALL_S="3")
 
     expect(done, 75, "stalled")
-    (told,) = json.loads(done.stdout)["feeds"]
-    assert 0 < told["rows"] == lake_rows(lake, feed_for(emulator.source(STREAM))).total()
+    (result,) = json.loads(done.stdout)["feeds"]
+    assert 0 < result["rows"] == lake_rows(lake, feed_for(emulator.source(STREAM))).total()
 
 
 @pytest.mark.parametrize(

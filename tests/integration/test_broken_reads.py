@@ -25,7 +25,7 @@ LOST_TAIL: dict[str, Any] = {"unsent_after": 20, "elsewhere": True}
 
 
 @pytest.mark.parametrize(
-    ("way", "fault", "told"),
+    ("way", "fault", "message"),
     [
         (FULL, Fault("push", **LOST_TAIL), "reading S again broke off before the bookmark"),
         (DATE, Fault("push", **LOST_TAIL), "reading S again broke off before 30 rows"),
@@ -36,7 +36,7 @@ LOST_TAIL: dict[str, Any] = {"unsent_after": 20, "elsewhere": True}
     ids=["rows of all that never come", "rows of a day that never come", "cut", "error", "no end"],
 )
 def test_a_read_of_all_again_that_the_server_breaks_off_may_be_tried_again(
-    lake_root: Path, way: tuple[str, ...], fault: Fault, told: str
+    lake_root: Path, way: tuple[str, ...], fault: Fault, message: str
 ) -> None:
     source = a_stream(events(50))
     feed = feed_for(source)
@@ -48,7 +48,7 @@ def test_a_read_of_all_again_that_the_server_breaks_off_may_be_tried_again(
         again = export(lake_root, server, feed, *way)
 
     assert (broken.returncode, again.returncode) == (75, 0), broken.stderr
-    assert told in broken.stderr
+    assert message in broken.stderr
     assert places(lake_root, feed) == Counter(range(50))
 
 

@@ -64,14 +64,14 @@ def test_columns_in_another_order_are_the_same_columns(lake_root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("then", "now", "told"),
+    ("then", "now", "shown"),
     [
         ("TIME", "STRING", "STRING"),
         ("ARRAY<STRUCT<`TIME` TIME, `AT` TIMESTAMP>>", "ARRAY<STRUCT<`TIME` STRING, `AT` TIMESTAMP>>", None),
         ("STRING", "TIME", "STRING"),
     ],
 )
-def test_metadata_tell_a_type_that_all_rows_have(lake_root: Path, then: str, now: str, told: str | None) -> None:
+def test_metadata_tell_a_type_that_all_rows_have(lake_root: Path, then: str, now: str, shown: str | None) -> None:
     source = a_stream([Record(0, 0, START_MS, {"ID": 0, "TEXT": "v", "X": None})], X=then)
     feed = feed_for(source)
     with running(Dataset([source])) as server:
@@ -83,7 +83,7 @@ def test_metadata_tell_a_type_that_all_rows_have(lake_root: Path, then: str, now
             assert done.returncode == 0, done.stderr
 
     metadata = json.loads((lake_root / "streams" / "s" / "_metadata.json").read_text(encoding="utf-8"))
-    assert {column["name"]: column["ksqldb_type"] for column in metadata["columns"]}["x"] == (told or now)
+    assert {column["name"]: column["ksqldb_type"] for column in metadata["columns"]}["x"] == (shown or now)
     assert places(lake_root, feed) == Counter(range(2))
     kinds = [entry.get("pipeline", {}).get("kind") for entry in lake_at(lake_root).table(feed).history()]
     assert kinds.count("widen") == (now != "TIME")
@@ -143,10 +143,10 @@ def test_a_dry_run_meets_what_the_export_would_meet(lake_root: Path, column: str
     with running(Dataset([source])) as server:
         assert export(lake_root, server, feed).returncode == 0
         server.replace_source(dataclasses.replace(source, columns=columns(ID=column, TEXT="STRING"), records=[]))
-        told = export(lake_root, server, feed, "--dry-run")
+        dry = export(lake_root, server, feed, "--dry-run")
 
-    assert told.returncode == 1
-    assert f"id was int64 and is {'int32' if column == 'INTEGER' else 'string'}" in told.stderr
+    assert dry.returncode == 1
+    assert f"id was int64 and is {'int32' if column == 'INTEGER' else 'string'}" in dry.stderr
 
 
 def test_a_dry_run_knows_which_versions_are_history(lake_root: Path) -> None:
@@ -156,10 +156,10 @@ def test_a_dry_run_knows_which_versions_are_history(lake_root: Path) -> None:
     with running(Dataset([source])) as server:
         for _ in range(2):
             assert export(lake_root, server, feed_for(source)).returncode == 0
-        told = export(lake_root, server, feed_for(source), "--version", "1", "--dry-run")
+        dry = export(lake_root, server, feed_for(source), "--version", "1", "--dry-run")
 
-    assert told.returncode == 2
-    assert "version 1 of t is history: 2 is the newest" in told.stderr
+    assert dry.returncode == 2
+    assert "version 1 of t is history: 2 is the newest" in dry.stderr
 
 
 def test_a_topic_made_anew_is_noticed_though_its_rows_have_the_old_times(lake_root: Path) -> None:
@@ -250,9 +250,9 @@ def test_rows_of_far_years_are_kept_without_a_date_by_every_command(lake_root: P
         server.append("S", events(2, first=7))
         others = [export(lake_root, server, feed, *way) for way in ((), ("--date", "2025-11-20"), ("--full",))]
         proved = run_script("metadata_utils.py", "verify", "--source", env=env)
-        told = run_script("metadata_utils.py", "--report", env=env)
+        reported = run_script("metadata_utils.py", "--report", env=env)
 
-    for done in (first, *others, proved, told):
+    for done in (first, *others, proved, reported):
         assert done.returncode == 0, done.stderr
     for done in (first, others[-1]):
         assert "2 rows without a date in the years 1 to 9999, in date=__HIVE_DEFAULT_PARTITION__" in done.stderr

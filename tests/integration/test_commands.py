@@ -122,10 +122,12 @@ def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp
     ]
 
     rows = {row["feed"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
-    for told in lake["feeds"]:
-        on_disk = sum(f.stat().st_size for f in lake_root.glob(f"*/{told['feed']}/*/*.parquet"))
-        assert told["totals"]["bytes"] == on_disk == int(rows[told["feed"]]["bytes"])
-        assert told == json.loads(next(lake_root.glob(f"*/{told['feed']}/_metadata.json")).read_text(encoding="utf-8"))
+    for state in lake["feeds"]:
+        on_disk = sum(f.stat().st_size for f in lake_root.glob(f"*/{state['feed']}/*/*.parquet"))
+        assert state["totals"]["bytes"] == on_disk == int(rows[state["feed"]]["bytes"])
+        assert state == json.loads(
+            next(lake_root.glob(f"*/{state['feed']}/_metadata.json")).read_text(encoding="utf-8")
+        )
     assert max(map(len, (report + stats).splitlines())) <= max(80, len(f"Data lake {lake_root}"))
     assert [entry.get("kind") for entry in history] == ["stream", "create table"]
     assert (lake_root / "logs" / "export_to_data_lake.log").read_text(encoding="utf-8").count("Z ") >= 9
@@ -173,10 +175,10 @@ def test_expire_goes_on_after_a_feed_that_is_held_or_damaged(lake_root: Path, em
     assert f"error: the feed {names[1]} cannot be read" in damaged.stderr
 
     for form in ("--stats", "--report", "--json"):
-        told = script(lake_root, "metadata_utils", form, code=1)
-        assert names[0] in told.stdout
-        assert names[1] not in told.stdout
-        assert f"error: the feed {names[1]} cannot be read" in told.stderr
+        done = script(lake_root, "metadata_utils", form, code=1)
+        assert names[0] in done.stdout
+        assert names[1] not in done.stdout
+        assert f"error: the feed {names[1]} cannot be read" in done.stderr
 
 
 def test_setup_says_what_is_missing(lake_root: Path, emulator: Emulator) -> None:

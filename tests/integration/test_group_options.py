@@ -83,13 +83,13 @@ def test_an_option_before_a_subcommand_counts_for_it_or_is_refused(
     plain_code, plain_told, plain = what_it_gets(monkeypatch, case, [])
     assert (plain_code, len(plain)) == (0, 1), plain_told
 
-    code, told, got = what_it_gets(monkeypatch, case, words(option))
+    code, message, got = what_it_gets(monkeypatch, case, words(option))
 
     if code == 2:
-        assert option.opts[-1] in told
+        assert option.opts[-1] in message
         assert got == []
     else:
-        assert code == 0, told
+        assert code == 0, message
         assert got != plain, f"{option.opts[-1]} is ignored by {name}"
 
 

@@ -29,7 +29,7 @@ DAY = dt.date(2026, 11, 20)
 
 
 def export(emulator: Emulator, root: Path, *arguments: str, code: int = 0, **env: str) -> list[dict[str, object]]:
-    """Runs an export and returns what it tells of each feed."""
+    """Runs an export and returns what it says of each feed."""
     done = run_script(
         "export_to_data_lake.py", *arguments, "--json", env={"KSQLDB_URL": emulator.url, "LAKE_ROOT": str(root)} | env
     )
@@ -55,8 +55,8 @@ def test_each_default_feed_holds_exactly_the_rows_of_the_server(lake_root: Path)
 
     for feed in DEFAULT_FEEDS:
         assert lake_rows(lake_root, feed) == expected_rows(dataset.source(feed.source.upper())), feed.name
-    assert all(told["rows"] == 0 for told in again if told["type"] == "stream")
-    assert all(told["version"] == 2 for told in again if told["type"] == "table")
+    assert all(result["rows"] == 0 for result in again if result["type"] == "stream")
+    assert all(result["version"] == 2 for result in again if result["type"] == "table")
 
 
 @needs_vectors
@@ -84,8 +84,8 @@ def test_own_objects_of_every_type_go_through_with_exact_types(lake_root: Path) 
     for feed in feeds:
         assert lake_rows(lake_root, feed) == expected_rows(dataset.source(feed.source)), feed.name
     schema = lake_at(lake_root).table(feed_for(dataset.source("EVERY_TYPE"))).schema
-    told = {name: schema.field(name).type for name in ("long", "tm", "at", "on_day", "y", "list", "places")}
-    assert told == {
+    types = {name: schema.field(name).type for name in ("long", "tm", "at", "on_day", "y", "list", "places")}
+    assert types == {
         "long": pa.decimal128(38, 10), "tm": pa.string(), "at": pa.timestamp("us", tz="UTC"), "on_day": pa.date32(),
         "y": pa.binary(), "list": pa.list_(pa.string()), "places": pa.map_(pa.string(), pa.float64()),
     }  # fmt: skip
@@ -168,9 +168,9 @@ def test_a_first_load_commits_on_the_way(lake_root: Path) -> None:
     lake_at(lake_root).feeds.add(feed)
 
     with running(dataset, rows_per_s=3000) as emulator:
-        (told,) = export(emulator, lake_root, "--stream", feed.name, COMMIT_ROWS="300")
+        (result,) = export(emulator, lake_root, "--stream", feed.name, COMMIT_ROWS="300")
 
-    assert told["commits"] == 2
+    assert result["commits"] == 2
     assert lake_rows(lake_root, feed) == expected_rows(dataset.source("TRANSACTION_STREAM"))
 
 
@@ -205,9 +205,9 @@ def test_a_day_that_the_source_has_lost_is_left_as_it_was(lake_root: Path) -> No
         day = sorted(file.partition or "" for file in lake_at(lake_root).table(feed).files)[0]
         source.log_start = dict.fromkeys(range(3), 90)
 
-        (told,) = export(emulator, lake_root, "--stream", feed.name, "--date", day, code=1)
+        (result,) = export(emulator, lake_root, "--stream", feed.name, "--date", day, code=1)
 
-    assert "no longer in" in str(told["error"])
+    assert "no longer in" in str(result["error"])
     assert lake_rows(lake_root, feed) == everything
 
 
@@ -220,9 +220,9 @@ def test_full_replaces_what_the_source_has_and_keeps_the_rest(lake_root: Path) -
         export(emulator, lake_root, "--stream", feed.name)
         source.log_start = dict.fromkeys(range(3), 50)
 
-        (told,) = export(emulator, lake_root, "--stream", feed.name, "--full")
+        (result,) = export(emulator, lake_root, "--stream", feed.name, "--full")
 
-    assert "150 rows that the source no longer has were kept" in str(told["notes"])
+    assert "150 rows that the source no longer has were kept" in str(result["notes"])
     assert lake_rows(lake_root, feed) == expected_rows(source)
     assert len(lake_at(lake_root).table(feed).bookmarks()) == 3
 
@@ -234,10 +234,10 @@ def test_a_table_snapshot_can_be_given_its_version(lake_root: Path) -> None:
     with running(dataset) as emulator:
         for version in ("5", "5", "6"):
             export(emulator, lake_root, "--table", feed.name, "--version", version)
-        (told,) = export(emulator, lake_root, "--table", feed.name, "--version", "4", code=2)
+        (result,) = export(emulator, lake_root, "--table", feed.name, "--version", "4", code=2)
 
     table = lake_at(lake_root).table(feed)
-    assert "is history" in str(told["error"])
+    assert "is history" in str(result["error"])
     assert list(table.versions()) == [5, 6]
     assert table.current_version == 6
     assert lake_rows(lake_root, feed, table.versions()[5]) == expected_rows(dataset.source("PAYMENT_METHOD_TOTALS"))

@@ -65,10 +65,10 @@ def test_a_broken_feed_file_fails_its_feed_only(lake: Path, emulator: Emulator, 
     one = ran(lake, "export_to_data_lake", "--stream", STREAM, env=env)
     setup = ran(lake, "test_setup", "--no-mysql", code=1, env=env)
 
-    told = {feed["feed"]: feed for feed in json.loads(everything.stdout)["feeds"]}
-    assert {name: feed["status"] for name, feed in told.items()} == {"a_first": "failed", STREAM: "ok", TABLE: "ok"}
-    assert str(path) in told["a_first"]["error"]["message"]
-    assert "archive a_first" in told["a_first"]["error"]["hint"]
+    results = {feed["feed"]: feed for feed in json.loads(everything.stdout)["feeds"]}
+    assert {name: feed["status"] for name, feed in results.items()} == {"a_first": "failed", STREAM: "ok", TABLE: "ok"}
+    assert str(path) in results["a_first"]["error"]["message"]
+    assert "archive a_first" in results["a_first"]["error"]["hint"]
     assert "1 feed exported, " in one.stdout
     assert str(path) in setup.stdout
 

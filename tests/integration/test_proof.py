@@ -21,7 +21,7 @@ from tests.support import add_default_feeds, feed_for, lake_at, run_script
 
 
 def change_one_value(batch: pa.RecordBatch, rng: random.Random) -> pa.RecordBatch:
-    """The batch with one cell changed, of a column whose values can be told apart from NULL."""
+    """The batch with one cell changed, of a column whose values differ from NULL."""
     while True:
         column, row = rng.randrange(batch.num_columns), rng.randrange(batch.num_rows)
         values = batch.column(column).to_pylist()

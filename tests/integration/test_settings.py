@@ -85,9 +85,9 @@ def test_names_that_are_no_settings_are_reported_with_the_nearest_one(env_file: 
     setup = ran(lake_root, "test_setup", "--no-mysql", code=1, env=env)
 
     for name, meant in {"LAKE_ROT": "LAKE_ROOT", "KSQLDB_ULR": "KSQLDB_URL", "MYSQL_HOTS": "MYSQL_HOST"}.items():
-        (told,) = [line for line in done.stderr.splitlines() if name in line]
-        assert told.startswith("warning: ")
-        assert told.endswith(f"; did you mean {meant}?")
+        (warning,) = [line for line in done.stderr.splitlines() if name in line]
+        assert warning.startswith("warning: ")
+        assert warning.endswith(f"; did you mean {meant}?")
         assert f"{name} in" in setup.stdout or f"{name} is not a setting" in setup.stdout
     assert "LUNCH in" in done.stderr
     assert "MYSQL_PWD" not in done.stderr
@@ -115,11 +115,11 @@ def test_a_name_of_another_program_for_a_setting_of_ours_is_reported(
         env_file.write_text(f"{name}=x\n", encoding="utf-8")
     else:
         monkeypatch.setenv(name, "x")
-    told: list[str] = []
+    said: list[str] = []
 
-    load_settings(told.append)
+    load_settings(said.append)
 
-    (sentence,) = told
+    (sentence,) = said
     assert name in sentence
     assert sentence.endswith(f"is not a setting; did you mean {meant}?")
 
@@ -138,11 +138,11 @@ def test_a_name_of_another_program_for_a_setting_of_ours_is_reported(
 )
 def test_variables_of_other_programs_are_no_concern_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
-    told: list[str] = []
+    said: list[str] = []
 
-    load_settings(told.append)
+    load_settings(said.append)
 
-    assert told == []
+    assert said == []
 
 
 def test_settings_are_shown_as_lines_of_an_env_file_that_fit_a_terminal(tmp_path: Path, env_file: Path) -> None:

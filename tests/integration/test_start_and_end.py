@@ -98,9 +98,9 @@ def test_packages_that_are_missing_or_too_old_are_reported(tmp_path: Path) -> No
     assert (text.returncode, text.stderr, as_json.returncode, as_json.stderr) == (1, "", 1, "")
     assert "failed   package click: 0.1 is older than" in text.stdout
     assert text.stdout.endswith(f"not ready: {len(required)} checks failed\n")
-    told = json.loads(as_json.stdout)
-    assert not told["ready"]
-    failed = {check["name"]: check for check in told["checks"] if check["state"] == "failed"}
+    shown = json.loads(as_json.stdout)
+    assert not shown["ready"]
+    failed = {check["name"]: check for check in shown["checks"] if check["state"] == "failed"}
     assert set(failed) == {f"package {name}" for name in required}
     assert failed["package pyarrow"]["hint"].startswith("python -m pip install -r requirements.txt")
 

@@ -80,9 +80,9 @@ def test_a_mistyped_retention_is_refused_in_an_export_that_commits_its_rows(
     assert "hint: if they are to go: python metadata_utils.py expire s --yes\n" in held.stderr
     assert "s: 1 row; 1 file" in held.stderr
     assert held.stdout == "1 feed exported, 1 row, the retention of 1 feed waits for a person\n"
-    (told,) = json.loads(again.stdout)["feeds"]
-    assert (told["status"], told["expired_partitions"]) == ("held", [])
-    assert "--yes" in told["error"]["hint"]
+    (result,) = json.loads(again.stdout)["feeds"]
+    assert (result["status"], result["expired_partitions"]) == ("held", [])
+    assert "--yes" in result["error"]["hint"]
     assert sorted(places(lake_root, feed)) == list(range(17))
 
 
@@ -237,11 +237,11 @@ def test_the_csv_goes_to_stdout_or_to_a_file_that_is_named_when_it_cannot(
 def test_options_before_a_command_count_or_are_refused(lake_root: Path, server: Emulator, stream: Source) -> None:
     exported(lake_root, server, stream)
 
-    told = json.loads(run(lake_root, None, "metadata_utils", "--json", "history", "s").stdout)
+    history = json.loads(run(lake_root, None, "metadata_utils", "--json", "history", "s").stdout)
     refused = run(lake_root, None, "metadata_utils", "--report", "history", "s", code=2)
     both = run(lake_root, None, "metadata_utils", "--report", "--json", code=2)
 
-    assert (told["schema_version"], told["feed"], len(told["commits"])) == (1, "s", 2)
+    assert (history["schema_version"], history["feed"], len(history["commits"])) == (1, "s", 2)
     assert "--report does not go with the command history" in refused.stderr
     assert "exclude each other" in both.stderr
 

@@ -1,4 +1,4 @@
-"""`verify` judges every feed, and tells what is wrong with one although another cannot be looked at."""
+"""`verify` judges every feed, and says what is wrong with one although another cannot be looked at."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_findings_are_told_although_another_feed_cannot_be_read(lake_root: Path)
         change_a_byte(lake_root, feed_for(first))
     with running(Dataset([first])) as server:
         done = verify(lake_root, "--source", url=server.url)
-        told = json.loads(verify(lake_root, "--source", "--json", url=server.url).stdout)
+        shown = json.loads(verify(lake_root, "--source", "--json", url=server.url).stdout)
 
     assert done.returncode == 1
     assert "\n  content is not what was written (checksum differs): date=" in done.stdout
     assert "b: not all could be verified: the ksqlDB source 'B' does not exist on the server\n" in done.stdout
     assert "hint: the server has: A" in done.stderr
-    assert {finding["feed"] for finding in told["findings"]} == {"a"}
-    assert [error["feed"] for error in told["errors"]] == ["b"]
+    assert {finding["feed"] for finding in shown["findings"]} == {"a"}
+    assert [error["feed"] for error in shown["errors"]] == ["b"]
 
 
 def test_a_finding_counts_more_than_a_server_that_is_away(lake_root: Path) -> None:

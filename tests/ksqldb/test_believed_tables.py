@@ -147,7 +147,7 @@ def test_a_table_whose_query_the_server_does_not_list_is_folded_from_its_topic(s
 
 @pytest.mark.parametrize(("elsewhere", "reads"), [(False, 1), (True, 2)])
 def test_a_folded_table_that_had_to_be_left_is_read_again(server: Emulator, elsewhere: bool, reads: int) -> None:
-    """Another node holds its query, so its end is not told: rows may still have been on their way."""
+    """Another node holds its query, so its end is not known: rows may still have been on their way."""
     server.replace_source(replace(server.source("T"), write_query=None))
     if elsewhere:
         server.faults.add(Fault("push", elsewhere=True, count=0))

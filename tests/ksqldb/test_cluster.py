@@ -54,7 +54,7 @@ def own_query(*tasks: str, **changes: Any) -> dict[str, Any]:
     """The query that writes T, as SHOW QUERIES EXTENDED lists it."""
     tasks = tasks or ("0_0", "0_1", "1_0", "1_1")
     hosts = {"a:8088": "RUNNING", "b:8088": "RUNNING"}
-    told = [
+    listed = [
         {
             "taskId": task,
             "topicOffsets": [
@@ -64,7 +64,7 @@ def own_query(*tasks: str, **changes: Any) -> dict[str, Any]:
         for task in tasks
     ]
     query = {"id": "CTAS_T_1", "queryType": "PERSISTENT", "sinks": ["T"], "sources": ["S"], "state": "RUNNING"}
-    return query | {"ksqlHostQueryStatus": hosts, "tasksMetadata": told} | changes
+    return query | {"ksqlHostQueryStatus": hosts, "tasksMetadata": listed} | changes
 
 
 def say(server: ReplayServer, *lists: list[dict[str, Any]]) -> None:

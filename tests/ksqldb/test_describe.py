@@ -74,12 +74,12 @@ def described(name: str, extended: bool = False) -> dict[str, Any]:
     """A recorded description, to be changed by a test."""
     own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
     body = recorded(f"{own}DESCRIBE {name}{' EXTENDED' if extended else ''}")["response"]["body"]
-    told: dict[str, Any] = json.loads(body)[0]["sourceDescription"]
-    return told
+    answer: dict[str, Any] = json.loads(body)[0]["sourceDescription"]
+    return answer
 
 
-def say_described(server: ReplayServer, *told: dict[str, Any]) -> None:
-    entities = ([{"@type": "sourceDescription", "statementText": "", "sourceDescription": each}] for each in told)
+def say_described(server: ReplayServer, *answer: dict[str, Any]) -> None:
+    entities = ([{"@type": "sourceDescription", "statementText": "", "sourceDescription": each}] for each in answer)
     server.say(*(Scripted(200, [json.dumps(entity).encode()]) for entity in entities))
 
 
@@ -120,9 +120,9 @@ def test_columns_of_a_stream_are_those_that_a_push_answers_with(
 
     source = describe(client, name)
 
-    told = [(column.name, column.type) for column in source.columns]
-    assert told == [(column.name, column.type) for column in header if not column.name.startswith("ROW")]
-    assert source.key_names == (told[0][0],)
+    answer = [(column.name, column.type) for column in source.columns]
+    assert answer == [(column.name, column.type) for column in header if not column.name.startswith("ROW")]
+    assert source.key_names == (answer[0][0],)
     assert not source.pullable
 
 
@@ -176,10 +176,10 @@ def test_columns_from_record_headers_are_known_as_such(server: ReplayServer, cli
 
 
 def test_what_older_servers_leave_out_is_not_needed(server: ReplayServer, client: Client) -> None:
-    told = described("own: EVERY_TYPE")
+    answer = described("own: EVERY_TYPE")
     for name in ("readQueries", "writeQueries", "windowType", "statement", "partitions", "sourceConstraints"):
-        del told[name]
-    say_described(server, told)
+        del answer[name]
+    say_described(server, answer)
 
     source = describe(client, "EVERY_TYPE")
 
@@ -303,42 +303,42 @@ def test_the_end_of_a_stream_that_nobody_reads_is_unknown(server: ReplayServer, 
 
 @needs_vectors
 def test_how_far_a_table_is_behind_counts_every_topic_that_it_reads(server: ReplayServer, client: Client) -> None:
-    told = described("USER_TRANSACTION_SUMMARY", extended=True)
+    answer = described("USER_TRANSACTION_SUMMARY", extended=True)
     table = Description("USER_TRANSACTION_SUMMARY", "table", "t", 3, (), None, True, ())
-    say_described(server, told)
+    say_described(server, answer)
     assert lag(table_offsets(client, table)) == 0
 
-    first, second = told["queryOffsetSummaries"][0]["topicSummaries"]
+    first, second = answer["queryOffsetSummaries"][0]["topicSummaries"]
     first["offsets"][0]["consumerOffset"] -= 5
     second["offsets"][2] |= {"consumerOffset": 220, "logStartOffset": 200}  # of 260
-    say_described(server, told)
+    say_described(server, answer)
     assert lag(table_offsets(client, table)) == 45
 
     # Not started at all, in a topic whose first records retention has removed.
     first["offsets"][0] |= {"consumerOffset": -1, "logStartOffset": 100, "logEndOffset": 190}
-    say_described(server, told)
+    say_described(server, answer)
     assert lag(table_offsets(client, table)) == 90 + 40
 
 
 def test_how_far_an_emulated_table_is_behind_counts_what_retention_left(server: ReplayServer, client: Client) -> None:
-    told = described("own: CLICK_COUNTS", extended=True)
+    answer = described("own: CLICK_COUNTS", extended=True)
     table = Description("CLICK_COUNTS", "table", "click_counts", 3, (), None, True, ())
-    offsets = told["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"]
-    say_described(server, told)
+    offsets = answer["queryOffsetSummaries"][0]["topicSummaries"][0]["offsets"]
+    say_described(server, answer)
     assert lag(table_offsets(client, table)) == 0
 
     offsets[0]["consumerOffset"] -= 5
     offsets[1] |= {"consumerOffset": 3, "logStartOffset": 10}  # of 13
     offsets[2] |= {"consumerOffset": -1, "logStartOffset": 6}  # not started, of 13
-    say_described(server, told)
+    say_described(server, answer)
     assert lag(table_offsets(client, table)) == 5 + 3 + 7
 
 
 def test_a_column_from_record_headers_has_its_own_role(server: ReplayServer, client: Client) -> None:
-    told = described("own: CLICKS")
-    told["fields"].append({"name": "H", "schema": {"type": "BYTES", "fields": None, "memberSchema": None},
+    answer = described("own: CLICKS")
+    answer["fields"].append({"name": "H", "schema": {"type": "BYTES", "fields": None, "memberSchema": None},
                            "headerKey": "h", "type": "HEADER"})  # fmt: skip
-    say_described(server, told)
+    say_described(server, answer)
 
     assert [column.role for column in describe(client, "CLICKS").columns] == ["KEY", "VALUE", "VALUE", "HEADER"]
 
@@ -356,12 +356,12 @@ def test_the_state_of_a_table_is_how_far_its_sources_were_read_and_reach(server:
     server.say_recorded("DESCRIBE PAYMENT_METHOD_TOTALS EXTENDED")
     table = Description("PAYMENT_METHOD_TOTALS", "table", "payment_method_totals", 3, (), None, True, ())
 
-    told = TableState(table_offsets(client, table)).note
+    answer = TableState(table_offsets(client, table)).note
 
-    assert told is not None
-    assert told["transaction_flattened"] == {"0": [190, 190], "1": [213, 213], "2": [197, 197]}
-    assert len(told) == 2
-    assert json.loads(json.dumps(told)) == told
+    assert answer is not None
+    assert answer["transaction_flattened"] == {"0": [190, 190], "1": [213, 213], "2": [197, 197]}
+    assert len(answer) == 2
+    assert json.loads(json.dumps(answer)) == answer
 
 
 @needs_vectors
@@ -378,8 +378,8 @@ def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server
 
 
 def say_topics(server: ReplayServer, listed: Scripted) -> None:
-    told = described("TRANSACTION_STREAM") | {"partitions": 0}
-    entity = {"@type": "sourceDescription", "statementText": "", "sourceDescription": told}
+    answer = described("TRANSACTION_STREAM") | {"partitions": 0}
+    entity = {"@type": "sourceDescription", "statementText": "", "sourceDescription": answer}
     server.say(Scripted(200, [json.dumps([entity]).encode()]), listed)
 
 

@@ -319,9 +319,11 @@ def test_a_node_killed_in_an_answer_is_told_in_our_words(cut: bytes) -> None:
     for ask in (pull, admin):
         with speaking(start + cut) as port, pytest.raises(PipelineError) as raised:
             ask(Client(Connection(f"http://127.0.0.1:{port}", retry_s=0, timeout_s=10)))
-        told = raised.value.message
-        assert raised.value.exit_code == 75, told
-        assert not any(word in told for word in ("invalid literal", "Incomplete", "Connection broken", "b'")), told
+        message = raised.value.message
+        assert raised.value.exit_code == 75, message
+        assert not any(word in message for word in ("invalid literal", "Incomplete", "Connection broken", "b'")), (
+            message
+        )
 
 
 def test_a_refused_statement_keeps_the_servers_reason_in_one_line(server: ReplayServer) -> None:

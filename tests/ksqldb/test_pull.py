@@ -57,13 +57,13 @@ def test_a_session_windowed_table_is_refused_before_it_is_asked(server: ReplaySe
 def test_a_table_that_a_query_writes_is_pulled(server: ReplayServer, name: str) -> None:
     own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
     server.say_recorded(f"{own}DESCRIBE {name}", f"{own}pull {name}, json")
-    told = json.loads(recorded(f"{own}pull {name}, json")["response"]["body"], parse_float=Decimal)
+    answer = json.loads(recorded(f"{own}pull {name}, json")["response"]["body"], parse_float=Decimal)
 
     with Client(Connection(server.url)) as client:
         rows = all_rows(KsqldbTable(client, describe(client, name)).read(Limits(), watched=True))
 
-    assert [list(row.values()) for row in rows] == told[1:]
-    assert [column.lower() for column in told[0]["columnNames"]] == list(rows[0])
+    assert [list(row.values()) for row in rows] == answer[1:]
+    assert [column.lower() for column in answer[0]["columnNames"]] == list(rows[0])
     assert server.asked[-1].body["sql"].endswith(f"FROM `{name}`;")
     assert server.asked[-1].headers["Accept"] == "application/json"
 

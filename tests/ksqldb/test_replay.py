@@ -53,7 +53,7 @@ def _queries() -> dict[str, dict[str, Any]]:
 
 
 def ending_of(framing: Framing, body: str) -> Ending:
-    """What should close an answer: by the question, which the recorded ending tells."""
+    """What should close an answer: by the question, which the recorded ending answers."""
     if framing is Framing.STREAMED_ROWS:
         for ending in (Ending.COMPLETED, Ending.LIMIT):
             if f'"finalMessage":"{ending.value}"' in body:
@@ -166,8 +166,8 @@ def meaning(value: Any, type_: SqlType) -> Any:
     if type_.base == "DATE":
         return EPOCH.date() + dt.timedelta(value) if isinstance(value, int) else dt.date.fromisoformat(value)
     if type_.base == "TIME":
-        told = EPOCH + dt.timedelta(milliseconds=value) if isinstance(value, int) else dt.time.fromisoformat(value)
-        return told.strftime("%H:%M:%S.") + f"{told.microsecond // 1000:03}"
+        at = EPOCH + dt.timedelta(milliseconds=value) if isinstance(value, int) else dt.time.fromisoformat(value)
+        return at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03}"
     if type_.base == "TIMESTAMP":
         if isinstance(value, int):
             return EPOCH + dt.timedelta(milliseconds=value)

@@ -82,7 +82,7 @@ def test_old_rows_are_asked_for_whatever_their_offset(start: int, end: int, rowt
 
 
 def say_ends(server: ReplayServer) -> Description:
-    """CLICKS, whose topic ends at the offsets 14, 13 and 13; the next answer tells them."""
+    """CLICKS, whose topic ends at the offsets 14, 13 and 13; the next answer has them."""
     server.say_recorded("own: DESCRIBE CLICKS", "own: DESCRIBE CLICK_COUNTS EXTENDED")
     with Client(Connection(server.url)) as client:
         return describe(client, "CLICKS")
@@ -115,8 +115,8 @@ def test_a_recorded_push_gives_its_rows_with_their_positions(server: ReplayServe
     own, name = name.startswith("own: ") * "own: ", name.removeprefix("own: ")
     server.say_recorded(f"{own}DESCRIBE {name}", f"{own}push {name} from earliest")
     source = describe(client, name)
-    told = json.loads(recorded(f"{own}push {name} from earliest")["response"]["body"])
-    wanted = [element["row"]["columns"] for element in told[1:-1]]
+    answer = json.loads(recorded(f"{own}push {name} from earliest")["response"]["body"])
+    wanted = [element["row"]["columns"] for element in answer[1:-1]]
 
     plan, read = read_all(client, source, {})
     rows: list[Any] = []

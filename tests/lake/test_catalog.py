@@ -46,9 +46,9 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
         assert connection.sql("SELECT count(*) FROM events").fetchall() == [(0,)]
         assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
         assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
-    told = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
-    assert told == metadata_json(describe_feed(totals))
-    assert (told["current_version"], told["totals"]["rows"], len(told["partitions"])) == (2, 3, 2)
+    metadata = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
+    assert metadata == metadata_json(describe_feed(totals))
+    assert (metadata["current_version"], metadata["totals"]["rows"], len(metadata["partitions"])) == (2, 3, 2)
 
 
 def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(
     start = before.index('CREATE OR REPLACE VIEW "events"')
     assert before[start : before.index(";", start)] in after
     assert "unseen" not in after
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 4
-    assert "the feed events cannot be read" in told[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert "the feed events cannot be read" in lines[0]
 
 
 def test_feeds_that_share_a_view_all_the_same_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,15 +26,15 @@ def written(change: Change, marks: dict[int, Bookmark] | None = None, current: i
     rule = Rule(days=30, versions=7)
     made = transactions(change, "topic", marks or {}, current, rule, NOW)
     assert {each.last_updated for each in made} == {int(NOW.timestamp() * 1000)}
-    told = {each.app_id: each.version for each in made}
-    assert told.items() >= rule.transactions().items()
-    return {name: version for name, version in told.items() if name not in rule.transactions()}
+    found = {each.app_id: each.version for each in made}
+    assert found.items() >= rule.transactions().items()
+    return {name: version for name, version in found.items() if name not in rule.transactions()}
 
 
 def test_bookmarks_that_stay_are_written_with_those_that_move() -> None:
-    told = written(Change(bookmarks={1: (8, 500)}), {0: (5, 100), 1: (7, 400), 2: (0, None)})
+    found = written(Change(bookmarks={1: (8, 500)}), {0: (5, 100), 1: (7, 400), 2: (0, None)})
 
-    assert told == {
+    assert found == {
         "topic-partitions": 3, "topic/0": 5, "topic/0/rowtime": 100, "topic/1": 8, "topic/1/rowtime": 500, "topic/2": 0,
     }  # fmt: skip
 
@@ -53,9 +53,9 @@ def test_bookmarks_that_stay_are_written_with_those_that_move() -> None:
 def test_every_partition_with_a_bookmark_is_counted(
     known: list[int], partitions: int | None, moved: list[int], count: int | None
 ) -> None:
-    told = written(Change(bookmarks=dict.fromkeys(moved, (1, 1)), partitions=partitions), dict.fromkeys(known, (1, 1)))
+    found = written(Change(bookmarks=dict.fromkeys(moved, (1, 1)), partitions=partitions), dict.fromkeys(known, (1, 1)))
 
-    assert told.get("topic-partitions") == count
+    assert found.get("topic-partitions") == count
 
 
 def test_a_version_stays_the_current_one_until_another_is_named() -> None:
@@ -79,5 +79,5 @@ def test_the_log_says_what_each_entry_is_for(tmp_path: Path) -> None:
     assert added["pipeline"] == {"added_columns": ["w"]}
     assert entry_time(added) == entry_time(rows) == small_tables.NOW
     assert made["pipeline"] == {"kind": "create table"}
-    told = deltalake.DeltaTable(table.folder).metadata()
-    assert (told.name, told.description) == ("events", "ksqlDB stream EVENTS")
+    found = deltalake.DeltaTable(table.folder).metadata()
+    assert (found.name, found.description) == ("events", "ksqlDB stream EVENTS")

@@ -73,11 +73,11 @@ def test_a_feed_whose_view_is_taken_does_not_keep_others_from_being_made(tmp_pat
     kinds = {"x": "table", "x_current": "stream", "y": "stream"}
     wanted = [parse_feed({"name": name, "type": kind, "source": name.upper()}, name) for name, kind in kinds.items()]
 
-    told: list[str] = []
-    added = create_missing(lake_at(tmp_path).feeds, wanted, told.append)
+    said: list[str] = []
+    added = create_missing(lake_at(tmp_path).feeds, wanted, said.append)
 
     assert [feed.name for feed in added] == ["x", "y"]
-    assert told == ["skipped x_current: the feed x has a view 'x_current' already"]
+    assert said == ["skipped x_current: the feed x has a view 'x_current' already"]
 
 
 def test_a_feed_that_is_archived_while_feeds_are_listed_is_left_out(

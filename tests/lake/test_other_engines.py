@@ -41,12 +41,12 @@ def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
     later = NOW + dt.timedelta(days=9)
     add_rows(table, 2, [(0, 0, 1, "c")], later)
 
-    told = identifiers(table, 2)
+    found = identifiers(table, 2)
 
-    assert {name: txn["version"] for name, txn in told.items() if name.startswith("topic")} == {
+    assert {name: txn["version"] for name, txn in found.items() if name.startswith("topic")} == {
         "topic-partitions": 3, "topic/0": 2, "topic/0/rowtime": 0, "topic/2": 5, "topic/2/rowtime": 0,
     }  # fmt: skip
-    assert {txn["lastUpdated"] for txn in told.values()} == {int(later.timestamp() * 1000)}
+    assert {txn["lastUpdated"] for txn in found.values()} == {int(later.timestamp() * 1000)}
 
 
 def test_the_current_version_stays_in_each_commit(tmp_path: Path) -> None:

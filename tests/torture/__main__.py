@@ -62,7 +62,7 @@ def main(seed: int, only: tuple[str, ...]) -> None:
             figure = experiment(Path(folder))
         state = "holds" if figure.holds else "BROKEN"
         click.echo(f"{figure.name} {state}: {figure.experiment}: {figure.tried:,} {figure.unit} in {figure.seconds} s")
-        click.echo(f"   {figure.wrong}; {figure.told}")
+        click.echo(f"   {figure.wrong}; {figure.details}")
         for example in figure.examples if not figure.holds else ():
             click.echo(f"   {example}")
         write_row(PAGE, figure, full, seed, dt.datetime.now(dt.UTC).date())

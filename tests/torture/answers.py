@@ -51,7 +51,7 @@ def cut_answers(rows: int, every: int) -> Figure:
                 if _is_taken(client, sql, framing, ending):
                     figure.count("truncated answers taken", f"{framing.name} {bad}")
     where = "at every byte" if every == 1 else f"at one byte in {every}"
-    figure.told = f"{where}; {taken} good answers in odd pieces were all taken"
+    figure.details = f"{where}; {taken} good answers in odd pieces were all taken"
     figure.seconds = stopwatch(started)
     return figure
 

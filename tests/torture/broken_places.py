@@ -46,7 +46,7 @@ def broken_places(folder: Path, full: bool = False, every: int = 31) -> Figure:
         mysql = {"MYSQL_HOST": server.host, "MYSQL_PORT": str(server.port), "MYSQL_USER": server.user}
         for case in CASES:
             try_case(case, figure, folder, full, mysql=mysql)
-    figure.told = ", ".join(case.__name__.replace("_", " ") for case in CASES)
+    figure.details = ", ".join(case.__name__.replace("_", " ") for case in CASES)
     errors = (errno.ENOSPC, errno.EIO, errno.EACCES) if full else (errno.ENOSPC,)
     failing_writes(folder, figure, errors, 1 if full else every)
     figure.seconds = stopwatch(started)
@@ -99,7 +99,7 @@ def file_in_the_place_of_a_folder(trial: Trial) -> None:
 
 
 def data_files_that_are_lost(trial: Trial) -> None:
-    """One of each feed is deleted, then changed: each is told and repaired, and every row is there once again."""
+    """One of each feed is deleted, then changed: each is reported and repaired, and every row is there once again."""
     trial.expect_done(trial.run("--all"))
     for how in ("deleted", "changed"):
         trial.stage.add_rows(9)
@@ -112,9 +112,9 @@ def data_files_that_are_lost(trial: Trial) -> None:
             else:
                 victim.write_bytes(victim.read_bytes()[:-9])
             for dry in (["verify", feed.name], ["repair", feed.name]):
-                told = trial.run(*dry, script="metadata_utils")
-                if told.code != 1 or "Traceback" in told.err or victim.name not in told.out:
-                    trial.wrong("told wrongly", f"exit code {told.code}; said {told.out!r} {told.err!r}")
+                done = trial.run(*dry, script="metadata_utils")
+                if done.code != 1 or "Traceback" in done.err or victim.name not in done.out:
+                    trial.wrong("reported wrongly", f"exit code {done.code}; said {done.out!r} {done.err!r}")
             trial.expect_done(trial.run("repair", feed.name, "--yes", script="metadata_utils"), "out of the log")
         trial.expect_done(trial.run("verify", script="metadata_utils"))
         trial.expect_done(trial.run("--all"))

@@ -1,4 +1,4 @@
-"""F8, its sources that change between runs: topics that lose rows or are made anew, columns that come, go and widen."""
+"""F8, its sources that change between runs: topics that lose rows or are recreated, columns that come, go and widen."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def retention_past_the_bookmark(trial: Trial) -> None:
     trial.expect_rows(stage.stream, expected_rows(source, kept))
     note = lake_at(stage.root).table(stage.stream).history()[0]["pipeline"]
     if note["gaps"] != {"0": [100, 105]}:
-        trial.wrong("told wrongly", f"the commit keeps the gaps {note['gaps']}")
+        trial.wrong("reported wrongly", f"the commit keeps the gaps {note['gaps']}")
 
 
 def retention_in_a_partition_that_was_empty(trial: Trial) -> None:
@@ -115,7 +115,7 @@ def deleted_row_whose_key_the_server_does_not_tell(trial: Trial) -> None:
     trial.expect_done(trial.run(*TABLE), "2 rows; version 1")
     before = lake_rows(trial.stage.root, trial.stage.table)
     running = trial.start(*TABLE, QUIET_S="3")
-    trial.wait_for_rows("LATEST")  # a row that is deleted before it was sent is not told at all
+    trial.wait_for_rows("LATEST")  # a row that is deleted before it was sent is not sent at all
     trial.stage.emulator.append("LATEST", [Record(0, 2, keys[1], None, key={"AT": keys[0]})])
     trial.expect_error(running(), 1, "a row of the table LATEST was deleted", "derive a table")
     trial.expect_rows(trial.stage.table, before)
@@ -134,7 +134,7 @@ def new_column(trial: Trial) -> None:
     trial.expect_complete()
     note = lake_at(trial.stage.root).table(trial.stage.stream).history()[1]["pipeline"]
     if note.get("added_columns") != ["channel"]:
-        trial.wrong("told wrongly", f"the commit keeps {note}")
+        trial.wrong("reported wrongly", f"the commit keeps {note}")
 
 
 def wider_type(trial: Trial) -> None:
@@ -150,9 +150,9 @@ def wider_type(trial: Trial) -> None:
     trial.expect_complete()
     table = lake_at(trial.stage.root).table(trial.stage.stream)
     kinds = [entry.get("pipeline", {}).get("kind") for entry in table.history()]
-    told = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
-    if "widen" not in kinds or told != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":
-        trial.wrong("told wrongly", f"the log keeps {kinds}, the schema {table.schema}")
+    type_ = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
+    if "widen" not in kinds or type_ != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":
+        trial.wrong("reported wrongly", f"the log keeps {kinds}, the schema {table.schema}")
     trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
 
 

@@ -87,8 +87,10 @@ def wild_clocks(folder: Path, rounds: int, seed: int) -> Figure:
             seen = read_stream(stage.root, reader)
             figure.count("lost rows", f"the end, {reader}", sum((source - seen).values()))
             figure.count("duplicated rows", f"the end, {reader}", sum((seen - source).values()))
-    told = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items()))
-    figure.told = f"{rounds} rounds; {removed} locks removed under a run; {told}; {len(named)} files kept by a reader"
+    endings = ", ".join(f"{count} ended with {code}" for code, count in sorted(codes.items()))
+    figure.details = (
+        f"{rounds} rounds; {removed} locks removed under a run; {endings}; {len(named)} files kept by a reader"
+    )
     figure.seconds = stopwatch(started)
     return figure
 

@@ -109,7 +109,7 @@ def every_crash_point(folder: Path, every: int) -> Figure:
                     shutil.rmtree(stage.root)
                     shutil.copytree(before, stage.root)
                     _die_and_resume(stage, layer, figure, way, (number, when), snapshots)
-    figure.told = f"steps: {', '.join(counted)}" + ("; all of them" if every == 1 else f"; one in {every}")
+    figure.details = f"steps: {', '.join(counted)}" + ("; all of them" if every == 1 else f"; one in {every}")
     figure.seconds = stopwatch(started)
     return figure
 

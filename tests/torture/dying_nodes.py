@@ -58,7 +58,7 @@ def node_that_stays_dead(trial: Trial) -> None:
         done = trial.run(*TABLE, **_LIMITS)
         trial.expect_error(done, 75, "could not be read whole within", "127.0.0.1:8089 is UNRESPONSIVE")
         if "shrink" in done.err:
-            trial.wrong("told wrongly", f"{attempt} snapshot: a loss is proposed: {done.err[-500:]!r}")
+            trial.wrong("reported wrongly", f"{attempt} snapshot: a loss is proposed: {done.err[-500:]!r}")
         emulator.cluster.start_nodes(2)
         trial.expect_done(trial.run("--all", **_LIMITS))
         trial.expect_complete()
@@ -119,7 +119,7 @@ def dying_nodes(folder: Path, snapshots: int, seed: int) -> Figure:
         pulls, looks = emulator.cluster.pulls, emulator.cluster.looks
     figure.tried = snapshots
     lacking, hung = pulls[Pull.SHORT] + pulls[Pull.EMPTY], pulls[Pull.HANGING] + pulls[Pull.SILENT]
-    figure.told = (
+    figure.details = (
         f"{firsts} first ones; {codes[75]} refused with exit code 75; {looks.total() - looks[Phase.WHOLE]} of "
         f"{looks.total()} looks and {pulls.total() - pulls[Pull.WHOLE]} of {pulls.total()} pulls met the dying node: "
         f"{lacking} lacked rows with status 200, {pulls[Pull.FAILING]} ended with an error, {hung} hung"

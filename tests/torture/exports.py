@@ -45,7 +45,7 @@ def random_kills(folder: Path, kills: int, seed: int) -> Figure:
         _export_all(stage, figure)
         check_complete(stage, figure, source, "the end")
         commits += _start_again(stage)
-    figure.told = f"{rounds + 1} loads of {sum(source.values())} rows from nothing, {commits} commits of the stream"
+    figure.details = f"{rounds + 1} loads of {sum(source.values())} rows from nothing, {commits} commits of the stream"
     figure.seconds = stopwatch(started)
     return figure
 
@@ -108,6 +108,8 @@ def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
             linear = versions == list(range(max(versions), -1, -1))
             figure.count("histories that are not linear", feed.name, int(not linear))
             commits += len(versions)
-        figure.told = f"{commits} commits of both feeds in {rounds} rounds; {held} runs found a feed held and exited 75"
+        figure.details = (
+            f"{commits} commits of both feeds in {rounds} rounds; {held} runs found a feed held and exited 75"
+        )
     figure.seconds = stopwatch(started)
     return figure

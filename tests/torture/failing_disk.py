@@ -63,7 +63,7 @@ class _Step:
         return error != errno.EACCES or not self.call.startswith(("f", "write", "pwrite"))
 
     def is_noticed(self, error: int) -> bool:
-        """Whether the run must tell that this step failed.
+        """Whether the run must say that this step failed.
 
         A line of the log that cannot be written is on stderr as well, and what cannot be deleted the next run deletes.
         """
@@ -87,8 +87,8 @@ def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: i
                     if way.fresh == fresh:
                         steps = _try_way(starter, trial, way, errors, every, steps)
     names = ", ".join(errno.errorcode[error] for error in errors)
-    figure.told += f"; {names} at {steps} steps of {len(WAYS)} commands"
-    figure.told += ", all of them" if every == 1 else f", one in {every}"
+    figure.details += f"; {names} at {steps} steps of {len(WAYS)} commands"
+    figure.details += ", all of them" if every == 1 else f", one in {every}"
 
 
 def _try_way(
@@ -145,9 +145,11 @@ def _expect_true_claims(trial: Trial, way: Way, done: Done, before: Mapping[str,
     for name, notes in _commits(trial).items():
         new = [note for note in notes[: len(notes) - len(before[name])] if note.get("kind") in _WITH_ROWS]
         rows = sum(note["rows"] + note.get("kept_rows", 0) for note in new)
-        told = counted.get(name, {"commits": 0, "rows": 0})
-        if (told["commits"], told["rows"]) != (len(new), rows):
-            trial.wrong("told wrongly", f"{told} of {name}, whose log has {len(new)} commits of {rows} rows more")
+        counted_here = counted.get(name, {"commits": 0, "rows": 0})
+        if (counted_here["commits"], counted_here["rows"]) != (len(new), rows):
+            trial.wrong(
+                "reported wrongly", f"{counted_here} of {name}, whose log has {len(new)} commits of {rows} rows more"
+            )
 
 
 def _fail_and_go_on(

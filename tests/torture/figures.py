@@ -15,7 +15,7 @@ class Figure:
     tried: int = 0
     unit: str = "tries"
     wrong: dict[str, int] = field(init=False)
-    told: str = ""
+    details: str = ""
     seconds: float = 0.0
     examples: list[str] = field(default_factory=list)
 

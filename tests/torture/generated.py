@@ -1,6 +1,6 @@
 """Generated ksqlDB types and values: every type, nested three deep, values that have broken other software.
 
-Drawn by hypothesis from a seed, so a run can be repeated; only types that the server can tell exactly.
+Drawn by hypothesis from a seed, so a run can be repeated; only types that the server can send exactly.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def times_in_struct() -> st.SearchStrategy[Type]:
 
 
 def is_exact(type_: Type) -> bool:
-    """Whether the server can tell such values without loss, as docs and README have it.
+    """Whether the server can send such values without loss, as docs and README have it.
 
     Inside a STRUCT, and where there are times in arrays or maps, it makes doubles of a map's DECIMAL keys; and it takes
     apart no map whose keys are no STRING, so that long decimals of STRUCTs in it cannot be put back.

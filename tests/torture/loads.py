@@ -60,17 +60,17 @@ def killed_loads(folder: Path, loads: int, seed: int) -> Figure:
     what = "warehouse loads, client or server killed at random"
     figure = Figure("F6", what, ("mixed or partial stars", "orphan facts", "loads that did not resume"), unit="loads")
     rng, started = random.Random(seed), time.monotonic()
-    told = [
+    parts = [
         f"{name}: {_kill_loads(folder / name, running, figure, loads, rng)}"
         for name, running in (("MariaDB", running_mariadb), ("MySQL", running_mysql))
     ]
-    figure.told = "; ".join(told)
+    figure.details = "; ".join(parts)
     figure.seconds = stopwatch(started)
     return figure
 
 
 def _kill_loads(folder: Path, running: _Running, figure: Figure, loads: int, rng: random.Random) -> str:
-    """Tells what was killed, and how often all tables were read beside it."""
+    """Says what was killed, and how often all tables were read beside it."""
     folder.mkdir()
     with running(folder) as database:
         server = Server(host=database.host, port=database.port, user=database.user, timeout_s=5)

@@ -28,7 +28,7 @@ def odd_sources(folder: Path, full: bool = False) -> Figure:
     figure.unit, started = "cases", time.monotonic()
     for case in CASES:
         try_case(case, figure, folder, full)
-    figure.told = ", ".join(case.__name__.replace("_", " ") for case in CASES)
+    figure.details = ", ".join(case.__name__.replace("_", " ") for case in CASES)
     figure.seconds = stopwatch(started)
     return figure
 
@@ -49,7 +49,7 @@ def short_later_table_pull(trial: Trial) -> None:
 
 
 def table_pull_that_stays_short(trial: Trial) -> None:
-    """A whole cluster tells a smaller table twice: rows were deleted, or are lost where nothing shows it."""
+    """A whole cluster returns a smaller table twice: rows were deleted, or are lost where nothing shows it."""
     trial.expect_done(trial.run("--all"))
     trial.stage.emulator.faults.add(Fault("pull", keep_share=0.5, count=0))
     trial.expect_error(trial.run(*TABLE), 1, "more than 20% are gone", "really deleted", "--allow-shrink")
@@ -85,7 +85,7 @@ def table_pull_that_hangs(trial: Trial) -> None:
     started = time.monotonic()
     trial.expect_done(trial.run(*TABLE, KSQLDB_TIMEOUT_S="2", STALL_S="600"))
     if time.monotonic() - started > 300:
-        trial.wrong("told wrongly", "the hanging pull was waited for")
+        trial.wrong("reported wrongly", "the hanging pull was waited for")
     trial.expect_complete()
 
 
@@ -171,7 +171,7 @@ def client_killed_without_closing_its_query(trial: Trial) -> None:
     running.process.join()
     options.poll_pause_s = 0
     if not trial.stage.emulator.open_queries:
-        trial.wrong("told wrongly", "the scene is not set: the abandoned query is gone at once")
+        trial.wrong("reported wrongly", "the scene is not set: the abandoned query is gone at once")
     trial.expect_error(trial.run(*STREAM, KSQLDB_RETRY_S="0"), 75, "number of active, push queries")
     options.linger_s = 1
     trial.expect_done(trial.run("--all", KSQLDB_RETRY_S="60"))

@@ -18,7 +18,9 @@ _PACKAGES = ("deltalake", "pyarrow", "duckdb", "mysql-connector-python")
 def as_row(figure: Figure, full: bool, seed: int, day: dt.date) -> str:
     wrong = ", ".join(f"{count} {what}" for what, count in sorted(figure.wrong.items()))
     run = f"{day}, {'full' if full else 'small'}, seed {seed}, {figure.seconds:,.0f} s"
-    return f"| {figure.name} | {figure.experiment} | {figure.tried:,} {figure.unit} | {wrong} | {figure.told} | {run} |"
+    return (
+        f"| {figure.name} | {figure.experiment} | {figure.tried:,} {figure.unit} | {wrong} | {figure.details} | {run} |"
+    )
 
 
 def write_row(page: Path, figure: Figure, full: bool, seed: int, day: dt.date) -> None:
@@ -28,6 +30,6 @@ def write_row(page: Path, figure: Figure, full: bool, seed: int, day: dt.date) -
     rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| F")}
     rows[figure.name] = as_row(figure, full, seed, day)
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    told = f"Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
-    lines = "\n".join([told, "", _HEAD, *(rows[name] for name in sorted(rows, key=lambda name: int(name[1:])))])
+    versions = f"Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
+    lines = "\n".join([versions, "", _HEAD, *(rows[name] for name in sorted(rows, key=lambda name: int(name[1:])))])
     page.write_text(f"{before}{_START}\n\n{lines}\n\n{_END}{after}", encoding="utf-8")

@@ -81,7 +81,7 @@ class Crash:
     """
 
     tree: Tree
-    told: str
+    where: str
     acknowledged: frozenset[str]
     contents: Mapping[str, Sequence[bytes | None]] = field(default_factory=dict)
 
@@ -109,8 +109,8 @@ def power_loss(folder: Path, every: int, seed: int, ways: Sequence[Way] = WAYS) 
                     for crash in crashes[rng.randrange(every) :: every]:
                         figure.tried += 1
                         try_crash(stage, figure, way, crash, whole)
-    figure.told = f"{steps} steps of {len(ways)} commands with {commits} commits"
-    figure.told += ", all trees" if every == 1 else f", one tree in {every}"
+    figure.details = f"{steps} steps of {len(ways)} commands with {commits} commits"
+    figure.details += ", all trees" if every == 1 else f", one tree in {every}"
     figure.seconds = stopwatch(started)
     return figure
 
@@ -190,9 +190,9 @@ def _crashes(disk: Disk, runs: list[list[Step]], rng: random.Random) -> list[Cra
             if _is_scratch(step.path) and step is not steps[-1]:
                 continue  # no other tree than before
             for what, tree in disk.after_power_cut(rng):
-                told = f"after step {number} ({step.call} {step.path}), {what}"
+                where = f"after step {number} ({step.call} {step.path}), {what}"
                 allowed = {path: tuple(known) for path, known in contents.items()}
-                found[_digest(tree)] = Crash(tree, told, frozenset(acknowledged), allowed)
+                found[_digest(tree)] = Crash(tree, where, frozenset(acknowledged), allowed)
     return list(found.values())
 
 
@@ -220,37 +220,37 @@ def _digest(tree: Tree) -> bytes:
 
 def try_crash(stage: Scene, figure: Figure, way: Way, crash: Crash, whole: Tree) -> None:
     """Checks a tree before and after the next run."""
-    told = f"{way}, {crash.told}"
+    where = f"{way}, {crash.where}"
     _put(stage, crash.tree)
     source = stage.source_rows()
     lost = [path for path in crash.acknowledged if crash.tree.get(path) != whole[path]]
-    figure.count("acknowledged commits lost", f"{told}: {lost}", len(lost))
+    figure.count("acknowledged commits lost", f"{where}: {lost}", len(lost))
     torn = [path for path, content in crash.tree.items() if _is_entry(path) and content != whole.get(path)]
-    figure.count("torn commits", f"{told}: {torn}", len(torn))
+    figure.count("torn commits", f"{where}: {torn}", len(torn))
     other = [path for path, allowed in crash.contents.items() if crash.tree.get(path) not in allowed]
-    figure.count("files torn or too old", f"{told}: {other}", len(other))
-    if _check_tables(stage, figure, told):
-        check_readers(stage, figure, source, told)
-    figure.count("runs that did not resume", told, int(stage.run("--all") != 0))
+    figure.count("files torn or too old", f"{where}: {other}", len(other))
+    if _check_tables(stage, figure, where):
+        check_readers(stage, figure, source, where)
+    figure.count("runs that did not resume", where, int(stage.run("--all") != 0))
     if "--full" in way.arguments:  # the files that were replaced, for a bare glob
         figure.count(
-            "runs that did not resume", f"{told}, expire", int(stage.run("expire", script="metadata_utils") != 0)
+            "runs that did not resume", f"{where}, expire", int(stage.run("expire", script="metadata_utils") != 0)
         )
-    if _check_tables(stage, figure, f"{told}, resumed"):
-        check_complete(stage, figure, source, f"{told}, resumed")
+    if _check_tables(stage, figure, f"{where}, resumed"):
+        check_complete(stage, figure, source, f"{where}, resumed")
 
 
-def _check_tables(stage: Scene, figure: Figure, told: str) -> bool:
+def _check_tables(stage: Scene, figure: Figure, where: str) -> bool:
     """Each file that a log names is there as written, and a table's version is whole; returns whether it is so."""
     sound = True
     try:
         for feed in (stage.stream, stage.table):
             found = check_files(lake_at(stage.root).table(feed)).findings
-            figure.count("damaged tables", f"{told}: {found}", len(found))
+            figure.count("damaged tables", f"{where}: {found}", len(found))
             sound = sound and not found
         if sound:
-            check_table(stage, figure, told)
+            check_table(stage, figure, where)
     except PipelineError as error:
-        figure.count("unreadable", f"{told}: {error}")
+        figure.count("unreadable", f"{where}: {error}")
         return False
     return sound

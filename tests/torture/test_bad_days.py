@@ -56,7 +56,7 @@ def test_the_figures_count_cases_and_writes(tmp_path: Path, monkeypatch: pytest.
     assert places.holds, places
     assert (sources.name, sources.tried, places.name) == ("F8", 1, "F9")
     assert places.tried >= 4
-    assert re.fullmatch(r"mysql away; ENOSPC at \d+ steps of 2 commands, one in 17", places.told)
+    assert re.fullmatch(r"mysql away; ENOSPC at \d+ steps of 2 commands, one in 17", places.details)
 
 
 def test_a_case_that_is_not_handled_as_documented_is_counted(figure: Figure, tmp_path: Path) -> None:
@@ -76,6 +76,6 @@ def test_a_case_that_is_not_handled_as_documented_is_counted(figure: Figure, tmp
     assert {what: count for what, count in figure.wrong.items() if count} == {
         "lost rows": 2 * (len(COMMIT_READERS) + 1),
         "changed rows": 2,
-        "told wrongly": 3,
+        "reported wrongly": 3,
         "runs that did not resume": 1,
     }

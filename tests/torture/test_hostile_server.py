@@ -61,8 +61,8 @@ def test_column_names_and_values_of_any_kind_stay_names_and_values(trial: Trial,
         connection.execute("CREATE VIEW canary AS SELECT 1")
         connection.execute((trial.stage.root / "views.sql").read_text(encoding="utf-8"))
         for view in ("events", "latest_current", "latest_history"):
-            told = connection.sql(f"SELECT * FROM {view} LIMIT 1")
-            row = dict(zip(told.columns, told.fetchall()[0], strict=True))
+            found = connection.sql(f"SELECT * FROM {view} LIMIT 1")
+            row = dict(zip(found.columns, found.fetchall()[0], strict=True))
             assert {name: row[name] for name in NAMES} == {name: f"{name}!" for name in NAMES}
         assert connection.sql("SELECT * FROM canary").fetchall() == [(1,)]
     assert not any(trial.figure.wrong.values()), trial.figure

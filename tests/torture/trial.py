@@ -17,7 +17,14 @@ from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers
 from tests.torture.victim import Scene, scene
 
-PROMISES = ("told wrongly", "lost rows", "duplicated rows", "changed rows", "runs that did not resume", "queries left")
+PROMISES = (
+    "reported wrongly",
+    "lost rows",
+    "duplicated rows",
+    "changed rows",
+    "runs that did not resume",
+    "queries left",
+)
 _NO_REPORT = re.compile(r"Traceback|panicked|Exception ignored|Warning")
 
 
@@ -73,13 +80,15 @@ class Trial:
         )
         missing = [text for text in said if text not in done.err]
         if done.code != code or not in_pairs or missing or _NO_REPORT.search(done.err):
-            self.wrong("told wrongly", f"exit code {done.code}, not {code}; lacks {missing}; said {done.err[-1500:]!r}")
+            self.wrong(
+                "reported wrongly", f"exit code {done.code}, not {code}; lacks {missing}; said {done.err[-1500:]!r}"
+            )
 
     def expect_done(self, done: Done, *said: str) -> None:
         """Exit code 0, nothing like an error, and what is to be said on either output."""
         missing = [text for text in said if text not in done.err + done.out]
         if missing or "error: " in done.err or _NO_REPORT.search(done.err):
-            self.wrong("told wrongly", f"lacks {missing}; said {done.err[-1500:]!r}")
+            self.wrong("reported wrongly", f"lacks {missing}; said {done.err[-1500:]!r}")
         if done.code != 0:
             self.wrong("runs that did not resume", f"exit code {done.code}: {done.err[-1500:]!r}")
 
@@ -102,7 +111,7 @@ class Trial:
         """The secret is in no file of the lake and nothing that a script has said."""
         for path in self.folder.rglob("*"):
             if path.is_file() and secret.encode() in path.read_bytes():
-                self.wrong("told wrongly", f"{path} shows the secret")
+                self.wrong("reported wrongly", f"{path} shows the secret")
 
     def expect_no_query(self) -> None:
         """No query is left running at the server."""

@@ -129,16 +129,16 @@ def generated_values(folder: Path, cells: int, seed: int, servers: Servers | Non
     different = len(
         {(str(type_), repr(value)) for drawn in sets for _, type_, column in drawn.columns for value in column}
     )
-    figure.told = (
+    figure.details = (
         f"{different:,} different ones, in {len(sets)} sets of {_COLUMNS} columns, each as a stream and as a table; "
-        f"{refused} of {2 * inexact_sets} sources that cannot be told exactly were refused, the others lost nothing"
+        f"{refused} of {2 * inexact_sets} sources that cannot be sent exactly were refused, the others lost nothing"
     )
     for product, start in servers.items():
         (folder / product).mkdir()
         with start(folder / product) as database:
             server = Server(host=database.host, port=database.port, user=database.user, database="generated_values")
             rejected = check_warehouse(figure, product, server, root, sets)
-        figure.told += f"; {product} cannot hold {rejected:,}, which were rejected"
+        figure.details += f"; {product} cannot hold {rejected:,}, which were rejected"
     figure.seconds = stopwatch(started)
     return figure
 
@@ -254,7 +254,7 @@ def check_warehouse(figure: Figure, product: str, server: Server, root: Path, se
             for feed in feeds:
                 verified = compare_with_lake(connection, lake_at(root).table(feed))
                 if verified.findings or verified.compared != ("in the warehouse 1 snapshot as in the lake",):
-                    figure.count(f"differences in {product}", f"verify --warehouse tells of {verified}")
+                    figure.count(f"differences in {product}", f"verify --warehouse reports {verified}")
     return rejected
 
 

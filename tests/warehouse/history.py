@@ -3,7 +3,7 @@
 Made from single transactions, so that the four tables agree with each other as they do in ksqlDB. What real histories
 have is there on purpose: users who join and users who stop, a currency without a rate, a payment method and products
 that appear and vanish, a day without a snapshot, a day with two, a snapshot that was loaded late, one whose expiry
-was cut short, a row that does not fit, attributes that nobody told, and a counter that went down.
+was cut short, a row that does not fit, attributes that nobody gave, and a counter that went down.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ def facts_in(root: Path, feed: str) -> dict[int, list[tuple[Any, ...]]]:
     found = {}
     for version, files in table.versions().items():
         rows = [row for batch in table.read_batches(files) for row in batch.to_pylist()]
-        told = [tuple(_in_mysql(row[source]) for source in mapping.columns.values()) for row in rows]
-        found[version] = sorted((row for row in told if all(row[place] is not None for place in places)), key=repr)
+        mapped = [tuple(_in_mysql(row[source]) for source in mapping.columns.values()) for row in rows]
+        found[version] = sorted((row for row in mapped if all(row[place] is not None for place in places)), key=repr)
     return found
 
 

@@ -161,10 +161,10 @@ def test_a_read_from_ksqldb_is_never_older_than_the_ledger(warehouse: Server) ->
 
 @pytest.mark.parametrize("days", [-2, 2, 1500])
 def test_a_clock_that_is_a_day_away_from_the_servers_is_refused(warehouse: Server, days: int) -> None:
-    with pytest.raises(ClockWrong, match="this machine's clock says") as told:
+    with pytest.raises(ClockWrong, match="this machine's clock says") as raised:
         load_now(warehouse, methods(method("card")), server_now(warehouse) + days * DAY)
 
-    assert told.value.exit_code == 1
+    assert raised.value.exit_code == 1
     assert rows_of(warehouse, "SELECT * FROM etl_snapshots") == []
 
 
@@ -184,9 +184,9 @@ def test_a_ledger_with_snapshots_from_the_future_gets_well_by_the_commands_that_
     loaded_in_the_future(warehouse)
 
     for version in (2, 3):
-        with pytest.raises(ClockWrong, match=f"snapshot {version} of the warehouse is from the future") as told:
+        with pytest.raises(ClockWrong, match=f"snapshot {version} of the warehouse is from the future") as raised:
             load_now(warehouse, methods(method("card")), server_now(warehouse))
-        words = told.value.hint.split()
+        words = raised.value.hint.split()
         assert words[:2] == ["python", "sync_to_mysql.py"]
         assert command(warehouse, lake_root, *words[2:]).exit_code == 0
     rome = snapshot("user_transaction_summary", USERS, [user("a", user_city="Oslo")])

@@ -31,7 +31,7 @@ NEST = pa.struct([("d", pa.decimal128(30, 20)), ("more", pa.list_(pa.decimal128(
 
 
 def target(column_type: str, nullable: bool = True) -> TargetColumn:
-    """A column as information_schema tells it."""
+    """A column as information_schema has it."""
     kind, numbers = re.match(r"\w+", column_type), [int(number) for number in re.findall(r"\d+", column_type)]
     assert kind
     data_type, first, second = kind[0], *[*numbers, 0, 0][:2]

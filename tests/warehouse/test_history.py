@@ -23,7 +23,7 @@ FOR_EVER = dt.datetime(9999, 12, 31)
 HISTORY = "SELECT user_id, user_city, valid_from, valid_to, is_current FROM dim_users_history ORDER BY 1, 3"
 
 
-def told(server: Server, days: int, *users: dict[str, Any]) -> None:
+def load_users(server: Server, days: int, *users: dict[str, Any]) -> None:
     load(server, snapshot("user_transaction_summary", USERS, list(users), days=days), scd2={"dim_users"})
 
 
@@ -32,10 +32,10 @@ def day(number: int) -> dt.datetime:
 
 
 def test_a_changed_attribute_closes_a_version_and_opens_another(warehouse: Server) -> None:
-    told(warehouse, 0, user("a", user_city="Lyon"), user("b", user_city="Rome"))
-    told(warehouse, 1, user("a", user_city="Lyon"), user("b", user_city="Rome"))
-    told(warehouse, 2, user("a", user_city="Paris"), user("b", user_city=None))
-    told(warehouse, 3, user("a", user_city="Lyon"), user("c", user_city="Oslo"))
+    load_users(warehouse, 0, user("a", user_city="Lyon"), user("b", user_city="Rome"))
+    load_users(warehouse, 1, user("a", user_city="Lyon"), user("b", user_city="Rome"))
+    load_users(warehouse, 2, user("a", user_city="Paris"), user("b", user_city=None))
+    load_users(warehouse, 3, user("a", user_city="Lyon"), user("c", user_city="Oslo"))
 
     assert rows_of(warehouse, HISTORY) == [
         ("a", "Lyon", day(0), day(2), 0),
@@ -50,8 +50,8 @@ def test_a_changed_attribute_closes_a_version_and_opens_another(warehouse: Serve
 
 
 def test_a_space_at_the_end_is_a_change(warehouse: Server) -> None:
-    told(warehouse, 0, user("a", user_city="Lyon"))
-    told(warehouse, 1, user("a", user_city="Lyon "))
+    load_users(warehouse, 0, user("a", user_city="Lyon"))
+    load_users(warehouse, 1, user("a", user_city="Lyon "))
 
     assert rows_of(warehouse, "SELECT user_city FROM dim_users") == [("Lyon ",)]
     assert rows_of(warehouse, HISTORY) == [("a", "Lyon", day(0), day(1), 0), ("a", "Lyon ", day(1), FOR_EVER, 1)]
@@ -59,7 +59,7 @@ def test_a_space_at_the_end_is_a_change(warehouse: Server) -> None:
 
 def test_each_fact_joins_the_one_version_of_its_time(warehouse: Server) -> None:
     for number, city in enumerate(["Lyon", "Paris", "Paris", "Rome"]):
-        told(warehouse, number, user("a", user_city=city))
+        load_users(warehouse, number, user("a", user_city=city))
 
     joined = (
         "SELECT f.snapshot_version, h.user_city FROM fact_user_transaction_summary AS f"
@@ -70,8 +70,8 @@ def test_each_fact_joins_the_one_version_of_its_time(warehouse: Server) -> None:
 
 
 def test_two_loads_of_one_moment_leave_one_version(warehouse: Server) -> None:
-    told(warehouse, 0, user("a", user_city="Lyon"))
-    told(warehouse, 0, user("a", user_city="Paris"))
+    load_users(warehouse, 0, user("a", user_city="Lyon"))
+    load_users(warehouse, 0, user("a", user_city="Paris"))
 
     assert rows_of(warehouse, HISTORY) == [("a", "Paris", day(0), FOR_EVER, 1)]
 
@@ -85,22 +85,22 @@ def test_both_user_tables_of_a_sync_make_one_version(warehouse: Server) -> None:
 
 
 def test_an_older_snapshot_changes_no_version(warehouse: Server) -> None:
-    told(warehouse, 5, user("a", user_city="Lyon"))
-    told(warehouse, 1, user("a", user_city="Paris"))
+    load_users(warehouse, 5, user("a", user_city="Lyon"))
+    load_users(warehouse, 1, user("a", user_city="Paris"))
 
     assert rows_of(warehouse, HISTORY) == [("a", "Lyon", day(5), FOR_EVER, 1)]
 
 
 def test_a_table_that_comes_late_with_older_rows_changes_no_version(warehouse: Server) -> None:
-    """Its sibling has told of a later day."""
+    """Its sibling has a later day."""
     later = snapshot("user_transaction_summary_eur", EUR, [user("a", user_city="Lyon")], 5, days=5)
     load(warehouse, later, source="lake", scd2={"dim_users"})
-    told(warehouse, 3, user("a", user_city="Paris"), user("b", user_city="Rome"))
+    load_users(warehouse, 3, user("a", user_city="Paris"), user("b", user_city="Rome"))
 
     assert rows_of(warehouse, HISTORY)[0] == ("a", "Lyon", day(5), FOR_EVER, 1)
     users = [("a", "Lyon", "Ada"), ("b", "Rome", "Ada")]
     assert rows_of(warehouse, "SELECT user_id, user_city, user_name FROM dim_users ORDER BY 1") == users
-    told(warehouse, 5, user("a", user_city="Oslo"))
+    load_users(warehouse, 5, user("a", user_city="Oslo"))
     assert rows_of(warehouse, "SELECT user_city FROM dim_users ORDER BY user_id") == [("Oslo",), ("Rome",)]
 
 
@@ -111,7 +111,7 @@ def test_without_the_setting_there_is_no_history(warehouse: Server) -> None:
 
 
 def test_deleting_a_user_takes_the_versions_along(warehouse: Server) -> None:
-    told(warehouse, 0, user("a"))
+    load_users(warehouse, 0, user("a"))
     with Connection(warehouse) as connection, connection.transaction():
         connection.run("DELETE FROM dim_users")
 

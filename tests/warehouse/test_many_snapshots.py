@@ -135,8 +135,8 @@ def test_a_backfill_of_thirty_versions_equals_the_lake_value_by_value(
 
     assert [loaded.version for loaded in loads] == list(range(1, 31))
     assert all(loaded.unchanged for loaded in again)
-    told = "SELECT snapshot_version, snapshot_date, taken_at, source, status FROM etl_snapshots ORDER BY 1"
-    assert rows_of(server, told) == [
+    query = "SELECT snapshot_version, snapshot_date, taken_at, source, status FROM etl_snapshots ORDER BY 1"
+    assert rows_of(server, query) == [
         (state.version, state.day, state.taken_at.replace(tzinfo=None), "lake", "complete") for state in month
     ]
     for feed, fact in FACTS.items():
@@ -154,8 +154,8 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
 ) -> None:
     load_history(warehouse, [*month[:19], *month[20:29]])  # the lake's version 20 was never loaded
     with Connection(warehouse) as connection:
-        for told in lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29):
-            _are_of(connection, told)
+        for snapshot in lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29):
+            _are_of(connection, snapshot)
         roll_back(connection, 10, NOW)
 
     def shown() -> dict[str, dict[int, list[tuple[Any, ...]]]]:
@@ -177,12 +177,12 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
     assert moves == [(fact, 29, 10) for fact in sorted(FACTS.values())]
 
 
-def _are_of(connection: Connection, told: TableSnapshot) -> None:
+def _are_of(connection: Connection, snapshot: TableSnapshot) -> None:
     """Has the ledger know a feed's snapshots as versions of this lake, and the one of that version by its files."""
-    connection.run("UPDATE etl_snapshot_facts SET lake_id = %s WHERE feed = %s", (told.lake_id, told.feed))
+    connection.run("UPDATE etl_snapshot_facts SET lake_id = %s WHERE feed = %s", (snapshot.lake_id, snapshot.feed))
     connection.run(
         "UPDATE etl_snapshot_facts SET lake_files = %s WHERE feed = %s AND lake_version = %s",
-        (told.lake_files, told.feed, told.lake_version),
+        (snapshot.lake_files, snapshot.feed, snapshot.lake_version),
     )
 
 

@@ -43,12 +43,12 @@ def problems(
     **columns: str,
 ) -> str:
     """What is wrong, in one text; empty when the mapping fits."""
-    told = (
+    dimension = (
         DimensionMapping(table="dim_own", key="name", columns={"name": "name"}, latest_by=latest_by)
         if members
         else None
     )
-    mapping = WarehouseMapping(fact="fact_own", keys=("id",), columns={"id": "id"} | columns, dimension=told)
+    mapping = WarehouseMapping(fact="fact_own", keys=("id",), columns={"id": "id"} | columns, dimension=dimension)
     targets = {"fact_own": target} | ({"dim_own": members} if members else {})
     try:
         check_mapping("own", mapping, source, targets)

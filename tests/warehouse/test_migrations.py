@@ -98,8 +98,8 @@ def test_files_are_applied_once_in_order_and_recorded_but_sample_queries_are_not
     assert first == [(name, True) for name in names]
     assert second == [(name, False) for name in names]
     assert recorded(empty_server) == names
-    told = "SELECT column_default, column_comment FROM information_schema.columns WHERE table_schema = '{}' AND {}"
-    ((default, comment),) = rows_of(empty_server, told.format(empty_server.database, "column_name = 'note'"))
+    query = "SELECT column_default, column_comment FROM information_schema.columns WHERE table_schema = '{}' AND {}"
+    ((default, comment),) = rows_of(empty_server, query.format(empty_server.database, "column_name = 'note'"))
     assert (str(default).strip("'"), comment) == ("a;b -- c", "it's # no comment; \" either")
 
 
@@ -204,19 +204,19 @@ def test_a_warehouse_that_lacks_the_last_file_is_named_with_the_command_that_add
 ) -> None:
     old_warehouse(empty_server, folder)
 
-    with pytest.raises(WarehouseRefused, match="schema is not as expected") as told:
+    with pytest.raises(WarehouseRefused, match="schema is not as expected") as raised:
         load(empty_server, methods(method("card")))
 
-    assert told.value.hint == f"python sync_to_mysql.py --init-schema --database {empty_server.database}"
+    assert raised.value.hint == f"python sync_to_mysql.py --init-schema --database {empty_server.database}"
 
 
 @pytest.mark.parametrize("name", ["mysql", "MySQL", "sys", "performance_schema", "information_schema"])
 @pytest.mark.mysql
 def test_a_database_of_the_server_is_never_a_warehouse(empty_server: Server, name: str) -> None:
-    with pytest.raises(WarehouseRefused, match="is the server's own database; no file was applied") as told:
+    with pytest.raises(WarehouseRefused, match="is the server's own database; no file was applied") as raised:
         init_schema(dataclasses.replace(empty_server, database=name), SQL)
 
-    assert "--database data_warehouse" in told.value.hint
+    assert "--database data_warehouse" in raised.value.hint
     there = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'etl_snapshots' AND table_schema = '{}'"
     assert rows_of(dataclasses.replace(empty_server, database="mysql"), there.format(name)) == [(0,)]
 
@@ -324,7 +324,7 @@ def test_the_command_tells_each_file_and_refuses_a_changed_one(empty_server: Ser
 def test_test_setup_tells_whether_the_schema_is_there_complete_and_unchanged(
     empty_server: Server, lake_root: Path
 ) -> None:
-    def told() -> tuple[str, str]:
+    def checked() -> tuple[str, str]:
         settings = Settings(
             mysql_host=empty_server.host, mysql_port=empty_server.port, mysql_database=empty_server.database
         )
@@ -339,14 +339,14 @@ def test_test_setup_tells_whether_the_schema_is_there_complete_and_unchanged(
             connection.run("COMMIT")
 
     init = f"python sync_to_mysql.py --init-schema --database {empty_server.database}"
-    assert told() == ("warning", f"MySQL at {empty_server.place} has no database '{empty_server.database}' / {init}")
+    assert checked() == ("warning", f"MySQL at {empty_server.place} has no database '{empty_server.database}' / {init}")
     init_schema(empty_server, SQL)
-    assert told()[0] == "ok"
+    assert checked()[0] == "ok"
     write("DELETE FROM etl_schema_files WHERE file_name = '03_create_fact_tables.sql'")
-    assert told()[0] == "warning"
-    assert "lacks, or was made without a record of, 03_create_fact_tables.sql" in told()[1]
+    assert checked()[0] == "warning"
+    assert "lacks, or was made without a record of, 03_create_fact_tables.sql" in checked()[1]
     write("UPDATE etl_schema_files SET sha256 = 'x' WHERE file_name = '02_create_dimension_tables.sql'")
-    assert "02_create_dimension_tables.sql changed" in told()[1]
+    assert "02_create_dimension_tables.sql changed" in checked()[1]
 
 
 def test_comments_and_strings_do_not_split_statements() -> None:

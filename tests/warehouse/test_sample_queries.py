@@ -129,7 +129,7 @@ def test_a_lost_row_shows_in_the_ledgers_question(session: Connection) -> None:
 def accesses(connection: Connection, query: str) -> Iterator[tuple[str, str]]:
     """Alias and access type of each table in the plan; without rows that stand for no table."""
     for row in connection.rows(f"EXPLAIN FORMAT=TRADITIONAL {query}"):
-        # MySQL tells partitions between the table and the access type.
+        # MySQL puts partitions between the table and the access type.
         cells: list[Any] = [None if cell is None else text_of(cell) for cell in row]
         table, kind = cells[2], cells[4] if len(cells) == 12 else cells[3]
         if table is not None:

@@ -73,9 +73,9 @@ def test_a_temporary_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeyp
         scratch_folder(),
     ):
         pass
-    with pytest.raises(ScratchUnusable, match="no room is left, or") as told, scratch_errors(tmp_path, ValueError):
+    with pytest.raises(ScratchUnusable, match="no room is left, or") as raised, scratch_errors(tmp_path, ValueError):
         raise ValueError("\x1b[2Ja library's own words")
-    assert "own words" not in told.value.message
+    assert "own words" not in raised.value.message
 
 
 def old_folder(parent: Path, name: str = "ksqldb-lake-scratch-theirs", mode: int = 0o700) -> Path:
@@ -147,10 +147,10 @@ def test_a_folder_of_ours_is_removed_without_what_its_links_lead_to(temporary: P
 def test_a_temporary_folder_in_which_anyone_can_swap_folders_is_refused(temporary: Path) -> None:
     temporary.chmod(0o777)
 
-    with pytest.raises(ScratchUnusable, match="every user may rename") as told, scratch_folder():
+    with pytest.raises(ScratchUnusable, match="every user may rename") as raised, scratch_folder():
         pass
 
-    assert told.value.hint == f"chmod +t {temporary}, or name another folder by TMPDIR"
+    assert raised.value.hint == f"chmod +t {temporary}, or name another folder by TMPDIR"
     temporary.chmod(0o1777)
     with scratch_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700

@@ -81,7 +81,7 @@ def tls(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def without_tls(private_server: PrivateServer, is_mariadb: bool) -> Iterator[Server]:
-    """The shared servers; MySQL goes on without TLS when it is told to use certificates that are not there."""
+    """The shared servers; MySQL goes on without TLS when it is to use certificates that are not there."""
     server = Server(private_server.host, private_server.port)
     if is_mariadb:
         yield server
@@ -310,10 +310,10 @@ def test_a_password_in_an_option_file_that_others_can_read_is_warned_of(
     path = option_file(tmp_path / "my.cnf", "[client]\nport=1\npassword=s3cret\n", mode)
     harmless = option_file(tmp_path / "other.cnf", "[client]\nport=1\nuser=s3cret\n", mode)
 
-    told = command("--mysql-host", "127.0.0.1", MYSQL_OPTION_FILE=path).stderr
+    said = command("--mysql-host", "127.0.0.1", MYSQL_OPTION_FILE=path).stderr
     checks = [check.name for check in test_setup.check_mysql(Settings(mysql_option_file=path), lake_at(lake_root))]
 
-    assert (f"warning: others can read the password in {path}: chmod 600 it" in told) == warned
+    assert (f"warning: others can read the password in {path}: chmod 600 it" in said) == warned
     assert ("mysql option file" in checks) == warned
     assert "warning" not in command("--mysql-host", "127.0.0.1", MYSQL_OPTION_FILE=harmless).stderr
 
@@ -331,11 +331,11 @@ def test_values_of_an_option_file_are_read_as_the_servers_own_program_reads_them
     text = f"[mysql]\nhost=no\n\n# c\n; c\n  [client]\nloose-x=1\nhost=first\nhost = {value}\n[client2]\nhost=no\n"
     path = option_file(tmp_path / "my.cnf", text)
 
-    told = subprocess.run(
+    printed = subprocess.run(
         ["my_print_defaults", f"--defaults-file={path}", "client"], capture_output=True, text=True, check=True
     ).stdout
 
-    assert told == f"--loose-x=1\n--host=first\n--host={read_option_file(path)['host']}\n"
+    assert printed == f"--loose-x=1\n--host=first\n--host={read_option_file(path)['host']}\n"
 
 
 def test_an_option_file_that_cannot_be_used_is_told_and_nothing_of_it_repeated(tmp_path: Path) -> None:

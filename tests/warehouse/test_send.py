@@ -163,19 +163,19 @@ def test_no_file_is_left_behind(warehouse: Server, tmp_path: Path, monkeypatch: 
 
 
 def test_versions_of_one_number_but_other_days_are_no_snapshot(lake_root: Path) -> None:
-    """A table that joined the lake later has its version 1 then: history is told by time, not by number."""
+    """A table that joined the lake later has its version 1 then: history is ordered by time, not by number."""
     old, late = FEEDS["payment_method_totals"], FEEDS["product_purchase_counts"]
     for feed, first_day in ((old, 0), (late, 2)):
         for version in range(1, 5 - first_day):
             add_version(cleaned(lake_root, feed, 168), version, ["x"], first_day + version - 5)
 
-    told = [
+    loaded = [
         (taken_at.day, [(snapshot.feed, snapshot.lake_version) for snapshot in snapshots])
         for taken_at, snapshots in lake_history(lake_at(lake_root), [old, late])
     ]
 
     day = (NOW - dt.timedelta(days=4)).day
-    assert told == [
+    assert loaded == [
         (day, [(old.name, 1)]),
         (day + 1, [(old.name, 2)]),
         (day + 2, [(old.name, 3), (late.name, 1)]),

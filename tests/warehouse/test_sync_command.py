@@ -25,20 +25,20 @@ SNAPSHOTS = "SELECT snapshot_version FROM etl_snapshots ORDER BY 1"
 
 def command(server: Server, lake_root: Path, *words: str, **env: str) -> Result:
     """A run in this process; what it raises besides exits is raised here too."""
-    told = {
+    settings = {
         "LAKE_ROOT": str(lake_root), "MYSQL_HOST": server.host, "MYSQL_PORT": str(server.port),
         "MYSQL_USER": server.user, "MYSQL_PASSWORD": server.password, "MYSQL_DATABASE": server.database,
     }  # fmt: skip
-    result = CliRunner().invoke(sync_to_mysql.main, list(words), env=told | env)
+    result = CliRunner().invoke(sync_to_mysql.main, list(words), env=settings | env)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
 def one_json(result: Result) -> dict[str, Any]:
-    told = json.loads(result.stdout)
-    assert isinstance(told, dict) and told["schema_version"] == 1
-    return told
+    shown = json.loads(result.stdout)
+    assert isinstance(shown, dict) and shown["schema_version"] == 1
+    return shown
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_server_that_hangs_or_takes_too_long_in_a_statement_is_given_up_and_ke
             thread.start()
             stack.callback(thread.join)
         with pytest.raises(WarehouseUnreachable, match="did not answer within MYSQL_STALL_S"):
-            connection.run(LONG.format(1) if what == "hangs" else FOR_EVER)  # a hung server cannot be told to stop
+            connection.run(LONG.format(1) if what == "hangs" else FOR_EVER)  # a hung server cannot be asked to stop
         over.set()
 
     wait_until(lambda: is_free(warehouse), "the end of the session")
@@ -161,10 +161,10 @@ def test_ctrl_c_in_a_long_statement_ends_it_on_both_sides(warehouse: Server, way
     wait_until(lambda: rows_of(warehouse, RUNNING.format(warehouse.database)) != [(0,)], "the long statement")
 
     child.send_signal(way)
-    _, told = child.communicate(timeout=PATIENCE_S)
+    _, stderr = child.communicate(timeout=PATIENCE_S)
     wait_until(lambda: is_free(warehouse), "the end of the session")
 
     assert child.returncode == 128 + way
-    assert b"what was committed stays" in told
+    assert b"what was committed stays" in stderr
     assert rows_of(warehouse, "SELECT COUNT(*) FROM etl_rollbacks") == [(0,)]
     assert load(warehouse, methods(method("card"))).version == 1
