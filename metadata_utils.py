@@ -13,8 +13,7 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,9 @@ from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_
 
 if TYPE_CHECKING:
     from data_lake_config import Settings
-    from pipeline.feeds import Feed
-    from pipeline.ksqldb.source import KsqldbSource
     from pipeline.lake.lake import Lake, Upkeep
-    from pipeline.report.model import LakeState
 
-_STDOUT = Path("-")
+_NOTHING = "Nothing was changed."
 
 
 def _lake() -> tuple[Settings, Lake]:
@@ -42,27 +38,13 @@ def _lake() -> tuple[Settings, Lake]:
     return settings, lake
 
 
-def _feeds(lake: Lake, names: Sequence[str], archived: bool = False) -> tuple[list[Feed], list[PipelineError]]:
-    """The feeds of those names, or all that can be read, and why others cannot."""
-    if names:
-        get = lake.feeds.get_anywhere if archived else lake.feeds.get
-        return [get(name) for name in dict.fromkeys(names)], []
-    errors = list[PipelineError]()
-    kinds = (False, True) if archived else (False,)
-    feeds = [feed for kind in kinds for feed in lake.feeds.list(kind, lambda broken: errors.append(broken.error))]
-    return feeds, errors
-
-
-def _upkeep(lake: Lake, command: str, max_share: float = 1) -> Upkeep:
+def _upkeep(lake: Lake, command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
     from pipeline.lake.lake import Upkeep
 
+    if not dry_run:
+        cli.write_log_to(lake.open_log("metadata_utils"))
     now = cli.utc_now()
-    holder = cli.holder(f"metadata_utils.py {command}", now)
-    return Upkeep(lake, holder, cli.new_run_id(now), now, max_share)
-
-
-def _keep_log(lake: Lake) -> None:
-    cli.write_log_to(lake.open_log("metadata_utils"))
+    return Upkeep(lake, cli.holder(f"metadata_utils.py {command}", now), cli.new_run_id(now), now, max_share)
 
 
 def _end(errors: Sequence[PipelineError], wrong: bool = False) -> None:
@@ -83,15 +65,23 @@ def main(context: click.Context, stats: bool, report: bool, csv_file: Path | Non
     if context.invoked_subcommand is not None:
         cli.hand_on_options(context)
         return
-    if stats + report + json_output + (csv_file == _STDOUT) > 1:
+    if stats + report + json_output + (csv_file == Path("-")) > 1:
         raise WrongUsage("--stats, --report, --json and --csv - exclude each other on stdout", "give one of them")
     from pipeline.report import json_forms, text
     from pipeline.report.model import describe_lake
+    from pipeline.text import plural
 
     _, lake = _lake()
-    described = describe_lake(lake, *_feeds(lake, ()))
+    described = describe_lake(lake, *lake.feeds.choose())
     if csv_file is not None:
-        _write_csv(csv_file, described)
+        try:
+            with click.open_file(str(csv_file), "w", encoding="utf-8") as file:
+                json_forms.write_csv(described, file)
+        except OSError as error:
+            problem = f"{csv_file} could not be written: {error.strerror}"
+            raise OutputNotWritten(problem, "give --csv another file") from None
+        if csv_file != Path("-"):
+            cli.tell(f"wrote {plural(len(described.feeds), 'feed')} to {csv_file}")
     if json_output:
         cli.show_json(json_forms.lake_json(described))
     elif report:
@@ -101,23 +91,9 @@ def main(context: click.Context, stats: bool, report: bool, csv_file: Path | Non
     _end(described.errors)
 
 
-def _write_csv(path: Path, lake: LakeState) -> None:
-    from pipeline.report.json_forms import write_csv
-    from pipeline.text import plural
-
-    try:
-        to_stdout = contextlib.nullcontext(sys.stdout)
-        with to_stdout if path == _STDOUT else path.open("w", newline="", encoding="utf-8") as file:
-            write_csv(lake, file)
-    except OSError as error:
-        raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give --csv another file") from None
-    if path != _STDOUT:
-        click.echo(f"wrote {plural(len(lake.feeds), 'feed')} to {path}", err=True)
-
-
 @main.command()
 @click.argument("feed")
-@click.option("--json", "json_output", is_flag=True)
+@cli.json_option
 @cli.boundary
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
@@ -125,22 +101,18 @@ def history(feed: str, json_output: bool) -> None:
 
     _, lake = _lake()
     found = model.history_of(lake.table(lake.feeds.get_anywhere(feed)))
-    if json_output:
-        cli.show_json(json_forms.history_json(found))
-    else:
-        click.echo(text.history_text(found))
+    cli.show(json_output, json_forms.history_json(found), [text.history_text(found)])
 
 
 @main.command()
 @click.argument("feeds", nargs=-1)
-@click.option("--source", "with_source", is_flag=True, help="Also read the feeds at the server and compare the rows.")
-@click.option(
-    "--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots with the lake."
-)
-@click.option("--json", "json_output", is_flag=True)
+@click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
+@click.option("--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots.")
+@cli.json_option
 @cli.boundary
 def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
+    from pipeline.ksqldb.source import connected
     from pipeline.report import json_forms, text
     from pipeline.source import Limits
     from pipeline.verify.verification import verify_feeds
@@ -148,29 +120,14 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
 
     settings, lake = _lake()
     with contextlib.suppress(PipelineError):  # a lake that cannot be written can be verified
-        _keep_log(lake)
-    source = (lambda: _server(settings)) if with_source else None
+        cli.write_log_to(lake.open_log("metadata_utils"))
+    source = (lambda: connected(settings.ksqldb_connection())) if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
-    limits = Limits(settings.quiet_s, settings.stall_s)
-    found = verify_feeds(lake, *_feeds(lake, feeds), limits, source, warehouse)
-    if json_output:
-        cli.show_json(json_forms.verification_json(found))
-    else:
-        for verdict in found.verdicts:
-            cli.say(text.verdict_text(verdict))
+    found = verify_feeds(lake, *lake.feeds.choose(feeds), Limits(settings.quiet_s, settings.stall_s), source, warehouse)
+    cli.show(json_output, json_forms.verification_json(found), [text.verdict_text(one) for one in found.verdicts])
     for feed in found.damaged:
         click.echo(f"hint: python metadata_utils.py repair {feed} says what can be done", err=True)
     _end([error for _, error in found.errors], wrong=bool(found.findings))
-
-
-@contextlib.contextmanager
-def _server(settings: Settings) -> Iterator[KsqldbSource]:
-    from pipeline.ksqldb.client import Client
-    from pipeline.ksqldb.source import KsqldbSource
-
-    with Client(settings.ksqldb_connection()) as client:
-        client.server_version()
-        yield KsqldbSource(client)
 
 
 @main.command()
@@ -185,7 +142,6 @@ def rollback(table: str, to_version: int) -> None:
     feed = lake.feeds.get(table)
     if feed.type != "table":
         raise WrongUsage(f"{table} is a stream: only tables have versions", "python manage_feeds.py list")
-    _keep_log(lake)
     upkeep = _upkeep(lake, "rollback")
     with lake.writing(feed, upkeep.holder) as lake_table:
         new = roll_back(lake_table, to_version, upkeep.run_id, upkeep.now)
@@ -206,10 +162,9 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     settings, lake = _lake()
     if yes and not feeds:
         raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
-    chosen, errors = _feeds(lake, feeds, archived=True)
-    if not dry_run:
-        _keep_log(lake)
-    upkeep = _upkeep(lake, "expire", 1 if yes else settings.expire_max_share)
+    chosen, unreadable = lake.feeds.choose(feeds, archived=True)
+    errors = [*unreadable]
+    upkeep = _upkeep(lake, "expire", dry_run, 1 if yes else settings.expire_max_share)
     for index, feed in enumerate(chosen):
         with collected(feed.name, errors):
             if dry_run:
@@ -217,7 +172,7 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
             else:
                 cli.say(text.expired_text(feed.name, expire_feed(upkeep.numbered(index), feed)))
     if dry_run:
-        click.echo("Nothing was changed.")
+        click.echo(_NOTHING)
     _end(errors)
 
 
@@ -231,13 +186,12 @@ def unexpire(feed: str, dry_run: bool) -> None:
     from pipeline.report.text import returned_text
 
     _, lake = _lake()
-    upkeep, chosen = _upkeep(lake, "unexpire"), lake.feeds.get_anywhere(feed)
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "unexpire", dry_run)
     if dry_run:
         cli.say(returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
-        click.echo("Nothing was changed.")
-        return
-    _keep_log(lake)
-    cli.say(returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
+        click.echo(_NOTHING)
+    else:
+        cli.say(returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
 
 
 @main.command()
@@ -249,22 +203,22 @@ def unexpire(feed: str, dry_run: bool) -> None:
 def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
     from pipeline.damage import find_damage
+    from pipeline.ksqldb.source import connected
     from pipeline.repair import repair_feed
     from pipeline.source import Limits
 
     settings, lake = _lake()
-    upkeep, chosen = _upkeep(lake, "repair"), lake.feeds.get_anywhere(feed)
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "repair", dry_run or not yes)
     damage = find_damage(lake, chosen, upkeep.now)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")
         return
     if not yes or dry_run:
         click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
-        click.echo(f"Nothing was changed. To repair it: python metadata_utils.py repair {feed} --yes")
+        click.echo(f"{_NOTHING} To repair it: python metadata_utils.py repair {feed} --yes")
         raise SystemExit(1)
-    _keep_log(lake)
-    limits = Limits(settings.quiet_s, settings.stall_s)
-    done = repair_feed(upkeep, chosen, None if give_up else lambda: _server(settings), limits)
+    source = None if give_up else lambda: connected(settings.ksqldb_connection())
+    done = repair_feed(upkeep, chosen, source, Limits(settings.quiet_s, settings.stall_s))
     for line in [*done, *damage.beyond_repair.lines()]:
         cli.say(f"{feed}: {line}")
     raise SystemExit(1 if damage.other else 0)

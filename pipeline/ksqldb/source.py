@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.ksqldb.client import Client
+import contextlib
+from collections.abc import Iterator
+
+from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream
@@ -17,3 +20,11 @@ class KsqldbSource:
     def find(self, name: str) -> KsqldbStream | KsqldbTable:
         source = find_source(self._client, name)
         return (KsqldbStream if source.kind == "stream" else KsqldbTable)(self._client, source)
+
+
+@contextlib.contextmanager
+def connected(connection: Connection) -> Iterator[KsqldbSource]:
+    """The sources of a server that was found to be there and to be supported."""
+    with Client(connection) as client:
+        client.server_version()
+        yield KsqldbSource(client)

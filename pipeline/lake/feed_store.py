@@ -121,6 +121,17 @@ class FeedStore:
             hint = f"there is {near[0].removesuffix('.json')}; all of them: python manage_feeds.py list"
         raise FeedUnknown(f"there is no feed {name!r} in {self._active}", hint)
 
+    def choose(
+        self, names: Sequence[str] = (), archived: bool = False
+    ) -> tuple[Sequence[Feed], Sequence[PipelineError]]:
+        """The feeds of those names, or all that can be read, and why others cannot; `archived` ones too."""
+        if names:
+            get = self.get_anywhere if archived else self.get
+            return [get(name) for name in dict.fromkeys(names)], ()
+        broken: list[BrokenFeed] = []
+        feeds = [*self.list(broken=broken.append), *(self.list(True, broken.append) if archived else ())]
+        return feeds, [one.error for one in broken]
+
     def select(self, names: Sequence[str], type_: str | None = None) -> tuple[Feed, ...]:
         """The feeds of those names, each of `type_` if given."""
         feeds = tuple(self.get(name) for name in dict.fromkeys(names))
