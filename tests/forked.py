@@ -111,6 +111,7 @@ def _run_and_report(answers: int, out: int, err: int) -> None:
             print(pid, file=channel, flush=True)
             print(os.waitpid(pid, 0)[1], file=channel, flush=True)
             os._exit(0)
+    gc.unfreeze()  # what is frozen when the interpreter ends counts as leaked
     _become(run, out, err)
     runpy.run_path(run["script"], run_name="__main__")
 
