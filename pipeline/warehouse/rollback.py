@@ -25,36 +25,31 @@ class Move:
 def roll_back(connection: Connection, version: int, now: dt.datetime, *, dry_run: bool = False) -> list[Move]:
     """Lets the views of the facts that a snapshot holds show it, and records the moves; dimensions stay as they are.
 
-    The next load of newer data moves the views on. A dry run returns the moves and makes none. Raises SnapshotUnknown.
+    The next load of newer data moves the views on. A dry run takes the moves back. Raises SnapshotUnknown.
     """
-
-    def move() -> list[Move]:
-        facts = connection.rows(
-            "SELECT l.fact_table, c.snapshot_version FROM etl_snapshot_facts AS l"
-            " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
-            " LEFT JOIN etl_current AS c ON c.fact_table = l.fact_table"
-            " WHERE l.snapshot_version = %s AND s.status = 'complete' ORDER BY l.fact_table",
-            (version,),
-        )
-        if not facts:
-            there = ", ".join(str(entry.version) for entry in list_snapshots(connection)) or "none"
-            raise SnapshotUnknown(f"the warehouse has no complete snapshot {version}", f"it has: {there}")
-        moves = [
-            Move(str(fact), None if before is None else int(before), version)
-            for fact, before in facts
-            if before != version
-        ]
-        if dry_run:
-            return moves
-        for step in moves:
-            show(connection, step.fact, version)
-        ((newest,),) = connection.rows("SELECT MAX(snapshot_version) FROM etl_snapshots")
-        connection.insert(
-            "etl_rollbacks",
-            ("done_at", "fact_table", "from_version", "to_version", "after_version"),
-            [(in_mysql(now), step.fact, step.before, version, newest) for step in moves],
-        )
-        return moves
-
     with connection.hold_warehouse():
-        return connection.in_transaction(move)
+        return connection.in_transaction(lambda: _move_views(connection, version, now), commit=not dry_run)
+
+
+def _move_views(connection: Connection, version: int, now: dt.datetime) -> list[Move]:
+    facts = connection.rows(
+        "SELECT l.fact_table, c.snapshot_version FROM etl_snapshot_facts AS l"
+        " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
+        " LEFT JOIN etl_current AS c ON c.fact_table = l.fact_table"
+        " WHERE l.snapshot_version = %s AND s.status = 'complete' ORDER BY l.fact_table",
+        (version,),
+    )
+    if not facts:
+        there = ", ".join(str(entry.version) for entry in list_snapshots(connection)) or "none"
+        raise SnapshotUnknown(f"the warehouse has no complete snapshot {version}", f"it has: {there}")
+    shown = [(str(fact), None if before is None else int(before)) for fact, before in facts]
+    moves = [Move(fact, before, version) for fact, before in shown if before != version]
+    for move in moves:
+        show(connection, move.fact, version)
+    ((newest,),) = connection.rows("SELECT MAX(snapshot_version) FROM etl_snapshots")
+    connection.insert(
+        "etl_rollbacks",
+        ("done_at", "fact_table", "from_version", "to_version", "after_version"),
+        [(in_mysql(now), move.fact, move.before, version, newest) for move in moves],
+    )
+    return moves

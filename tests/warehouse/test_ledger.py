@@ -129,6 +129,7 @@ def test_a_version_number_that_a_restored_lake_uses_again_is_refused(warehouse: 
     with pytest.raises(LakeWentBack, match="payment_method_totals is at version 4, and version 5 of it") as raised:
         load_at(warehouse, restored, NOW + dt.timedelta(days=6))
 
+    assert raised.value.exit_code == 1
     assert raised.value.hint == "python export_to_data_lake.py --table payment_method_totals --version 6"
     assert rows_of(warehouse, CURRENT) == [(5, 2)]
     above = dataclasses.replace(methods(method("card", count), version=6, days=7), lake_newest=6)
@@ -159,6 +160,8 @@ def test_rollback_moves_the_views_is_recorded_and_ends_with_newer_data(warehouse
         load_at(warehouse, *lake_version(version, version))
 
     with Connection(warehouse) as connection:
+        assert roll_back(connection, 1, NOW, dry_run=True)
+        assert rows_of(warehouse, CURRENT) == [(3, 3)]
         moves = roll_back(connection, 1, NOW)
         assert roll_back(connection, 1, NOW) == []
 
