@@ -115,6 +115,17 @@ def test_a_table_is_read_until_it_is_believed_and_verified(lake_root: Path) -> N
     assert what_is_wrong(lake_root, source, TABLE) == []
 
 
+def test_a_dry_run_says_what_is_due_and_how_a_table_would_be_read(lake_root: Path) -> None:
+    export(lake_root, toy(9))
+
+    stream = export(lake_root, toy(13), dry_run=True).exported
+    table = export(lake_root, toy(13), TABLE, dry_run=True).exported
+
+    assert stream.notes == ["at most 8 offsets are due", "bookmark 0: 9, 1: 7", "4 columns"]
+    assert (table.notes, table.version) == (["read by a list", "2 columns"], 1)
+    assert rows_there(lake_root) == Counter(rows(9))
+
+
 def stage_all(task: Task, stream: StreamSource, place: Place) -> list[Staged]:
     return list(stage(task, stream, Limits(), place))
 
