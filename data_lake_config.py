@@ -15,26 +15,26 @@ if __name__ == "__main__":  # before the imports that take long
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from pipeline import cli
+from pipeline import cli, options
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.process import keep_private
 from pipeline.settings import gather
+from pipeline.source import Limits, ReadPolicy
 from pipeline.validation import rules_of
-from pipeline.warehouse.option_file import read_option_file
+from pipeline.warehouse.option_file import password_is_open, read_option_file
 from pipeline.warehouse.server import Server
 
 if TYPE_CHECKING:
     from pipeline.ksqldb.client import Connection
     from pipeline.lake.lake import Lake
-    from pipeline.source import ReadPolicy
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 ENV_FILE = PROJECT_ROOT / ".env"
@@ -47,13 +47,9 @@ class Settings(BaseModel):
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
-    expire_grace_hours: int = Field(
-        168, ge=0, le=87_600, description="how long expired files stay on disk for open readers"
-    )
+    expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
-    commit_rows: int = Field(
-        500_000, ge=1, le=100_000_000, description="rows of a stream between two commits of one run"
-    )
+    commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
 
     ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
     ksqldb_user: str = Field("", description="Basic authentication: user or API key")
@@ -65,13 +61,9 @@ class Settings(BaseModel):
         30, gt=0, le=_HOUR, description="time for connecting, for each admin request, and for a table pull's next byte"
     )
     ksqldb_retry_s: float = Field(90, ge=0, le=_DAY, description="how long a restarting or busy server is waited for")
-    quiet_s: float = Field(
-        3, gt=0, le=_HOUR, description="how long a stream's position must stand still to count as caught up"
-    )
+    quiet_s: float = Field(3, gt=0, le=_HOUR, description="how long a stream stands still when it is caught up")
     stall_s: float = Field(120, gt=0, le=_DAY, description="how long a read may show no progress at all")
-    snapshot_recheck_s: float = Field(
-        5, ge=0, le=_HOUR, description="pause between the two reads of a table's snapshot"
-    )
+    snapshot_recheck_s: float = Field(5, ge=0, le=_HOUR, description="pause between two reads of a table")
     snapshot_wait_s: float = Field(
         180, ge=0, le=_DAY, description="how long a table is waited for while a ksqlDB node is lost"
     )
@@ -117,10 +109,10 @@ class Settings(BaseModel):
     def _rest_from_option_file(cls, data: Any) -> Any:
         """What neither the environment nor `.env` gives of MySQL's connection."""
         if path := data.get("mysql_option_file"):
-            told = read_option_file(path)
+            found = read_option_file(path)
             if data.get("mysql_host") or data.get("mysql_port"):
-                told.pop("socket", None)
-            data |= {f"mysql_{name}": value for name, value in told.items() if not data.get(f"mysql_{name}")}
+                found.pop("socket", None)
+            data |= {f"mysql_{name}": value for name, value in found.items() if not data.get(f"mysql_{name}")}
         return data
 
     @model_validator(mode="after")
@@ -159,9 +151,10 @@ class Settings(BaseModel):
             stall_s=self.stall_s,
         )
 
-    def read_policy(self, allow_shrink: bool = False) -> ReadPolicy:
-        from pipeline.source import ReadPolicy
+    def limits(self) -> Limits:
+        return Limits(self.quiet_s, self.stall_s)
 
+    def read_policy(self, allow_shrink: bool = False) -> ReadPolicy:
         return ReadPolicy(
             recheck_s=self.snapshot_recheck_s,
             wait_s=self.snapshot_wait_s,
@@ -169,8 +162,9 @@ class Settings(BaseModel):
             tell=cli.tell,
         )
 
-    def mysql_server(self) -> Server:
-        return Server(
+    def mysql_server(self, given: Mapping[str, Any] | None = None) -> Server:
+        """The warehouse's server; what is `given` counts more than the settings."""
+        server = Server(
             host=self.mysql_host,
             port=self.mysql_port,
             socket=self.mysql_socket,
@@ -184,6 +178,7 @@ class Settings(BaseModel):
             stall_s=self.mysql_stall_s,
             lock_wait_s=self.mysql_lock_wait_s,
         )
+        return server.with_options(given or {})
 
     def scd2_tables(self) -> frozenset[str]:
         return frozenset(name.strip() for name in self.scd2_dimensions.split(",") if name.strip())
@@ -198,8 +193,10 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
     try:
         settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
     except ValidationError as error:
-        told = rules_of(error, spelled=str.upper)
-        raise SettingsInvalid(f"the settings cannot be used: {told}", "correct the environment or .env") from None
+        rules = rules_of(error, spelled=str.upper)
+        raise SettingsInvalid(f"the settings cannot be used: {rules}", "correct the environment or .env") from None
+    if password_is_open(settings.mysql_option_file):
+        tell(f"others can read the password in {settings.mysql_option_file}: chmod 600 it")
     keep_private(int(settings.lake_mode, 8))
     return settings
 
@@ -273,7 +270,7 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
 
 
 @click.command()
-@cli.json_option
+@options.json_output
 @cli.boundary
 def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli
+from pipeline import cli, options
 from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_exit_code
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def _end(errors: Sequence[PipelineError], wrong: bool = False) -> None:
 @cli.boundary
 def main(context: click.Context, stats: bool, report: bool, csv_file: Path | None, json_output: bool) -> None:
     """Tell what is in the lake. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
-    if context.invoked_subcommand is not None:
-        cli.hand_on_options(context)
+    if options.handed_on(context):
         return
     if stats + report + json_output + (csv_file == Path("-")) > 1:
         raise WrongUsage("--stats, --report, --json and --csv - exclude each other on stdout", "give one of them")
@@ -93,7 +92,7 @@ def main(context: click.Context, stats: bool, report: bool, csv_file: Path | Non
 
 @main.command()
 @click.argument("feed")
-@cli.json_option
+@options.json_output
 @cli.boundary
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
@@ -108,7 +107,7 @@ def history(feed: str, json_output: bool) -> None:
 @click.argument("feeds", nargs=-1)
 @click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
 @click.option("--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots.")
-@cli.json_option
+@options.json_output
 @cli.boundary
 def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""

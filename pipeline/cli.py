@@ -10,19 +10,17 @@ import datetime as dt
 import functools
 import json
 import logging
-import math
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
-from click.core import ParameterSource
 
-from pipeline.errors import OutputLost, PipelineError, WrongUsage
+from pipeline.errors import OutputLost, PipelineError, WrongUsage, common_exit_code
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 
 _P = ParamSpec("_P")
@@ -85,6 +83,14 @@ def say_error(error: PipelineError) -> None:
     log.debug("error: %s", error.message)
 
 
+def end_with(errors: Iterable[PipelineError]) -> NoReturn:
+    """Says each error and exits with the code that they have in common, or 1; with 0 where there is none."""
+    said = list(errors)
+    for error in said:
+        say_error(error)
+    raise SystemExit(common_exit_code(said))
+
+
 def tell(text: str) -> None:
     """A line of progress: on stderr, so that stdout holds results only, and in the log."""
     click.echo(text, err=True)
@@ -131,42 +137,10 @@ def write_log_to(handler: logging.Handler) -> None:
     log.propagate = False
 
 
-class Seconds(click.FloatRange):
-    """A time that passes within a month: neither endless nor no number."""
-
-    name = "seconds"
-
-    def __init__(self) -> None:
-        super().__init__(min=0, max=30 * 86_400, min_open=True)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return number
-
-
-def hand_on_options(context: click.Context, shared: Collection[str] = ()) -> None:
-    """Hands options that were given before the subcommand on to it: none is ignored.
-
-    `shared` are those of the group that count for each of its commands as they are. Raises WrongUsage for an option
-    that the subcommand does not have.
-    """
-    assert isinstance(context.command, click.Group) and context.invoked_subcommand is not None
-    name = context.invoked_subcommand
-    known = {parameter.name for parameter in context.command.commands[name].params}
-    handed = {}
-    for parameter in context.command.params:
-        field = parameter.name or ""
-        if field in shared or context.get_parameter_source(field) is not ParameterSource.COMMANDLINE:
-            continue
-        if field not in known:
-            raise WrongUsage(f"{parameter.opts[-1]} does not go with the command {name}", "leave it out")
-        handed[field] = context.params[field]
-    context.default_map = {**(context.default_map or {}), name: handed}
-
-
-json_option = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+def want_yes(yes: bool, message: str) -> None:
+    """Raises WrongUsage unless a person says that what cannot be undone is meant."""
+    if not yes:
+        raise WrongUsage(message, "add --yes to do it, or --dry-run to look")
 
 
 def show(as_json: bool, data: Any, lines: Sequence[str]) -> None:

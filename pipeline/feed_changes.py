@@ -1,29 +1,159 @@
 """Feeds that are new or changed: which ones a server has, and whether the next export could read what they say.
 
-A feed that every night would refuse is refused when it is written, as far as its rows in the lake and the server tell.
+A feed that every night would refuse is refused when it is written, as far as its rows in the lake and the server show.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
 from pipeline.export.preview import preview
-from pipeline.feeds import FEED_NAME, Feed, parse_feed
+from pipeline.feeds import FEED_NAME, Feed, WarehouseMapping, parse_feed
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import find_source, list_sources
 from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.columns import annotated_schema
-from pipeline.lake.feed_store import FeedStore
+from pipeline.lake.feed_store import FeedStore, ignored
 from pipeline.lake.lake import Lake
+from pipeline.lake.retention import due
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import check_partition_column
 from pipeline.source import Sources
+from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
+
+
+@dataclass(frozen=True)
+class ProposedTable:
+    """What a table feed is or would be in the warehouse: its mapping, and the SQL of its fact table."""
+
+    feed: Feed
+    mapping: WarehouseMapping
+    sql: str
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the feed is mapped otherwise, or not at all."""
+        return self.mapping != self.feed.warehouse
+
+    def next_steps(self, saved: bool) -> list[str]:
+        """What became of the mapping, and what a person does next; `saved` says that it was to be saved."""
+        name, fact = self.feed.name, self.mapping.fact
+        lines = []
+        if saved and self.is_new:
+            lines.append(f"the feed {name} is mapped to {fact}")
+        elif saved:
+            lines.append(f"the feed {name} keeps its mapping to {fact}; --anew proposes another")
+        elif self.is_new:
+            lines.append(f"the feed {name} is as it was; --save-mapping writes this mapping into it")
+        lines.append(f"next: keep the SQL as sql/10_{fact}.sql, then")
+        return [*lines, f"  python sync_to_mysql.py --init-schema --table {name}"]
+
+
+@dataclass(frozen=True)
+class FeedChange:
+    """A feed before and after a change of some of its fields."""
+
+    before: Feed
+    after: Feed
+    fields: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{field} = {_shown(getattr(self.after, field))}" for field in self.fields)
+
+    def effects(self, lake: Lake, now: dt.datetime, max_expire: float) -> list[str]:
+        """What it means for the rows that are in the lake."""
+        before, after, lines = self.before, self.after, list[str]()
+        if after.partitioning != before.partitioning and lake.table(after).files:
+            lines += [
+                "rows that are in the lake stay under the dates that they have; to put them under the new ones:",
+                f"  python export_to_data_lake.py --stream {after.name} --full",
+            ]
+        if (after.retention_days, after.retention_versions) != (before.retention_days, before.retention_versions):
+            with contextlib.suppress(PipelineError):  # the rule is changed, whatever state the lake is in
+                outlook = due(lake.table(after), now).outlook(max_expire)
+                lines += [outlook] if outlook else []
+        return lines
+
+
+def _shown(value: Any) -> str:
+    return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "none"
+
+
+def add_missing(
+    lake: Lake, defaults: Iterable[Feed], server: Connection | None, tell: Callable[[str], None]
+) -> list[Feed]:
+    """Adds the default feeds that are missing, and with a `server` one for each source that no feed reads yet."""
+    added = create_missing(lake.feeds, defaults, tell)
+    if server is not None:
+        with Client(server) as client:
+            client.server_version()
+            sources = list_sources(client)
+        found, unnamed = feeds_of(sources, _all_feeds(lake))
+        added += create_missing(lake.feeds, found, tell)
+        for source in unnamed:
+            tell(f"skipped {source}: add it by hand under a name of your own")
+    return added
+
+
+def _all_feeds(lake: Lake) -> list[Feed]:
+    return [feed for archived in (False, True) for feed in lake.feeds.list(archived, ignored)]
+
+
+def add_feed(lake: Lake, options: Mapping[str, Any], server: Connection, tell: Callable[[str], None]) -> Feed:
+    """Adds the feed of these options, if the next export could read it as far as anybody knows."""
+    feed = feed_of_options(_given(options), "the new feed")
+    lake.feeds.refuse_taken(feed)
+    check_readable(lake, feed, server, tell)
+    lake.feeds.add(feed)
+    return feed
+
+
+def change_feed(
+    lake: Lake, name: str, options: Mapping[str, Any], server: Connection, tell: Callable[[str], None]
+) -> FeedChange:
+    """Changes the fields that options were given for, as `add_feed` adds a feed."""
+    given, before = _given(options), lake.feeds.get(name)
+    if not given:
+        raise WrongUsage("nothing to change was given", "python manage_feeds.py update --help")
+
+    def changed(old: Feed) -> Feed:
+        return feed_of_options(old.model_dump() | given, f"the changed feed {name}")
+
+    if (wanted := changed(before)).partitioning != before.partitioning:
+        check_readable(lake, wanted, server, tell)
+    return FeedChange(before, lake.feeds.change(name, changed), tuple(given))
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What an option was given for, `none` (which is 0 here) and empty texts too: they clear a field."""
+    given = {key: value or None if key.startswith("retention") else value for key, value in options.items()
+             if value is not None and value != ()}  # fmt: skip
+    return given | ({"tags": tuple(tag for tag in options["tags"] if tag)} if "tags" in given else {})
+
+
+def propose_table(lake: Lake, name: str, server: Connection, from_scratch: bool) -> ProposedTable:
+    """The fact table of a table feed by its mapping, or by one made from ksqlDB's DESCRIBE."""
+    feed = lake.feeds.get(name)
+    if feed.type != "table":
+        raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
+    with Client(server) as client:
+        client.server_version()
+        columns = lake_columns(find_source(client, feed.source))
+    mapping = feed.warehouse
+    if mapping is None or from_scratch:
+        mapping = propose_mapping(feed, columns, _all_feeds(lake))
+    return ProposedTable(feed, mapping, fact_sql(feed, mapping, columns))
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed], tell: Callable[[str], None]) -> list[Feed]:
-    """Adds the feeds whose name no active or archived feed has; returns those added, tells those with a taken view."""
+    """Adds the feeds whose name no active or archived feed has, and returns them; `tell` hears of taken views."""
     added = []
     for feed in wanted:
         try:

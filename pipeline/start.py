@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,12 +103,17 @@ def refuse(folder: Path, arguments: Sequence[str]) -> None:
 def report(checks: list[Check], as_json: bool) -> str:
     failed = sum(check.state == "failed" for check in checks)
     if as_json:
-        told = {"schema_version": 1, "ready": not failed, "checks": [check._asdict() for check in checks]}
-        return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        whole = {"schema_version": 1, "ready": not failed, "checks": [check._asdict() for check in checks]}
+        return json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     end = f"not ready: {failed} check{'s' * (failed != 1)} failed" if failed else "ready"
-    return "".join(map(line, checks)) + end + "\n"
+    return "".join(map(lines_of, checks)) + end + "\n"
 
 
-def line(check: Check) -> str:
-    hint = f"         hint: {check.hint}\n" if check.hint else ""
-    return f"{check.state:<8} {check.name}: {check.detail}\n{hint}"
+def lines_of(check: Check) -> str:
+    """For people: words are wrapped to 80 columns, a command to paste stays whole."""
+    wrapped = textwrap.wrap(
+        f"{check.state:<8} {check.name}: {check.detail}", 80, subsequent_indent=" " * 9,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    hint = [f"         hint: {check.hint}"] if check.hint else []
+    return "\n".join([*wrapped, *hint]) + "\n"

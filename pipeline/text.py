@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+TERMINAL = 80
+"""Columns that every terminal has."""
+
 
 def size_text(size_bytes: int) -> str:
     """`1.4 MB`: decimal units."""
@@ -17,15 +20,26 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def as_table(rows: list[list[str]], head: list[str], right: set[int] = frozenset()) -> str:  # type: ignore[assignment] # an empty set
-    """Aligned text columns; those in `right` are aligned to the right. Fits 80 columns if its cells do."""
-    grid = [head, *rows]
-    widths = [max(len(row[i]) for row in grid) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in grid
-    ]
-    return "\n".join([lines[0], "-" * min(80, max(map(len, lines))), *lines[1:]])
+def as_table(rows: list[list[str]], head: list[str], right: frozenset[int] | set[int] = frozenset()) -> str:
+    """Aligned text columns; those in `right` are aligned to the right.
+
+    Where a row would not fit a terminal, a long first or last cell has a line of its own: no name is cut.
+    """
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for column in (len(head) - 1, 0):
+        over = sum(widths) + 2 * (len(head) - 1) - TERMINAL
+        if over > 0 and column not in right:
+            widths[column] = max(len(head[column]), widths[column] - over)
+    lines = [line for row in (head, *rows) for line in _lines_of(row, widths, right)]
+    return "\n".join([lines[0], "-" * min(TERMINAL, max(map(len, lines))), *lines[1:]])
+
+
+def _lines_of(row: list[str], widths: list[int], right: frozenset[int] | set[int]) -> list[str]:
+    cells = [cell if len(cell) <= width else "" for cell, width in zip(row, widths, strict=True)]
+    line = "  ".join(
+        cell.rjust(width) if i in right else cell.ljust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ).rstrip()
+    before = [row[0]] if row[0] != cells[0] else []
+    after = [f"  {row[-1]}"] if row[-1] != cells[-1] else []
+    return [*before, line, *after]

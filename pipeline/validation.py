@@ -1,4 +1,4 @@
-"""What a value that breaks a rule is told, in our words: which field, which rule, and the nearest right name.
+"""The rules that a value breaks, in our words: which field, which rule, and the nearest right name.
 
 Pydantic's own sentences speak of inputs and types of Python; a person who edits a file knows neither. Values are
 never repeated: they may be secrets.

@@ -23,8 +23,6 @@ ORDER = [
     "pipeline.exact_text",
     "pipeline.fingerprint",
     "pipeline.warehouse.scratch",
-    "pipeline.process",
-    "pipeline.cli",
     "pipeline.columns",
     "pipeline.source",
     "pipeline.once",
@@ -76,8 +74,8 @@ ORDER = [
     "pipeline.export.snapshot",
     "pipeline.export.replace",
     "pipeline.export.preview",
-    "pipeline.feed_changes",
     "pipeline.export.run",
+    "pipeline.export.selection",
     "pipeline.verify.verdict",
     "pipeline.verify.files",
     "pipeline.verify.let_go",
@@ -104,10 +102,11 @@ ORDER = [
     "pipeline.warehouse.dimension",
     "pipeline.warehouse.fact",
     "pipeline.warehouse.load",
-    "pipeline.warehouse.report",
     "pipeline.warehouse.sources",
     "pipeline.warehouse.selection",
+    "pipeline.warehouse.sync",
     "pipeline.warehouse.proposal",
+    "pipeline.feed_changes",
     "pipeline.verify.ledger",
     "pipeline.verify.warehouse",
     "pipeline.verify.verification",
@@ -115,6 +114,12 @@ ORDER = [
     "pipeline.report.text",
     "pipeline.report.json_forms",
     "pipeline.report.export",
+    "pipeline.readiness",
+    "pipeline.report.feeds",
+    "pipeline.report.warehouse",
+    "pipeline.process",
+    "pipeline.cli",
+    "pipeline.options",
 ]
 _HTTP = {f"pipeline.ksqldb.{name}" for name in ("errors", "bodies", "answer", "client")}
 ROOMS = {
@@ -123,7 +128,7 @@ ROOMS = {
     "deltalake": {f"pipeline.lake.{module}" for module in ("delta", "log", "entry", "files", "change", "table")},
     "filelock": {"pipeline.lake.lock"},
     "mysql": {"pipeline.warehouse.refusals", "pipeline.warehouse.connection"},
-    "click": {"pipeline.cli"},
+    "click": {"pipeline.cli", "pipeline.options"},
 }
 
 KNOW_NO_SERVER = ("pipeline.source", "pipeline.once", "pipeline.lake.", "pipeline.export.", "pipeline.verify.")

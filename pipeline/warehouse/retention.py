@@ -20,8 +20,7 @@ def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int 
 
     Raises RetentionNotGiven without a rule.
     """
-    if keep is None and days is None:
-        raise RetentionNotGiven("no rule says which snapshots to keep", "give --keep-snapshots, --keep-days or both")
+    refuse_no_rule(keep, days)
     complete = [entry for entry in entries if entry.status == "complete"]
     kept = {entry.version for entry in complete[: keep or 0]}
     if days is not None:
@@ -29,10 +28,21 @@ def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int 
     return [entry.version for entry in reversed(entries) if entry.version not in kept and not entry.shown]
 
 
-def expire(connection: Connection, keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
+def refuse_no_rule(keep_snapshots: int | None, keep_days: int | None) -> None:
+    """Raises RetentionNotGiven without a rule."""
+    if keep_snapshots is None and keep_days is None:
+        raise RetentionNotGiven("no rule says which snapshots to keep", "give --keep-snapshots, --keep-days or both")
+
+
+def due(connection: Connection, keep_snapshots: int | None, keep_days: int | None, now: dt.datetime) -> list[int]:
+    """The snapshots that `expire` would delete. Raises RetentionNotGiven without a rule."""
+    return expired_snapshots(list_snapshots(connection), keep_snapshots, keep_days, now)
+
+
+def expire(connection: Connection, keep_snapshots: int | None, keep_days: int | None, now: dt.datetime) -> list[int]:
     """Deletes the snapshots that no rule keeps, in chunks; returns their numbers."""
     with connection.hold_warehouse():
-        versions = expired_snapshots(list_snapshots(connection), keep, days, now)
+        versions = due(connection, keep_snapshots, keep_days, now)
         for version in versions:
             connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
             facts = connection.rows(  # a fact that was dropped has no rows left

@@ -10,10 +10,12 @@ from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.warehouse.sources import mapping_of
 
 
-def choose_feeds(store: FeedStore, names: Sequence[str]) -> tuple[list[Feed], list[BrokenFeed]]:
+def choose_feeds(
+    store: FeedStore, names: Sequence[str], scd2: Collection[str] = ()
+) -> tuple[list[Feed], list[BrokenFeed]]:
     """The named table feeds, or every enabled one that has a place in the warehouse, and the files that are no feeds.
 
-    A broken file is nobody's concern where feeds are named.
+    A broken file is nobody's concern where feeds are named. `scd2` are the dimensions that the settings name.
     """
     broken: list[BrokenFeed] = []
     mapped = [feed for feed in store.list(broken=broken.append) if feed.enabled and feed.warehouse is not None]
@@ -29,6 +31,7 @@ def choose_feeds(store: FeedStore, names: Sequence[str]) -> tuple[list[Feed], li
         raise WrongUsage("there is no table feed for the warehouse", "python manage_feeds.py sync creates the defaults")
     for feed in feeds:
         mapping_of(feed)
+    refuse_unknown_dimensions(store, scd2)
     return feeds, [] if names else broken
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +60,11 @@ class Server:
     @property
     def place(self) -> str:
         return self.socket or f"{self.host}:{self.port}"
+
+    def with_options(self, given: Mapping[str, Any]) -> Server:
+        """This server with what is `given` of its fields; a host or a port counts more than the socket that it has."""
+        socket = {"socket": ""} if given.keys() & {"host", "port"} else {}
+        return dataclasses.replace(self, **(socket | dict(given)))
 
 
 def tls_options(server: Server) -> dict[str, Any]:

@@ -201,3 +201,18 @@ def test_a_reader_that_went_away_is_no_traceback(lake_root: Path) -> None:
     done = run("manage_feeds.py", "schema", env={"LAKE_ROOT": str(lake_root)}, redirect="| true")
 
     assert done.stderr == ""
+
+
+def test_letters_beyond_ascii_survive_the_plainest_locale(tmp_path: Path) -> None:
+    env = {"LAKE_ROOT": str(tmp_path / "Küche"), "LC_ALL": "C", "KSQLDB_URL": "http://127.0.0.1:9"}
+    (tmp_path / "Küche").mkdir()
+
+    feed = ("--name", "x", "--type", "table", "--source", "X", "--owner", "Jürgen")
+    added = run("manage_feeds.py", "add", *feed, env=env)
+    shown = run("manage_feeds.py", "show", "x", env=env)
+    unknown = run("manage_feeds.py", "show", "größe", env=env)
+
+    assert (added.returncode, shown.returncode, unknown.returncode) == (0, 0, 2), added.stderr
+    assert json.loads(shown.stdout)["owner"] == "Jürgen"
+    assert unknown.stderr.startswith(f"error: there is no feed 'größe' in {tmp_path}/Küche/feeds/active")
+    assert "added table x" in (tmp_path / "Küche" / "logs" / "manage_feeds.log").read_text(encoding="utf-8")

@@ -38,6 +38,9 @@ def lake(lake_root: Path) -> Path:
         (("--table", TABLE, "--full"), "--full is for streams"),
         (("--table", TABLE, "--accept-gap"), "--accept-gap is for streams"),
         (("--stream", STREAM, "--allow-shrink"), "--allow-shrink is for tables"),
+        (("--stream", STREAM, "--table", TABLE, "--full"), f"--full is for streams, and {TABLE} is a table"),
+        (("--stream", STREAM, "--table", TABLE, "--accept-gap"), f"--accept-gap is for streams, and {TABLE} is"),
+        (("--stream", STREAM, "--table", TABLE, "--allow-shrink"), f"--allow-shrink is for tables, and {STREAM} is"),
         (("--all", "--date", "2026-11-20"), "--date is for streams only"),
         (("--stream", STREAM, "--date", "2026-11-20", "--full"), "--date and --full exclude each other"),
         (("--stream", STREAM, "--date", "2026-11-20", "--accept-gap"), "--date reads what the lake has already"),
@@ -50,6 +53,33 @@ def test_an_option_that_would_count_for_nothing_is_refused(lake: Path, arguments
 
     assert f"error: {said}" in done.stderr
     assert "\nhint: " in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--full", "--accept-gap", "--allow-shrink"])
+def test_with_all_an_option_counts_for_the_feeds_that_it_fits(lake: Path, emulator: Emulator, option: str) -> None:
+    done = ran(lake, "export_to_data_lake", "--all", "--dry-run", option, env={"KSQLDB_URL": emulator.url})
+
+    assert done.stdout == "Nothing was changed.\n"
+
+
+def test_an_expiry_without_a_rule_is_wrong_usage_wherever_the_server_is(lake: Path) -> None:
+    done = ran(lake, "sync_to_mysql", "expire", code=2, env={"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "9"})
+
+    assert "no rule says which snapshots to keep" in done.stderr
+
+
+def test_lists_fit_a_terminal(lake: Path) -> None:
+    long = "a" * 90
+    ran(lake, "manage_feeds", "add", "--name", long, "--type", "table", "--source", "B" * 70, env=AWAY)
+
+    lines = ran(lake, "manage_feeds", "list").stdout.splitlines()
+    setup = ran(lake, "test_setup", "--no-mysql", code=1, env=AWAY | {"KSQLDB_ULR": "x"}).stdout.splitlines()
+
+    assert long in lines
+    assert f"  {'B' * 70}" in lines
+    assert max(len(line) for line in lines if line != long) <= 80
+    sentences = [line for line in setup if "hint: " not in line and str(lake) not in line]
+    assert max(map(len, sentences)) <= 80
 
 
 def test_a_dry_run_counts_no_rows(lake: Path, emulator: Emulator) -> None:

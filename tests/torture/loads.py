@@ -25,7 +25,7 @@ from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
-from sync_to_mysql import sync
+from pipeline.warehouse.sync import SyncRequest, load_one
 from tests.torture.figures import Figure
 from tests.torture.victim import stopwatch
 
@@ -123,7 +123,7 @@ def _load(server: Server, number: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            sync(server, list(_snapshots(number)), "ksqldb", _NOW)
+            load_one(server, list(_snapshots(number)), SyncRequest("ksqldb"), _NOW)
             return
         except PipelineError as error:
             # The server may be on its way up, or still be freeing the lock of a client that was killed.

@@ -38,7 +38,7 @@ from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_snapshots, mapping_of
-from sync_to_mysql import sync
+from pipeline.warehouse.sync import SyncRequest, load_one
 from tests.expected import (
     Token,
     arrow_text,
@@ -248,7 +248,7 @@ def check_warehouse(figure: Figure, product: str, server: Server, root: Path, se
         with Connection(server) as connection:
             for feed, type_ in zip(feeds, drawn.types, strict=True):
                 connection.run(_declaration(mapping_of(feed), type_, connection.is_mariadb))
-        sync(server, lake_snapshots(lake_at(root), feeds, None), "lake", dt.datetime.now(dt.UTC))
+        load_one(server, lake_snapshots(lake_at(root), feeds, None), SyncRequest("lake"), dt.datetime.now(dt.UTC))
         with Connection(server) as connection:
             rejected += _check_facts(figure, product, connection, drawn)
             for feed in feeds:

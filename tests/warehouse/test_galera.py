@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import test_setup
 from data_lake_config import PROJECT_ROOT, load_settings
 from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
+from pipeline.readiness import check_mysql
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
@@ -66,7 +66,10 @@ def test_a_sync_and_the_setup_check_warn_and_go_on(
     done = command(node, lake_root, "--source", "lake")
     for name, value in {"MYSQL_HOST": node.host, "MYSQL_PORT": str(node.port), "MYSQL_USER": node.user}.items():
         monkeypatch.setenv(name, value)
-    checks = {check.name: check for check in test_setup.check_mysql(load_settings(), lake_at(lake_root))}
+    checks = {
+        check.name: check
+        for check in check_mysql(load_settings().mysql_server(), lake_at(lake_root), PROJECT_ROOT / "sql")
+    }
 
     assert (done.exit_code, "Loaded as snapshot 1." in done.stdout) == (0, True), done.output
     assert "warning: this server is a node of a Galera cluster (wsrep_on)" in done.stderr

@@ -22,7 +22,7 @@ from pipeline.warehouse.retention import expire
 from pipeline.warehouse.rollback import roll_back
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots, mapping_of
-from sync_to_mysql import sync
+from pipeline.warehouse.sync import SyncRequest, load_one
 from tests.support import ROOT, lake_at, wait_until
 from tests.warehouse.history import SCHEMAS, State, fact_of, load_history, make_history
 from tests.warehouse.lakes import facts_in, write_lake
@@ -91,7 +91,10 @@ def full(warehouse: Server, month: list[State]) -> Server:
 
 
 def backfill(server: Server, root: Path) -> list[Loaded]:
-    return [sync(server, snapshots, "lake", NOW) for _, snapshots in lake_history(lake_at(root), FEEDS_OF_FACTS)]
+    return [
+        load_one(server, snapshots, SyncRequest("lake"), NOW)
+        for _, snapshots in lake_history(lake_at(root), FEEDS_OF_FACTS)
+    ]
 
 
 def fact_rows(server: Server, feed: str, table: str | None = None) -> dict[int, list[tuple[Any, ...]]]:
@@ -166,11 +169,11 @@ def test_rollback_shows_the_whole_old_star_until_newer_rows_are_loaded(
         return {feed: {snapshot: lake_facts[feed][lake_version]} for feed in FACTS}
 
     assert shown() == star(10, 10)
-    known = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29), "lake", NOW)
+    known = load_one(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 29), SyncRequest("lake"), NOW)
     assert (known.unchanged, shown() == star(10, 10)) == (True, True)
-    older = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 20), "lake", NOW)
+    older = load_one(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 20), SyncRequest("lake"), NOW)
     assert (older.unchanged, shown() == star(10, 10)) == (False, True)
-    newer = sync(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 30), "lake", NOW)
+    newer = load_one(warehouse, lake_snapshots(lake_at(lake), FEEDS_OF_FACTS, 30), SyncRequest("lake"), NOW)
     assert newer.version is not None
     assert shown() == star(newer.version, 30)
     moves = rows_of(warehouse, "SELECT fact_table, from_version, to_version FROM etl_rollbacks ORDER BY 1")

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 import sync_to_mysql
-import test_setup
 from data_lake_config import PROJECT_ROOT, Settings
 from demo.private_mysql import PrivateServer
 from pipeline.errors import MigrationChanged, WarehouseBusy, WarehouseRefused
+from pipeline.readiness import check_mysql
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema, list_migrations, planned_migrations, statements
 from pipeline.warehouse.server import Server
@@ -329,7 +329,9 @@ def test_test_setup_tells_whether_the_schema_is_there_complete_and_unchanged(
             mysql_host=empty_server.host, mysql_port=empty_server.port, mysql_database=empty_server.database
         )
         (check,) = (
-            check for check in test_setup.check_mysql(settings, lake_at(lake_root)) if check.name == "mysql schema"
+            check
+            for check in check_mysql(settings.mysql_server(), lake_at(lake_root), PROJECT_ROOT / "sql")
+            if check.name == "mysql schema"
         )
         return check.state, f"{check.detail} / {check.hint}"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
+from pipeline.report.warehouse import history_lines, loaded_lines
 from pipeline.text import as_table
 from pipeline.warehouse.fitting import Reject
+from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded, LoadedFact
-from pipeline.warehouse.report import loaded_lines
 
 
 def test_control_characters_of_the_data_are_shown_and_not_sent() -> None:
@@ -16,6 +19,20 @@ def test_control_characters_of_the_data_are_shown_and_not_sent() -> None:
 
     assert all(line.isprintable() for line in lines)
     assert "\\x1b[31mno again" in "".join(lines)
+
+
+def test_a_history_fits_a_terminal() -> None:
+    facts = tuple(f"fact_{'x' * 55}{number}" for number in range(4))
+    at = dt.datetime(2026, 11, 24, 6)
+    entries = [
+        SnapshotEntry(1_000_000, at, at, "ksqldb", "complete", 999_999_999, 1_000_000, facts),
+        SnapshotEntry(2, at, at, "lake", "expiring", 5, 0, ()),
+    ]
+
+    lines = "\n".join(history_lines(entries)).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert lines[-5:] == ["The views of these facts show snapshot 1000000:", *(f"  {fact}" for fact in facts)]
 
 
 def test_the_rule_of_a_table_is_never_wider_than_a_terminal() -> None:

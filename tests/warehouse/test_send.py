@@ -15,11 +15,11 @@ import pytest
 
 from pipeline.errors import ScratchUnusable, VersionUnknown, WarehouseRefused, WrongUsage
 from pipeline.feeds import WarehouseMapping, parse_feed
+from pipeline.report.warehouse import loaded_lines
 from pipeline.warehouse import sorted_rows as spool_module
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import Loaded, load_star
 from pipeline.warehouse.mapping import TableSnapshot
-from pipeline.warehouse.report import loaded_lines
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.sources import lake_history, lake_snapshots
 from tests.lake.small_tables import add_version

@@ -12,9 +12,20 @@ from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
 from pipeline.warehouse.rollback import Move
+from pipeline.warehouse.sync import SyncRequest
 
-_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "shown by the views of"]
+_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "views"]
 _NOTHING = "Nothing was changed."
+
+
+def loads_json(loads: Sequence[Loaded], request: SyncRequest) -> dict[str, Any]:
+    """What a sync did: one load, or with --all-versions those of all versions."""
+    forms = [loaded_json(loaded, request.dry_run) for loaded in loads]
+    return {"schema_version": 1, "loads": forms} if request.all_versions else forms[0]
+
+
+def loads_lines(loads: Sequence[Loaded], request: SyncRequest) -> list[str]:
+    return [line for loaded in loads for line in loaded_lines(loaded, request.dry_run)]
 
 
 def loaded_json(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
@@ -77,13 +88,19 @@ def history_json(entries: Sequence[SnapshotEntry]) -> dict[str, Any]:
     }
 
 
-def history_table(entries: Sequence[SnapshotEntry]) -> str:
+def history_lines(entries: Sequence[SnapshotEntry]) -> list[str]:
+    """A line a snapshot, with the number of views that show it, then those views' facts."""
     rows = [
         [str(e.version), f"{e.taken_at:%Y-%m-%d %H:%M}", e.source, e.status, f"{e.row_count:,}",
-         f"{e.rejected_count:,}", ", ".join(e.shown)]
+         f"{e.rejected_count:,}", str(len(e.shown) or "")]
         for e in entries
     ]  # fmt: skip
-    return as_table(rows, _HISTORY_HEAD, right={0, 4, 5})
+    lines = [as_table(rows, _HISTORY_HEAD, right={0, 4, 5, 6})]
+    for entry in entries:
+        if entry.shown:
+            lines += ["", f"The views of these facts show snapshot {entry.version}:"]
+            lines += [f"  {fact}" for fact in entry.shown]
+    return lines
 
 
 def moves_json(moves: Sequence[Move], dry_run: bool) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Options that commands share: their types, and groups of them that go together."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from pipeline.cli import warn
+from pipeline.errors import WrongUsage
+
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+
+class Seconds(click.FloatRange):
+    """A time that passes within a month: neither endless nor no number."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=30 * 86_400, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
+class Moment(click.DateTime):
+    """A moment in UTC."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        moment: dt.datetime = super().convert(value, param, ctx)
+        return moment.replace(tzinfo=dt.UTC)
+
+
+def handed_on(context: click.Context) -> bool:
+    """Whether a group's command runs; options that were given before it are handed on to it: none is ignored.
+
+    Options of the group that its own function does not get count for each of its commands as they are. Raises
+    WrongUsage for another one that the command does not have.
+    """
+    name = context.invoked_subcommand
+    if name is None:
+        return False
+    assert isinstance(context.command, click.Group)
+    known = {parameter.name for parameter in context.command.commands[name].params}
+    handed = {}
+    for parameter in context.command.params:
+        field = parameter.name or ""
+        if not parameter.expose_value or context.get_parameter_source(field) is not ParameterSource.COMMANDLINE:
+            continue
+        if field not in known:
+            raise WrongUsage(f"{parameter.opts[-1]} does not go with the command {name}", "leave it out")
+        handed[field] = context.params[field]
+    context.default_map = {**(context.default_map or {}), name: handed}
+    return True
+
+
+def _keep_given(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Keeps an option of `mysql_server` for every command, as `context.obj`."""
+    given = context.ensure_object(dict)
+    if value is not None:
+        given[parameter.name] = value
+    if parameter.name == "password" and context.get_parameter_source("password") is ParameterSource.COMMANDLINE:
+        warn("others can see a password on the command line; use MYSQL_PASSWORD_FILE")
+
+
+def _mysql_option(name: str, help: str | None = None, **more: Any) -> Callable[[_C], _C]:
+    flag = f"--mysql-{name}" if name != "database" else "--database"
+    return click.option(flag, name.replace("-", "_"), help=help, expose_value=False, callback=_keep_given, **more)
+
+
+_MYSQL_OPTIONS = (
+    _mysql_option("host", "Default: MYSQL_HOST; the same for the other options."),
+    _mysql_option("port", type=click.IntRange(1, 65535)),
+    _mysql_option("socket", "Unix socket, instead of host and port."),
+    _mysql_option("user"),
+    _mysql_option(
+        "password",
+        "Without a value it is asked for. Better: MYSQL_PASSWORD or MYSQL_PASSWORD_FILE.",
+        prompt=True,
+        prompt_required=False,
+        hide_input=True,
+        default=None,
+    ),
+    _mysql_option("ssl-ca", "PEM file with the server's CA: TLS, with certificate and host name verified."),
+    _mysql_option("ssl-cert", "PEM file with the client's certificate."),
+    _mysql_option("ssl-key", "PEM file with its key."),
+    _mysql_option("database", "Database of the star schema."),
+)
+
+
+def mysql_server(command: _C) -> _C:
+    """The options that say where the warehouse is, for a group; its commands find those given in `context.obj`."""
+    for option in reversed(_MYSQL_OPTIONS):
+        command = option(command)
+    return command
+
+
+json_output = click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
+
+
+class _OrNone(click.IntRange):
+    """A number from 1, or `none`, which is 0 here; what is too much the feed itself refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return 0 if value == "none" else super().convert(value, param, ctx)
+
+
+_FEED_OPTIONS = (
+    click.option("--description", help="What it holds, for people."),
+    click.option("--partitioning", metavar="RULE", help="Streams: date, or date:COLUMN. Tables: version."),
+    click.option(
+        "--storage-mode", type=click.Choice(["APPEND", "OVERWRITE"]), help="Streams APPEND, tables OVERWRITE."
+    ),
+    click.option("--retention-days", type=_OrNone(1), help="Keep partitions (tables: versions) so long, or `none`."),
+    click.option("--retention-versions", type=_OrNone(1), help="Tables: keep so many versions, or `none`."),
+    click.option("--owner", help="Who answers for it."),
+    click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
+)
+
+
+def feed_fields(command: _C) -> _C:
+    """The fields of a feed that can be changed."""
+    for option in reversed(_FEED_OPTIONS):
+        command = option(command)
+    return command
+
+
+yes = click.option("--yes", is_flag=True, help="Do it.")

@@ -1,0 +1,136 @@
+"""Whether the main job would run here: disk, server, feeds and warehouse, one check each. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.columns import lake_name
+from pipeline.errors import PipelineError
+from pipeline.export.preview import preview
+from pipeline.feeds import Feed
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.client import Connection as KsqldbServer
+from pipeline.ksqldb.describe import find_source
+from pipeline.ksqldb.source import KsqldbSource
+from pipeline.lake.feed_store import BrokenFeed, ignored
+from pipeline.lake.lake import Lake
+from pipeline.start import Check, ok
+from pipeline.text import size_text
+from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.migrations import list_migrations, refuse_changed
+from pipeline.warehouse.server import Server
+from pipeline.warehouse.target import GALERA, ServerFacts, server_facts, target_columns
+
+FREE_BYTES = 1_000_000_000
+
+
+def check_lake_root(lake: Lake) -> Check:
+    there = _nearest(lake)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Check("lake", "failed", f"{there} cannot be written", "set LAKE_ROOT to a folder of this user's")
+    return ok("lake", f"{lake}" + ("" if str(there) == str(lake) else " (will be made)"))
+
+
+def check_disk(lake: Lake) -> Check:
+    there = _nearest(lake)
+    free = shutil.disk_usage(there).free
+    if free < FREE_BYTES:
+        return Check("disk", "warning", f"only {size_text(free)} are free", f"free space on the disk of {there}")
+    return ok("disk", f"{size_text(free)} free")
+
+
+def _nearest(lake: Lake) -> Path:
+    """The lake's folder, or the nearest one above it that is there."""
+    root = Path(str(lake))
+    return next(path for path in (root, *root.parents) if path.exists())
+
+
+def check_ksqldb(server: KsqldbServer, lake: Lake) -> Iterator[Check]:
+    """The server, then each enabled feed's source."""
+    try:
+        with Client(server) as client:
+            yield ok("ksqldb", f"{client.server_version()} at {server.url}")
+            broken = list[BrokenFeed]()
+            feeds = [feed for feed in lake.feeds.list(broken=broken.append) if feed.enabled]
+            for lost in broken:
+                yield Check(f"feed {lost.name}", "failed", lost.error.message, lost.error.hint)
+            if not feeds and not broken:
+                yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
+            for feed in feeds:
+                yield guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, lake, feed))  # type: ignore[misc] # bound at once
+    except PipelineError as error:
+        yield Check("ksqldb", "failed", error.message, error.hint)
+
+
+def _check_feed(client: Client, lake: Lake, feed: Feed) -> Check:
+    """The source exists, can be read, and has the columns that the warehouse mapping names."""
+    preview(KsqldbSource(client), lake.table(feed))
+    source = find_source(client, feed.source)
+    there = {lake_name(column.name) for column in source.columns}
+    mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()
+    if feed.warehouse and feed.warehouse.dimension:
+        mapped |= set(feed.warehouse.dimension.columns.values())
+    if missing := sorted(mapped - there):
+        return Check(
+            f"feed {feed.name}",
+            "failed",
+            f"{source.name} lacks {', '.join(missing)}",
+            f"correct 'warehouse' in the feed (manage_feeds.py show {feed.name}), or the source",
+        )
+    return ok(f"feed {feed.name}", f"{feed.type} {source.name}, {len(source.columns)} columns")
+
+
+def check_mysql(server: Server, lake: Lake, sql: Path) -> Iterator[Check]:
+    """The server, the account's rights, the schema of the files in `sql`, and the bulk path."""
+    try:
+        with Connection(server, with_database=False) as connection:
+            facts = server_facts(connection)
+    except PipelineError as error:
+        yield Check("mysql", "failed", error.message, error.hint)
+        return
+    yield from _check_facts(server, facts)
+    yield guarded("mysql schema", lambda: _check_schema(server, lake, sql), failed="warning")
+    yield ok("mysql local_infile", "on" if facts.local_infile else "off: rows go in by INSERT")
+
+
+def _check_facts(server: Server, facts: ServerFacts) -> Iterator[Check]:
+    where = f"{facts.product} {facts.version} at {server.place}"
+    if facts.is_old:
+        yield Check("mysql", "failed", f"{where} is too old", "use MySQL 8.0 or MariaDB 10.6, or newer")
+    else:
+        yield ok("mysql", where)
+    if facts.is_galera:
+        yield Check("mysql galera", "warning", GALERA, "set MYSQL_HOST to a server that replicates from one primary")
+    if facts.missing_rights:
+        lacking = ", ".join(facts.missing_rights)
+        grant = f"GRANT {lacking} ON {server.database}.* TO {server.user}"
+        yield Check("mysql rights", "failed", f"{server.user} lacks {lacking}", grant)
+    else:
+        yield ok("mysql rights", f"{server.user} may load {server.database}")
+
+
+def _check_schema(server: Server, lake: Lake, sql: Path) -> Check:
+    """The files of `sql` are applied, all and unchanged, and the tables that the feeds' mappings name are there."""
+    with Connection(server) as connection:
+        files = list_migrations(connection, sql)
+        refuse_changed(files)
+        missing = [file.name for file in files if file.state == "missing"]
+        mappings = [feed.warehouse for feed in lake.feeds.list(broken=ignored) if feed.warehouse]
+        tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
+        for table in sorted(tables):
+            target_columns(connection, table)
+    if missing:
+        detail = f"{server.database} lacks, or was made without a record of, {', '.join(missing)}"
+        return Check("mysql schema", "warning", detail, "python sync_to_mysql.py --init-schema")
+    return ok("mysql schema", f"{server.database} with {len(files)} files and {len(tables)} tables of the mappings")
+
+
+def guarded(name: str, check: Callable[[], Check], failed: str = "failed") -> Check:
+    """The check, or the error that it met as one."""
+    try:
+        return check()
+    except PipelineError as error:
+        return Check(name, failed, error.message, error.hint)

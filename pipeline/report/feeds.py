@@ -1,0 +1,33 @@
+"""Feeds as a person or a program reads a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.feeds import Feed
+from pipeline.text import as_table
+
+
+def feeds_json(feeds: Sequence[Feed]) -> dict[str, Any]:
+    return {"schema_version": 1, "feeds": [feed.model_dump(mode="json") for feed in feeds]}
+
+
+def feeds_lines(feeds: Sequence[Feed], archived: bool, folder: str) -> list[str]:
+    """A line a feed; a source is named where it differs from the feed's name by more than its case."""
+    if not feeds:
+        return [
+            f"no archived feeds in {folder}" if archived else f"no feeds yet in {folder}: python manage_feeds.py sync"
+        ]
+    rows = [
+        [feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed),
+         "" if feed.source.lower() == feed.name else feed.source]
+        for feed in feeds
+    ]  # fmt: skip
+    return as_table(rows, ["feed", "type", "", "retention", "other source"]).splitlines()
+
+
+def _retention(feed: Feed) -> str:
+    parts = [f"{feed.retention_days} days"] if feed.retention_days else []
+    parts += [f"{feed.retention_versions} versions"] if feed.retention_versions else []
+    return ", ".join(parts) or "for ever"

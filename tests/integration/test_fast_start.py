@@ -1,0 +1,62 @@
+"""A script starts within a moment: what takes long is imported when a command runs, not before."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+
+HEAVY = {"pandas", "pyarrow", "numpy", "duckdb", "deltalake", "mysql", "pydantic", "requests", "urllib3", "dotenv"}
+# Asks a script and each of its commands for help, and prints which packages were imported by then.
+_ASK = """
+import importlib, json, sys
+import click
+script, heavy = sys.argv[1], set(json.loads(sys.argv[2]))
+main = importlib.import_module(script).main
+found = {}
+for words in ([], *([name] for name in getattr(main, "commands", ()))):
+    try:
+        main([*words, "--help"])
+    except SystemExit as ended:
+        assert not ended.code, words
+    found[" ".join(words)] = sorted(heavy & {name.split(".")[0] for name in sys.modules})
+print("\\n" + json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "allowed"),
+    [
+        ("manage_feeds", set()),
+        ("export_to_data_lake", set()),
+        ("metadata_utils", set()),
+        ("metadata_utils", set()),
+        ("sync_to_mysql", set()),
+        ("test_setup", set()),
+        ("data_lake_config", {"pydantic", "dotenv"}),  # settings are what it is made of
+    ],
+)
+def test_help_imports_nothing_that_takes_long(script: str, allowed: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, script, json.dumps(sorted(HEAVY))],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {words: set(there) - allowed for words, there in found.items()} == {words: set() for words in found}
+
+
+@pytest.mark.parametrize("script", ["sync_to_mysql", "metadata_utils"])
+def test_a_commands_help_needs_no_settings(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, f"{script}.py", "history", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={"QUIET_S": "soon", "MYSQL_PORT": "no"},
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: ")
