@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -224,3 +225,10 @@ def test_the_warehouse_keeps_files_in_its_scratch_folder_only(name: str) -> None
     allowed = name in ("pipeline.warehouse.scratch", "pipeline.warehouse.sorted_rows")
 
     assert allowed or not calls & keeping
+
+
+def test_what_make_mutants_changes_and_runs_is_there() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+
+    for name in settings["only_mutate"] + settings["pytest_add_cli_args_test_selection"]:
+        assert (ROOT / name).is_file(), name
