@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,17 @@ from pipeline.errors import FeedExists, FeedInvalid, FeedUnknown
 from pipeline.feed_changes import create_missing, feeds_of
 from pipeline.feeds import parse_feed
 from pipeline.lake import feed_store
+from tests.forked import run_forked
 from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import ROOT, lake_at
 
 _PROCESSES, _CHANGES = 4, 40
-_AT_ONCE = """
-import os, sys
-from pathlib import Path
-from data_lake_config import DEFAULT_FEEDS
-from ksqldb_emulator.testing import PATIENCE_S
-from pipeline.feed_changes import create_missing
-from tests.support import lake_at
-
-def tag(store, me, changes):
-    for number in range(changes):
-        store.change("f", lambda feed: feed.model_copy(update={"tags": (*feed.tags, f"{me}-{number}")}))
-
-def sync(store, me, changes):
-    os.write(1, b"%d\\n" % len(create_missing(store, DEFAULT_FEEDS, lambda text: None)))
-
-act, root, processes, changes = {"tag": tag, "sync": sync}[sys.argv[1]], *sys.argv[2:]
-children = []
-for me in range(int(processes)):
-    if (child := os.fork()) == 0:
-        act(lake_at(Path(root)).feeds, me, int(changes))
-        os._exit(0)
-    children.append(child)
-sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
-"""
 
 
 def run_at_once(act: str, root: Path) -> list[str]:
-    """Does `act` in several processes, which are forked from one that has everything imported; what they print."""
-    command = [sys.executable, "-c", _AT_ONCE, act, str(root), str(_PROCESSES), str(_CHANGES)]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE_S, check=False)
+    """Does `act` in several processes; what they print."""
+    program = ROOT / "tests" / "lake" / "feeds_at_once.py"
+    done = run_forked(program, [act, str(root), str(_PROCESSES), str(_CHANGES)], os.environ, ROOT, PATIENCE_S)
     assert (done.stderr, done.returncode) == ("", 0)
     return done.stdout.split()
 
