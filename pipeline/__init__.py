@@ -15,9 +15,10 @@
     warehouse/      MySQL: what fits, the load, the ledger
     verify/         lake, source and warehouse compared
     damage, repair  what is wrong with a feed's data, and its repair
-    feed_changes    feeds that are added or changed
+    feed_changes, readiness
+                    feeds that are added or changed, and a machine before its first run, checked
     report/         what is known of a lake, as values and as text
-    cli             the terminal and the clock
+    cli, options    the terminal and the clock
 
 To add a source, go to `source` and put a folder beside ksqldb/. To add a type, go to `columns`. To add a store, go to
 lake/. To add a check, go to verify/; a column of the report, to report/; an error, to `errors`.

@@ -1,14 +1,17 @@
-"""The order of the package: a module imports only from those before it, and only its room touches a library."""
+"""The map of docs/architecture.md against the code: order of the rooms, and who may touch what, through others too."""
 
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
+import re
 import tomllib
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+import pipeline
 from pipeline import errors
 from tests.support import ROOT
 
@@ -122,44 +125,81 @@ ORDER = [
     "pipeline.cli",
     "pipeline.options",
 ]
-_HTTP = {f"pipeline.ksqldb.{name}" for name in ("errors", "bodies", "answer", "client")}
-ROOMS = {
-    "requests": _HTTP,
-    "urllib3": _HTTP,
-    "deltalake": {f"pipeline.lake.{module}" for module in ("delta", "log", "entry", "files", "change", "table")},
-    "filelock": {"pipeline.lake.lock"},
-    "mysql": {"pipeline.warehouse.refusals", "pipeline.warehouse.connection"},
-    "click": {"pipeline.cli", "pipeline.options"},
-}
-
-KNOW_NO_SERVER = ("pipeline.source", "pipeline.once", "pipeline.lake.", "pipeline.export.", "pipeline.verify.")
+PAGE = ROOT / "docs" / "architecture.md"
+SCRIPTS = [path.stem for path in sorted(ROOT.glob("*.py"))]
+_NAME = re.compile(r"`([^`]+)`")
 
 
-@cache
+@functools.cache
 def modules() -> dict[str, Path]:
     paths = (path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py")
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
 
 
-@cache
-def imports(path: Path) -> set[str]:
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """The modules that a file imports, wherever in it, also as `from package import module`."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+@functools.cache
+def section(title: str) -> list[list[str]]:
+    """The table below a title of the page, row by row."""
+    _, _, after = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    lines = itertools.takewhile(lambda line: not line.startswith("## "), after.splitlines())
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
+
+
+def is_in(name: str, cell: str) -> bool:
+    """Whether a cell of the page names this module, its folder, a room above it `and all below`, or all scripts."""
+    path = name.removeprefix("pipeline.").replace(".", "/")
+    places = _NAME.findall(cell)
+    if " and all below" in cell and (path in SCRIPTS or room_of(name) >= room_of(places[0])):
+        return True
+    is_named = f"{path}.py" in places or f"{path.split('/')[0]}/" in places
+    return is_named or (path in SCRIPTS and "the scripts" in cell) or cell == "everywhere"
+
+
+@functools.cache
+def room_of(name: str) -> int:
+    """The place on the page of a room, or of a module's room."""
+    (place,) = [n for n, (room, *_) in enumerate(section("Rooms")) if is_in(name, room)]
+    return place
+
+
+@functools.cache
+def touched(path: Path) -> set[str]:
+    """What a file uses, in the words of the page: imports with all their parents, calls as `name()`, `os.environ`."""
+    found = {".".join(parts[:n]) for parts in (name.split(".") for name in imports(path)) for n in range(1, 9)}
+    for node in nodes_of(path):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            found.add(f"{name}()")
+        where = node.func if isinstance(node, ast.Call) else node
+        if isinstance(where, ast.Attribute) and isinstance(where.value, ast.Name):
+            found.add(f"{where.value.id}.{where.attr}" + "()" * isinstance(node, ast.Call))
     return found
 
 
-@cache
-def everything_behind(name: str) -> set[str]:
-    """The modules of the package that one imports, itself or through another."""
-    behind, due = set[str](), {name}
-    while due:
-        behind |= due
-        due = {module for known in due for module in imports(modules()[known]) if module in ORDER} - behind
-    return behind - {name}
+def reached(name: str, files: dict[str, Path]) -> set[str]:
+    """The modules that are imported with this one, by way of others too."""
+    found, rest = set[str](), {name}
+    while rest:
+        one = rest.pop()
+        found.add(one)
+        rest |= (imports(files[one]) & files.keys()) - found
+    return found
 
 
 def test_every_module_is_on_the_list() -> None:
@@ -168,30 +208,60 @@ def test_every_module_is_on_the_list() -> None:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_a_module_imports_only_from_those_before_it(name: str) -> None:
-    ours = {module for module in imports(modules()[name]) if module.startswith("pipeline.")}
-
-    assert ours <= set(ORDER[: ORDER.index(name)])
+    assert imports(modules()[name]) & modules().keys() <= set(ORDER[: ORDER.index(name)])
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_a_library_is_used_in_its_room_only(name: str) -> None:
-    for module in imports(modules()[name]):
-        rooms = ROOMS.get(module.split(".")[0])
-        assert rooms is None or name in rooms, f"{name} imports {module}"
+def test_a_module_imports_only_from_rooms_above_its_own_on_the_page(name: str) -> None:
+    ours = imports(modules()[name]) & modules().keys()
+
+    assert not {other for other in ours if room_of(other) > room_of(name)}
+
+
+def test_the_page_names_nothing_that_is_not_there() -> None:
+    names = [name for row in section("Rooms") for name in _NAME.findall(row[0])]
+    names += [name for row in section("Who may touch what") for name in _NAME.findall(" ".join(row[2:]))]
+    names += [name for row in section("To add") for name in re.findall(r"`([a-z_/]+(?:/|\.py))`", row[1])]
+
+    assert not {name for name in names if not is_there(name)}
+
+
+def test_the_package_shows_the_rooms_of_the_page() -> None:
+    shown = re.findall(r"^ {4}([a-z_/]+(?:, [a-z_/]+)*)(?= {2}|$)", pipeline.__doc__ or "", re.MULTILINE)
+
+    rooms = [", ".join(name.removesuffix(".py") for name in _NAME.findall(row[0])) for row in section("Rooms")]
+    assert shown == rooms
+
+
+def is_there(name: str) -> bool:
+    return (ROOT / "pipeline" / name).exists() or (ROOT / name).exists()
+
+
+@pytest.mark.parametrize(("feature", "files"), section("Six features, and the files that they touch"))
+def test_a_feature_touches_six_files_at_most(feature: str, files: str) -> None:
+    """Those that are there, and new ones, which a plus marks until they are there too."""
+    named = re.findall(r"`([a-z_/0-9]+\.py)`(\+?)", files)
+
+    assert 1 < len(named) <= 6, feature
+    assert not [name for name, new in named if is_there(name) == bool(new)]
+
+
+@pytest.mark.parametrize(("thing", "code", "only", "others"), section("Who may touch what"))
+def test_a_thing_is_touched_in_its_room_only_and_reached_from_few(
+    thing: str, code: str, only: str, others: str
+) -> None:
+    files = modules() | {name: ROOT / f"{name}.py" for name in SCRIPTS}
+    touching = {name for name, path in files.items() if touched(path) & set(_NAME.findall(code))}
+    reaching = {name for name in files if reached(name, files) & touching}
+
+    assert touching, f"nothing touches {thing}: the page does not say what to look for"
+    assert not {name for name in touching if not is_in(name, only)}
+    assert not {name for name in reaching - touching if not is_in(name, others)}
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_no_module_reads_the_environment_or_catches_everything(name: str) -> None:
-    text = modules()[name].read_text(encoding="utf-8")
-
-    assert "os.environ" not in text
-    assert name == "pipeline.faults" or "except Exception" not in text
-
-
-@pytest.mark.parametrize("name", [name for name in ORDER if name.startswith(KNOW_NO_SERVER)])
-def test_the_source_of_rows_is_chosen_by_the_scripts(name: str) -> None:
-    """Also through other modules: what reads rows speaks to `pipeline.source` only."""
-    assert not {module for module in everything_behind(name) if module.startswith("pipeline.ksqldb")}
+def test_no_module_catches_everything(name: str) -> None:
+    assert name == "pipeline.faults" or "except Exception" not in modules()[name].read_text(encoding="utf-8")
 
 
 def test_nothing_that_runs_for_users_leans_on_the_emulator_or_the_demo() -> None:
@@ -212,19 +282,6 @@ def test_the_tree_of_errors_is_in_one_place() -> None:
             kind.name for kind in classes for base in kind.bases if isinstance(base, ast.Name) and base.id in tree
         }
         assert not strays or path.name == "errors.py", path
-
-
-@pytest.mark.parametrize("name", [name for name in ORDER if name.startswith("pipeline.warehouse.")])
-def test_the_warehouse_keeps_files_in_its_scratch_folder_only(name: str) -> None:
-    calls = {
-        node.func.attr
-        for node in ast.walk(ast.parse(modules()[name].read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    }
-    keeping = {"mkdtemp", "mkdir", "open", "write_bytes", "write_text", "touch", "rename", "unlink", "rmdir", "rmtree"}
-    allowed = name in ("pipeline.warehouse.scratch", "pipeline.warehouse.sorted_rows")
-
-    assert allowed or not calls & keeping
 
 
 def test_what_make_mutants_changes_and_runs_is_there() -> None:
