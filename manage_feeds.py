@@ -102,13 +102,13 @@ def schema() -> None:
 
 @_of_a_feed
 @click.option("--save-mapping", is_flag=True, help="Also write the mapping into the feed, so that syncs load it.")
-@click.option("--anew", is_flag=True, help="Propose another mapping where the feed has one.")
-def ddl(name: str, save_mapping: bool, anew: bool) -> None:
+@click.option("--new-mapping", is_flag=True, help="Propose another mapping where the feed has one.")
+def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
     """Print the SQL of a fact table for a table feed, by its mapping, or by one proposed from ksqlDB's DESCRIBE."""
     from pipeline.feed_changes import propose_table
 
     settings, lake = _open(log=save_mapping)
-    proposed = propose_table(lake, name, settings.ksqldb_connection(), from_scratch=anew)
+    proposed = propose_table(lake, name, settings.ksqldb_connection(), from_scratch=new_mapping)
     click.echo(proposed.sql, nl=False)
     if save_mapping and proposed.is_new:
         lake.feeds.change(name, lambda feed: feed.model_copy(update={"warehouse": proposed.mapping}))

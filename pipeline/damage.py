@@ -45,26 +45,26 @@ class Damage:
 
     def lines(self) -> list[str]:
         """For people: each problem, and what would be done."""
-        told = []
+        lines = []
         if self.torn is not None:
-            told += [f"{self.torn} is not whole: another program began it and did not end it", "  would be removed"]
+            lines += [f"{self.torn} is not whole: another program began it and did not end it", "  would be removed"]
         if self.clock is not None:
-            told += [self.clock.message, "  would go on from this machine's clock; only if it is right"]
-        told += [f"{file.path}: {problem} ({place_of_rows(self.feed, file)})" for file, problem in self.files]
+            lines += [self.clock.message, "  would go on from this machine's clock; only if it is right"]
+        lines += [f"{file.path}: {problem} ({place_of_rows(self.feed, file)})" for file, problem in self.files]
         if self.files and self.feed.type == "stream":
-            told.append(f"  would be read from {self.feed.source} again; what is no longer there is recorded as lost")
+            lines.append(f"  would be read from {self.feed.source} again; what is no longer there is recorded as lost")
         if self.current_lost:
-            told.append("the log has no files of the current version")
+            lines.append("the log has no files of the current version")
         if self.feed.type == "table" and (self.files or self.current_lost):
-            told.append("  would be given up; in the place of a current version the newest sound one is published")
+            lines.append("  would be given up; in the place of a current version the newest sound one is published")
         if self.other:
             again = f"python export_to_data_lake.py --stream {self.feed.name} --full"
-            told += [*self.other, f"  no repair for that; this reads all rows again: {again}"]
-        return told
+            lines += [*self.other, f"  no repair for that; this reads all rows again: {again}"]
+        return lines
 
 
 def place_of_rows(feed: Feed, file: DataFile) -> str:
-    """Which rows were in a file, as the log tells: the bounds hold them, and may hold others."""
+    """Which rows were in a file, by its statistics in the log: the bounds hold them, and may hold others."""
     if feed.type == "table":
         return f"version {file.partition}, {file.row_count:,} rows"
     first, last, first_offset, last_offset = bounds_of(file)

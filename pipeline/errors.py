@@ -109,7 +109,7 @@ class TopicGone(ActionNeeded):
 class TypeNotSupported(ActionNeeded):
     """A column has a type that cannot be carried without loss, or that this client does not know."""
 class ValueNotRepresentable(ActionNeeded):
-    """A value does not fit the type that its column declares, or cannot be told exactly from what was sent."""
+    """A value does not fit the type that its column declares, or what was sent does not show it exactly."""
 
 # The lake
 class ClockWentBack(ActionNeeded):

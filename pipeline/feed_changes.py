@@ -48,7 +48,7 @@ class ProposedTable:
         if saved and self.is_new:
             lines.append(f"the feed {name} is mapped to {fact}")
         elif saved:
-            lines.append(f"the feed {name} keeps its mapping to {fact}; --anew proposes another")
+            lines.append(f"the feed {name} keeps its mapping to {fact}; --new-mapping proposes another")
         elif self.is_new:
             lines.append(f"the feed {name} is as it was; --save-mapping writes this mapping into it")
         lines.append(f"next: keep the SQL as sql/10_{fact}.sql, then")

@@ -27,13 +27,13 @@ def ledger_lines(connection: Connection, fact: str) -> list[Line]:
 
 def ledger_findings(connection: Connection, feed: str, fact: str, lines: list[Line]) -> list[Finding]:
     """What is wrong with a fact's ledger: dates, origin, the view, and rows that no line names."""
-    told = [
+    found = [
         *_date_findings(connection, fact, lines),
         *_origin_findings(fact, lines),
         *_view_findings(connection, fact, lines),
         *_stray_rows(connection, fact),
     ]
-    return [Finding(feed, what, detail) for what, detail in told]
+    return [Finding(feed, what, detail) for what, detail in found]
 
 
 def _date_findings(connection: Connection, fact: str, lines: list[Line]) -> Iterator[tuple[str, str]]:

@@ -160,8 +160,8 @@ def check_mapping(feed: str, mapping: WarehouseMapping, source: pa.Schema, targe
     if problems:
         raise MappingDoesNotFit(
             f"the warehouse mapping of {feed} does not fit: {'; '.join(dict.fromkeys(problems))}",
-            f"correct 'warehouse' in the feed's file, or the table; python manage_feeds.py ddl {feed} --anew shows a "
-            "table that fits the source",
+            f"correct 'warehouse' in the feed's file, or the table; python manage_feeds.py ddl {feed} --new-mapping "
+            "shows a table that fits the source",
         )
 
 

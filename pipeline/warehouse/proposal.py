@@ -111,7 +111,7 @@ def _sources(feed: Feed, mapping: WarehouseMapping, columns: Sequence[Column]) -
         raise NoProposal(
             f"the warehouse mapping of {feed.name} names columns that {feed.source} does not have: "
             f"{', '.join(missing)}",
-            "correct 'warehouse' in the feed's file, or add --anew to propose another mapping",
+            "correct 'warehouse' in the feed's file, or add --new-mapping to propose another mapping",
         )
     return {name: by_name[source] for name, source in mapping.columns.items()}
 

@@ -157,11 +157,11 @@ def test_ddl_changes_a_feed_only_when_it_is_told_to(lake_root: Path, emulator: E
     file = lake_root / "feeds" / "active" / "city_hours.json"
     file.write_text(file.read_text(encoding="utf-8").replace("fact_city_hours", "fact_mine"), encoding="utf-8")
     kept = run("ddl", "city_hours", "--save-mapping")
-    assert "keeps its mapping to fact_mine; --anew proposes another" in kept.stderr
+    assert "keeps its mapping to fact_mine; --new-mapping proposes another" in kept.stderr
     assert "`fact_mine`" in kept.stdout
-    assert "`fact_city_hours`" in run("ddl", "city_hours", "--anew").stdout
+    assert "`fact_city_hours`" in run("ddl", "city_hours", "--new-mapping").stdout
     assert mapping()["fact"] == "fact_mine"
-    run("ddl", "city_hours", "--anew", "--save-mapping")
+    run("ddl", "city_hours", "--new-mapping", "--save-mapping")
     assert mapping()["fact"] == "fact_city_hours"
 
     assert "is a stream" in run("ddl", "transaction_stream", code=2).stderr
