@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Shows what is in the lake, proves it, and keeps it in shape: report, history, verify, rollback, expire, unexpire.
+"""Shows what is in the lake, proves it, and keeps it in shape.
 
 Sizes and counts come from the Delta logs. Reading commands change nothing. The others are one commit a feed: killed
 before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait for the next run.

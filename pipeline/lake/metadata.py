@@ -140,8 +140,8 @@ def _totals_json(totals: Totals) -> dict[str, int]:
 
 
 def _partition_json(state: PartitionState) -> dict[str, Any]:
-    told = {"partition": state.partition, **_totals_json(state.totals), "added_at": rfc3339(state.added_at)}
-    return told if state.rowtime_ms is None else told | {"rowtime_ms": list(state.rowtime_ms)}
+    form = {"partition": state.partition, **_totals_json(state.totals), "added_at": rfc3339(state.added_at)}
+    return form if state.rowtime_ms is None else form | {"rowtime_ms": list(state.rowtime_ms)}
 
 
 def _column(field: pa.Field) -> ColumnState:
