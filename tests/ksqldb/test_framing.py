@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ksqldb_emulator.values import to_json
 from pipeline.errors import AnswerIncomplete, AnswerMalformed, PipelineError, QueryFailed
+from pipeline.ksqldb import framing as framing_module
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
 
 W4 = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]},[1,"x],["],[2,"\xc3\xa9\\"]"]]'
@@ -204,6 +205,57 @@ def test_each_refusal_says_what_happened_and_what_to_do(
             parse(framing, ending, *pieces)
 
         assert (raised.value.message, raised.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(("framing", "ending", "body"), BOTH)
+def test_the_header_is_read_as_soon_as_it_is_there_and_names_the_query(
+    framing: Framing, ending: Ending, body: bytes
+) -> None:
+    parser = AnswerParser(framing, ending)
+
+    assert [*parser.feed(body[: body.index(b"\n" if framing is Framing.STREAMED_ROWS else b",[")])] == []
+
+    assert parser.header is not None
+    assert parser.header.query_id == "q"
+    with pytest.raises(AnswerMalformed, match="header cannot be read"):
+        parse(framing, ending, body.replace(b'"q"', b"5"))
+
+
+def test_rows_are_held_back_until_there_are_many_and_a_long_one_is_looked_at_when_it_has_doubled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(framing_module, "PARSE_BYTES", 100)
+    parser = AnswerParser(Framing.PLAIN_ARRAY, Ending.BRACKET)
+    assert [*parser.feed(W4[: W4.index(b",[")])] == []
+
+    short, rest = b',[1,"' + b"x" * 90, b"x" * 94 + b'"],'
+    assert [*parser.feed(short[:99])] == []
+    assert [*parser.feed(short[99:] + b"x" * (100 - len(short)))] == []  # 100 bytes, and no row is whole
+    assert [*parser.feed(rest)] == []  # 197 of 200
+    assert [len(rows.values) for rows in parser.feed(b"   ")] == [1]
+
+
+def test_tokens_hosts_and_nothing_else_may_stand_beside_rows() -> None:
+    head, row = W2.split(b"\n")[0], b'{"row":{"columns":[1,null]}'
+    token = b'{"consistencyToken":"AA=="},'
+    ok = head + token + row + b',"sourceHost":"a:8088"},{"finalMessage":"Query Completed"}]'
+
+    assert parse(Framing.STREAMED_ROWS, Ending.COMPLETED, ok) == [(1, None)]
+    assert parse(Framing.PLAIN_ARRAY, Ending.BRACKET, W4[:-1] + b"," + token + b"[3,null]]") == [*ROWS, (3, None)]
+    for more in (ok.replace(b"sourceHost", b"more"), ok.replace(b"null]", b'null],"more":1')):
+        with pytest.raises(AnswerMalformed, match="not what its header declares"):
+            parse(Framing.STREAMED_ROWS, Ending.COMPLETED, more)
+
+
+def test_a_comma_before_the_end_stands_behind_an_element_only() -> None:
+    assert parse(Framing.PLAIN_ARRAY, Ending.BRACKET, W4[: W4.index(b",[")] + b",]") == []
+    with pytest.raises(AnswerMalformed, match="something before its end"):
+        parse(Framing.PLAIN_ARRAY, Ending.BRACKET, b"[,]")
+
+
+def test_what_begins_like_no_array_is_not_read_further() -> None:
+    with pytest.raises(AnswerMalformed, match="begins with '<'"):
+        parse(Framing.PLAIN_ARRAY, Ending.BRACKET, b"<html>[{}]")
 
 
 @given(st.binary(max_size=300))

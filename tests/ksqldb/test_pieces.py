@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError
+from pipeline.errors import AnswerMalformed, PipelineError
 from pipeline.ksqldb import framing as framing_module
-from pipeline.ksqldb.elements import Elements
+from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Rows
 
 ERROR = b'{"@type":"generic_error","error_code":50000,"message":"boom"}'
@@ -181,3 +181,29 @@ def test_nothing_is_kept_of_what_was_taken() -> None:
         elements.add(b",[1]" if number else b"[0]")
         assert elements.take() == (b"[1]" if number else b"[0]")
         assert elements.waiting_bytes == 0
+
+
+def test_only_one_long_row_is_refused_and_blanks_are_counted_however_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ksqldb.elements.MOST_ELEMENT_BYTES", 2000)
+    row = b'[1,{"F":"' + b"x" * 1500 + b'"}]'
+    body = b"[" + b",".join([PLAIN[0], row, row, row]) + b"]"
+
+    assert verdict(Framing.PLAIN_ARRAY, Ending.BRACKET, [body])[1] == ""
+    for blanks in ([b"\n" * 3000], [b"\n" * 700] * 4, [b"\n" * 1500, b" "] * 2):
+        refused = verdict(Framing.PLAIN_ARRAY, Ending.BRACKET, [*blanks, b"[", PLAIN[0], b"]"])
+        assert refused[1:] == ("AnswerMalformed", "a row of the answer is longer than 0 MB")
+
+
+def test_elements_that_came_together_are_taken_apart() -> None:
+    assert [*each_element(b'[1], {"a":[2]},[]')] == [b"[1]", b'{"a":[2]}', b"[]"]
+    for separator in (b"", b" "):
+        with pytest.raises(AnswerMalformed):
+            [*each_element(b"[1]" + separator + b"[2]")]
+
+
+def test_nothing_is_taken_that_is_not_whole() -> None:
+    elements = Elements()
+    for part in (b"", b"[", b"[1", b"]"):
+        assert elements.take() == b""
+        elements.add(part)
+    assert elements.take() == b"[1]"
