@@ -95,7 +95,7 @@ def test_a_lake_that_is_restored_from_an_older_backup_is_refused_until_its_numbe
     backup = tmp_path / "backup"
     write_lake(backup, [first])
     (lake,) = lake_snapshots(lake_at(lake_root), feeds, None)
-    (restored,) = lake_snapshots(backup, feeds, None)
+    (restored,) = lake_snapshots(lake_at(backup), feeds, None)
     restored = dataclasses.replace(restored, lake_id=lake.lake_id)  # as a copy of the folder has it
 
     with Connection(warehouse) as connection:
