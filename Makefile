@@ -16,10 +16,10 @@ help:  ## Show this list
 demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 	$(BIN)/python -m demo
 
-test: $(READY)  ## Run all tests, those with servers too, two at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-check: lint  ## Lint, types, and the tests without servers (under a minute)
+check: lint  ## Lint, types, and the tests without servers (a minute of one core)
 	$(BIN)/python -m pytest -m "not mysql and not server" -q
 
 lint: $(READY)  ## ruff and mypy --strict

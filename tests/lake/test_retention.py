@@ -140,18 +140,18 @@ def test_a_clock_that_jumped_takes_nothing_of_what_that_very_run_read_either(tmp
         expire(table, commit_id(2), later(1500), MAX_SHARE)
 
 
-@pytest.mark.parametrize(("keep", "pause"), [(1, 1), (2, 7), (9, 2), (10, 9), (10, 4)])
+@pytest.mark.parametrize(("keep", "pause"), [(1, 1), (2, 7), (9, 2), (10, 9)])
 def test_no_night_of_a_stream_is_held_back(tmp_path: Path, keep: int, pause: int) -> None:
     """Rows of each day, exported every `pause` days, from the first run until long after the first expiry."""
     feed = stream_feed(retention_days=keep)
-    for number, day in enumerate(range(0, 2 * keep + 5 * pause, pause)):
+    for number, day in enumerate(range(0, 2 * keep + 3 * pause, pause)):
         table = lake_at(tmp_path).table(feed)
         add_days(table, 1 + number, range(day - pause + 1, day + 1))
         expire(table, commit_id(5000 + day), later(day), MAX_SHARE)
     assert len({file.partition for file in lake_at(tmp_path).table(feed).files}) <= keep + 1
 
 
-@pytest.mark.parametrize("keep", [1, 2, 10])
+@pytest.mark.parametrize("keep", [1, 2, 6])
 def test_no_night_of_a_stream_that_has_dried_up_is_held_back(tmp_path: Path, keep: int) -> None:
     feed = stream_feed(retention_days=keep)
     add_days(lake_at(tmp_path).table(feed), 1, range(-keep, 1))
@@ -175,7 +175,7 @@ def test_rows_of_the_future_do_not_lift_the_brake(tmp_path: Path) -> None:
         expire(lake_at(tmp_path).table(stream_feed(retention_days=1)), commit_id(9), later(0), MAX_SHARE)
 
 
-@pytest.mark.parametrize("keep", [1, 2, 7])
+@pytest.mark.parametrize("keep", [1, 2, 5])
 def test_no_night_of_a_table_is_held_back(tmp_path: Path, keep: int) -> None:
     feed = table_feed(retention_versions=keep)
     for version in range(1, 2 * keep + 3):
@@ -185,7 +185,7 @@ def test_no_night_of_a_table_is_held_back(tmp_path: Path, keep: int) -> None:
     assert len(lake_at(tmp_path).table(feed).versions()) == keep
 
 
-@pytest.mark.parametrize("keep", [1, 2, 10])
+@pytest.mark.parametrize("keep", [1, 2, 6])
 def test_no_night_of_a_table_that_is_kept_by_days_is_held_back(tmp_path: Path, keep: int) -> None:
     feed = table_feed(retention_days=keep)
     for number, day in enumerate([*range(keep + 4), keep + 10]):
