@@ -1,6 +1,6 @@
 """A feed's time: no clock goes back behind the newest commit, and no single run's clock says that time is over.
 
-A clock that jumped back is seen. One that jumped forward cannot be told from a long pause, so what cannot be brought
+A clock that jumped back is seen. One that jumped forward looks like a long pause, so what cannot be brought
 back, the deletion of files, needs the clocks of two runs.
 """
 

@@ -98,8 +98,10 @@ def file_errors(path: Path, feed: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise _damaged(f"{path} is missing, and the log of {feed} names it", feed) from error
     except (OSError, pa.ArrowException) as error:
-        told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not what was written"
-        raise _damaged(f"{path} cannot be read: {told}", feed) from error
+        problem = (
+            os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not what was written"
+        )
+        raise _damaged(f"{path} cannot be read: {problem}", feed) from error
 
 
 def file_problem(folder: Path, file: DataFile) -> str | None:

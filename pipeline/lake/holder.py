@@ -20,7 +20,7 @@ _MACHINE = ("host", "namespace")
 class Holder:
     """A run that holds or held a feed. `about` is what people are shown of it; `process` is this machine's name of it.
 
-    `released` tells that it ended in order, whatever it did.
+    `released` says that it ended in order, whatever it did.
     """
 
     about: Mapping[str, str]
@@ -33,7 +33,7 @@ class Holder:
 
     @classmethod
     def parse(cls, record: Any) -> Holder | None:
-        """The holder that a record tells of; None for one that cannot be understood."""
+        """The holder that a record names; None for one that cannot be understood."""
         if not isinstance(record, dict):
             return None
         about, process = record.get("holder", record), record.get("process", {})
@@ -75,7 +75,7 @@ class Holder:
 
 
 def _process(pid: int) -> dict[str, str]:
-    """What tells a process from all others: a number is used again, but not with the same start since the same boot."""
+    """What identifies a process: a number is used again, but not with the same start since the same boot."""
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())

@@ -41,9 +41,9 @@ def lake_folder(root: str) -> Path:
         raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", hint)
     odd = sorted(set(path) & _NO_NAMES | {sign for sign in path if not sign.isprintable()})
     if odd:
-        told = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
+        signs = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
         raise LakeNotWritable(
-            f"not every reader of the lake can read a folder {path!r}: it has {told}",
+            f"not every reader of the lake can read a folder {path!r}: it has {signs}",
             "set LAKE_ROOT to a folder without that in its path",
         )
     return Path(path).absolute()

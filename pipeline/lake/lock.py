@@ -129,7 +129,7 @@ def _held(lock: Path, record: Path, what: str, holder: Mapping[str, Any]) -> Ite
     try:
         yield hold
     except BaseException:
-        with contextlib.suppress(OSError):  # the error under way is the one to be told
+        with contextlib.suppress(OSError):  # the error under way is the one to report
             hold.release()
         raise
     with disk_errors(lock.parent):

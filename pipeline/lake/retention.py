@@ -69,10 +69,12 @@ class Due:
         """What the rule will take, for whoever sets it; empty where it takes nothing."""
         if not self.files:
             return ""
-        told = f"{self.row_count:,} rows in {len(self.partitions)} partitions are past the retention of {self.feed} now"
+        taken = (
+            f"{self.row_count:,} rows in {len(self.partitions)} partitions are past the retention of {self.feed} now"
+        )
         if self.share > max_share:
-            return f"{told}; exports keep them until: python metadata_utils.py expire {self.feed} --yes"
-        return f"{told}: the next export lets go of them"
+            return f"{taken}; exports keep them until: python metadata_utils.py expire {self.feed} --yes"
+        return f"{taken}: the next export lets go of them"
 
 
 def due(table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = None) -> Due:
@@ -97,7 +99,7 @@ def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float)
     if not table.exists:
         return []
     if table.rule_in_log is None:
-        # The commit remembers it, before metadata that is written again tells of a shorter one.
+        # The commit remembers it, before metadata that is written again names a shorter one.
         table.commit(commit_id, Change(note=_rule_note(table.rule or Rule.of(table.feed))), now)
     found = due(table, now)
     found.check(max_share)
