@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
@@ -25,7 +24,7 @@ class Damage:
 
     feed: Feed
     files: tuple[tuple[DataFile, str], ...] = ()
-    torn: Path | None = None
+    torn: str | None = None
     clock: ClockWentBack | None = None
     current_lost: bool = False
     other: tuple[str, ...] = ()

@@ -33,6 +33,11 @@ def lake_at(root: Path, grace_hours: int = 168) -> Lake:
     return Lake(str(root), cli.tell, grace_hours)
 
 
+def folder_of(table: LakeTable) -> Path:
+    """Where a table of a lake on a local disk is."""
+    return Path(table.uri())
+
+
 def cleaned(root: Path, feed: Feed, grace_hours: int = 168) -> LakeTable:
     """A feed's table after a run that removed what earlier ones left, which have ended; the feed is free again."""
     with hold_feed(root / feed.kind_folder / feed.name, feed.name, {}):

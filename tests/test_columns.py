@@ -73,7 +73,7 @@ def test_a_type_that_is_added_by_one_row_goes_from_the_answer_into_the_lake_and_
         pa.map_(pa.int16(), pa.int16()),
     ]  # fmt: skip
     with duckdb.connect() as connection:
-        connection.execute(lake_at(tmp_path).write_views().read_text(encoding="utf-8"))
+        connection.execute(lake_at(tmp_path).write_views())
         view = connection.sql("SELECT * EXCLUDE version FROM totals_current ORDER BY k")
         small = ["SMALLINT", "STRUCT(n SMALLINT)", "SMALLINT[]", "MAP(SMALLINT, SMALLINT)"]
         assert [str(type_) for type_ in view.types[1:]] == small

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
-from pipeline.lake.local_store import delete_file
+from pipeline.lake.disk import delete_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.once import OnceOnly

@@ -100,4 +100,4 @@ def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordB
         ]
         if wanted:
             any_of_them = functools.reduce(operator.or_, wanted)
-            yield from read_where(table.folder, table.feed.name, file, any_of_them)
+            yield from read_where(table.store, table.feed.name, file, any_of_them)

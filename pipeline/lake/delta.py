@@ -16,7 +16,7 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from pipeline.errors import CommitFailed
-from pipeline.lake.local_store import disk_errors
+from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
@@ -24,7 +24,7 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 
 @contextlib.contextmanager
-def delta_errors(folder: Path) -> Iterator[None]:
+def delta_errors(folder: str | Path) -> Iterator[None]:
     """Names what the Delta library met below `folder`: it tells the operating system's error number as text only."""
     try:
         with disk_errors(folder):

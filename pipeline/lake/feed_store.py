@@ -11,7 +11,7 @@ import difflib
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from pipeline.errors import (
     FeedExists,
@@ -24,16 +24,9 @@ from pipeline.errors import (
     WrongUsage,
 )
 from pipeline.feeds import Feed, parse_feed
-from pipeline.lake.local_store import (
-    delete_file,
-    disk_errors,
-    make_folder,
-    move_file,
-    read_json,
-    sync_folder,
-    write_json,
-)
-from pipeline.lake.lock import short_lock
+from pipeline.lake.store import Store, disk_errors, json_bytes, parse_json
+
+_ACTIVE, _ARCHIVED = "feeds/active", "feeds/archived"
 
 
 @dataclass(frozen=True)
@@ -47,28 +40,26 @@ class BrokenFeed:
 class FeedStore:
     """The feeds of one lake."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.folder = root / "feeds"
-        self._active = root / "feeds" / "active"
-        self._archived = root / "feeds" / "archived"
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.folder = store.uri("feeds")
 
     def is_there(self) -> bool:
-        """Whether the lake's root is a folder."""
-        return self.root.is_dir()
+        """Whether there is a lake at all."""
+        return self._store.is_there()
 
     def make_folders(self) -> None:
-        with disk_errors(self._active.parent):
-            make_folder(self._active)
-            make_folder(self._archived)
+        with disk_errors(self.folder):
+            self._store.make_folder(_ACTIVE)
+            self._store.make_folder(_ARCHIVED)
 
     def check_there(self) -> None:
         """Raises LakeMissing: a lake that is not mounted is not an empty one."""
-        root, begin = self.folder.parent, "or begin a lake there: python manage_feeds.py sync"
+        root, begin = self._store.uri(), "or begin a lake there: python manage_feeds.py sync"
         with disk_errors(root, "read"):
-            if not root.is_dir():
+            if not self.is_there():
                 raise LakeMissing(f"there is no lake at {root}: no such folder", f"mount it, set LAKE_ROOT, {begin}")
-        if not any(name.endswith(".json") for folder in (self._active, self._archived) for name in _names(folder)):
+        if not any(name.endswith(".json") for folder in (_ACTIVE, _ARCHIVED) for name in self._names(folder)):
             raise LakeMissing(f"there is no lake at {root}: no feeds are there", f"set LAKE_ROOT, {begin}")
 
     def list(self, archived: bool = False, broken: Callable[[BrokenFeed], None] | None = None) -> tuple[Feed, ...]:
@@ -76,14 +67,14 @@ class FeedStore:
 
         Raises FeedInvalid or LakeDamaged for a broken one where there is no `broken`: none is skipped in silence.
         """
-        folder, feeds = self._archived if archived else self._active, list[Feed]()
-        for name in _names(folder):
+        folder, feeds = _ARCHIVED if archived else _ACTIVE, list[Feed]()
+        for name in self._names(folder):
             if not name.endswith(".json"):
                 continue
             try:
-                feeds.append(self._read(folder / name))
+                feeds.append(self._read(f"{folder}/{name}"))
             except (FeedInvalid, LakeDamaged) as error:
-                if not (folder / name).exists():  # it was archived or deleted just now
+                if self._store.size(f"{folder}/{name}") is None:  # it was archived or deleted just now
                     continue
                 if broken is None:
                     raise
@@ -96,30 +87,30 @@ class FeedStore:
         Raises FeedUnknown naming what there is.
         """
         self._find_active(name)
-        return self._read(self._active / f"{name}.json")
+        return self._read(f"{_ACTIVE}/{name}.json")
 
     def get_anywhere(self, name: str) -> Feed:
         """The feed of that name, active or archived."""
-        return self._read(self.find(name) / f"{name}.json")
+        return self._read(f"{self.find(name)}/{name}.json")
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str) -> str:
         """The folder that has a feed of that name, readable or not. Raises FeedUnknown or LakeMissing."""
-        if self._is_in(name, self._archived):
-            return self._archived
+        if self._is_in(name, _ARCHIVED):
+            return _ARCHIVED
         self._find_active(name)
-        return self._active
+        return _ACTIVE
 
     def _find_active(self, name: str) -> None:
-        if self._is_in(name, self._active):
+        if self._is_in(name, _ACTIVE):
             return
-        if not self.root.is_dir():
+        if not self.is_there():
             self.check_there()
         hint = "python manage_feeds.py list"
-        if self._is_in(name, self._archived):
+        if self._is_in(name, _ARCHIVED):
             hint = f"it is archived: python manage_feeds.py restore {name}"
-        elif near := difflib.get_close_matches(f"{name}.json", _names(self._active), 1):
+        elif near := difflib.get_close_matches(f"{name}.json", self._names(_ACTIVE), 1):
             hint = f"there is {near[0].removesuffix('.json')}; all of them: python manage_feeds.py list"
-        raise FeedUnknown(f"there is no feed {name!r} in {self._active}", hint)
+        raise FeedUnknown(f"there is no feed {name!r} in {self._store.uri(_ACTIVE)}", hint)
 
     def choose(
         self, names: Sequence[str] = (), archived: bool = False
@@ -148,11 +139,11 @@ class FeedStore:
 
     def refuse_taken(self, feed: Feed) -> None:
         """Raises what `add` raises."""
-        if self._is_in(feed.name, self._active):
+        if self._is_in(feed.name, _ACTIVE):
             raise FeedExists(
                 f"there is already a feed {feed.name!r}", f"to change it: python manage_feeds.py update {feed.name}"
             )
-        if self._is_in(feed.name, self._archived):
+        if self._is_in(feed.name, _ARCHIVED):
             raise FeedExists(
                 f"there is already an archived feed {feed.name!r}",
                 f"to bring it back: python manage_feeds.py restore {feed.name}",
@@ -177,59 +168,54 @@ class FeedStore:
         """Puts a feed away; its file need not be readable."""
         with self._changing():
             self._find_active(name)
-            self._move(name, self._active, self._archived)
+            self._move(name, _ACTIVE, _ARCHIVED)
 
     def restore(self, name: str) -> None:
         with self._changing():
-            if not self._is_in(name, self._archived):
+            if not self._is_in(name, _ARCHIVED):
                 raise FeedUnknown(f"there is no archived feed {name!r}", "python manage_feeds.py list --archived")
-            self._move(name, self._archived, self._active)
+            self._move(name, _ARCHIVED, _ACTIVE)
 
     def delete(self, name: str) -> None:
         """Removes the feed's file, wherever it is; its data stays in the lake."""
         with self._changing():
             folder = self.find(name)
-            delete_file(folder / f"{name}.json")
-            sync_folder(folder)
+            self._store.delete(f"{folder}/{name}.json")
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         self.make_folders()
-        feeds = self._active.parent
-        with disk_errors(feeds), short_lock(feeds / ".lock"):
+        with disk_errors(self.folder), self._store.short_lock("feeds/.lock"):
             yield
 
     def _write(self, feed: Feed) -> None:
-        write_json(self._active / f"{feed.name}.json", feed.model_dump(mode="json"))
+        self._store.replace(f"{_ACTIVE}/{feed.name}.json", json_bytes(feed.model_dump(mode="json")))
 
-    def _move(self, name: str, source: Path, target: Path) -> None:
-        move_file(source / f"{name}.json", target / f"{name}.json")
-        sync_folder(target)
-        sync_folder(source)
+    def _move(self, name: str, source: str, target: str) -> None:
+        self._store.rename(f"{source}/{name}.json", f"{target}/{name}.json")
 
-    def _is_in(self, name: str, folder: Path) -> bool:
+    def _is_in(self, name: str, folder: str) -> bool:
         # The names of the folder are asked, so that a name with slashes never leaves it.
-        return f"{name}.json" in _names(folder)
+        return f"{name}.json" in self._names(folder)
 
-    def _way_out(self, path: Path) -> str:
+    def _way_out(self, path: PurePosixPath) -> str:
         name = shlex.quote(path.stem)
-        away = f"delete {name} --confirm" if path.parent == self._archived else f"archive {name}"
+        away = f"delete {name} --confirm" if str(path.parent) == _ARCHIVED else f"archive {name}"
         return f"correct it, or put it away: python manage_feeds.py {away}"
 
-    def _read(self, path: Path) -> Feed:
+    def _names(self, folder: str) -> Sequence[str]:
+        with disk_errors(self._store.uri(folder), "read"):
+            return self._store.names(folder)
+
+    def _read(self, name: str) -> Feed:
+        path, where = PurePosixPath(name), self._store.uri(name)
         way_out = self._way_out(path)
-        with disk_errors(path, "read"):
-            feed = parse_feed(read_json(path, way_out), str(path), way_out)
+        with disk_errors(where, "read"):
+            feed = parse_feed(parse_json(self._store.read(name), where, way_out), where, way_out)
         if feed.name != path.stem:
-            raise FeedInvalid(f"{path} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
+            raise FeedInvalid(f"{where} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
         return feed
 
 
 def ignored(_: BrokenFeed) -> None:
     """The views of a feed that cannot be read are not known; its file keeps its name taken."""
-
-
-def _names(folder: Path) -> list[str]:
-    """What is in the folder. `Path.glob` would answer with nothing for a folder that may not be read."""
-    with disk_errors(folder, "read"):
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

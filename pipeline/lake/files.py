@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.local_store import checksum, disk_errors, refuse_links
+from pipeline.lake.disk import checksum, make_folder, sync_file
+from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.writer import Partition, StagedFile
 
-STAGING = "_staging"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _OUR_FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
 
@@ -76,22 +78,20 @@ def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str
     return f"{column}={value}/{commit_id}-{index:05}-{staged.checksum}.parquet"
 
 
-def files_on_disk(folder: Path) -> list[str]:
+def files_on_disk(store: Store) -> list[str]:
     """Paths, relative to the table's folder, of all data files of ours that exist."""
-    found = (path for column in ("date", "version") for path in folder.glob(f"{column}=*/*.parquet"))
-    return sorted(str(path.relative_to(folder)) for path in found if _OUR_FILE.fullmatch(path.name))
+    return [path for path in parquet_files(store) if _OUR_FILE.fullmatch(path.rpartition("/")[2])]
 
 
-def refuse_links_below(folder: Path) -> None:
-    """Raises LakeDamaged when a folder of the table, or one above it in the lake, is a symbolic link."""
-    refuse_links(folder.parent, folder)
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            refuse_links(*(Path(entry.path) for entry in entries if entry.is_symlink()))
+def parquet_files(store: Store) -> Iterator[str]:
+    """Of a table, whoever wrote them."""
+    for folder in store.names():
+        if folder.startswith(("date=", "version=")):
+            yield from (f"{folder}/{name}" for name in store.names(folder) if name.endswith(".parquet"))
 
 
 @contextlib.contextmanager
-def file_errors(path: Path, feed: str) -> Iterator[None]:
+def file_errors(path: str, feed: str) -> Iterator[None]:
     """Names a data file that is missing or cannot be read. Raises LakeDamaged."""
     try:
         yield
@@ -104,28 +104,56 @@ def file_errors(path: Path, feed: str) -> Iterator[None]:
         raise _damaged(f"{path} cannot be read: {problem}", feed) from error
 
 
-def file_problem(folder: Path, file: DataFile) -> str | None:
+def file_problem(store: Store, file: DataFile) -> str | None:
     """What is wrong with the file; None when it has the size, the bytes and the rows that were written."""
-    path = folder / file.path
     try:
-        size = path.stat().st_size
+        size = store.size(file.path)
+        if size is None:
+            return "file is missing"
         if size != file.size_bytes:
             return f"size is {size} bytes, {file.size_bytes} were written"
-        if checksum(path) != file.checksum:
-            return "content is not what was written (checksum differs)"
-        rows = pq.read_metadata(path).num_rows
-    except FileNotFoundError:
-        return "file is missing"
+        with store.open(file.path) as opened:
+            if hashlib.file_digest(opened, "sha256").hexdigest()[:16] != file.checksum:
+                return "content is not what was written (checksum differs)"
+        with store.open(file.path) as opened:
+            rows = pq.read_metadata(opened).num_rows
     except (OSError, pa.ArrowException):
         return "file cannot be read"
     return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
 
 
-def read_where(folder: Path, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
+def read_where(store: Store, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
     """The rows of a committed file that are `wanted`; other row groups are not read. Raises LakeDamaged."""
-    with file_errors(folder / file.path, feed):
-        found = pq.read_table(folder / file.path, filters=wanted, partitioning=None)
+    with file_errors(store.uri(file.path), feed), store.open(file.path) as opened:
+        found = pq.read_table(opened, filters=wanted, partitioning=None)
     return list(found.to_batches())
+
+
+def read_columns(store: Store, file: DataFile, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a committed file."""
+    with store.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
+        return parquet.read(columns=list(columns))
+
+
+def stored_schema(store: Store, file: DataFile) -> pa.Schema:
+    with store.open(file.path) as opened:
+        return pq.read_schema(opened)
+
+
+def stage_copy(store: Store, feed: str, file: DataFile, target: Path, partition: Partition) -> StagedFile:
+    """A committed file, byte for byte, as a staged file of another partition. Raises LakeDamaged."""
+    where = store.uri(file.path)
+    with file_errors(where, feed):
+        opened = store.open(file.path)
+    with opened, disk_errors(target.parent):
+        make_folder(target.parent)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(opened, copy)
+        sync_file(target)
+        digest = checksum(target)
+    if digest != file.checksum:
+        raise _damaged(f"{where} is not what was written", feed)
+    return StagedFile(target, partition, file.row_count, file.size_bytes, digest, file.stats())
 
 
 def read_staged(staged: StagedFile, columns: Sequence[str]) -> pa.Table:
@@ -139,19 +167,21 @@ def _damaged(message: str, feed: str) -> LakeDamaged:
 
 
 def read_files(
-    folder: Path, feed: str, files: Sequence[DataFile], schema: pa.Schema, batch_rows: int
+    store: Store, feed: str, files: Sequence[DataFile], schema: pa.Schema, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     """The rows of committed files in the columns of `schema`; those that a file does not have yet are null.
 
     Raises LakeDamaged for a file that is missing or cannot be read.
     """
     for file in files:
-        with file_errors(folder / file.path, feed):
-            parquet = pq.ParquetFile(folder / file.path)
-        with parquet:
+        with file_errors(store.uri(file.path), feed):
+            opened = store.open(file.path)
+        with opened:
+            with file_errors(store.uri(file.path), feed):
+                parquet = pq.ParquetFile(opened)
             batches = parquet.iter_batches(batch_size=batch_rows)
             while True:
-                with file_errors(folder / file.path, feed):
+                with file_errors(store.uri(file.path), feed):
                     batch = next(batches, None)
                 if batch is None:
                     break

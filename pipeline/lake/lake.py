@@ -14,40 +14,39 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import LOG, delete_feed_data, disk_errors, lake_folder, make_folder
-from pipeline.lake.lock import Hold, hold_feed, hold_run
+from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
 from pipeline.lake.metadata import write_metadata
+from pipeline.lake.store import Hold, Store, disk_errors
 from pipeline.lake.table import LakeTable
 from pipeline.lake.views import write_views
 
 
 class Lake:
-    """The lake at `url`. `tell` hears what people should know on the way.
+    """The lake at `url`, in that folder of a local disk or in `store`. `tell` hears what people should know on the way.
 
     `grace_hours` is how long files that left a table stay for open readers.
     """
 
-    def __init__(self, url: str, tell: Callable[[str], None], grace_hours: int) -> None:
-        self._root, self._tell, self.grace_hours = lake_folder(url), tell, grace_hours
-        self.feeds = FeedStore(self._root)
+    def __init__(self, url: str, tell: Callable[[str], None], grace_hours: int, store: Store | None = None) -> None:
+        self._store, self._tell, self.grace_hours = store or LocalStore(lake_folder(url)), tell, grace_hours
+        self.feeds = FeedStore(self._store)
 
     def __str__(self) -> str:
-        return str(self._root)
+        return self._store.uri()
 
     def make_folders(self) -> None:
-        with disk_errors(self._root):
+        with disk_errors(self._store.uri()):
             for name in ("feeds/active", "feeds/archived", "streams", "tables", "logs"):
-                make_folder(self._root / name)
+                self._store.make_folder(name)
 
     def table(self, feed: Feed) -> LakeTable:
         """The feed's table, to be read. Raises LogDamaged."""
-        return LakeTable(self._root, feed, self._tell)
+        return LakeTable(self._store, feed, self._tell)
 
     @contextlib.contextmanager
     def writing(self, feed: Feed, holder: Mapping[str, str]) -> Iterator[LakeTable]:
@@ -55,8 +54,8 @@ class Lake:
 
         Raises FeedLocked, LogDamaged, ClockWentBack, and what the disk does.
         """
-        with hold_feed(self._folder(feed), feed.name, holder):
-            table = LakeTable.for_writing(self._root, feed, self.grace_hours, self._tell)
+        with self._folder(feed).hold(feed.name, holder):
+            table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell)
             try:
                 yield table
             finally:
@@ -64,40 +63,40 @@ class Lake:
 
     def accept_clock(self, feed: Feed, holder: Mapping[str, str], commit_id: str, now: dt.datetime) -> None:
         """Has the feed go on from `now`, although commits of a later time are there."""
-        with hold_feed(self._folder(feed), feed.name, holder):
+        with self._folder(feed).hold(feed.name, holder):
             self.table(feed).accept_clock(commit_id, now)
 
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
         """Deletes all rows of the feed. There is no way back."""
         folder = self._folder(feed)
-        with hold_feed(folder, feed.name, holder):
-            delete_feed_data(folder)
+        with folder.hold(feed.name, holder), disk_errors(folder.uri()):
+            folder.delete_all()
 
     def place_of(self, feed: Feed) -> str:
         """Where the feed's data is, for people."""
-        return str(self._folder(feed))
+        return self._folder(feed).uri()
 
-    def torn_entry(self, feed: Feed) -> Path | None:
+    def torn_entry(self, feed: Feed) -> str | None:
         """The newest entry of the feed's log, where another program began it and did not end it."""
-        return torn_entry(self._folder(feed) / LOG)
+        folder = self._folder(feed)
+        entry = torn_entry(folder)
+        return None if entry is None else folder.uri(entry)
 
     def hold_run(self, holder: Mapping[str, str]) -> AbstractContextManager[Hold]:
         """Holds the lake for one run of all feeds. Raises FeedLocked."""
-        return hold_run(self._root, holder)
+        return self._store.hold_run(holder)
 
-    def write_views(self) -> Path:
-        """Writes `views.sql` for all active feeds that have data; returns its path."""
-        return write_views(self._root, self.feeds, self.table, self._tell)
+    def write_views(self) -> str:
+        """Writes `views.sql` for all active feeds that have data; returns its text."""
+        return write_views(self._store, self.feeds, self.table, self._tell)
 
     def open_log(self, script: str) -> logging.Handler:
         """Where a script's runs keep what they say. Raises LakeNotWritable."""
-        folder = self._root / "logs"
-        with disk_errors(folder):
-            make_folder(folder)
-            return logging.FileHandler(folder / f"{script}.log", encoding="utf-8")
+        with disk_errors(self._store.uri("logs")):
+            return self._store.open_log(f"logs/{script}.log")
 
-    def _folder(self, feed: Feed) -> Path:
-        return self._root / feed.kind_folder / feed.name
+    def _folder(self, feed: Feed) -> Store:
+        return self._store.below(f"{feed.kind_folder}/{feed.name}")
 
     def _describe(self, table: LakeTable, failure: BaseException | None) -> None:
         """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and names both."""

@@ -1,27 +1,36 @@
-"""Files below the lake's root: durable writes, and typed errors for what a disk can do.
-
-The only module that syncs, renames or deletes. A file written here is either whole and on disk or not there; a
-crash leaves at most a `*.tmp` that the next write of the same file replaces.
-"""
+"""The lake on a local disk: a file is on disk before it has its name, and no symbolic link leads out of the lake."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import DiskFull, LakeDamaged, LakeNotWritable
+import pyarrow as pa
 
-LOCK = "_lock"
-"""The lock file of a feed's folder; see `lock`."""
-LOG = "_delta_log"
+from pipeline.errors import LakeNotWritable
+from pipeline.lake.disk import (
+    delete_file,
+    delete_folder,
+    link_file,
+    make_folder,
+    move_file,
+    refuse_links,
+    sync_file,
+    sync_folder,
+    write_file,
+)
+from pipeline.lake.lock import LOCK, Hold, held_feed, hold_feed, hold_run, short_lock
+from pipeline.lake.store import LOG
+
+STAGING = "_staging"
 _NO_NAMES = frozenset("?*[]{}#%\\")
 
 
@@ -49,128 +58,156 @@ def lake_folder(root: str) -> Path:
     return Path(path).absolute()
 
 
-@contextlib.contextmanager
-def disk_errors(path: Path, wanted: str = "written") -> Iterator[None]:
-    """Turns what the operating system says about `path` into one of this module's errors.
+class LocalStore:
+    """A folder of a local disk; see `Store` for what the verbs do."""
 
-    `wanted` is `written` or `read`: what may not be done where rights are missing.
-    """
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or str(path)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"the disk is full: {where}", f"free space (see 'df -h {path}'), then run the same command again"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            right = "writable" if wanted == "written" else "readable"
-            raise LakeNotWritable(
-                f"the lake cannot be {wanted}: {where}: {os.strerror(error.errno)}",
-                f"make {path} {right} for this user, or set LAKE_ROOT to another folder",
-            ) from error
-        raise LakeDamaged(f"the lake cannot be used: {where}: {error.strerror or error}", f"look at {path}") from error
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
+    def below(self, folder: str) -> LocalStore:
+        return LocalStore(self._root / folder)
 
-def sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    def uri(self, name: str = "") -> str:
+        return str(self._root / name)
 
+    def is_there(self) -> bool:
+        return self._root.is_dir()
 
-def sync_folder(path: Path) -> None:
-    """Makes renames into and out of the folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def names(self, folder: str = "") -> list[str]:
+        try:
+            return sorted(os.listdir(self._root / folder))  # noqa: PTH208 # names, not paths
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
+    def size(self, name: str) -> int | None:
+        try:
+            return (self._root / name).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-def make_folder(path: Path) -> None:
-    """Makes the folder and its parents, each durable in its own parent."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_folder(path.parent)
+    def read(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
 
+    def open(self, name: str) -> pa.NativeFile:
+        return pa.OSFile(self.uri(name), "rb")
 
-def refuse_links(*paths: Path) -> None:
-    """Raises LakeDamaged for a path that is a symbolic link: none leads to what lies outside of the lake."""
-    for path in paths:
-        if path.is_symlink():
-            raise LakeDamaged(
-                f"{path} is a symbolic link: the lake follows none",
-                "put the folder itself there, or mount the other disk there",
-            )
+    def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
+        """Links, after a sync: a link fails where the name is there, unlike a rename."""
+        target = self._root / name
+        sync_file(source)
+        make_folder(target.parent)
+        check()
+        try:
+            link_file(source, target)
+        except FileExistsError:
+            if target.read_bytes() != source.read_bytes():
+                raise
+        sync_folder(target.parent)
 
+    def take_in(self, moves: Mapping[str, Path]) -> None:
+        self._refuse_links_below()
+        for name, source in moves.items():
+            make_folder((self._root / name).parent)
+            move_file(source, self._root / name)
+        for folder in {(self._root / name).parent for name in moves}:
+            sync_folder(folder)
 
-def move_file(source: Path, target: Path) -> None:
-    """Moves a synced file to its place; durable when the target's folder is synced."""
-    source.rename(target)
+    def replace(self, name: str, data: bytes) -> None:
+        write_file(self._root / name, data)
 
+    def rename(self, name: str, new: str) -> None:
+        source, target = self._root / name, self._root / new
+        move_file(source, target)
+        sync_folder(target.parent)
+        sync_folder(source.parent)
 
-def link_file(source: Path, target: Path) -> None:
-    """Gives a file a second name; durable when the target's folder is synced. Raises FileExistsError."""
-    os.link(source, target)
+    def delete(self, *names: str) -> None:
+        for name in names:
+            delete_file(self._root / name)
+        for folder in {(self._root / name).parent for name in names}:
+            sync_folder(folder)
 
+    def delete_leftovers(self, *names: str) -> int:
+        kept_from = self._kept_from()
+        gone = [name for name in names if (self._root / name).lstat().st_ctime < kept_from]
+        for name in gone:
+            delete_file(self._root / name)
+        return len(gone)
 
-def write_file(path: Path, text: str) -> None:
-    """Puts `text` in the place of the file, whole and on disk, in one step for readers; for one writer at a time."""
-    make_folder(path.parent)
-    temporary = path.with_name(path.name + ".tmp")
-    delete_file(temporary)
-    with temporary.open("x", encoding="utf-8") as file:  # a link of that name is not followed
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    move_file(temporary, path)
-    sync_folder(path.parent)
+    def delete_all(self) -> None:
+        """What cannot be deleted stays, and is deleted the next time.
 
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    write_file(path, json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path, hint: str = "correct or remove that file") -> Any:
-    """The parsed file.
-
-    Raises LakeDamaged when it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise LakeDamaged(f"{path} is not valid JSON: line {error.lineno}, column {error.colno}", hint) from None
-    except (ValueError, RecursionError):
-        raise LakeDamaged(f"{path} is not valid JSON: it is not UTF-8, or nested too deeply", hint) from None
-
-
-def delete_file(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def delete_folder(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def delete_feed_data(folder: Path) -> None:
-    """Deletes the folder of a feed that this process holds. What cannot be deleted stays, and is deleted the next time.
-
-    The lock goes last: without it a second run would take the feed while its files are being deleted. The log goes just
-    before it: files without a log are a damaged feed.
-    """
-    with disk_errors(folder):
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == LOG):
+        The lock goes last: without it a second run would take the feed while its files are being deleted. The log goes
+        just before it: files without a log are a damaged feed.
+        """
+        for path in sorted(self._root.iterdir(), key=lambda path: path.name == LOG):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != LOCK:
                 path.unlink()
-        delete_file(folder / LOCK)
+        delete_file(self._root / LOCK)
         with contextlib.suppress(OSError):  # another run may be in it already; an empty folder is no data
-            folder.rmdir()
+            self._root.rmdir()
 
+    def settle(self) -> None:
+        """A killed run may have given names that no power cut has tested yet."""
+        self._refuse_links_below()
+        for path in (self._root / LOG, self._root, self._root.parent, self._root.parent.parent):
+            if path.is_dir():
+                sync_folder(path)
 
-def checksum(path: Path) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    def staging(self, name: str) -> Path:
+        return self._root / STAGING / name
+
+    def clear_staging(self) -> None:
+        staging, kept_from = self._root / STAGING, self._kept_from()
+        for path in staging.iterdir() if staging.is_dir() else ():
+            if max(part.lstat().st_mtime for part in (path, *path.rglob("*"))) < kept_from:
+                delete_folder(path)
+        with contextlib.suppress(OSError):  # not empty: what is kept is in it
+            staging.rmdir()
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        self._refuse_links_below()
+        make_folder(self._root / STAGING)
+        folder = Path(tempfile.mkdtemp(prefix="log-", dir=self._root / STAGING))
+        try:
+            yield folder
+        finally:
+            delete_folder(folder)
+
+    def fetch(self, name: str, target: Path) -> None:
+        """As a second name: no bytes are copied."""
+        make_folder(target.parent)
+        link_file(self._root / name, target)
+
+    def hold(self, feed: str, holder: Mapping[str, Any]) -> AbstractContextManager[Hold]:
+        return hold_feed(self._root, feed, holder)
+
+    def hold_run(self, holder: Mapping[str, Any]) -> AbstractContextManager[Hold]:
+        return hold_run(self._root, holder)
+
+    def held(self) -> Hold | None:
+        return held_feed(self._root)
+
+    def short_lock(self, name: str) -> AbstractContextManager[None]:
+        make_folder((self._root / name).parent)
+        return short_lock(self._root / name)
+
+    def make_folder(self, name: str) -> None:
+        make_folder(self._root / name)
+
+    def open_log(self, name: str) -> logging.Handler:
+        make_folder((self._root / name).parent)
+        return logging.FileHandler(self._root / name, encoding="utf-8")
+
+    def _refuse_links_below(self) -> None:
+        refuse_links(self._root.parent, self._root)
+        if self._root.is_dir():
+            with os.scandir(self._root) as entries:
+                refuse_links(*(Path(entry.path) for entry in entries if entry.is_symlink()))
+
+    def _kept_from(self) -> float:
+        hold = held_feed(self._root)
+        return float("inf") if hold is None else hold.kept_from

@@ -21,10 +21,11 @@ from typing import Any
 import filelock
 
 from pipeline.errors import FeedLocked, FeedLost
+from pipeline.lake.disk import make_folder, refuse_links, write_file
 from pipeline.lake.holder import Holder
-from pipeline.lake.local_store import LOCK, disk_errors, make_folder, refuse_links, write_json
+from pipeline.lake.store import disk_errors, json_bytes
 
-_NOTE = "_lock.json"
+LOCK = "_lock"
 _UNSURE_S = 86_400  # longer than a commit takes from its first file to its entry
 
 
@@ -79,7 +80,7 @@ class Hold:
         """Lets go. What a run does after its lock was taken from it is not recorded."""
         try:
             if self._is_there():
-                write_json(self.record, dataclasses.replace(self.holder, released=True).as_json())
+                write_file(self.record, json_bytes(dataclasses.replace(self.holder, released=True).as_json()))
         finally:
             os.close(self.descriptor)
 
@@ -149,7 +150,7 @@ def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:
         hold = Hold(lock, record, descriptor, holder, _read_holder(record))
         if not hold._is_there() or _lives(hold.before, holder):
             raise _locked(what, hold.before)
-        write_json(record, holder.as_json())
+        write_file(record, json_bytes(holder.as_json()))
     except BaseException:
         os.close(descriptor)
         raise

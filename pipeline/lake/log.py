@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,46 +17,46 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import CommitFailed, LogDamaged, TableNotSupported
 from pipeline.lake.delta import TIME_KEY, delta_errors
-from pipeline.lake.local_store import LOG, delete_file, sync_folder
+from pipeline.lake.files import parquet_files
+from pipeline.lake.store import LOG, Store
 
 LAST_CHECKPOINT = "_last_checkpoint"
 _READER_FEATURES = frozenset({"timestampNtz"})
 _FORGETS = "delta.setTransactionRetentionDuration"
 
 
-def open_table(folder: Path, feed: str) -> deltalake.DeltaTable | None:
+def open_table(store: Store, feed: str) -> deltalake.DeltaTable | None:
     """The table by its log; None before its first entry.
 
     Raises LogDamaged for a log that is lost or cannot be read, or that has an empty entry: the Delta library would pass
     it over, and its rows. Raises TableNotSupported.
     """
-    log = folder / LOG
-    with delta_errors(folder):
-        if not log.is_dir() or not any(any(log.glob(name)) for name in ("*.json", "*.checkpoint*.parquet")):
-            _refuse_lost_log(folder, feed)
+    with delta_errors(store.uri()):
+        if not any(name.endswith((".json", ".parquet")) for name in store.names(LOG)):
+            _refuse_lost_log(store, feed)
             return None
-        due = entries_due(log)
-        what = "" if all(not entry.exists() or entry.stat().st_size for entry in due) else _harm(due)
+        due = entries_due(store)
+        what = "" if all(store.size(entry) != 0 for entry in due) else _harm(store, due)
         try:
             if not what:
-                with delta_errors(folder):
-                    return _supported(deltalake.DeltaTable(folder), feed)
+                with delta_errors(store.uri()):
+                    return _supported(deltalake.DeltaTable(store.uri()), feed)
         except CommitFailed as error:
-            what = _harm(due) or error.message
+            what = _harm(store, due) or error.message
     hint = f"restore its Delta log from a backup, or see what can be done: python metadata_utils.py repair {feed}"
-    if due and str(due[-1]) in what:
+    if due and store.uri(due[-1]) in what:
         hint = f"the next export of {feed} removes that entry: another program began it and did not end it"
     raise LogDamaged(f"the feed {feed} cannot be read: {what}", hint)
 
 
-def _refuse_lost_log(folder: Path, feed: str) -> None:
+def _refuse_lost_log(store: Store, feed: str) -> None:
     """A table's first entry is there before its first file, and its log is deleted after its last one."""
-    for pattern in ("date=*/*.parquet", "version=*/*.parquet"):
-        for path in folder.glob(pattern):
-            raise LogDamaged(
-                f"the feed {feed} cannot be read: {folder / LOG} is lost, and there are data files, {path} among them",
-                f"restore that folder from a backup, or see what can be done: python metadata_utils.py repair {feed}",
-            )
+    for path in parquet_files(store):
+        raise LogDamaged(
+            f"the feed {feed} cannot be read: {store.uri(LOG)} is lost, and there are data files, "
+            f"{store.uri(path)} among them",
+            f"restore that folder from a backup, or see what can be done: python metadata_utils.py repair {feed}",
+        )
 
 
 def _supported(table: deltalake.DeltaTable, feed: str) -> deltalake.DeltaTable:
@@ -90,19 +89,19 @@ def entry_time(entry: dict[str, Any]) -> dt.datetime | None:
     return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC) if epoch_ms else None
 
 
-def removed_files(folder: Path) -> dict[str, int]:
+def removed_files(store: Store) -> dict[str, int]:
     """When each file that the table let go was taken out of it, in epoch milliseconds, by path.
 
     Read here because the Delta library leaves out those whose time is still to come by this machine's clock.
     """
-    log = folder / LOG
     removed: dict[str, int] = {}
-    for path in log.glob(f"{_newest_checkpoint(log):020}.checkpoint*.parquet"):
-        with pq.ParquetFile(path) as checkpoint:
+    names = store.names(LOG)
+    for name in (name for name in names if name.startswith(f"{_newest_checkpoint(names):020}.checkpoint")):
+        with store.open(f"{LOG}/{name}") as opened, pq.ParquetFile(opened) as checkpoint:
             rows = checkpoint.read(columns=["remove.path", "remove.deletionTimestamp"]).to_pylist()
         for row in (row["remove"] for row in rows if row["remove"]):
             removed[unquote(row["path"])] = row["deletionTimestamp"] or 0
-    for action in _actions(entries_due(log)):
+    for action in _actions(store, entries_due(store)):
         if "remove" in action:
             removed[unquote(action["remove"]["path"])] = action["remove"].get("deletionTimestamp") or 0
         elif "add" in action:
@@ -110,72 +109,74 @@ def removed_files(folder: Path) -> dict[str, int]:
     return removed
 
 
-def _actions(entries: Iterable[Path]) -> Iterator[dict[str, Any]]:
+def _actions(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
     for entry in entries:
-        for line in entry.read_bytes().splitlines():
+        for line in store.read(entry).splitlines():
             yield json.loads(line)
 
 
-def sync_log(folder: Path) -> None:
-    """Makes durable what this run finds: a killed run may have given names that no power cut has tested yet."""
-    for path in (folder / LOG, folder, folder.parent, folder.parent.parent):
-        if path.is_dir():
-            sync_folder(path)
-
-
-def remove_torn_entry(log: Path) -> bool:
+def remove_torn_entry(store: Store) -> bool:
     """Removes the newest log entry when a power cut left it empty or in part; returns whether it did.
 
     Such an entry is of another program, was never acknowledged, and keeps readers from the table. Only under the
     feed's lock.
     """
-    torn = torn_entry(log)
+    torn = torn_entry(store)
     if torn is None:
         return False
-    delete_file(torn)
-    sync_folder(log)
+    store.delete(torn)
     return True
 
 
-def torn_entry(log: Path) -> Path | None:
+def torn_entry(store: Store) -> str | None:
     """The newest log entry, where it is not whole."""
-    entries = sorted(path for path in log.glob("*.json") if path.stem.isdigit())
-    return entries[-1] if entries and not _is_whole(entries[-1]) else None
+    numbers = _entry_numbers(store.names(LOG))
+    newest = entry_name(max(numbers, default=0))
+    return newest if numbers and not _is_whole(store.read(newest)) else None
 
 
-def last_checkpoint(log: Path) -> int:
+def last_checkpoint(store: Store) -> int:
     """The version of the checkpoint that readers are pointed to; 0 without one, or with a hint that was torn."""
     try:
-        return int(json.loads((log / LAST_CHECKPOINT).read_bytes())["version"])
+        return int(json.loads(store.read(f"{LOG}/{LAST_CHECKPOINT}"))["version"])
     except (FileNotFoundError, ValueError):
         return 0
 
 
-def entries_due(log: Path) -> list[Path]:
+def entry_name(version: int) -> str:
+    return f"{LOG}/{version:020}.json"
+
+
+def entries_due(store: Store) -> list[str]:
     """The entries that readers need, there or not: those after the newest checkpoint."""
-    last = max((int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), default=-1)
-    return [log / f"{number:020}.json" for number in range(_newest_checkpoint(log) + 1, last + 1)]
+    names = store.names(LOG)
+    last = max(_entry_numbers(names), default=-1)
+    return [entry_name(number) for number in range(_newest_checkpoint(names) + 1, last + 1)]
 
 
-def _newest_checkpoint(log: Path) -> int:
-    checkpoints = (path.name.partition(".")[0] for path in log.glob("*.checkpoint*.parquet"))
-    return max((int(number) for number in checkpoints if number.isdigit()), default=-1)
+def _entry_numbers(names: Sequence[str]) -> list[int]:
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return [int(stem) for stem in stems if stem.isdigit()]
 
 
-def _harm(entries: Iterable[Path]) -> str:
+def _newest_checkpoint(names: Sequence[str]) -> int:
+    numbers = (name.partition(".checkpoint")[0] for name in names if ".checkpoint" in name and name.endswith("parquet"))
+    return max((int(number) for number in numbers if number.isdigit()), default=-1)
+
+
+def _harm(store: Store, entries: Iterable[str]) -> str:
     """What is wrong with the first entry that is missing or not whole; empty without one."""
     for entry in entries:
-        if not entry.exists():
-            return f"{entry} is missing"
-        if not _is_whole(entry):
-            return f"{entry} is not whole"
+        if store.size(entry) is None:
+            return f"{store.uri(entry)} is missing"
+        if not _is_whole(store.read(entry)):
+            return f"{store.uri(entry)} is not whole"
     return ""
 
 
-def _is_whole(entry: Path) -> bool:
+def _is_whole(entry: bytes) -> bool:
     """Whether each line can be read: a line of a log that is cut, or that was never written, is no JSON."""
-    lines = entry.read_bytes().splitlines()
     try:
-        return bool([json.loads(line) for line in lines])
+        return bool([json.loads(line) for line in entry.splitlines()])
     except ValueError:
         return False

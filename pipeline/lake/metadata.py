@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.columns import KSQLDB_NAME, KSQLDB_ROLE, KSQLDB_TYPE
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
-from pipeline.lake.local_store import disk_errors, write_json
+from pipeline.lake.store import disk_errors, json_bytes
 from pipeline.lake.table import METADATA, LakeTable
 
 
@@ -99,8 +99,8 @@ def describe_feed(table: LakeTable) -> FeedState:
 
 
 def write_metadata(table: LakeTable) -> None:
-    with disk_errors(table.folder):
-        write_json(table.folder / METADATA, metadata_json(describe_feed(table)))
+    with disk_errors(table.uri()):
+        table.store.replace(METADATA, json_bytes(metadata_json(describe_feed(table))))
 
 
 def metadata_json(state: FeedState) -> dict[str, Any]:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import LakeDamaged, VersionUnknown
+from pipeline.errors import VersionUnknown
 from pipeline.lake.change import Change
-from pipeline.lake.files import DataFile, file_errors, read_staged
-from pipeline.lake.local_store import checksum, disk_errors, make_folder, sync_file
+from pipeline.lake.files import DataFile, read_staged, stage_copy
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
-from pipeline.lake.writer import Partition, StagedFile, StagedWriter
+from pipeline.lake.writer import StagedFile, StagedWriter
 
 
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:
@@ -45,7 +42,10 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
 def copy_version(table: LakeTable, version: int, new: int, commit_id: str) -> list[StagedFile]:
     """A retained version, staged as another one. Raises LakeDamaged for a file that is not what was written."""
     staging, files = table.staging_folder(commit_id), table.versions()[version]
-    return [_copy(table, file, staging / f"{index:05}.staged", str(new)) for index, file in enumerate(files)]
+    return [
+        stage_copy(table.store, table.feed.name, file, staging / f"{index:05}.staged", str(new))
+        for index, file in enumerate(files)
+    ]
 
 
 def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id: str, now: dt.datetime) -> None:
@@ -66,22 +66,6 @@ def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id
         staged += [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
     note = {"kind": "widen", "columns": list(columns), "rows": sum(file.row_count for file in staged)}
     table.commit(commit_id, Change(adds=staged, schema=wide, note=note), now)
-
-
-def _copy(table: LakeTable, file: DataFile, target: Path, partition: Partition) -> StagedFile:
-    """A committed file, byte for byte, as a staged file of another partition."""
-    with file_errors(table.folder / file.path, table.feed.name):
-        (table.folder / file.path).stat()
-    with disk_errors(target.parent):
-        make_folder(target.parent)
-        shutil.copyfile(table.folder / file.path, target)
-        sync_file(target)
-        digest = checksum(target)
-    if digest != file.checksum:
-        raise LakeDamaged(
-            f"{table.folder / file.path} is not what was written", f"python metadata_utils.py repair {table.feed.name}"
-        )
-    return StagedFile(target, partition, file.row_count, file.size_bytes, digest, file.stats())
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,6 @@ import datetime as dt
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from pipeline.feeds import Feed
@@ -38,10 +37,10 @@ class Rule:
         return None if days is None or versions is None else cls(days, versions)
 
     @classmethod
-    def in_metadata(cls, path: Path) -> Self | None:
+    def in_metadata(cls, read: Callable[[], bytes]) -> Self | None:
         """The rule that a feed's metadata was last written with; None where it is not there, or says no rule."""
         try:
-            told = json.loads(path.read_bytes())["retention"]
+            told = json.loads(read())["retention"]
             return cls(int(told["days"] or FOR_EVER), int(told["versions"] or FOR_EVER))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None

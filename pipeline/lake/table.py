@@ -24,20 +24,11 @@ from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
 from pipeline.lake.delta import commit_properties, delta_errors, plain_schema
 from pipeline.lake.entry import CHECKPOINT_EVERY, NO_HOOKS, commit_stands, publish_entry, write_checkpoint
-from pipeline.lake.files import (
-    STAGING,
-    DataFile,
-    committed_files,
-    place_of,
-    read_files,
-    refuse_links_below,
-)
-from pipeline.lake.leftovers import delete_orphans, delete_staged, refuse_lost
-from pipeline.lake.local_store import LOG, make_folder, move_file, sync_folder
-from pipeline.lake.lock import held_feed
-from pipeline.lake.log import entry_time, open_table, remove_torn_entry, sync_log
+from pipeline.lake.files import DataFile, committed_files, place_of, read_files
+from pipeline.lake.leftovers import delete_orphans, refuse_lost
+from pipeline.lake.log import entry_time, open_table, remove_torn_entry
 from pipeline.lake.rule import Rule
-from pipeline.lake.writer import StagedFile
+from pipeline.lake.store import Store
 from pipeline.source import Bookmark
 
 VIEWS = "views.sql"
@@ -52,10 +43,9 @@ _KEEP_LOG = {
 class LakeTable:
     """A feed's table; `refresh` (also called by `commit`) reads the log again."""
 
-    def __init__(self, root: Path, feed: Feed, tell: Callable[[str], None]) -> None:
-        self.feed, self._tell = feed, tell
-        self.folder = root / feed.kind_folder / feed.name
-        self._views = root / VIEWS
+    def __init__(self, lake: Store, feed: Feed, tell: Callable[[str], None]) -> None:
+        self.feed, self._tell, self._lake = feed, tell, lake
+        self.store = lake.below(f"{feed.kind_folder}/{feed.name}")
         self.partition_column = "date" if feed.type == "stream" else "version"
         self._delta: deltalake.DeltaTable | None = None
         self._files: tuple[DataFile, ...] | None = None
@@ -63,26 +53,29 @@ class LakeTable:
         self.refresh()
 
     @classmethod
-    def for_writing(cls, root: Path, feed: Feed, grace_hours: int, tell: Callable[[str], None]) -> LakeTable:
+    def for_writing(cls, lake: Store, feed: Feed, grace_hours: int, tell: Callable[[str], None]) -> LakeTable:
         """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
         Only under the feed's lock. Raises ClockWentBack, and LakeDamaged for a symbolic link among its folders.
         """
-        folder = root / feed.kind_folder / feed.name
-        with delta_errors(folder):
-            refuse_links_below(folder)
-            remove_torn_entry(folder / LOG)
-            sync_log(folder)
-        table, hold = cls(root, feed, tell), held_feed(folder)
+        store = lake.below(f"{feed.kind_folder}/{feed.name}")
+        with delta_errors(store.uri()):
+            store.settle()
+            remove_torn_entry(store)
+        table, hold = cls(lake, feed, tell), store.held()
         if hold is not None and hold.since is not None:
             table.guarded(hold.since)
         table._newest_before = table.newest_at
         table.remove_orphans(grace_hours)
         return table
 
+    def uri(self, path: str = "") -> str:
+        """Where the table, or a file of it, is for readers."""
+        return self.store.uri(path)
+
     def refresh(self) -> None:
         self._files = None
-        self._delta = open_table(self.folder, self.feed.name)
+        self._delta = open_table(self.store, self.feed.name)
         self._newest: dict[str, Any] | None = None
 
     @property
@@ -93,7 +86,7 @@ class LakeTable:
     def newest_at(self) -> dt.datetime | None:
         """The time of the run that made the newest log entry; None before the first run."""
         if self._newest is None:
-            with delta_errors(self.folder):
+            with delta_errors(self.uri()):
                 self._newest = next(iter(self._delta.history(1)), {}) if self._delta else {}
         return entry_time(self._newest)
 
@@ -142,7 +135,7 @@ class LakeTable:
         if not self.exists or self.rule_in_log is not None:
             return self.rule_in_log if self.exists else None
         shown = Rule.shown_by(self.files, self.feed.type, self.newest_at) if self.newest_at else None
-        told = Rule.in_metadata(self.folder / METADATA)
+        told = Rule.in_metadata(lambda: self.store.read(METADATA))
         return shown.longer(told) if shown and told else shown or told
 
     @property
@@ -171,8 +164,8 @@ class LakeTable:
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
         """The files as they were after an earlier commit. Raises CommitFailed where the log no longer tells."""
-        with delta_errors(self.folder):
-            then = deltalake.DeltaTable(self.folder, version=delta_version)
+        with delta_errors(self.uri()):
+            then = deltalake.DeltaTable(self.uri(), version=delta_version)
             return tuple(committed_files(then, self.partition_column))
 
     def history(self) -> list[dict[str, Any]]:
@@ -193,9 +186,7 @@ class LakeTable:
 
     def create(self, schema: pa.Schema, topic: str) -> None:
         """Makes the empty table. `schema` is that of the data files."""
-        with delta_errors(self.folder):
-            refuse_links_below(self.folder)
-            make_folder(self.folder)
+        with delta_errors(self.uri()):
             self._publish(
                 lambda private: deltalake.DeltaTable.create(
                     private,
@@ -220,7 +211,7 @@ class LakeTable:
         """
         added, wider = self.compare_schema(schema)
         if added:
-            with delta_errors(self.folder):
+            with delta_errors(self.uri()):
                 fields = deltalake.Schema.from_arrow(pa.schema([schema.field(name) for name in added])).fields
                 note = commit_properties({"added_columns": added}, self.newest_at)
                 self._publish(
@@ -240,11 +231,9 @@ class LakeTable:
         return self._commit(commit_id, change, self.guarded(now))
 
     def _commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
-        with delta_errors(self.folder):
-            refuse_links_below(self.folder)
-            paths = [self._place(staged, commit_id, index) for index, staged in enumerate(change.adds)]
-            for folder in {(self.folder / path).parent for path in paths}:
-                sync_folder(folder)
+        with delta_errors(self.uri()):
+            paths = [place_of(self.partition_column, file, commit_id, n) for n, file in enumerate(change.adds)]
+            self.store.take_in({path: staged.path for path, staged in zip(paths, change.adds, strict=True)})
             actions = file_actions(change, paths, self.partition_column, now)
             own = Rule.of(self.feed)
             rule = (self.rule or own).longer(own)
@@ -264,7 +253,7 @@ class LakeTable:
         return self.delta_version
 
     def staging_folder(self, run_id: str) -> Path:
-        return self.folder / STAGING / run_id
+        return self.store.staging(run_id)
 
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes files of ours that no commit names, and expired ones past their grace period; returns how many.
@@ -272,20 +261,20 @@ class LakeTable:
         Files that `views.sql` still names stay until it is rewritten: a run may have died between the two. So do those
         that may be of a run that lives (see `lock`). Only under the feed's lock.
         """
-        with delta_errors(self.folder):
-            delete_staged(self.folder)
+        with delta_errors(self.uri()):
+            self.store.clear_staging()
             if not self.exists:
                 return 0
-            views = self._views.read_text(encoding="utf-8") if self._views.exists() else ""
+            views = self._lake.read(VIEWS).decode() if self._lake.size(VIEWS) is not None else ""
             committed = {file.path for file in self.files}
-            return delete_orphans(self.folder, committed, views, self._newest_before or self.newest_at, grace_hours)
+            return delete_orphans(self.store, committed, views, self._newest_before or self.newest_at, grace_hours)
 
     def read_batches(self, files: Sequence[DataFile], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The rows of committed files in the table's columns; columns that a file does not have yet are null.
 
         Raises LakeDamaged for a file that is missing or cannot be read.
         """
-        return read_files(self.folder, self.feed.name, files, self.schema, batch_rows)
+        return read_files(self.store, self.feed.name, files, self.schema, batch_rows)
 
     @property
     def _table(self) -> deltalake.DeltaTable:
@@ -300,13 +289,6 @@ class LakeTable:
         type_ = pa.date32() if self.partition_column == "date" else pa.int32()
         return deltalake.Schema.from_arrow(pa.schema([*schema, pa.field(self.partition_column, type_)]))
 
-    def _place(self, staged: StagedFile, commit_id: str, index: int) -> str:
-        """Moves a staged file to where its commit will name it; returns the path in the table."""
-        path = place_of(self.partition_column, staged, commit_id, index)
-        make_folder((self.folder / path).parent)
-        move_file(staged.path, self.folder / path)
-        return path
-
     def _publish(
         self,
         write: Callable[[Path], object],
@@ -318,8 +300,8 @@ class LakeTable:
         `paths` are the files that it adds.
         """
         version, before = self.delta_version + 1 if self.exists else 0, self.newest_at
-        publish_entry(self.folder, self.staging_folder(""), version, write, lambda: refuse_lost(self.folder, paths))
-        with commit_stands(version, self.folder):
+        publish_entry(self.store, version, write, lambda: refuse_lost(self.store, paths))
+        with commit_stands(version, self.uri()):
             self.refresh()
         # After a long pause the clock may be wrong, and a checkpoint forgets what is old by it.
         if version and version % CHECKPOINT_EVERY == 0 and not (now and before and now - before > LONG_PAUSE):
@@ -328,8 +310,8 @@ class LakeTable:
     def _write_checkpoint(self, version: int) -> None:
         """The commit stands without it: reading the log takes longer, until the next one can be written."""
         try:
-            with delta_errors(self.folder):
-                write_checkpoint(self.folder, self.staging_folder(""), version)
+            with delta_errors(self.uri()):
+                write_checkpoint(self.store, version)
         except PipelineError as error:
             self._tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")
 

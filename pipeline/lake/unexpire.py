@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import NothingReturns
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
-from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.files import DataFile, file_problem, read_columns, stored_schema
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import entry_time
 from pipeline.lake.retention import due, partition_names
@@ -86,9 +85,9 @@ def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
 
 
 def _hindrance(table: LakeTable, file: DataFile) -> str | None:
-    if not (table.folder / file.path).exists():
+    if table.store.size(file.path) is None:
         return "their files were deleted"
-    if (problem := file_problem(table.folder, file)) is not None:
+    if (problem := file_problem(table.store, file)) is not None:
         return f"their files are damaged: {problem}"
     if table.feed.type == "table" and int(file.partition or 0) in table.versions():
         return "the lake has another version of that number now"
@@ -101,7 +100,7 @@ def _hindrance(table: LakeTable, file: DataFile) -> str | None:
 
 def _is_narrower(table: LakeTable, file: DataFile) -> bool:
     types = {column.name: column.type for column in table.schema}
-    return any(types.get(column.name) != column.type for column in pq.read_schema(table.folder / file.path))
+    return any(types.get(column.name) != column.type for column in stored_schema(table.store, file))
 
 
 def _is_there_again(table: LakeTable, file: DataFile) -> bool:
@@ -109,7 +108,7 @@ def _is_there_again(table: LakeTable, file: DataFile) -> bool:
     others = [other for other in table.files if other.partition == file.partition]
     if not others:
         return False
-    keys = pc.unique(place_keys(pq.read_table(table.folder / file.path, columns=["rowpartition", "rowoffset"])))
+    keys = pc.unique(place_keys(read_columns(table.store, file, ["rowpartition", "rowoffset"])))
     return any(pc.any(pc.is_in(place_keys(batch), value_set=keys)).as_py() for batch in table.read_batches(others))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
@@ -16,24 +15,23 @@ from pipeline.faults import contained
 from pipeline.feeds import Feed
 from pipeline.lake.feed_store import BrokenFeed, FeedStore
 from pipeline.lake.files import DataFile
-from pipeline.lake.local_store import disk_errors, write_file
-from pipeline.lake.lock import short_lock
+from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.table import VIEWS, LakeTable
 
 
 def write_views(
-    root: Path, store: FeedStore, open_table: Callable[[Feed], LakeTable], tell: Callable[[str], None]
-) -> Path:
-    """Writes `views.sql` for all active feeds that have data; returns its path.
+    store: Store, known: FeedStore, open_table: Callable[[Feed], LakeTable], tell: Callable[[str], None]
+) -> str:
+    """Writes `views.sql` for all active feeds that have data; returns its text.
 
     A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
     """
-    path = root / VIEWS
-    with disk_errors(root), short_lock(root / ".views.lock"):
+    with disk_errors(store.uri()), store.short_lock(".views.lock"):
+        before = store.read(VIEWS).decode() if store.size(VIEWS) is not None else ""
         broken: list[BrokenFeed] = []
-        feeds, statements = store.list(broken=broken.append), list[str]()
+        feeds, statements = known.list(broken=broken.append), list[str]()
         for lost in broken:
-            statements += _old_views(path, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
+            statements += _old_views(before, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
             tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
         views = Counter(view for feed in feeds for view in feed.view_names)
         for view in [view for view, count in views.items() if count > 1]:
@@ -44,24 +42,24 @@ def write_views(
                     table = open_table(feed)
                     statements += _views(table) if table.exists else ()
             except PipelineError as error:
-                statements += _old_views(path, feed.view_names)
+                statements += _old_views(before, feed.view_names)
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
         head = (
             "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
             "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
         )
-        write_file(path, head + "\n".join(statements))
-    return path
+        text = head + "\n".join(statements)
+        store.replace(VIEWS, text.encode())
+    return text
 
 
-def _old_views(path: Path, names: Iterable[str]) -> list[str]:
-    old = _statements(path)
+def _old_views(before: str, names: Iterable[str]) -> list[str]:
+    old = _statements(before)
     return [old[name] for name in names if name in old]
 
 
-def _statements(views: Path) -> dict[str, str]:
-    """The statements of a `views.sql` that is there, by the name of their view."""
-    text = views.read_text(encoding="utf-8") if views.exists() else ""
+def _statements(text: str) -> dict[str, str]:
+    """The statements of a `views.sql`, by the name of their view."""
     found = re.split('^(?=CREATE OR REPLACE VIEW ")', text, flags=re.MULTILINE)[1:]
     return {statement.split('"')[1]: statement.rstrip("\n") + "\n" for statement in found}
 
@@ -90,7 +88,7 @@ def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
 def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[str]:
     """DuckDB takes each `name=value` of a path for a column: below such a folder partitions are read one by one."""
     column = table.partition_column
-    if "=" not in str(table.folder):
+    if "=" not in table.uri():
         options = f"hive_partitioning = true, hive_types = {{'{column}': {kind}}}"
         yield f"SELECT *\nFROM {_read_parquet(table, files, options)}"
         return
@@ -102,7 +100,7 @@ def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[s
 
 
 def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> str:
-    paths = ",\n  ".join(_text(str(table.folder / path)) for path in sorted(file.path for file in files))
+    paths = ",\n  ".join(_text(table.uri(path)) for path in sorted(file.path for file in files))
     return f"read_parquet([\n  {paths}\n], {options}, union_by_name = true)"
 
 

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import PartitionColumnUnusable
-from pipeline.lake.local_store import checksum, delete_file, disk_errors, make_folder, sync_file
+from pipeline.lake.disk import checksum, delete_file, make_folder, sync_file
+from pipeline.lake.store import disk_errors
 
 ROW_GROUP_ROWS = 131_072
 _OPEN_FILES = 32

@@ -40,13 +40,13 @@ def _findings(table: LakeTable) -> list[Finding]:
 
 def damaged_files(table: LakeTable) -> list[tuple[DataFile, str]]:
     """The files that are not what was written, each with what is wrong."""
-    looked_at = ((file, file_problem(table.folder, file)) for file in table.files)
+    looked_at = ((file, file_problem(table.store, file)) for file in table.files)
     return [(file, problem) for file, problem in looked_at if problem is not None]
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:
     name, found = table.feed.name, []
-    paths = [str(table.folder / file.path) for file in files]
+    paths = [table.uri(file.path) for file in files]
     with duckdb.connect() as connection:
         twice = connection.execute(
             "SELECT rowpartition, rowoffset, count(*) FROM read_parquet($paths, hive_partitioning = false)"

@@ -14,10 +14,10 @@ from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import running
 from pipeline.fingerprint import ContentHash
-from pipeline.lake.local_store import checksum
+from pipeline.lake.disk import checksum
 from pipeline.lake.table import Change, LakeTable
 from pipeline.lake.writer import StagedFile
-from tests.support import add_default_feeds, feed_for, lake_at, run_script
+from tests.support import add_default_feeds, feed_for, folder_of, lake_at, run_script
 
 
 def change_one_value(batch: pa.RecordBatch, rng: random.Random) -> pa.RecordBatch:
@@ -82,7 +82,7 @@ def test_verify_compares_every_feed_with_the_server(lake_root: Path) -> None:
 def _rewrite_one_value(table: LakeTable) -> None:
     """Replaces a file by one that differs in a single value, with a log entry that agrees with it."""
     file = table.files[0]
-    rows = pq.read_table(table.folder / file.path, partitioning=None)
+    rows = pq.read_table(folder_of(table) / file.path, partitioning=None)
     changed = pa.Table.from_batches([change_one_value(rows.combine_chunks().to_batches()[0], random.Random(2))])
     staged = table.staging_folder("x") / "00000.staged"
     staged.parent.mkdir(parents=True)

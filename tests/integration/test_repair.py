@@ -17,7 +17,7 @@ from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from tests.integration.small_sources import START_MS, a_stream, columns, events, reader_of, rows
-from tests.support import feed_for, lake_at, run_script
+from tests.support import feed_for, folder_of, lake_at, run_script
 
 pytestmark = pytest.mark.server
 NEVER = "http://127.0.0.1:9"
@@ -48,7 +48,7 @@ def repair(root: Path, server: Emulator | None, name: str, *arguments: str, code
 def harm(root: Path, feed: Feed, how: str, index: int = 0) -> DataFile:
     table = lake_at(root).table(feed)
     file = sorted(table.files, key=lambda file: file.path)[index]
-    path = table.folder / file.path
+    path = folder_of(table) / file.path
     if how == "missing":
         path.unlink()
     else:
@@ -167,7 +167,7 @@ def test_an_export_reads_no_old_files_and_verify_names_one_that_is_damaged(lake_
         (old,) = lake_at(lake_root).table(feed).files
         source.records += events(3, first=10)
         export(lake_root, server, feed)
-        (lake_at(lake_root).table(feed).folder / old.path).unlink()
+        (folder_of(lake_at(lake_root).table(feed)) / old.path).unlink()
         nothing_due = export(lake_root, server, feed)
         found = run(lake_root, None, "metadata_utils", "verify", code=1)
 
@@ -196,7 +196,7 @@ def test_a_damaged_file_fails_its_feed_only(lake_root: Path) -> None:
             export(lake_root, server, feed)
         harm(lake_root, feed_for(source), "changed")
         table = lake_at(lake_root).table(feed_for(source))
-        (table.folder / table.files[0].path).write_bytes(b"no parquet")
+        (folder_of(table) / table.files[0].path).write_bytes(b"no parquet")
         source.records += events(2, first=10)
         other.records += events(2, first=3)
         done = run(lake_root, server, "export_to_data_lake", "--all", code=1)
@@ -273,7 +273,7 @@ def test_a_torn_log_entry_is_removed_and_a_lost_log_needs_a_backup(lake_root: Pa
     feed = feed_for(source)
     with running(Dataset([source])) as server:
         export(lake_root, server, feed)
-        log = lake_at(lake_root).table(feed).folder / "_delta_log"
+        log = folder_of(lake_at(lake_root).table(feed)) / "_delta_log"
         torn = log / f"{lake_at(lake_root).table(feed).delta_version + 1:020}.json"
         torn.write_bytes(b'{"commitInfo"')
         would = repair(lake_root, None, "s", code=1)
@@ -296,7 +296,7 @@ def test_what_is_proposed_for_a_lost_log_ends_the_error_of_later_runs(lake_root:
     source = a_stream(events(10))
     with running(Dataset([source])) as server:
         export(lake_root, server, feed_for(source))
-        folder = lake_at(lake_root).table(feed_for(source)).folder
+        folder = folder_of(lake_at(lake_root).table(feed_for(source)))
         shutil.rmtree(folder / "_delta_log")
         if archived:
             run(lake_root, server, "manage_feeds", "archive", "s")
@@ -336,10 +336,10 @@ def test_what_no_repair_mends_is_said(lake_root: Path) -> None:
         export(lake_root, server, feed)
     table = lake_at(lake_root).table(feed)
     (file,) = table.files
-    path = table.folder / file.path
+    path = folder_of(table) / file.path
     twice = path.with_name(path.name.replace("-00000-", "-00001-"))
     shutil.copy(path, twice)
-    entry = table.folder / "_delta_log" / f"{table.delta_version:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{table.delta_version:020}.json"
     lines = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
     (add,) = [line for line in lines if "add" in line]
     lines.append({"add": add["add"] | {"path": add["add"]["path"].replace("-00000-", "-00001-")}})

@@ -21,7 +21,7 @@ from pipeline.lake.metadata import describe_feed
 from pipeline.report.model import LakeState, history_of
 from pipeline.report.text import history_text, report_text, stats_text
 from tests.integration.small_sources import DAY_MS, START_MS, columns, places
-from tests.support import ROOT, feed_for, lake_at, run_script
+from tests.support import ROOT, feed_for, folder_of, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -171,7 +171,7 @@ def test_umlauts_are_said_whatever_the_locale_is(
 
 def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emulator, stream: Source) -> None:
     feed = exported(lake_root, server, stream, name="n" * 30)
-    (lake_at(lake_root).table(feed).folder / lake_at(lake_root).table(feed).files[0].path).unlink()
+    (folder_of(lake_at(lake_root).table(feed)) / lake_at(lake_root).table(feed).files[0].path).unlink()
     state = LakeState("/lake", (describe_feed(lake_at(lake_root).table(feed)),))
     table = state.feeds[0].table
     assert table is not None
@@ -268,7 +268,7 @@ def test_a_feed_file_with_a_typo_stops_no_other_feed(lake_root: Path, server: Em
 def test_a_damaged_version_is_no_wrong_usage(lake_root: Path, server: Emulator, totals: Source) -> None:
     feed = exported(lake_root, server, totals)
     table = lake_at(lake_root).table(feed)
-    (table.folder / table.files[0].path).write_bytes(b"PAR1 no more")
+    (folder_of(table) / table.files[0].path).write_bytes(b"PAR1 no more")
 
     done = run(lake_root, None, "metadata_utils", "rollback", "t", "--to-version", "1", code=1)
 

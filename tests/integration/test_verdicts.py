@@ -13,7 +13,7 @@ from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import running
 from pipeline.feeds import Feed
 from tests.integration.test_changed_sources import START_MS, a_stream, columns, export
-from tests.support import feed_for, lake_at, run_script
+from tests.support import feed_for, folder_of, lake_at, run_script
 
 pytestmark = pytest.mark.server
 
@@ -31,7 +31,7 @@ def verify(root: Path, *arguments: str, url: str = "http://127.0.0.1:9") -> Any:
 
 def change_a_byte(root: Path, feed: Feed) -> None:
     table = lake_at(root).table(feed)
-    path = table.folder / table.files[0].path
+    path = folder_of(table) / table.files[0].path
     data = bytearray(path.read_bytes())
     data[40] ^= 1
     path.write_bytes(data)

@@ -13,6 +13,7 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.change import Change
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
+from tests.support import folder_of
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
 DAY_MS = 86_400_000
@@ -69,4 +70,4 @@ def values(table: LakeTable) -> list[str]:
 
 
 def glob(table: LakeTable) -> list[Path]:
-    return sorted(table.folder.glob("*/*.parquet"))
+    return sorted(folder_of(table).glob("*/*.parquet"))

@@ -17,7 +17,7 @@ from pipeline.errors import CommitFailed, DiskFull, FeedLocked, LakeDamaged, Lak
 from pipeline.feeds import parse_feed
 from pipeline.lake import writer
 from pipeline.lake.delta import delta_errors
-from pipeline.lake.local_store import delete_feed_data
+from pipeline.lake.local_store import LocalStore
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.writer import StagedWriter
 from tests.support import lake_at
@@ -95,7 +95,7 @@ def test_nobody_takes_a_feed_while_its_data_is_being_deleted(tmp_path: Path, mon
 
     monkeypatch.setattr(shutil, "rmtree", meanwhile)
     with hold_feed(folder, "f", {"command": "first"}):
-        delete_feed_data(folder)
+        LocalStore(folder).delete_all()
 
     assert sorted(refused) == ["_delta_log", "date=1", "zz"]
     assert not folder.exists()

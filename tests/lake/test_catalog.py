@@ -25,7 +25,7 @@ from tests.lake.small_tables import (
     stream_feed,
     table_feed,
 )
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 
 
 def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
     add_version(totals, 1, ["a"])
     add_version(totals, 2, ["a", "b"])
 
-    views = lake_at(root).write_views().read_text(encoding="utf-8")
+    views = lake_at(root).write_views()
     write_metadata(totals)
 
     with duckdb.connect() as connection:
@@ -46,7 +46,7 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
         assert connection.sql("SELECT count(*) FROM events").fetchall() == [(0,)]
         assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
         assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
-    metadata = json.loads((totals.folder / "_metadata.json").read_text(encoding="utf-8"))
+    metadata = json.loads((folder_of(totals) / "_metadata.json").read_text(encoding="utf-8"))
     assert metadata == metadata_json(describe_feed(totals))
     assert (metadata["current_version"], metadata["totals"]["rows"], len(metadata["partitions"])) == (2, 3, 2)
 
@@ -62,7 +62,7 @@ def test_views_have_the_columns_of_the_schema_also_over_older_files(tmp_path: Pa
     events.match_schema(pa.schema([*SCHEMA, *map(pa.field, *zip(*new, strict=True))]))
 
     with duckdb.connect() as connection:
-        connection.execute(lake_at(tmp_path).write_views().read_text(encoding="utf-8"))
+        connection.execute(lake_at(tmp_path).write_views())
         totals_view = connection.sql("SELECT * FROM totals_current")
         events_view = connection.sql("SELECT * FROM events")
         assert totals_view.fetchall() == [("a", Decimal("1.0000000001"), None, None, 1)]
@@ -83,7 +83,7 @@ def test_folders_above_the_lake_are_no_columns_of_its_views(tmp_path: Path, fold
         add_version(lake_at(root).table(table_feed()), version, ["a"])
 
     with duckdb.connect() as connection:
-        connection.execute(lake_at(root).write_views().read_text(encoding="utf-8"))
+        connection.execute(lake_at(root).write_views())
         events = connection.sql("SELECT * FROM events ORDER BY date")
         assert events.columns == [*SCHEMA.names, "date"]
         assert events.fetchall() == [
@@ -105,7 +105,7 @@ def test_rows_without_a_date_are_in_the_views(tmp_path: Path) -> None:
         table.commit(commit_id(1), Change(adds=writer.finish()), NOW)
 
         with duckdb.connect() as connection:
-            connection.execute(lake_at(root).write_views().read_text(encoding="utf-8"))
+            connection.execute(lake_at(root).write_views())
             assert connection.sql("SELECT rowoffset, date FROM events").fetchall() == [(0, None)]
 
 
@@ -119,14 +119,14 @@ def test_a_damaged_feed_keeps_its_old_views_while_others_get_new_ones(
     events, totals = lake_at(tmp_path).table(stream_feed()), lake_at(tmp_path).table(table_feed())
     add_rows(events, 1, [(0, 0, 0, "a")])
     add_version(totals, 1, ["a"])
-    before = lake_at(tmp_path).write_views().read_text(encoding="utf-8")
+    before = lake_at(tmp_path).write_views()
     add_rows(lake_at(tmp_path).table(stream_feed(name="unseen")), 2, [(0, 0, 0, "a")])
     add_version(totals, 2, ["a", "b"])
     for name in ("events", "unseen"):
         (tmp_path / "streams" / name / "_delta_log" / f"{0:020}.json").write_bytes(b"{")
 
     for _ in range(2):
-        after = lake_at(tmp_path).write_views().read_text(encoding="utf-8")
+        after = lake_at(tmp_path).write_views()
 
     with duckdb.connect() as connection:
         connection.execute(after)

@@ -16,7 +16,7 @@ from pipeline.lake.rule import Rule
 from pipeline.source import Bookmark
 from tests.lake import small_tables
 from tests.lake.small_tables import SCHEMA, add_rows, commit_id, stream_feed
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 
@@ -79,5 +79,5 @@ def test_the_log_says_what_each_entry_is_for(tmp_path: Path) -> None:
     assert added["pipeline"] == {"added_columns": ["w"]}
     assert entry_time(added) == entry_time(rows) == small_tables.NOW
     assert made["pipeline"] == {"kind": "create table"}
-    found = deltalake.DeltaTable(table.folder).metadata()
+    found = deltalake.DeltaTable(folder_of(table)).metadata()
     assert (found.name, found.description) == ("events", "ksqlDB stream EVENTS")

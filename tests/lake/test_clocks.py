@@ -13,7 +13,7 @@ from pipeline.lake.change import Change
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, stream_feed, table_feed
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 
 HOUR = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
@@ -32,7 +32,7 @@ def run(root: Path, now: dt.datetime, grace_hours: int = 24, keep: int | None = 
 
 
 def on_disk(table: LakeTable) -> int:
-    return len(list(table.folder.glob("version=*/*.parquet")))
+    return len(list(folder_of(table).glob("version=*/*.parquet")))
 
 
 def test_a_clock_that_is_a_little_behind_goes_on_from_the_newest_commit(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_checkpoint_after_a_jump_forgets_no_file_that_waits(tmp_path: Path, mo
 
     run(tmp_path, NOW + 1500 * DAY)
 
-    assert not list((table.folder / "_delta_log").glob("*.checkpoint.parquet"))
-    assert len(removed_files(table.folder)) == 1
+    assert not list((folder_of(table) / "_delta_log").glob("*.checkpoint.parquet"))
+    assert len(removed_files(table.store)) == 1
 
 
 def test_files_that_were_removed_are_known_from_a_checkpoint_too(
@@ -140,11 +140,11 @@ def test_files_that_were_removed_are_known_from_a_checkpoint_too(
     now = dt.datetime.now(dt.UTC)
     run(tmp_path, now)
     table = run(tmp_path, now + HOUR, keep=1)
-    assert list((table.folder / "_delta_log").glob("*.checkpoint.parquet"))
+    assert list((folder_of(table) / "_delta_log").glob("*.checkpoint.parquet"))
     for number in range(3):
-        (table.folder / "_delta_log" / f"{number:020}.json").unlink()
+        (folder_of(table) / "_delta_log" / f"{number:020}.json").unlink()
 
-    assert list(removed_files(table.folder).values()) == [int((now + HOUR).timestamp() * 1000)]
+    assert list(removed_files(table.store).values()) == [int((now + HOUR).timestamp() * 1000)]
     assert on_disk(run(tmp_path, now + 2 * HOUR)) == 3
 
 

@@ -13,12 +13,11 @@ from pipeline.errors import ColumnUnnamed, LakeDamaged, LogDamaged, VersionsUsed
 from pipeline.export.witness import _rows_at
 from pipeline.ksqldb.sqltypes import parse_type
 from pipeline.lake.columns import annotated_schema
-from pipeline.lake.local_store import delete_feed_data
 from pipeline.lake.rewrite import roll_back, rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import MAX_VERSION, check_version, next_version
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, glob, stream_feed, table_feed, values
-from tests.support import cleaned, lake_at
+from tests.support import cleaned, folder_of, lake_at
 
 
 @pytest.mark.parametrize("lost", ["the folder", "its entries"])
@@ -28,7 +27,7 @@ def test_a_lost_log_beside_data_files_is_no_new_feed(
 ) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    log = table.folder / "_delta_log"
+    log = folder_of(table) / "_delta_log"
     shutil.rmtree(log)
     if lost == "its entries":
         log.mkdir()
@@ -46,7 +45,7 @@ def test_a_log_of_which_the_checkpoint_is_left_is_read(tmp_path: Path) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     table._table.create_checkpoint()
-    for entry in (table.folder / "_delta_log").glob("*.json"):
+    for entry in (folder_of(table) / "_delta_log").glob("*.json"):
         entry.unlink()
 
     again = lake_at(tmp_path).table(stream_feed())
@@ -74,7 +73,7 @@ def test_the_log_is_deleted_after_the_data_files(tmp_path: Path, monkeypatch: py
         real(path)
 
     monkeypatch.setattr(shutil, "rmtree", spy)
-    delete_feed_data(table.folder)
+    table.store.delete_all()
 
     assert deleted[-1] == "_delta_log"
 
@@ -111,7 +110,7 @@ def test_a_damaged_version_is_not_published_again(tmp_path: Path, harm: Callable
     table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"])
     add_version(table, 2, ["a", "b"])
-    harm(table.folder / table.versions()[1][0].path)
+    harm(folder_of(table) / table.versions()[1][0].path)
 
     with pytest.raises(LakeDamaged) as raised:
         roll_back(table, 1, commit_id(3), NOW)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,11 +15,12 @@ import pytest
 from pipeline.errors import FeedLocked, FeedLost, LakeDamaged
 from pipeline.lake import lock
 from pipeline.lake.change import Change
+from pipeline.lake.local_store import LocalStore
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, commit_id, glob, stream_feed, values
-from tests.support import ROOT, lake_at
+from tests.support import ROOT, folder_of, lake_at
 
 FEED = stream_feed()
 _HOLD = """
@@ -48,7 +49,7 @@ def moved_file(table: LakeTable, name: str) -> Path:
     writer = StagedWriter(table.staging_folder(name), SCHEMA, date_column="rowtime")
     writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "moved"}], schema=SCHEMA))
     (staged,) = writer.finish()
-    moved = table.folder / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
+    moved = folder_of(table) / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
     moved.write_bytes(staged.path.read_bytes())
     return moved
 
@@ -62,29 +63,29 @@ def table(tmp_path: Path) -> LakeTable:
 
 @pytest.mark.parametrize("harm", ["removed", "replaced"])
 def test_a_second_run_does_not_begin_while_the_first_one_lives(table: LakeTable, harm: str) -> None:
-    with another_run(table.folder):
-        (table.folder / "_lock").unlink()
+    with another_run(folder_of(table)):
+        (folder_of(table) / "_lock").unlink()
         if harm == "replaced":
-            (table.folder / "_lock").touch()
+            (folder_of(table) / "_lock").touch()
 
         with pytest.raises(FeedLocked, match=r"held by another run \(command first\)"):
-            hold_feed(table.folder, "events", {"command": "second"}).__enter__()
+            hold_feed(folder_of(table), "events", {"command": "second"}).__enter__()
 
-    with hold_feed(table.folder, "events", {}) as hold:  # it has died
+    with hold_feed(folder_of(table), "events", {}) as hold:  # it has died
         assert hold.kept_from == float("inf")
 
 
 @pytest.mark.parametrize("harm", ["removed", "replaced"])
 def test_a_run_whose_lock_was_taken_away_commits_nothing(table: LakeTable, tmp_path: Path, harm: str) -> None:
-    with hold_feed(table.folder, "events", {}):
-        (table.folder / "_lock").unlink()
+    with hold_feed(folder_of(table), "events", {}):
+        (folder_of(table) / "_lock").unlink()
         if harm == "replaced":
-            (table.folder / "_lock").touch()
+            (folder_of(table) / "_lock").touch()
         with pytest.raises(FeedLost, match="nothing was committed") as raised:
             add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert raised.value.exit_code == 75
-    with hold_feed(table.folder, "events", {}):
+    with hold_feed(folder_of(table), "events", {}):
         pass
     assert values(lake_at(tmp_path).table(FEED)) == ["a"]
 
@@ -94,11 +95,11 @@ def test_what_may_be_of_a_run_on_another_machine_is_deleted_when_it_is_old(
     table: LakeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_enough: bool
 ) -> None:
     """Of such a run nobody can know whether it lives. A day later it is clear: no commit takes so long."""
-    with hold_feed(table.folder, "events", {}):
+    with hold_feed(folder_of(table), "events", {}):
         moved = moved_file(table, "theirs")
-    record = json.loads((table.folder / "_lock.json").read_bytes())
+    record = json.loads((folder_of(table) / "_lock.json").read_bytes())
     record["released"], record["process"]["host"] = False, "elsewhere"
-    (table.folder / "_lock.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder_of(table) / "_lock.json").write_text(json.dumps(record), encoding="utf-8")
     if long_enough:
         monkeypatch.setattr(lock, "_UNSURE_S", -60)
 
@@ -106,7 +107,7 @@ def test_what_may_be_of_a_run_on_another_machine_is_deleted_when_it_is_old(
         pass
 
     assert moved.exists() is not long_enough
-    assert (table.folder / "_staging" / "theirs").exists() is not long_enough
+    assert (folder_of(table) / "_staging" / "theirs").exists() is not long_enough
 
 
 def test_leftovers_without_a_record_of_who_made_them_wait(table: LakeTable, tmp_path: Path) -> None:
@@ -117,11 +118,11 @@ def test_leftovers_without_a_record_of_who_made_them_wait(table: LakeTable, tmp_
         pass
 
     assert moved.exists()
-    assert (table.folder / "_staging" / "theirs").exists()
+    assert (folder_of(table) / "_staging" / "theirs").exists()
 
 
 def test_leftovers_of_a_run_that_was_killed_are_deleted_at_once(table: LakeTable, tmp_path: Path) -> None:
-    with another_run(table.folder) as process:
+    with another_run(folder_of(table)) as process:
         moved = moved_file(table, "theirs")
         process.kill()
         process.wait()
@@ -133,17 +134,18 @@ def test_leftovers_of_a_run_that_was_killed_are_deleted_at_once(table: LakeTable
     assert len(glob(table)) == 1
 
 
-def test_a_commit_whose_file_was_deleted_is_refused(table: LakeTable, tmp_path: Path) -> None:
+def test_a_commit_whose_file_was_deleted_is_refused(
+    table: LakeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = StagedWriter(table.staging_folder("x"), SCHEMA, date_column="rowtime")
     writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "b"}], schema=SCHEMA))
-    real = table._place
+    real = LocalStore.take_in
 
-    def place_and_lose(*given: object) -> str:
-        path = real(*given)  # type: ignore[arg-type]
-        (table.folder / path).unlink()
-        return path
+    def take_in_and_lose(store: LocalStore, moves: Mapping[str, Path]) -> None:
+        real(store, moves)
+        store.delete(*moves)
 
-    table._place = place_and_lose  # type: ignore[method-assign]
+    monkeypatch.setattr(LocalStore, "take_in", take_in_and_lose)
     with pytest.raises(LakeDamaged, match="was deleted by another program"):
         table.commit(commit_id(2), Change(adds=writer.finish()), NOW)
 

@@ -16,9 +16,10 @@ import pytest
 from pipeline.errors import CommitFailed, LakeDamaged, LogDamaged
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import TIME_KEY
-from pipeline.lake.log import entries_due, entry_time, remove_torn_entry, torn_entry
+from pipeline.lake.local_store import LocalStore
+from pipeline.lake.log import entries_due, entry_name, entry_time, remove_torn_entry, torn_entry
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
-from tests.support import cleaned, lake_at
+from tests.support import cleaned, folder_of, lake_at
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
 
     again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a"]
-    assert not (again.folder / "_staging").exists()
+    assert not (folder_of(again) / "_staging").exists()
     add_rows(again, 3, [(0, 0, 1, "b")])
     assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
 
@@ -96,7 +97,7 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
 def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: Path) -> None:
     table, now = lake_at(tmp_path).table(stream_feed()), dt.datetime.now(dt.UTC)
     add_rows(table, 1, [(0, 0, 0, "a")])
-    deltalake.DeltaTable(table.folder).alter.set_table_properties({"delta.appendOnly": "false"})
+    deltalake.DeltaTable(folder_of(table)).alter.set_table_properties({"delta.appendOnly": "false"})
 
     with pytest.raises(CommitFailed, match="another program has committed version 2"):
         add_rows(table, 2, [(0, 0, 1, "b")], now)
@@ -108,7 +109,7 @@ def test_a_commit_of_another_program_in_between_is_never_passed_over(tmp_path: P
 
 def test_a_log_folder_without_entries_is_a_table_that_is_not_there_yet(tmp_path: Path) -> None:
     table = lake_at(tmp_path).table(stream_feed())
-    (table.folder / "_delta_log").mkdir(parents=True)
+    (folder_of(table) / "_delta_log").mkdir(parents=True)
 
     add_rows(table, 1, [(0, 0, 0, "a")])
 
@@ -145,7 +146,7 @@ def test_a_checkpoint_is_on_disk_before_readers_are_pointed_to_it(
 def test_a_torn_hint_to_the_last_checkpoint_is_passed_over(tmp_path: Path, hint: bytes) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    (table.folder / "_delta_log" / "_last_checkpoint").write_bytes(hint)
+    (folder_of(table) / "_delta_log" / "_last_checkpoint").write_bytes(hint)
 
     add_rows(table, 2, [(0, 0, 1, "b")])
 
@@ -188,7 +189,7 @@ def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
     table = lake_at(tmp_path).table(stream_feed())
     for number in range(3):
         add_rows(table, number, [(0, 0, number, "a")])
-    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{2:020}.json"
     harm(entry)
 
     for opening in (lambda root, feed: lake_at(root).table(feed), cleaned):
@@ -205,8 +206,8 @@ def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
 def test_a_damaged_entry_before_the_last_checkpoint_harms_nobody(tmp_path: Path) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    deltalake.DeltaTable(table.folder).create_checkpoint()
-    (table.folder / "_delta_log" / f"{1:020}.json").write_bytes(b"")
+    deltalake.DeltaTable(folder_of(table)).create_checkpoint()
+    (folder_of(table) / "_delta_log" / f"{1:020}.json").write_bytes(b"")
 
     assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
 
@@ -215,7 +216,7 @@ def test_readers_are_told_that_the_next_export_removes_a_torn_last_entry(tmp_pat
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     add_rows(table, 2, [(0, 0, 1, "b")])
-    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{2:020}.json"
     entry.write_bytes(entry.read_bytes()[:-40])
 
     with pytest.raises(LakeDamaged) as raised:
@@ -239,34 +240,37 @@ def test_readers_are_told_that_the_next_export_removes_a_torn_last_entry(tmp_pat
     ],
 )
 def test_an_entry_is_whole_when_each_of_its_lines_can_be_read(tmp_path: Path, lines: list[bytes], whole: bool) -> None:
-    (tmp_path / f"{0:020}.json").write_bytes(b"torn, and not the newest")
-    newest = tmp_path / f"{1:020}.json"
+    log, store = tmp_path / "_delta_log", LocalStore(tmp_path)
+    log.mkdir()
+    (log / f"{0:020}.json").write_bytes(b"torn, and not the newest")
+    newest = log / f"{1:020}.json"
     newest.write_bytes(b"\n".join(lines) + b"\n" * bool(lines))
-    (tmp_path / "x.json").write_bytes(b"no entry")
+    (log / "x.json").write_bytes(b"no entry")
 
-    assert torn_entry(tmp_path) == (None if whole else newest)
-    assert remove_torn_entry(tmp_path) is not whole
+    assert torn_entry(store) == (None if whole else entry_name(1))
+    assert remove_torn_entry(store) is not whole
     assert newest.exists() is whole
 
 
 def test_a_log_that_is_lost_beside_snapshots_is_no_new_table(tmp_path: Path) -> None:
     table = lake_at(tmp_path).table(table_feed())
     add_version(table, 1, ["a"])
-    shutil.rmtree(table.folder / "_delta_log")
+    shutil.rmtree(folder_of(table) / "_delta_log")
 
     with pytest.raises(LogDamaged, match="_delta_log is lost"):
         lake_at(tmp_path).table(table_feed())
 
 
 def test_readers_need_every_entry_after_the_newest_checkpoint(tmp_path: Path) -> None:
-    assert entries_due(tmp_path) == []
-    entries = [tmp_path / f"{number:020}.json" for number in range(4)]
+    store = LocalStore(tmp_path)
+    assert entries_due(store) == []
+    entries = [entry_name(number) for number in range(4)]
     for entry in (entries[1], entries[3]):
-        entry.touch()
-    assert entries_due(tmp_path) == entries
+        store.replace(entry, b"")
+    assert entries_due(store) == entries
 
-    (tmp_path / f"{1:020}.checkpoint.parquet").touch()
-    assert entries_due(tmp_path) == entries[2:]
+    store.replace(f"_delta_log/{1:020}.checkpoint.parquet", b"")
+    assert entries_due(store) == entries[2:]
 
 
 def test_an_entry_of_another_program_has_the_time_that_it_tells() -> None:

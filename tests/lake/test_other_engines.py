@@ -17,11 +17,11 @@ from pipeline.lake.change import Change
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
-from tests.support import cleaned, lake_at
+from tests.support import cleaned, folder_of, lake_at
 
 
 def actions(table: LakeTable, version: int) -> list[dict[str, Any]]:
-    entry = table.folder / "_delta_log" / f"{version:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{version:020}.json"
     return [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
 
 
@@ -31,7 +31,7 @@ def identifiers(table: LakeTable, version: int) -> dict[str, Any]:
 
 def forget_old_bookmarks(table: LakeTable) -> None:
     properties = {"delta.setTransactionRetentionDuration": "interval 1 hours"}
-    deltalake.DeltaTable(table.folder).alter.set_table_properties(properties, raise_if_not_exists=False)
+    deltalake.DeltaTable(folder_of(table)).alter.set_table_properties(properties, raise_if_not_exists=False)
 
 
 def test_each_commit_gives_all_bookmarks_its_time(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_bookmarks_survive_an_engine_that_lets_old_ones_go(tmp_path: Path) -> No
     """The first commit here is as those of earlier versions of this package were: without a time."""
     table, now = lake_at(tmp_path).table(stream_feed()), dt.datetime.now(dt.UTC)
     add_rows(table, 1, [(0, 0, 0, "a"), (0, 2, 4, "b")], now)
-    entry = table.folder / "_delta_log" / f"{1:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{1:020}.json"
     old = actions(table, 1)
     for action in old:
         action.get("txn", {}).pop("lastUpdated", None)
@@ -69,10 +69,10 @@ def test_bookmarks_survive_an_engine_that_lets_old_ones_go(tmp_path: Path) -> No
     add_rows(lake_at(tmp_path).table(stream_feed()), 2, [(0, 0, 1, "c")], now)
 
     forget_old_bookmarks(table)
-    deltalake.DeltaTable(table.folder).create_checkpoint()
+    deltalake.DeltaTable(folder_of(table)).create_checkpoint()
     for number in range(3):
-        (table.folder / "_delta_log" / f"{number:020}.json").unlink()
-    reopened = deltalake.DeltaTable(table.folder)
+        (folder_of(table) / "_delta_log" / f"{number:020}.json").unlink()
+    reopened = deltalake.DeltaTable(folder_of(table))
 
     assert [reopened.transaction_version(name) for name in ("topic/0", "topic/2", "topic-partitions")] == [2, 5, 3]
 
@@ -120,7 +120,7 @@ def test_a_feature_that_is_not_read_here_is_named(tmp_path: Path, feature: str) 
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [feature], "writerFeatures": [feature]}
-    entry = table.folder / "_delta_log" / f"{2:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{2:020}.json"
     info = {"commitInfo": {"timestamp": int(time.time() * 1000), "operation": "ADD FEATURE"}}
     entry.write_text(f"{json.dumps(info)}\n{json.dumps({'protocol': protocol})}\n", encoding="utf-8")
 
@@ -148,11 +148,11 @@ def test_files_that_go_and_come_back_are_told_in_full(tmp_path: Path) -> None:
 
     table.commit(commit_id(2), Change(removes=before), later)
     assert table.files == ()
-    assert removed_files(table.folder) == {before[0].path: later_ms}
+    assert removed_files(table.store) == {before[0].path: later_ms}
     table.commit(commit_id(3), Change(returns=before), again)
 
     assert table.files == before
-    assert removed_files(table.folder) == {}
+    assert removed_files(table.store) == {}
     (added,) = (action["add"] for action in actions(table, 1) if "add" in action)
     (removed,) = (action["remove"] for action in actions(table, 2) if "remove" in action)
     (returned,) = (action["add"] for action in actions(table, 3) if "add" in action)
@@ -182,7 +182,7 @@ def test_a_table_is_read_only_where_its_log_means_what_it_is_taken_for(
 ) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    entry = table.folder / "_delta_log" / f"{0:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{0:020}.json"
     changed = actions(table, 0)
     for action in changed:
         if "protocol" in action:

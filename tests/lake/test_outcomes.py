@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, LakeDamaged
-from pipeline.lake import entry as entry_module
+from pipeline.lake import local_store
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, glob, stream_feed, values
 from tests.support import cleaned, lake_at
@@ -39,13 +39,13 @@ def table(tmp_path: Path) -> LakeTable:
 
 def only_in_the_log(monkeypatch: pytest.MonkeyPatch, name: str, fault: Callable[[Fault], Fault]) -> None:
     """Lets a step fail for the table's log and for nothing else."""
-    real = getattr(entry_module, name)
+    real = getattr(local_store, name)
 
     def call(*paths: Path) -> None:
         is_log = "_delta_log" in str(paths[-1]) and "_staging" not in str(paths[-1])
         (fault(real) if is_log else real)(*paths)
 
-    monkeypatch.setattr(entry_module, name, call)
+    monkeypatch.setattr(local_store, name, call)
 
 
 @pytest.mark.parametrize(

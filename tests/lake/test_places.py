@@ -16,7 +16,7 @@ from pipeline.lake.lock import hold_feed
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import check_files
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, commit_id, stream_feed
-from tests.support import cleaned, lake_at
+from tests.support import cleaned, folder_of, lake_at
 from tests.torture.readers import read_stream
 
 NUMBERS = SCHEMA.set(3, pa.field("n", pa.int64()))
@@ -41,7 +41,7 @@ def test_every_reader_reads_a_lake_below_odd_places(tmp_path: Path, names: list[
     root = lake_folder(str(tmp_path.joinpath(*names, "lake")))
     lake_at(root).feeds.add(stream_feed())
     table = lake_at(root).table(stream_feed())
-    with hold_feed(table.folder, "events", {}):
+    with hold_feed(folder_of(table), "events", {}):
         table.create(NUMBERS, "topic")
         writer = StagedWriter(table.staging_folder("x"), NUMBERS, date_column="rowtime")
         new = [{"rowtime": n * DAY_MS, "rowpartition": n, "rowoffset": 0, "n": n} for n in range(2)]
@@ -53,7 +53,7 @@ def test_every_reader_reads_a_lake_below_odd_places(tmp_path: Path, names: list[
     for reader in ("views", "glob") if names is NOT_FOR_POLARS else ("polars", "views", "glob"):
         assert read_stream(root, reader) == Counter(rows), reader
     columns = ["rowpartition", "rowoffset", "n"]
-    frame = deltalake.DeltaTable(table.folder).to_pandas(columns=columns)
+    frame = deltalake.DeltaTable(folder_of(table)).to_pandas(columns=columns)
     assert sorted(frame.itertuples(index=False, name=None)) == rows
     assert check_files(cleaned(root, stream_feed(), 1)).findings == ()
 

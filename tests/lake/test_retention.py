@@ -16,7 +16,7 @@ from pipeline.lake.retention import due, expire
 from pipeline.lake.rule import FOR_EVER, Rule
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import DAY_MS, NOW, add_rows, add_version, commit_id, stream_feed, table_feed, values
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 
 TODAY = int(NOW.timestamp() * 1000)
 MAX_SHARE = 0.2
@@ -57,7 +57,7 @@ def test_a_retention_that_was_mistyped_takes_nothing_until_a_person_says_so(tmp_
 
 def forget_rule(table: LakeTable) -> None:
     """Makes the log one from before it remembered the rule by which rows are kept."""
-    for entry in (table.folder / "_delta_log").glob("*.json"):
+    for entry in (folder_of(table) / "_delta_log").glob("*.json"):
         actions = [json.loads(line) for line in entry.read_text().splitlines()]
         kept = [action for action in actions if not action.get("txn", {}).get("appId", "").startswith("retention-")]
         entry.write_text("".join(json.dumps(action) + "\n" for action in kept))
@@ -231,7 +231,7 @@ def test_the_rule_survives_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Pa
     table = lake_at(tmp_path).table(stream_feed(retention_days=365))
     add_days(table, 1, range(-15, 1))
     table._table.create_checkpoint()
-    for entry in (table.folder / "_delta_log").glob("*.json"):
+    for entry in (folder_of(table) / "_delta_log").glob("*.json"):
         if not entry.name.startswith(f"{table.delta_version:020}"):
             entry.unlink()
 

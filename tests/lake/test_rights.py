@@ -11,10 +11,10 @@ from ksqldb_emulator.dataset import Column, Dataset, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import running
 from pipeline.errors import LakeDamaged
-from pipeline.lake.local_store import delete_feed_data
+from pipeline.lake.local_store import LocalStore
 from pipeline.lake.lock import hold_feed
 from tests.lake.small_tables import add_rows, commit_id, stream_feed
-from tests.support import cleaned, lake_at, run_script
+from tests.support import cleaned, folder_of, lake_at, run_script
 
 FEED = stream_feed()
 
@@ -62,8 +62,8 @@ def test_no_folder_of_a_feed_leads_out_of_the_lake(tmp_path: Path, link: str) ->
     lake_at(root).feeds.add(FEED)
     table = lake_at(root).table(FEED)
     add_rows(table, 1, [(0, 0, 0, "a")])
-    (table.folder / "_staging" / "x").mkdir(parents=True)
-    place = Path(os.path.normpath(table.folder / link))
+    (folder_of(table) / "_staging" / "x").mkdir(parents=True)
+    place = Path(os.path.normpath(folder_of(table) / link))
     place.rename(outside)
     place.symlink_to(outside)
     orphan = next(outside.rglob("*.parquet"), outside / "x").with_name(f"{commit_id(9)}-00000-{'0' * 16}.parquet")
@@ -86,7 +86,7 @@ def test_deleting_a_feeds_data_deletes_links_and_not_what_they_lead_to(tmp_path:
     folder.mkdir(parents=True)
     (folder / "date=1970-01-01").symlink_to(outside)
     with hold_feed(folder, "events", {}):
-        delete_feed_data(folder)
+        LocalStore(folder).delete_all()
 
     assert not folder.exists()
     assert (outside / "precious").exists()
@@ -94,7 +94,7 @@ def test_deleting_a_feeds_data_deletes_links_and_not_what_they_lead_to(tmp_path:
     folder.parent.mkdir(exist_ok=True)
     folder.symlink_to(outside)
     with pytest.raises(LakeDamaged, match="is a symbolic link"), hold_feed(folder, "events", {}):
-        delete_feed_data(folder)
+        LocalStore(folder).delete_all()
     assert (outside / "precious").exists()
 
 

@@ -34,7 +34,7 @@ from tests.lake.small_tables import (
     table_feed,
     values,
 )
-from tests.support import ROOT, cleaned, lake_at, wait_until
+from tests.support import ROOT, cleaned, folder_of, lake_at, wait_until
 
 
 def test_rows_and_bookmark_are_there_together(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_bookmarks_survive_a_checkpoint_and_the_clean_up_of_the_log(tmp_path: Pa
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     table._table.create_checkpoint()
-    for entry in (table.folder / "_delta_log").glob("*.json"):
+    for entry in (folder_of(table) / "_delta_log").glob("*.json"):
         if not entry.name.startswith(f"{table.delta_version:020}"):
             entry.unlink()
 
@@ -69,16 +69,16 @@ def test_files_of_a_killed_run_are_never_read_and_are_removed_by_the_next(tmp_pa
     writer = StagedWriter(table.staging_folder("left"), SCHEMA, date_column="rowtime")
     writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "staged"}], schema=SCHEMA))
     (staged,) = writer.finish()
-    moved = table.folder / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
+    moved = folder_of(table) / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
     moved.write_bytes(staged.path.read_bytes())
-    theirs = table.folder / "date=1970-01-01" / "not-ours.parquet"
+    theirs = folder_of(table) / "date=1970-01-01" / "not-ours.parquet"
     theirs.write_bytes(b"x")
 
     assert values(lake_at(tmp_path).table(stream_feed())) == ["a"]
     assert table.remove_orphans(grace_hours=1) == 1
 
     assert not moved.exists()
-    assert not (table.folder / "_staging").exists()
+    assert not (folder_of(table) / "_staging").exists()
     assert theirs.exists()
     assert values(table) == ["a"]
 
@@ -88,7 +88,7 @@ def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
     add_rows(table, 2, [(0, 0, 1, "torn")])
-    entry = table.folder / "_delta_log" / f"{table.delta_version:020}.json"
+    entry = folder_of(table) / "_delta_log" / f"{table.delta_version:020}.json"
     data = entry.read_bytes()
     entry.write_bytes(data[: int(len(data) * left)] if left < 1 else data[:1])
 
@@ -103,11 +103,11 @@ def test_a_log_entry_torn_by_a_power_cut_is_removed_with_its_rows(tmp_path: Path
 def test_a_whole_log_is_left_as_it_is(tmp_path: Path) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    before = sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir())
+    before = sorted((path.name, path.read_bytes()) for path in (folder_of(table) / "_delta_log").iterdir())
 
     cleaned(tmp_path, stream_feed(), grace_hours=1)
 
-    assert sorted((path.name, path.read_bytes()) for path in (table.folder / "_delta_log").iterdir()) == before
+    assert sorted((path.name, path.read_bytes()) for path in (folder_of(table) / "_delta_log").iterdir()) == before
 
 
 def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(tmp_path: Path) -> None:

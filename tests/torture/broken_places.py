@@ -21,7 +21,7 @@ import trustme
 from demo.private_mysql import running_mariadb
 from ksqldb_emulator.testing import running
 from tests.expected import lake_rows
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 from tests.torture.failing_disk import failing_writes
 from tests.torture.figures import Figure
 from tests.torture.trial import PROMISES, Case, Trial, try_case
@@ -106,7 +106,7 @@ def data_files_that_are_lost(trial: Trial) -> None:
         trial.expect_done(trial.run("--all"))
         for feed in (trial.stage.stream, trial.stage.table):
             table = lake_at(trial.stage.root).table(feed)
-            victim = table.folder / max(table.files, key=lambda file: file.row_count).path
+            victim = folder_of(table) / max(table.files, key=lambda file: file.row_count).path
             if how == "deleted":
                 victim.unlink()
             else:

@@ -21,7 +21,7 @@ from pipeline.errors import ClockWentBack
 from pipeline.feeds import Feed
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 from tests.torture.exports import check_table
 from tests.torture.figures import Figure
 from tests.torture.readers import COMMIT_READERS, check_readers, read_stream
@@ -120,7 +120,7 @@ def _check(stage: Scene, figure: Figure, named: set[Path], when: str) -> set[Pat
     check_table(stage, figure, when)
     found: set[Path] = set()
     for table in _tables(stage):
-        found |= {table.folder / file.path for file in table.files}
+        found |= {folder_of(table) / file.path for file in table.files}
         figure.count("commits out of order", f"{when}: {table.feed.name}", int(not _in_order(table.history())))
     gone = [path for path in named | found if not path.exists()]
     figure.count("files deleted under a reader", f"{when}: {gone[:3]}", len(gone))
@@ -150,5 +150,5 @@ def _accept_clocks(stage: Scene) -> None:
                 table.guarded(now)
         except ClockWentBack:
             holder = {"command": "repair", "since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-            with hold_feed(table.folder, table.feed.name, holder):
+            with hold_feed(folder_of(table), table.feed.name, holder):
                 table.accept_clock(cli.new_run_id(now), now)

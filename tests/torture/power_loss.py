@@ -23,8 +23,8 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import PipelineError
 from pipeline.lake.change import Change
 from pipeline.lake.entry import CHECKPOINT_EVERY
-from pipeline.lake.files import STAGING
-from pipeline.lake.local_store import LOG
+from pipeline.lake.local_store import STAGING
+from pipeline.lake.store import LOG
 from pipeline.verify.files import check_files
 from tests.support import lake_at
 from tests.torture.crash_points import compile_layer

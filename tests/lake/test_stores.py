@@ -1,0 +1,182 @@
+"""What the lake promises, whatever it is kept in: the same tests for each store."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import CommitFailed, FeedExists, FeedLocked, FeedLost
+from pipeline.lake.change import Change
+from pipeline.lake.lake import Lake, Upkeep
+from pipeline.lake.local_store import LocalStore
+from pipeline.lake.log import entry_name
+from pipeline.lake.retention import expire
+from pipeline.lake.rewrite import roll_back, widen
+from pipeline.lake.store import Store
+from pipeline.lake.unexpire import unexpire_feed
+from pipeline.verify.files import check_files
+from tests.lake.memory_store import MemoryStore
+from tests.lake.small_tables import (
+    NOW,
+    SCHEMA,
+    TABLE,
+    add_rows,
+    add_version,
+    commit_id,
+    stream_feed,
+    table_feed,
+    values,
+)
+
+STREAM, FEED = stream_feed(), table_feed(retention_versions=2)
+
+
+@pytest.fixture(params=[LocalStore, lambda path: MemoryStore(disk=path)], ids=["local disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    made: Callable[[Path], Store] = request.param
+    return made(tmp_path)
+
+
+@pytest.fixture
+def lake(store: Store) -> Lake:
+    return Lake("", lambda _: None, 0, store)
+
+
+class TestAnyStore:
+    def test_rows_and_bookmarks_are_there_together_and_stay(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}) as table:
+            assert not table.exists
+            add_rows(table, 1, [(0, 0, 5, "a"), (1, 2, 9, "b")])
+            add_rows(table, 2, [(0, 0, 6, "c")])
+
+        again = lake.table(STREAM)
+        assert values(again) == ["a", "b", "c"]
+        assert {partition: mark.next_offset for partition, mark in again.bookmarks().items()} == {0: 7, 2: 10}
+        assert check_files(again).findings == ()
+
+    def test_an_entry_that_is_there_is_never_written_over(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+            other = lake.table(STREAM)
+            add_rows(other, 2, [(0, 0, 1, "first")])
+            entry = table.store.read(entry_name(2))
+
+            with pytest.raises(CommitFailed, match="another program has committed version 2"):
+                add_rows(table, 3, [(0, 0, 1, "second")])
+
+            assert table.store.read(entry_name(2)) == entry
+        assert values(lake.table(STREAM)) == ["a", "first"]
+
+    def test_one_run_holds_a_feed(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}), pytest.raises(FeedLocked), lake.writing(STREAM, {}):
+            pass
+        with lake.writing(STREAM, {}):
+            pass
+
+    def test_a_run_that_holds_the_feed_no_longer_commits_nothing(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with lake.writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+            hold = table.store.held()
+            with monkeypatch.context() as patched:
+                patched.setattr(type(hold), "check", _lost)
+                with pytest.raises(FeedLost):
+                    add_rows(table, 2, [(0, 0, 1, "b")])
+
+        assert values(lake.table(STREAM)) == ["a"]
+
+    def test_versions_expire_come_back_and_are_published_again(self, lake: Lake) -> None:
+        with lake.writing(FEED, {}) as table:
+            for version in (1, 2, 3):
+                add_version(table, version, ["k"] * version)
+            assert expire(table, commit_id(4), NOW, max_share=1) == ["1"]
+            assert list(table.versions()) == [2, 3]
+            assert roll_back(table, 2, commit_id(5), NOW) == 4
+        longer = FEED.model_copy(update={"retention_versions": 9})
+        lake.grace_hours = 24
+        upkeep = Upkeep(lake, {}, commit_id(6), NOW, 1)
+        assert unexpire_feed(upkeep, longer).partitions == ["1"]
+
+        assert {v: sum(f.row_count for f in files) for v, files in lake.table(FEED).versions().items()} == {
+            1: 1, 2: 2, 3: 3, 4: 2,
+        }  # fmt: skip
+        assert check_files(lake.table(FEED)).findings == ()
+
+    def test_a_column_becomes_wider(self, lake: Lake) -> None:
+        narrow = TABLE.set(1, pa.field("amount", pa.decimal128(20, 10)))
+        with lake.writing(FEED, {}) as table:
+            add_version(table, 1, ["a"], schema=narrow)
+            widen(table, table.match_schema(TABLE), TABLE, commit_id(2), NOW)
+
+        assert lake.table(FEED).schema.field("amount").type == TABLE.field("amount").type
+        assert [batch.num_rows for batch in lake.table(FEED).read_batches(lake.table(FEED).files)] == [1]
+
+    def test_what_no_commit_names_is_removed(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+        orphan = f"date=1970-01-01/{commit_id(9)}-00000-{'0' * 16}.parquet"
+        table.store.replace(orphan, b"of a run that was killed")
+        (table.staging_folder("left")).mkdir(parents=True)
+
+        with lake.writing(STREAM, {}) as table:
+            assert table.store.size(orphan) is None
+            assert not table.staging_folder("left").exists()
+            assert values(table) == ["a"]
+            table.commit(commit_id(2), Change(removes=table.files), NOW)
+            assert table.remove_orphans(0) == 1
+
+    def test_metadata_and_views_are_written_from_the_log(self, lake: Lake, store: Store) -> None:
+        lake.feeds.add(FEED)
+        with lake.writing(FEED, {}) as table:
+            add_version(table, 1, ["a"])
+            add_version(table, 2, ["a", "b"])
+
+        written = json.loads(table.store.read("_metadata.json"))
+        assert (written["current_version"], written["totals"]["rows"]) == (2, 3)
+        with duckdb.connect() as connection:
+            store.uri()
+            connection.execute(store.read("views.sql").decode())
+            assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
+        assert deltalake.DeltaTable(table.uri()).version() == table.delta_version
+
+    def test_a_checkpoint_is_what_readers_begin_with(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipeline.lake.table.CHECKPOINT_EVERY", 2)
+        with lake.writing(FEED, {}) as table:
+            for version in range(1, 5):
+                add_version(table, version, ["k"], now=NOW + dt.timedelta(hours=version))
+        table.store.delete(*(entry_name(number) for number in range(4)))
+
+        assert list(lake.table(FEED).versions()) == [1, 2, 3, 4]
+
+    def test_feeds_are_added_changed_and_put_away(self, lake: Lake) -> None:
+        lake.feeds.add(STREAM)
+        with pytest.raises(FeedExists):
+            lake.feeds.add(STREAM)
+        lake.feeds.archive(STREAM.name)
+        assert lake.feeds.list() == ()
+        lake.feeds.restore(STREAM.name)
+        assert lake.feeds.get(STREAM.name) == STREAM
+        lake.feeds.delete(STREAM.name)
+        assert lake.feeds.list() == ()
+
+    def test_all_data_of_a_feed_is_deleted(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}) as table:
+            table.create(SCHEMA, "topic")
+            add_rows(table, 1, [(0, 0, 0, "a")])
+
+        lake.delete_data(STREAM, {})
+
+        assert table.store.names() == []
+        assert not lake.table(STREAM).exists
+
+
+def _lost(_: object) -> None:
+    raise FeedLost("it was taken away", "run the same command again")
