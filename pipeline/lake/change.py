@@ -27,7 +27,7 @@ class Change:
 
     `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed. `rule` is the
     retention by which rows are kept from now on; without it the longer one of the feed's and the one so far. `returns`
-    are files that an earlier commit removed and that are still there.
+    are files that an earlier commit removed and that are still there. Without `data_change` the rows stay the same.
     """
 
     adds: Sequence[StagedFile] = ()
@@ -38,6 +38,7 @@ class Change:
     schema: pa.Schema | None = None
     rule: Rule | None = None
     returns: Sequence[DataFile] = ()
+    data_change: bool = True
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,7 +50,7 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
             size=staged.size_bytes,
             partition_values={column: staged.partition},
             modification_time=_ms(staged.written_at or now),
-            data_change=True,
+            data_change=change.data_change,
             stats=staged.stats,
         )
         for staged, path in zip(change.adds, paths, strict=True)
@@ -60,13 +61,14 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
             size=file.size_bytes,
             partition_values={column: file.partition},
             modification_time=_ms(file.added_at),
-            data_change=True,
+            data_change=change.data_change,
             stats=file.stats(),
         )
         for file in change.returns
     ]
     removes = [
-        RemoveAction(file.path, True, _ms(now), file.size_bytes, {column: file.partition}) for file in change.removes
+        RemoveAction(file.path, change.data_change, _ms(now), file.size_bytes, {column: file.partition})
+        for file in change.removes
     ]
     return [*adds, *removes]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,8 @@ from pipeline.lake.files import DataFile, read_staged, stage_copy
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
 from pipeline.lake.writer import StagedFile, StagedWriter
+
+Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:
@@ -49,23 +51,35 @@ def copy_version(table: LakeTable, version: int, new: int, commit_id: str) -> li
 
 
 def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id: str, now: dt.datetime) -> None:
-    """Writes all rows anew with the wider types that `schema` has for `columns`, in one commit.
-
-    What is told of a partition's time stays: its rows are as old as before.
-    """
+    """Writes all rows again with the wider types that `schema` has for `columns`."""
     wanted = {name: schema.field(name) for name in columns}
     wide = pa.schema([wanted.get(column.name, column) for column in table.schema])
-    plain, staged = wide.remove_metadata(), list[StagedFile]()
-    for number, partition in enumerate(dict.fromkeys(file.partition for file in table.files)):
-        writer = StagedWriter(table.staging_folder(f"{commit_id}{number:04x}"), plain, partition=partition)
-        files = [file for file in table.files if file.partition == partition]
-        for batch in table.read_batches(files):
-            writer.add(pa.RecordBatch.from_arrays([c.cast(f.type) for c, f in zip(batch.columns, plain, strict=True)],
-                                                  schema=plain))  # fmt: skip
-        written_at = max(file.added_at for file in files)
+
+    def cast(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch.cast(wide.remove_metadata())
+
+    change = Change(schema=wide, note={"kind": "widen", "columns": list(columns)})
+    rewrite(table, table.files, cast, change, commit_id, now)
+
+
+def rewrite(
+    table: LakeTable, files: Sequence[DataFile], transform: Transform, change: Change, commit_id: str, now: dt.datetime
+) -> None:
+    """Puts what `transform` makes of the rows of `files` in their place, in one commit that also does `change`.
+
+    The rows stay in their partitions, and are as old as before. Where `change` has a schema, `files` are all files.
+    """
+    schema, staged = (change.schema or table.schema).remove_metadata(), list[StagedFile]()
+    for number, partition in enumerate(dict.fromkeys(file.partition for file in files)):
+        writer = StagedWriter(table.staging_folder(f"{commit_id}{number:04x}"), schema, partition=partition)
+        members = [file for file in files if file.partition == partition]
+        for batch in table.read_batches(members):
+            writer.add(transform(batch))
+        written_at = max(file.added_at for file in members)
         staged += [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
-    note = {"kind": "widen", "columns": list(columns), "rows": sum(file.row_count for file in staged)}
-    table.commit(commit_id, Change(adds=staged, schema=wide, note=note), now)
+    note = {**change.note, "rows": sum(file.row_count for file in staged)}
+    removes = files if change.schema is None else ()
+    table.commit(commit_id, dataclasses.replace(change, adds=staged, removes=removes, note=note), now)
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import FeedExists, FeedInvalid, FeedUnknown
 from pipeline.feed_changes import create_missing, feeds_of
 from pipeline.feeds import parse_feed
-from pipeline.lake import feed_store
+from pipeline.lake.feed_store import FeedStore
 from tests.forked import run_forked
 from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import ROOT, lake_at
@@ -61,7 +61,7 @@ def test_a_feed_that_is_archived_while_feeds_are_listed_is_left_out(
 ) -> None:
     store = lake_at(tmp_path).feeds
     store.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
-    monkeypatch.setattr(feed_store, "_names", lambda _: ["f.json", "gone.json"])
+    monkeypatch.setattr(FeedStore, "_names", lambda *_: ["f.json", "gone.json"])
 
     assert [feed.name for feed in store.list()] == ["f"]
 

@@ -18,7 +18,7 @@ from pipeline.lake.lake import Lake, Upkeep
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.log import entry_name
 from pipeline.lake.retention import expire
-from pipeline.lake.rewrite import roll_back, widen
+from pipeline.lake.rewrite import rewrite, roll_back, widen
 from pipeline.lake.store import Store
 from pipeline.lake.unexpire import unexpire_feed
 from pipeline.verify.files import check_files
@@ -118,6 +118,19 @@ class TestAnyStore:
 
         assert lake.table(FEED).schema.field("amount").type == TABLE.field("amount").type
         assert [batch.num_rows for batch in lake.table(FEED).read_batches(lake.table(FEED).files)] == [1]
+
+    def test_many_small_files_become_one_with_the_same_rows(self, lake: Lake) -> None:
+        with lake.writing(STREAM, {}) as table:
+            for number in range(3):
+                add_rows(table, number, [(0, 0, number, f"v{number}")])
+            before = table.bookmarks()
+            change = Change(data_change=False, note={"kind": "compact"})
+            rewrite(table, table.files, lambda batch: batch, change, commit_id(9), NOW)
+
+        again = lake.table(STREAM)
+        assert (len(again.files), values(again), again.bookmarks()) == (1, ["v0", "v1", "v2"], before)
+        assert check_files(again).findings == ()
+        assert again.history()[0]["pipeline"] == {"kind": "compact", "rows": 3}
 
     def test_what_no_commit_names_is_removed(self, lake: Lake) -> None:
         with lake.writing(STREAM, {}) as table:
