@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place, Staged, discard, stage
+from pipeline.export.stage import Place, Staged, stage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
+from pipeline.lake.writer import StagedFile, StagedWriter, discard, partition_dates
 from pipeline.once import ReadOnce, read_once, row_recreated
 from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source, Sources, Wanted
 

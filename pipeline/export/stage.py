@@ -6,7 +6,6 @@ storage; whoever holds the feed commits what it gives back. A crash leaves stage
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
-from pipeline.lake.disk import delete_file
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.once import OnceOnly
@@ -124,13 +122,6 @@ class StagedTable:
 
     def discard(self) -> None:
         self.writer.discard()
-
-
-def discard(files: Sequence[StagedFile]) -> None:
-    """Removes staged files that will not be committed; what a broken disk does not let go the next run removes."""
-    for file in files:
-        with contextlib.suppress(OSError):
-            delete_file(file.path)
 
 
 def _fill(

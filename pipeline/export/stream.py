@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place, Staged, discard, stage
+from pipeline.export.stage import Place, Staged, stage
 from pipeline.export.witness import Witnesses
 from pipeline.lake.change import Change
 from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import discard
 from pipeline.source import Bookmark, Source, Sources, Task
 
 

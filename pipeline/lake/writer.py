@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +157,13 @@ class StagedWriter:
                 stats=_delta_stats(metadata, self._schema),
             )
         )
+
+
+def discard(files: Sequence[StagedFile]) -> None:
+    """Removes staged files that will not be committed; what a broken disk does not let go the next run removes."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            delete_file(file.path)
 
 
 def check_partition_column(schema: pa.Schema, column: str) -> None:
