@@ -24,6 +24,7 @@ from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Upkeep
+from pipeline.lake.names import name_of_act
 from pipeline.lake.rewrite import copy_version, place_keys
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
@@ -43,7 +44,7 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limit
     """
     done, found = [], find_damage(upkeep.lake, feed, upkeep.now)
     if found.clock is not None:
-        upkeep.lake.accept_clock(feed, upkeep.holder, f"{upkeep.run_id}cc", upkeep.now)
+        upkeep.lake.accept_clock(feed, upkeep.holder, name_of_act(upkeep.run_id, "accept clock"), upkeep.now)
         done.append("goes on from this machine's clock")
     with upkeep.lake.writing(feed, upkeep.holder) as table:
         if found.torn is not None:

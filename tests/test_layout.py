@@ -47,6 +47,7 @@ ORDER = [
     "pipeline.ksqldb.stream",
     "pipeline.ksqldb.pull",
     "pipeline.ksqldb.source",
+    "pipeline.lake.names",
     "pipeline.lake.store",
     "pipeline.lake.disk",
     "pipeline.lake.holder",

@@ -12,6 +12,7 @@ from pipeline.columns import Column
 from pipeline.errors import CommitStands
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
+from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, Outcome, ReadPolicy, weakest
@@ -36,7 +37,7 @@ class Run:
     def for_feed(self, number: int, seconds_left: float | None) -> Run:
         """The run of one of its feeds, which has an id of its own and so many seconds from now."""
         deadline = None if seconds_left is None else time.monotonic() + seconds_left
-        return replace(self, id=f"{self.id}{number:03x}", limits=replace(self.limits, deadline=deadline))
+        return replace(self, id=name_of_feed(self.id, number), limits=replace(self.limits, deadline=deadline))
 
 
 @dataclass
@@ -94,7 +95,7 @@ def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: 
     if not table.exists:
         table.create(schema, topic)
     elif wider := table.match_schema(schema):
-        widen(table, wider, schema, f"{run.id}bb", run.now)
+        widen(table, wider, schema, name_of_act(run.id, "widen"), run.now)
 
 
 def gaps_note(gaps: Mapping[int, tuple[int, int]]) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Place, Staged, stage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
+from pipeline.lake.names import name_of_part
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter, discard, partition_dates
@@ -83,7 +84,7 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     kept = place.writer()
     try:
         for number, task in enumerate(plan.tasks):
-            parts += stage(task, stream, run.limits, Place.in_table(table, f"{run.id}{number:04x}"))
+            parts += stage(task, stream, run.limits, Place.in_table(table, name_of_part(run.id, number)))
         reached = {p: mark for part in parts for p, mark in part.bookmarks.items()}
         _refuse_part(table, stream.source, parts, reached)
         files = [file for part in parts for file in part.files]

@@ -23,6 +23,7 @@ from pipeline.feeds import Feed
 from pipeline.lake.feed_store import BrokenFeed, ignored
 from pipeline.lake.files import NULL_PARTITION
 from pipeline.lake.lake import Lake, Upkeep
+from pipeline.lake.names import name_of_act
 from pipeline.lake.retention import ArchivedExpiry, expire, expire_archived
 from pipeline.source import Sources
 from pipeline.text import plural
@@ -97,7 +98,7 @@ def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:
 
 def expire_archived_feeds(lake: Lake, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
     """What a run of all feeds does at its end: archived ones age as well."""
-    upkeep = Upkeep(lake, holder, f"{run.id}ea", run.now, run.max_expire)
+    upkeep = Upkeep(lake, holder, name_of_act(run.id, "expire archived"), run.now, run.max_expire)
     return expire_archived(upkeep, lake.feeds.list(archived=True, broken=ignored))
 
 
@@ -120,4 +121,4 @@ def _export(
         if result.exported.undated_rows:
             undated = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
-        result.expired = expire(table, f"{run.id}ee", run.now, run.max_expire)
+        result.expired = expire(table, name_of_act(run.id, "expire"), run.now, run.max_expire)

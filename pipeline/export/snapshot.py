@@ -11,6 +11,7 @@ from pipeline.export.commit import ExportResult, Run, prepare_table
 from pipeline.export.plan import table_of
 from pipeline.export.stage import StagedTable
 from pipeline.lake.change import Change
+from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import check_version, next_version
 from pipeline.source import Sources, TableRead, TableSource, TableState
@@ -27,7 +28,7 @@ def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResul
     state = source.state()
 
     def store(read: TableRead, count: int) -> StagedTable:
-        return StagedTable.of(read, table.staging_folder(f"{run.id}{count:04x}"), str(number), count)
+        return StagedTable.of(read, table.staging_folder(name_of_part(run.id, count)), str(number), count)
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = read_believed(source, state, run.limits, run.policy, previous, store)

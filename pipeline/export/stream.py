@@ -13,6 +13,7 @@ from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Place, Staged, stage
 from pipeline.export.witness import Witnesses
 from pipeline.lake.change import Change
+from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import discard
 from pipeline.source import Bookmark, Source, Sources, Task
@@ -29,7 +30,7 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
     prepare_table(run, table, plan.columns, stream.source.topic)
     commits = StreamCommits(table, stream.source, run, done)
     for number, task in enumerate(plan.tasks):
-        place = Place.in_table(table, f"{run.id}{number:04x}")
+        place = Place.in_table(table, name_of_part(run.id, number))
         for part in stage(task, stream, run.limits, place, run.commit_rows):
             commits.commit(number, task, part)
 
@@ -56,7 +57,7 @@ class StreamCommits:
         if part.row_count or part.bookmarks:
             note = _note(run, part, self._table.bookmarks())
             change = Change(part.files, bookmarks=part.bookmarks, partitions=self._source.partitions, note=note)
-            done.commit(self._table, f"{run.id}{done.commits:04x}", change, run.now)
+            done.commit(self._table, name_of_part(run.id, done.commits), change, run.now)
             if part.goes_on:
                 run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")
         self._last_parts[number] = part

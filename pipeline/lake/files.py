@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.disk import checksum, make_folder, sync_file
+from pipeline.lake.names import checksum_in, name_file
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.writer import Partition, StagedFile
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_OUR_FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class DataFile:
 
     @property
     def checksum(self) -> str:
-        match = _OUR_FILE.fullmatch(Path(self.path).name)
-        return match["checksum"] if match else ""
+        return checksum_in(self.path.rpartition("/")[2])
 
     def stats(self) -> str:
         """Delta's statistics of the file, as they were written with it."""
@@ -75,12 +73,12 @@ def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFi
 def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str:
     """The path, in its table, that a staged file will have."""
     value = NULL_PARTITION if staged.partition is None else staged.partition
-    return f"{column}={value}/{commit_id}-{index:05}-{staged.checksum}.parquet"
+    return f"{column}={value}/{name_file(commit_id, index, staged.checksum)}"
 
 
 def files_on_disk(store: Store) -> list[str]:
     """Paths, relative to the table's folder, of all data files of ours that exist."""
-    return [path for path in parquet_files(store) if _OUR_FILE.fullmatch(path.rpartition("/")[2])]
+    return [path for path in parquet_files(store) if checksum_in(path.rpartition("/")[2])]
 
 
 def parquet_files(store: Store) -> Iterator[str]:

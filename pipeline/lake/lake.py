@@ -21,6 +21,7 @@ from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
 from pipeline.lake.metadata import write_metadata
+from pipeline.lake.names import name_of_feed
 from pipeline.lake.store import Hold, Store, disk_errors
 from pipeline.lake.table import LakeTable
 from pipeline.lake.views import write_views
@@ -125,4 +126,4 @@ class Upkeep:
 
     def numbered(self, index: int) -> Upkeep:
         """For one feed of several: each commit has a name of its own."""
-        return replace(self, run_id=f"{self.run_id}{index:03x}")
+        return replace(self, run_id=name_of_feed(self.run_id, index))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pipeline.errors import VersionUnknown
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged, stage_copy
+from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -71,7 +72,7 @@ def rewrite(
     """
     schema, staged = (change.schema or table.schema).remove_metadata(), list[StagedFile]()
     for number, partition in enumerate(dict.fromkeys(file.partition for file in files)):
-        writer = StagedWriter(table.staging_folder(f"{commit_id}{number:04x}"), schema, partition=partition)
+        writer = StagedWriter(table.staging_folder(name_of_part(commit_id, number)), schema, partition=partition)
         members = [file for file in files if file.partition == partition]
         for batch in table.read_batches(members):
             writer.add(transform(batch))

@@ -1,0 +1,40 @@
+"""The names of commits, and of the files that they add: a name says whose a file is and what is in it.
+
+The name of a run is random and sorts by time (`cli.new_run_id`). The commits of a run have its name with something after it: which of
+its feeds they are of, and what they do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Act = Literal["accept clock", "expire", "expire archived", "widen"]
+_ACTS: dict[Act, str] = {"accept clock": "cc", "expire": "ee", "expire archived": "ea", "widen": "bb"}
+_FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
+
+
+def name_of_feed(run_id: str, number: int) -> str:
+    """The run's name for one of its feeds."""
+    return f"{run_id}{number:03x}"
+
+
+def name_of_part(run_id: str, number: int) -> str:
+    """The name of one of several commits, or of several steps on the way to one."""
+    return f"{run_id}{number:04x}"
+
+
+def name_of_act(run_id: str, act: Act) -> str:
+    """The name of a commit that a run makes besides its own."""
+    return f"{run_id}{_ACTS[act]}"
+
+
+def name_file(commit_id: str, number: int, checksum: str) -> str:
+    """The name of a commit's data file of that number."""
+    return f"{commit_id}-{number:05}-{checksum}.parquet"
+
+
+def checksum_in(name: str) -> str:
+    """The checksum that a data file's name has; empty for a file of another program."""
+    found = _FILE.fullmatch(name)
+    return found["checksum"] if found else ""
