@@ -192,7 +192,7 @@ class FeedStore:
         self._store.replace(f"{_ACTIVE}/{feed.name}.json", json_bytes(feed.model_dump(mode="json")))
 
     def _move(self, name: str, source: str, target: str) -> None:
-        self._store.rename(f"{source}/{name}.json", f"{target}/{name}.json")
+        self._store.move(f"{source}/{name}.json", f"{target}/{name}.json")
 
     def _is_in(self, name: str, folder: str) -> bool:
         # The names of the folder are asked, so that a name with slashes never leaves it.

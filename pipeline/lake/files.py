@@ -110,10 +110,10 @@ def file_problem(store: Store, file: DataFile) -> str | None:
             return "file is missing"
         if size != file.size_bytes:
             return f"size is {size} bytes, {file.size_bytes} were written"
-        with store.open(file.path) as opened:
+        with store.open_parquet(file.path) as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest()[:16] != file.checksum:
                 return "content is not what was written (checksum differs)"
-        with store.open(file.path) as opened:
+        with store.open_parquet(file.path) as opened:
             rows = pq.read_metadata(opened).num_rows
     except (OSError, pa.ArrowException):
         return "file cannot be read"
@@ -122,19 +122,19 @@ def file_problem(store: Store, file: DataFile) -> str | None:
 
 def read_where(store: Store, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
     """The rows of a committed file that are `wanted`; other row groups are not read. Raises LakeDamaged."""
-    with file_errors(store.uri(file.path), feed), store.open(file.path) as opened:
+    with file_errors(store.uri(file.path), feed), store.open_parquet(file.path) as opened:
         found = pq.read_table(opened, filters=wanted, partitioning=None)
     return list(found.to_batches())
 
 
 def read_columns(store: Store, file: DataFile, columns: Sequence[str]) -> pa.Table:
     """Some columns of a committed file."""
-    with store.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
+    with store.open_parquet(file.path) as opened, pq.ParquetFile(opened) as parquet:
         return parquet.read(columns=list(columns))
 
 
 def stored_schema(store: Store, file: DataFile) -> pa.Schema:
-    with store.open(file.path) as opened:
+    with store.open_parquet(file.path) as opened:
         return pq.read_schema(opened)
 
 
@@ -142,7 +142,7 @@ def stage_copy(store: Store, feed: str, file: DataFile, target: Path, partition:
     """A committed file, byte for byte, as a staged file of another partition. Raises LakeDamaged."""
     where = store.uri(file.path)
     with file_errors(where, feed):
-        opened = store.open(file.path)
+        opened = store.open_parquet(file.path)
     with opened, disk_errors(target.parent):
         make_folder(target.parent)
         with target.open("wb") as copy:
@@ -173,7 +173,7 @@ def read_files(
     """
     for file in files:
         with file_errors(store.uri(file.path), feed):
-            opened = store.open(file.path)
+            opened = store.open_parquet(file.path)
         with opened:
             with file_errors(store.uri(file.path), feed):
                 parquet = pq.ParquetFile(opened)

@@ -88,7 +88,7 @@ class LocalStore:
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
 
-    def open(self, name: str) -> pa.NativeFile:
+    def open_parquet(self, name: str) -> pa.NativeFile:
         return pa.OSFile(self.uri(name), "rb")
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
@@ -115,7 +115,7 @@ class LocalStore:
     def replace(self, name: str, data: bytes) -> None:
         write_file(self._root / name, data)
 
-    def rename(self, name: str, new: str) -> None:
+    def move(self, name: str, new: str) -> None:
         source, target = self._root / name, self._root / new
         move_file(source, target)
         sync_folder(target.parent)

@@ -97,7 +97,7 @@ def removed_files(store: Store) -> dict[str, int]:
     removed: dict[str, int] = {}
     names = store.names(LOG)
     for name in (name for name in names if name.startswith(f"{_newest_checkpoint(names):020}.checkpoint")):
-        with store.open(f"{LOG}/{name}") as opened, pq.ParquetFile(opened) as checkpoint:
+        with store.open_parquet(f"{LOG}/{name}") as opened, pq.ParquetFile(opened) as checkpoint:
             rows = checkpoint.read(columns=["remove.path", "remove.deletionTimestamp"]).to_pylist()
         for row in (row["remove"] for row in rows if row["remove"]):
             removed[unquote(row["path"])] = row["deletionTimestamp"] or 0

@@ -1,7 +1,7 @@
 """The names of commits, and of the files that they add: a name says whose a file is and what is in it.
 
-The name of a run is random and sorts by time (`cli.new_run_id`). The commits of a run have its name with something after it: which of
-its feeds they are of, and what they do.
+The name of a run is random and sorts by time; a script makes it. The commits of a run have its name with something
+after it: which of its feeds they are of, and what they do.
 """
 
 from __future__ import annotations

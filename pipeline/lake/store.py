@@ -59,7 +59,7 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
-    def open(self, name: str) -> pa.NativeFile:
+    def open_parquet(self, name: str) -> pa.NativeFile:
         """The file, to be read in pieces."""
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class Store(Protocol):
     def replace(self, name: str, data: bytes) -> None:
         """Puts a file in the place of the one that is there, in one step for readers; for one writer at a time."""
 
-    def rename(self, name: str, new: str) -> None: ...
+    def move(self, name: str, new: str) -> None: ...
 
     def delete(self, *names: str) -> None:
         """Deletes the files that are there."""

@@ -67,7 +67,7 @@ class MemoryStore:
         except KeyError:
             raise FileNotFoundError(name) from None
 
-    def open(self, name: str) -> pa.NativeFile:
+    def open_parquet(self, name: str) -> pa.NativeFile:
         return pa.BufferReader(self.read(name))
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ class MemoryStore:
     def replace(self, name: str, data: bytes) -> None:
         self.files[self.prefix + name] = data
 
-    def rename(self, name: str, new: str) -> None:
+    def move(self, name: str, new: str) -> None:
         self.files[self.prefix + new] = self.files.pop(self.prefix + name)
 
     def delete(self, *names: str) -> None:
