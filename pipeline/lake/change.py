@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,16 @@ def transactions(
     return [
         deltalake.Transaction(app_id, version, _ms(now)) for app_id, version in wanted.items() if version is not None
     ]
+
+
+def bookmarks_in(transaction: Callable[[str], int | None], topic: str) -> dict[int, Bookmark]:
+    """The bookmarks that a log remembers; `transaction` gives the version of an application transaction."""
+    found = {}
+    for partition in range(transaction(PARTITIONS) or 0):
+        next_offset = transaction(f"{topic}/{partition}")
+        if next_offset is not None:
+            found[partition] = Bookmark(next_offset, transaction(f"{topic}/{partition}/rowtime"))
+    return found
 
 
 def _ms(moment: dt.datetime) -> int:

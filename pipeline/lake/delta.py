@@ -20,6 +20,11 @@ from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
+KEEP_LOG = {
+    # What a feed's history tells is kept for over a year; Delta's own default is 30 days.
+    "delta.logRetentionDuration": "interval 400 days",
+    "delta.deletedFileRetentionDuration": "interval 400 days",
+}
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
@@ -63,6 +68,12 @@ def plain_schema(schema: deltalake.Schema) -> pa.Schema:
             for column in pa.schema(schema.to_arrow())
         ]
     )
+
+
+def partitioned_schema(schema: pa.Schema, column: str) -> deltalake.Schema:
+    """The schema of a table whose data files have `schema`, and which is partitioned by `column`."""
+    type_ = pa.date32() if column == "date" else pa.int32()
+    return deltalake.Schema.from_arrow(pa.schema([*schema, pa.field(column, type_)]))
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:

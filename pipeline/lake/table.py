@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.change import CURRENT, PARTITIONS, Change, file_actions, transactions
+from pipeline.lake.change import CURRENT, Change, bookmarks_in, file_actions, transactions
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
-from pipeline.lake.delta import commit_properties, delta_errors, plain_schema
+from pipeline.lake.delta import KEEP_LOG, commit_properties, delta_errors, partitioned_schema, plain_schema
 from pipeline.lake.entry import CHECKPOINT_EVERY, NO_HOOKS, commit_stands, publish_entry, write_checkpoint
 from pipeline.lake.files import DataFile, committed_files, place_of, read_files
 from pipeline.lake.leftovers import delete_orphans, refuse_lost
@@ -33,11 +33,6 @@ from pipeline.source import Bookmark
 
 VIEWS = "views.sql"
 METADATA = "_metadata.json"
-_KEEP_LOG = {
-    # What a feed's history tells is kept for over a year; Delta's own default is 30 days.
-    "delta.logRetentionDuration": "interval 400 days",
-    "delta.deletedFileRetentionDuration": "interval 400 days",
-}
 
 
 class LakeTable:
@@ -106,7 +101,7 @@ class LakeTable:
 
     @property
     def created_at(self) -> dt.datetime:
-        return _from_ms(self._table.metadata().created_time or 0)
+        return dt.datetime.fromtimestamp((self._table.metadata().created_time or 0) / 1000, dt.UTC)
 
     @property
     def schema(self) -> pa.Schema:
@@ -153,14 +148,7 @@ class LakeTable:
         """The bookmark of each topic partition that has one."""
         if not self.exists:
             return {}
-        count = self._table.transaction_version(PARTITIONS) or 0
-        marks = {}
-        for partition in range(count):
-            next_offset = self._table.transaction_version(f"{self.topic}/{partition}")
-            if next_offset is not None:
-                rowtime_ms = self._table.transaction_version(f"{self.topic}/{partition}/rowtime")
-                marks[partition] = Bookmark(next_offset, rowtime_ms)
-        return marks
+        return bookmarks_in(self._table.transaction_version, self.topic)
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
         """The files as they were after an earlier commit. Raises CommitFailed where the log no longer tells."""
@@ -190,11 +178,11 @@ class LakeTable:
             self._publish(
                 lambda private: deltalake.DeltaTable.create(
                     private,
-                    schema=self._with_partition(schema),
+                    schema=partitioned_schema(schema, self.partition_column),
                     partition_by=[self.partition_column],
                     name=self.feed.name,
                     description=f"ksqlDB {self.feed.type} {self.feed.source}",
-                    configuration=_KEEP_LOG | {"ksqldb.topic": topic},
+                    configuration=KEEP_LOG | {"ksqldb.topic": topic},
                     commit_properties=commit_properties({"kind": "create table"}, None),
                     raise_if_key_not_exists=False,
                 )
@@ -238,11 +226,14 @@ class LakeTable:
             own = Rule.of(self.feed)
             rule = (self.rule or own).longer(own)
             marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now)
+            schema = self._table.schema()
+            if change.schema is not None:
+                schema = partitioned_schema(change.schema, self.partition_column)
             self._publish(
                 lambda private: deltalake.DeltaTable(private).create_write_transaction(
                     actions,
                     mode="append" if change.schema is None else "overwrite",
-                    schema=self._table.schema() if change.schema is None else self._with_partition(change.schema),
+                    schema=schema,
                     partition_by=[self.partition_column],
                     commit_properties=commit_properties(change.note, now, marks),
                     post_commithook_properties=NO_HOOKS,
@@ -285,15 +276,8 @@ class LakeTable:
             )
         return self._delta
 
-    def _with_partition(self, schema: pa.Schema) -> deltalake.Schema:
-        type_ = pa.date32() if self.partition_column == "date" else pa.int32()
-        return deltalake.Schema.from_arrow(pa.schema([*schema, pa.field(self.partition_column, type_)]))
-
     def _publish(
-        self,
-        write: Callable[[Path], object],
-        paths: Sequence[str] = (),
-        now: dt.datetime | None = None,
+        self, write: Callable[[Path], object], paths: Sequence[str] = (), now: dt.datetime | None = None
     ) -> None:
         """Makes the next log entry by `write`, which commits to the copy of this table that it is given.
 
@@ -314,7 +298,3 @@ class LakeTable:
                 write_checkpoint(self.store, version)
         except PipelineError as error:
             self._tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")
-
-
-def _from_ms(epoch_ms: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC)
