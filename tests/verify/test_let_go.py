@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.change import Change
-from pipeline.lake.table import LakeTable
 from pipeline.verify.let_go import LetGo, bounds_of
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, add_rows, commit_id, stream_feed
+from tests.support import lake_at
 
 FIRST_MS = int(NOW.timestamp() * 1000) - 10 * DAY_MS
 
@@ -24,7 +24,7 @@ def source_rows(*places: tuple[int, int]) -> pa.RecordBatch:
 
 def let_go(root: Path, note: dict[str, Any], gone: int) -> LetGo:
     """After one file for each of three days, with one row each, and a commit that takes the files of `gone` days."""
-    table = LakeTable(root, stream_feed(), print)
+    table = lake_at(root).table(stream_feed())
     for day in range(3):
         add_rows(table, day, [(FIRST_MS + day * DAY_MS, 0, day, "v")])
     files = sorted(table.files, key=bounds_of)[:gone]
