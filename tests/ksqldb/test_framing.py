@@ -258,6 +258,27 @@ def test_what_begins_like_no_array_is_not_read_further() -> None:
         parse(Framing.PLAIN_ARRAY, Ending.BRACKET, b"<html>[{}]")
 
 
+def test_a_row_that_comes_after_the_final_message_is_never_given() -> None:
+    parser, late = AnswerParser(Framing.STREAMED_ROWS, Ending.COMPLETED), list[Any]()
+    assert [row for part in (*parser.feed(W2[:-1]), *parser.flush()) for row in part.values] == ROWS
+
+    with pytest.raises(AnswerMalformed, match="after the answer's final message"):
+        late.extend(parser.feed(b',{"row":{"columns":[3,null]}}]'))
+        late.extend(parser.finish())
+
+    assert (late, parser.row_count) == ([], 2)
+
+
+def test_a_row_that_is_too_long_says_what_to_leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ksqldb.elements.MOST_ELEMENT_BYTES", 2**20)
+
+    with pytest.raises(AnswerMalformed) as raised:
+        parse(Framing.PLAIN_ARRAY, Ending.BRACKET, b'["' + b"x" * 2**20)
+
+    assert raised.value.message == "a row of the answer is longer than 1 MB"
+    assert raised.value.hint == "leave its largest column out in a derived stream and export that one"
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_parser_do_anything_but_refuse(data: bytes) -> None:
     with pytest.raises(PipelineError):
