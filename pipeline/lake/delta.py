@@ -19,9 +19,9 @@ from pipeline.errors import CommitFailed
 from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
-"""What each entry of ours tells beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
+"""What each entry of ours holds beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 KEEP_LOG = {
-    # What a feed's history tells is kept for over a year; Delta's own default is 30 days.
+    # A feed's history is kept for over a year; Delta's own default is 30 days.
     "delta.logRetentionDuration": "interval 400 days",
     "delta.deletedFileRetentionDuration": "interval 400 days",
 }
@@ -30,7 +30,7 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 @contextlib.contextmanager
 def delta_errors(folder: str | Path) -> Iterator[None]:
-    """Names what the Delta library met below `folder`: it tells the operating system's error number as text only."""
+    """Names what the Delta library met below `folder`; its errors have the system's own number in their text only."""
     try:
         with disk_errors(folder):
             try:
@@ -54,10 +54,10 @@ def delta_errors(folder: str | Path) -> Iterator[None]:
 def commit_properties(
     note: Mapping[str, Any], at: dt.datetime | None, transactions: list[deltalake.Transaction] | None = None
 ) -> deltalake.CommitProperties:
-    """What an entry of ours tells of itself: the note, and the time of its run, if that is known."""
-    told = {"pipeline": dict(note), TIME_KEY: int(at.timestamp() * 1000) if at else 0}
+    """What an entry of ours says of itself: the note, and the time of its run, if that is known."""
+    metadata = {"pipeline": dict(note), TIME_KEY: int(at.timestamp() * 1000) if at else 0}
     # No retries: under the feed's lock nobody else commits, so a conflict is a fault to be seen.
-    return deltalake.CommitProperties(custom_metadata=told, max_commit_retries=0, app_transactions=transactions)
+    return deltalake.CommitProperties(custom_metadata=metadata, max_commit_retries=0, app_transactions=transactions)
 
 
 def plain_schema(schema: deltalake.Schema) -> pa.Schema:

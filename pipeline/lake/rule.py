@@ -40,8 +40,8 @@ class Rule:
     def in_metadata(cls, read: Callable[[], bytes]) -> Self | None:
         """The rule that a feed's metadata was last written with; None where it is not there, or says no rule."""
         try:
-            told = json.loads(read())["retention"]
-            return cls(int(told["days"] or FOR_EVER), int(told["versions"] or FOR_EVER))
+            kept = json.loads(read())["retention"]
+            return cls(int(kept["days"] or FOR_EVER), int(kept["versions"] or FOR_EVER))
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

@@ -130,8 +130,8 @@ class LakeTable:
         if not self.exists or self.rule_in_log is not None:
             return self.rule_in_log if self.exists else None
         shown = Rule.shown_by(self.files, self.feed.type, self.newest_at) if self.newest_at else None
-        told = Rule.in_metadata(lambda: self.store.read(METADATA))
-        return shown.longer(told) if shown and told else shown or told
+        described = Rule.in_metadata(lambda: self.store.read(METADATA))
+        return shown.longer(described) if shown and described else shown or described
 
     @property
     def rule_in_log(self) -> Rule | None:
@@ -151,7 +151,7 @@ class LakeTable:
         return bookmarks_in(self._table.transaction_version, self.topic)
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
-        """The files as they were after an earlier commit. Raises CommitFailed where the log no longer tells."""
+        """The files as they were after an earlier commit. Raises CommitFailed where the log no longer has them."""
         with delta_errors(self.uri()):
             then = deltalake.DeltaTable(self.uri(), version=delta_version)
             return tuple(committed_files(then, self.partition_column))
