@@ -74,9 +74,7 @@ def _server() -> socket.socket:
 
 def serve() -> None:
     """Forks a process for each run that is asked for; returns in those, when their script has ended."""
-    for module in _modules():
-        with contextlib.suppress(ImportError):  # a test says so better
-            importlib.import_module(module)
+    import_everything()
     gc.freeze()
     with socket.socket(fileno=0) as asked:
         while True:
@@ -98,7 +96,14 @@ def _reap() -> None:
             pass
 
 
-def _modules() -> list[str]:
+def import_everything() -> None:
+    """Imports what any script may come to need."""
+    for module in modules_of_scripts():
+        with contextlib.suppress(ImportError):  # a test says so better
+            importlib.import_module(module)
+
+
+def modules_of_scripts() -> list[str]:
     package = [path for path in (_ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py"]
     paths = [*sorted(package), *sorted(_ROOT.glob("*.py"))]
     return [*_HEAVY, "tests.support", *(".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in paths)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
+from tests.forked import import_everything
 from tests.torture.victim import run_script
 
 _LIMIT_S = 60
@@ -47,8 +48,7 @@ def layered_starter(layer: Path) -> Iterator[LayeredStarter]:
 
 
 def _serve() -> None:
-    for script in ("export_to_data_lake", "manage_feeds", "metadata_utils"):
-        __import__(script)
+    import_everything()
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

@@ -25,12 +25,11 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline import cli
 from pipeline.feeds import Feed, parse_feed
+from tests.forked import modules_of_scripts
 from tests.support import lake_at
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["export_to_data_lake", "sync_to_mysql", "manage_feeds", "metadata_utils", "tests.torture.victim"]
-)
+_CONTEXT.set_forkserver_preload([*modules_of_scripts(), "tests.torture.victim"])
 FAST = {
     "QUIET_S": "0.5",
     "STALL_S": "20",
