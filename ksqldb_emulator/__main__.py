@@ -11,7 +11,8 @@ try:
 
     from ksqldb_emulator.cluster import BadMinute
     from ksqldb_emulator.dataset import Dataset
-    from ksqldb_emulator.server import Options, Server, serve, stop
+    from ksqldb_emulator.options import Options
+    from ksqldb_emulator.server import Server, serve, stop
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("ksqldb_emulator"):
         raise

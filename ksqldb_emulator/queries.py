@@ -11,21 +11,9 @@ from typing import Any
 
 from ksqldb_emulator.cluster import Pull
 from ksqldb_emulator.dataset import Source
+from ksqldb_emulator.expressions import PSEUDO, WINDOW, Expression, Row, bind, bind_condition, names_in
 from ksqldb_emulator.faults import Fault
-from ksqldb_emulator.sql import (
-    PSEUDO,
-    WINDOW,
-    Expression,
-    Refused,
-    Row,
-    Select,
-    bind,
-    bind_condition,
-    name_of,
-    names_in,
-    parse,
-    split,
-)
+from ksqldb_emulator.sql import Refused, Select, name_of, parse, split
 from ksqldb_emulator.state import POLL_RECORDS, LiveQuery, State, key_of, row_of
 from ksqldb_emulator.values import encode, to_json
 

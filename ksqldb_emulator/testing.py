@@ -13,7 +13,8 @@ from typing import Any
 from ksqldb_emulator.cluster import Cluster
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.faults import Faults
-from ksqldb_emulator.server import Options, Server, serve, stop
+from ksqldb_emulator.options import Options
+from ksqldb_emulator.server import Server, serve, stop
 
 FOR_EVER_S = 86_400.0
 """A pause or a silence that ends only when the test says so."""

@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksqldb_emulator.sql import Select, bind, parse
+from ksqldb_emulator.expressions import bind
+from ksqldb_emulator.sql import Select, parse
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.values import encode
 from pipeline.columns import Column
