@@ -14,11 +14,19 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 import contextlib
-import datetime as dt
+import functools
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import cli, options
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from data_lake_config import Settings
+    from pipeline.export.commit import Run
+    from pipeline.export.run import ExportRequest, FeedResult
 
 
 @click.command()
@@ -26,29 +34,15 @@ from pipeline import cli, options
 @click.option("--stream", "streams", multiple=True, metavar="FEED", help="A stream feed (repeatable).")
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="A table feed (repeatable).")
 @click.option("--full", is_flag=True, help="Read streams again from their start and replace what the source still has.")
-@click.option(
-    "--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Read this day of a stream again and replace it."
-)
+@click.option("--date", "day", type=options.Day(), help="Read this day of a stream again and replace it.")
 @click.option("--version", type=click.IntRange(1), help="Write the table snapshot as this version.")
-@click.option("--max-runtime", type=options.Seconds(), metavar="SECONDS", help="Stop by then.")
+@click.option("--max-runtime", "max_runtime_s", type=options.Seconds(), metavar="SECONDS", help="Stop by then.")
 @click.option("--allow-shrink", is_flag=True, help="Believe a table that lost more rows than usual.")
 @click.option("--accept-gap", is_flag=True, help="Go on although the topic has lost rows; the gap is recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @options.json_output
 @cli.boundary
-def main(
-    everything: bool,
-    streams: tuple[str, ...],
-    tables: tuple[str, ...],
-    full: bool,
-    day: dt.datetime | None,
-    version: int | None,
-    max_runtime: float | None,
-    allow_shrink: bool,
-    accept_gap: bool,
-    dry_run: bool,
-    json_output: bool,
-) -> None:
+def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], json_output: bool, **asked: Any) -> None:
     """Export feeds from ksqlDB into the data lake.
 
     With --all an option counts for the feeds that it fits; with named feeds it must fit each of them.
@@ -57,41 +51,25 @@ def main(
     from data_lake_config import load_settings
     from pipeline.errors import common_exit_code
     from pipeline.export import run as runs
-    from pipeline.export.commit import Run
     from pipeline.export.selection import check_options, choose_feeds
     from pipeline.ksqldb.client import Client
     from pipeline.ksqldb.source import KsqldbSource
     from pipeline.report import export as report
 
     settings, now = load_settings(), cli.utc_now()
-    lake = settings.lake(cli.tell)
-    request = runs.ExportRequest(full, day.date() if day else None, version, dry_run)
+    lake, request = settings.lake(cli.tell), runs.ExportRequest(**asked)
     feeds, broken = choose_feeds(lake.feeds, everything, streams, tables)
-    check_options(request, feeds, everything, allow_shrink, accept_gap)
-    if not dry_run:
+    check_options(request, feeds, everything)
+    if not request.dry_run:
         cli.write_log_to(lake.open_log("export_to_data_lake"))
-    run = Run(
-        id=cli.new_run_id(now),
-        now=now,
-        limits=settings.limits(),
-        commit_rows=settings.commit_rows,
-        policy=settings.read_policy(allow_shrink),
-        max_expire=settings.expire_max_share,
-        accept_gap=accept_gap,
-        tell=cli.tell,
-    )
-    holder = cli.holder("export_to_data_lake.py", now)
-    alone = lake.hold_run(holder) if everything and not dry_run else contextlib.nullcontext()
-
-    def tell(result: runs.FeedResult) -> None:
-        if result.error is not None:
-            cli.say_error(result.error)
-        cli.tell(report.result_text(result, request))
-
+    run, holder = _new_run(settings, request, now), cli.holder("export_to_data_lake.py", now)
+    for_all = everything and not request.dry_run
+    alone = lake.hold_run(holder) if for_all else contextlib.nullcontext()
+    tell = functools.partial(_tell_result, request)
     with alone, Client(settings.ksqldb_connection()) as client:
         cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-        results = runs.export_feeds(KsqldbSource(client), lake, feeds, run, request, holder, tell, max_runtime)
-        archived = runs.expire_archived_feeds(lake, run, holder) if everything and not dry_run else []
+        results = runs.export_feeds(KsqldbSource(client), lake, feeds, run, request, holder, tell)
+        archived = runs.expire_archived_feeds(lake, run, holder) if for_all else []
     for past in archived:
         cli.say_error(past.error) if past.error is not None else cli.tell(report.archived_text(past))
     for feed in broken:
@@ -100,6 +78,29 @@ def main(
     cli.show(json_output, report.export_json(results, request, archived), [report.export_text(results, request)])
     errors = [result.error for result in results] + [past.error for past in archived]
     raise SystemExit(common_exit_code(error for error in errors if error is not None))
+
+
+def _new_run(settings: Settings, request: ExportRequest, now: dt.datetime) -> Run:
+    from pipeline.export.commit import Run
+
+    return Run(
+        id=cli.new_run_id(now),
+        now=now,
+        limits=settings.limits(),
+        commit_rows=settings.commit_rows,
+        policy=settings.read_policy(request.allow_shrink),
+        max_expire=settings.expire_max_share,
+        accept_gap=request.accept_gap,
+        tell=cli.tell,
+    )
+
+
+def _tell_result(request: ExportRequest, result: FeedResult) -> None:
+    from pipeline.report.export import result_text
+
+    if result.error is not None:
+        cli.say_error(result.error)
+    cli.tell(result_text(result, request))
 
 
 if __name__ == "__main__":

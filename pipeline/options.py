@@ -42,6 +42,17 @@ class Moment(click.DateTime):
         return moment.replace(tzinfo=dt.UTC)
 
 
+class Day(click.DateTime):
+    """A date."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        moment: dt.datetime = super().convert(value, param, ctx)
+        return moment.date()
+
+
 def handed_on(context: click.Context) -> bool:
     """Whether a group's command runs; options that were given before it are handed on to it: none is ignored.
 

@@ -205,6 +205,25 @@ def reached(name: str, files: dict[str, Path]) -> set[str]:
     return found
 
 
+def measured() -> list[Path]:
+    """The files that the limits of lines are for."""
+    rooms = ("pipeline", "ksqldb_emulator", "benchmarks")
+    return sorted([*ROOT.glob("*.py"), *(path for room in rooms for path in (ROOT / room).rglob("*.py"))])
+
+
+def long_functions(lines: list[str]) -> list[str]:
+    """Those above 40 lines, decorators aside, that give no reason: above them, or in their first line or next to it."""
+    found = []
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        above = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+        start = lines[max(above - 1, 0) : node.lineno + 1]
+        if (node.end_lineno or 0) - node.lineno >= 40 and not any("# long: " in line for line in start):
+            found.append(node.name)
+    return found
+
+
 def test_every_module_is_on_the_list() -> None:
     assert set(modules()) == set(ORDER)
 
@@ -265,6 +284,28 @@ def test_a_thing_is_touched_in_its_room_only_and_reached_from_few(
 @pytest.mark.parametrize("name", ORDER)
 def test_no_module_catches_everything(name: str) -> None:
     assert name == "pipeline.faults" or "except Exception" not in modules()[name].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", measured(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_over_300_lines_and_no_function_over_40_without_a_reason(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+
+    assert len(lines) <= 300
+    assert not long_functions(lines)
+
+
+def test_a_long_function_needs_its_reason_where_it_begins() -> None:
+    long = ["def f():", *["    x = 1"] * 40]
+
+    assert long_functions(long) == ["f"]
+    assert long_functions(["async " + long[0], *long[1:]]) == ["f"]
+    assert long_functions(["# long: a table", "@cache", *long]) == []
+    assert long_functions(["@cache", "# long: a table", *long]) == []
+    assert long_functions([long[0] + "  # long: a table", *long[1:]]) == []
+    assert long_functions([long[0], "    # long: a table", *long[1:]]) == []
+    assert long_functions([*long[:2], "    # long: too late", *long[2:]]) == ["f"]
+    assert long_functions(["# long: of another", "", *long]) == ["f"]
+    assert long_functions(long[:-1]) == []
 
 
 def test_nothing_that_runs_for_users_leans_on_the_emulator_or_the_demo() -> None:

@@ -36,6 +36,9 @@ class ExportRequest:
     full: bool = False
     day: dt.date | None = None
     version: int | None = None
+    max_runtime_s: float | None = None
+    allow_shrink: bool = False
+    accept_gap: bool = False
     dry_run: bool = False
 
 
@@ -66,12 +69,11 @@ def export_feeds(
     request: ExportRequest,
     holder: dict[str, str],
     tell: Callable[[FeedResult], None],
-    max_runtime_s: float | None = None,
 ) -> list[FeedResult]:
     """Exports each feed; `tell` hears what became of it as soon as it is known."""
-    started, results = time.monotonic(), []
+    started, limit_s, results = time.monotonic(), request.max_runtime_s, []
     for index, feed in enumerate(feeds):
-        left = None if max_runtime_s is None else max_runtime_s - (time.monotonic() - started)
+        left = None if limit_s is None else limit_s - (time.monotonic() - started)
         result = FeedResult(feed.name, feed.type)
         begun = time.monotonic()
         try:

@@ -32,9 +32,7 @@ def choose_feeds(
     return chosen, []
 
 
-def check_options(
-    request: ExportRequest, feeds: Sequence[Feed], everything: bool, allow_shrink: bool, accept_gap: bool
-) -> None:
+def check_options(request: ExportRequest, feeds: Sequence[Feed], everything: bool) -> None:
     """Refuses an option that would count for nothing: for none of all feeds, or for one that was named."""
     streams = [feed for feed in feeds if feed.type == "stream"]
     tables = [feed for feed in feeds if feed.type == "table"]
@@ -43,7 +41,7 @@ def check_options(
             raise WrongUsage("--date and --full exclude each other", "give one of them")
         if tables:
             raise WrongUsage("--date is for streams only", "name them with --stream, without --all and --table")
-        if accept_gap:
+        if request.accept_gap:
             raise WrongUsage(
                 "--date reads what the lake has already: there is no gap to accept", "leave out --accept-gap"
             )
@@ -51,8 +49,8 @@ def check_options(
         raise WrongUsage("--version is for one table", "name it with --table")
     for option, given, kind, fitting, others in (
         ("--full", request.full, "streams", streams, tables),
-        ("--accept-gap", accept_gap, "streams", streams, tables),
-        ("--allow-shrink", allow_shrink, "tables", tables, streams),
+        ("--accept-gap", request.accept_gap, "streams", streams, tables),
+        ("--allow-shrink", request.allow_shrink, "tables", tables, streams),
     ):
         if given and not fitting:
             why = ": a table is read whole each time" if option == "--full" else ""
