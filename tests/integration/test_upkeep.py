@@ -273,4 +273,4 @@ def test_a_damaged_version_is_no_wrong_usage(lake_root: Path, server: Emulator, 
     done = run(lake_root, None, "metadata_utils", "rollback", "t", "--to-version", "1", code=1)
 
     assert "is not what was written" in done.stderr
-    assert "hint: python metadata_utils.py repair t\n" in done.stderr
+    assert "hint: see what can be done: python metadata_utils.py repair t\n" in done.stderr
