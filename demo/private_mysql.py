@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +67,20 @@ class PrivateServer:
 
 def install_mariadb() -> None:
     """Puts MariaDB's programs on the machine if it has none; raises ServerMissing where that cannot be done."""
+    install_packages("MariaDB", PACKAGES, lambda: shutil.which("mariadbd") is not None)
+
+
+def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], bool]) -> None:
+    """Installs Debian's packages where what they bring is not there; raises ServerMissing where it cannot."""
     _BUILD.mkdir(exist_ok=True)
-    with (_BUILD / "mariadb.lock").open("w") as lock:
+    with (_BUILD / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one, and dpkg puts its files there bit by bit
-        if shutil.which("mariadbd"):
+        if is_there():
             return
         if os.geteuid() != 0 or not shutil.which("apt-get"):
-            packages = " and ".join(PACKAGES)
-            raise ServerMissing(f"no MariaDB here: install Debian's packages {packages}, or run this as root")
-        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
+            names = " and ".join(packages)
+            raise ServerMissing(f"no {what} here: install Debian's packages {names}, or run this as root")
+        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
             environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
             subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
+from demo.private_mysql import install_packages
 from ksqldb_emulator.testing import PATIENCE_S
 from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure
@@ -23,16 +24,9 @@ from tests.torture.victim import Scene, scene, stopwatch
 _SOURCE = Path(__file__).with_name("steps.c")
 
 
-class CompilerMissing(RuntimeError):
-    """The layer that counts steps is C and has to be compiled."""
-
-
 def compile_layer(folder: Path) -> Path:
     """The preloaded layer as a shared library; installs Debian's gcc with root rights when there is no compiler."""
-    if shutil.which("gcc") is None:
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise CompilerMissing("no C compiler here: install Debian's packages gcc and libc6-dev")
-        subprocess.run(["apt-get", "install", "-y", "-q", "gcc", "libc6-dev"], check=True, stdout=subprocess.DEVNULL)
+    install_packages("C compiler", ["gcc", "libc6-dev"], lambda: shutil.which("gcc") is not None)
     library = folder / "steps.so"
     command = ["gcc", "-O1", "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl", "-lpthread"]
     subprocess.run(command, check=True)

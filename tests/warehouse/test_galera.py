@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_lake_config import PROJECT_ROOT, load_settings
-from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
+from demo.private_mysql import PrivateServer, ServerMissing, install_packages, running_mariadb
 from pipeline.readiness import check_mysql
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
@@ -28,9 +28,11 @@ PROVIDERS = [Path("/usr/lib/galera/libgalera_smm.so"), Path("/usr/lib64/galera-4
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A cluster of one node, which calls nobody."""
-    provider = next((path for path in PROVIDERS if path.exists()), None)
-    if provider is None:
-        pytest.skip("no Galera library here: install Debian's package galera-4")
+    try:
+        install_packages("Galera", ["galera-4"], lambda: any(path.exists() for path in PROVIDERS))
+    except ServerMissing as error:
+        pytest.skip(str(error))
+    provider = next(path for path in PROVIDERS if path.exists())
     options = [
         "--wsrep-on=ON", f"--wsrep-provider={provider}", "--wsrep-cluster-address=gcomm://", "--binlog-format=ROW",
         "--wsrep-node-address=127.0.0.1", "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:0",
