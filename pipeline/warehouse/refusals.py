@@ -47,7 +47,7 @@ _LOCAL_REFUSED = (1148, 2068, 3948, 4166)  # LOAD DATA LOCAL: this server or thi
 _ROW_REFUSED = (1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1452, 1644, 3819, 4025)
 _KEY_TWICE = 1062
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL
-_AGAIN = "run the same command again: it loads only what is not there yet"
+_AGAIN = "run the same command again"
 
 
 @dataclass(frozen=True)
