@@ -1,4 +1,4 @@
-"""Settings: where the lake, ksqlDB and MySQL are, and the feeds that `manage_feeds.py sync` creates.
+"""Settings: where the lake, ksqlDB, Kafka and MySQL are, and the feeds that `manage_feeds.py sync` creates.
 
 The only reader of the environment and of `.env`. Every setting below can be given in `.env`, or as an environment
 variable, which counts more: the same name in capitals (LAKE_ROOT, KSQLDB_URL, MYSQL_HOST ...); a secret also as
@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from pipeline import cli, options
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
+from pipeline.kafka.settings import KafkaSettings
 from pipeline.process import keep_private
 from pipeline.settings import gather
 from pipeline.source import Limits, ReadPolicy
@@ -38,11 +39,10 @@ if TYPE_CHECKING:
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 ENV_FILE = PROJECT_ROOT / ".env"
-SECRETS = ("KSQLDB_PASSWORD", "KSQLDB_TOKEN", "MYSQL_PASSWORD")
 _HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
 
 
-class Settings(BaseModel):
+class Settings(KafkaSettings):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
@@ -189,7 +189,9 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
 
     Raises SettingsInvalid naming each setting that cannot be used; values are not repeated, they may be secrets.
     """
-    given = gather({name.upper() for name in Settings.model_fields}, SECRETS, ENV_FILE, os.environ, tell)
+    names = {name.upper(): field.annotation is SecretStr for name, field in Settings.model_fields.items()}
+    secrets = [name for name, is_secret in names.items() if is_secret]
+    given = gather(names, secrets, ENV_FILE, os.environ, tell)
     try:
         settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
     except ValidationError as error:

@@ -10,6 +10,7 @@
     source, once    what any source gives, and each row of it once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST
+    kafka/          the source that is read from the brokers
     lake/           the commit, files, retention, metadata, views
     export/         a feed's run: plan, stage, commit
     warehouse/      MySQL: what fits, the load, the ledger

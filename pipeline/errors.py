@@ -111,6 +111,10 @@ class TypeNotSupported(ActionNeeded):
 class ValueNotRepresentable(ActionNeeded):
     """A value does not fit the type that its column declares, or what was sent does not show it exactly."""
 
+# Kafka
+class KafkaSettingsInvalid(ActionNeeded):
+    """A setting of Kafka names something that cannot be used; nothing was tried."""
+
 # The lake
 class ClockWentBack(ActionNeeded):
     """This machine's clock is behind the feed's newest commit, or was ahead when that was made."""

@@ -17,8 +17,10 @@ from dotenv.parser import parse_stream
 from pipeline.errors import SettingsInvalid
 from pipeline.validation import nearest
 
-_OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_")
-_SUBJECTS = frozenset(("KSQL", "KSQLDB", "LAKE", "MYSQL", "MARIADB"))
+_OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_", "KAFKA_",
+         "SCHEMA_REGISTRY_")  # fmt: skip
+_SHARED = "KAFKA_"  # brokers and many of their clients have variables that begin so
+_SUBJECTS = frozenset(("KSQL", "KSQLDB", "LAKE", "MYSQL", "MARIADB", "KAFKA"))
 _OTHER_WORDS = {
     "KSQL": "KSQLDB",
     "MARIADB": "MYSQL",
@@ -28,12 +30,13 @@ _OTHER_WORDS = {
     "URI": "URL",
     "ENDPOINT": "URL",
     "USERNAME": "USER",
+    "BROKERS": "BOOTSTRAP_SERVERS",
 }
-# Variables of others that begin as ours do: of MySQL's client and images, and of Kubernetes for a service of that name.
+# Variables of others that begin as ours do: of images of MySQL and Kafka, and of Kubernetes for a service of that name.
 _THEIRS = re.compile(
     r"(MYSQL|MARIADB)_(HOME|PWD|ROOT_.*|TCP_PORT|UNIX_PORT|PS1|HISTFILE|HISTIGNORE|GROUP_SUFFIX|TEST_LOGIN_FILE|VERSION|MAJOR"
     r"|ALLOW_EMPTY_PASSWORD|RANDOM_ROOT_PASSWORD|INITDB_.*|ONETIME_PASSWORD|CHARSET|SHELL_VERSION)"
-    r"|.*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"
+    r"|KAFKA_SASL_ENABLED_MECHANISMS|.*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"
 )
 
 
@@ -110,9 +113,9 @@ def unknown_in_environment(given: Iterable[str], known: Collection[str]) -> list
     for name in given:
         if name in known or _THEIRS.fullmatch(name):
             continue
-        ours = name.startswith(_OURS)
-        meant = _meant(name, known, 0.6 if ours else 0.85)
-        ours_for_sure = ours and not name.startswith("MYSQL_")
+        ours, shared = name.startswith(_OURS), name.startswith(_SHARED)
+        meant = _meant(name, known, 0.6 if ours and not shared else 0.8 if shared else 0.85)
+        ours_for_sure = ours and not shared and not name.startswith("MYSQL_")
         if ours_for_sure or (meant and (ours or _SUBJECTS.intersection(name.split("_")))):
             sentences.append(f"the environment's {name} is not a setting{meant}")
     return sentences

@@ -47,6 +47,8 @@ ORDER = [
     "pipeline.ksqldb.stream",
     "pipeline.ksqldb.pull",
     "pipeline.ksqldb.source",
+    "pipeline.kafka.connection",
+    "pipeline.kafka.settings",
     "pipeline.lake.names",
     "pipeline.lake.store",
     "pipeline.lake.disk",
