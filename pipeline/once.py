@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import TopicChanged
-from pipeline.source import Limits, Outcome, StreamSource, Task, weakest
+from pipeline.source import MOST_RECORDS, Limits, Outcome, StreamSource, Task, weakest
 
 WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
 
 _Numbers = Any  # a numpy array of integers or of truth values
-_OFFSETS = 2**44  # more records than a topic partition will ever have
 
 
 def windows_of(task: Task) -> dict[int, tuple[int, int]]:
@@ -87,7 +86,8 @@ class OnceOnly:
             if partition not in self._highest:
                 self._check_first(partition, first)
         highest = np.array([self._highest.get(partition, -1) for partition in known])
-        reached = np.maximum(np.maximum.accumulate(offsets + group * _OFFSETS) - group * _OFFSETS, highest[group])
+        apart = group * MOST_RECORDS
+        reached = np.maximum(np.maximum.accumulate(offsets + apart) - apart, highest[group])
         before = np.concatenate(([-1], reached[:-1]))
         before[starts] = highest
         new = offsets > before

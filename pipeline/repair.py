@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from pipeline.damage import Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
@@ -27,6 +26,7 @@ from pipeline.lake.lake import Upkeep
 from pipeline.lake.names import name_of_act
 from pipeline.lake.rewrite import copy_version, place_keys
 from pipeline.lake.rule import Rule
+from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.once import read_once
@@ -119,14 +119,14 @@ def _read_again(
             f"to give the rows up: python metadata_utils.py repair {feed.name} --give-up --yes",
         )
     known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
-    place, read = Place.in_table(table, name), read_once(stream, plan.tasks, limits)
-    writer, bounds = place.writer(), [bounds_of(file) for file in lost]
+    staging, read = Staging.of(table), read_once(stream, plan.tasks, limits)
+    writer, bounds = staging.writer(name), [bounds_of(file) for file in lost]
     try:
         for batch in read.batches:
             is_new = pc.invert(pc.is_in(place_keys(batch), value_set=known))
             rest = batch.filter(pc.and_(within(batch, bounds), is_new))
             dates = partition_dates([rest], feed.partition_column)[0]
-            writer.add(place.fit(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))))
+            writer.add(staging.fit(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))))
         if read.outcome == "time limit":
             raise TimeIsOver(feed.name)
         return writer.finish()

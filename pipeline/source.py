@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # settings hold a ReadPolicy, and are read before anything th
     from pipeline.columns import Column
 
 UNKNOWN = -1
+MOST_RECORDS = 2**44
+"""More than a topic partition will ever have: no offset is as large."""
 _MOMENT_S = 0.01
 
 Outcome = Literal["exact", "quiet", "time limit"]

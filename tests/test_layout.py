@@ -67,6 +67,7 @@ ORDER = [
     "pipeline.lake.rule",
     "pipeline.lake.change",
     "pipeline.lake.table",
+    "pipeline.lake.staging",
     "pipeline.lake.metadata",
     "pipeline.lake.views",
     "pipeline.lake.lake",

@@ -87,7 +87,7 @@ def _refuse_trouble(table: TableSource, trouble: str) -> None:
     if trouble:
         raise ClusterNotWhole(
             f"the table {table.source.name} cannot be read whole now: {trouble}",
-            "look at the ksqlDB cluster, then run the same command again",
+            "look at the server that it is read from, then run the same command again",
         )
 
 
@@ -202,7 +202,7 @@ class _Reader(Generic[_S]):
         if now + self._pause_s > self._trouble_since + limit_s:
             raise SnapshotUnsettled(
                 f"the table {self._table} could not be read whole within {limit_s:g} s: {trouble}",
-                "nothing of it was kept; look at the ksqlDB cluster, then run the same command again",
+                "nothing of it was kept; look at the server that it is read from, then run the same command again",
             )
         self._policy.tell(f"{self._table}: {trouble}; reading it again in {self._pause_s:g} s")
         self._policy.sleep(self._pause_s)

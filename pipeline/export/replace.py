@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place, Staged, stage
+from pipeline.export.stage import Staged, stage
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
-from pipeline.lake.names import name_of_part
+from pipeline.lake.names import name_of_act, name_of_part
 from pipeline.lake.rewrite import rows_not_in
+from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter, discard, partition_dates
 from pipeline.once import ReadOnce, read_once, row_recreated
@@ -39,10 +40,10 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
     plan = plan_read(stream, table, run.limits, _rows_of(day, table))
     prepare_table(run, table, plan.columns, stream.source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
-    place = Place.in_table(table, run.id)
-    writer, read = place.writer(), read_once(stream, plan.tasks, run.limits)
+    staging = Staging.of(table)
+    writer, read = staging.writer(name_of_part(run.id, 0)), read_once(stream, plan.tasks, run.limits)
     try:
-        _write_day(writer, place, read, table, day)
+        _write_day(writer, staging, read, table, day)
         staged = writer.finish()
         _refuse_lost_rows(table, day, old, staged, read, stream.source)
         _refuse_other_rows(table, old, staged, stream.source.topic)
@@ -63,10 +64,10 @@ def _rows_of(day: dt.date, table: LakeTable) -> Wanted:
     return dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
 
 
-def _write_day(writer: StagedWriter, place: Place, read: ReadOnce, table: LakeTable, day: dt.date) -> None:
+def _write_day(writer: StagedWriter, staging: Staging, read: ReadOnce, table: LakeTable, day: dt.date) -> None:
     for batch in read.batches:
         dates = partition_dates([batch], table.feed.partition_column)[0]
-        writer.add(place.fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False))))
+        writer.add(staging.fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False))))
     if read.outcome == "time limit":
         raise TimeIsOver(table.feed.name)
 
@@ -80,16 +81,16 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     plan = plan_read(stream, table, run.limits, ALL_ROWS, run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
     marks, parts = table.bookmarks(), list[Staged]()
-    place = Place.in_table(table, f"{run.id}kept")
-    kept = place.writer()
+    staging = Staging.of(table)
+    kept = staging.writer(name_of_act(run.id, "keep"))
     try:
         for number, task in enumerate(plan.tasks):
-            parts += stage(task, stream, run.limits, Place.in_table(table, name_of_part(run.id, number)))
+            parts += stage(task, stream, run.limits, staging, name_of_part(run.id, number))
         reached = {p: mark for part in parts for p, mark in part.bookmarks.items()}
         _refuse_part(table, stream.source, parts, reached)
         files = [file for part in parts for file in part.files]
         for batch in rows_not_in(table, table.files, files):
-            kept.add(place.fit(batch))
+            kept.add(staging.fit(batch))
         files += kept.finish()
     except BaseException:
         kept.discard()

@@ -15,32 +15,11 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
-from pipeline.lake.table import LakeTable
+from pipeline.lake.names import name_of_part
+from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.once import OnceOnly
 from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource, TableRead, Task
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a task's files are staged, below the feed's `folder` under `name`, and in which columns."""
-
-    folder: Path
-    name: str
-    schema: pa.Schema
-    date_column: str
-
-    @classmethod
-    def in_table(cls, table: LakeTable, name: str) -> Place:
-        folder = table.staging_folder("")
-        return cls(folder, name, table.schema.remove_metadata(), table.feed.partition_column)
-
-    def writer(self, part: int = 0) -> StagedWriter:
-        return StagedWriter(self.folder / f"{self.name}{part:04x}", self.schema, date_column=self.date_column)
-
-    def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch in the columns of the place."""
-        return batch if batch.schema.names == self.schema.names else batch.select(self.schema.names).cast(self.schema)
 
 
 @dataclass(frozen=True)
@@ -62,9 +41,9 @@ class Staged:
 
 
 def stage(
-    task: Task, stream: StreamSource, limits: Limits, place: Place, commit_rows: int | None = None
+    task: Task, stream: StreamSource, limits: Limits, staging: Staging, name: str, commit_rows: int | None = None
 ) -> Iterator[Staged]:
-    """Each row of the task once, in parts of about `commit_rows` rows; the last part may have none.
+    """Each row of the task once, in parts of about `commit_rows` rows, staged below `name`; the last may have none.
 
     Raises ReadStalled after the part with what came before, and what reading raises; nothing more is staged then.
     """
@@ -72,7 +51,7 @@ def stage(
     batches, moved = map(once.keep, read.batches), dict(task.start)
     stalled: ReadStalled | None = None
     for part in itertools.count():
-        writer, bookmarks, ended = place.writer(part), dict[int, Bookmark](), False
+        writer, bookmarks, ended = staging.writer(name_of_part(name, part)), dict[int, Bookmark](), False
         try:
             ended = _fill(writer, batches, commit_rows, bookmarks)
         except ReadStalled as error:

@@ -10,10 +10,11 @@ from typing import Any
 
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place, Staged, stage
+from pipeline.export.stage import Staged, stage
 from pipeline.export.witness import Witnesses
 from pipeline.lake.change import Change
 from pipeline.lake.names import name_of_part
+from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import discard
 from pipeline.source import Bookmark, Source, Sources, Task
@@ -29,9 +30,9 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
     commits = StreamCommits(table, stream.source, run, done)
+    staging = Staging.of(table)
     for number, task in enumerate(plan.tasks):
-        place = Place.in_table(table, name_of_part(run.id, number))
-        for part in stage(task, stream, run.limits, place, run.commit_rows):
+        for part in stage(task, stream, run.limits, staging, name_of_part(run.id, number), run.commit_rows):
             commits.commit(number, task, part)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-Act = Literal["accept clock", "expire", "expire archived", "widen"]
-_ACTS: dict[Act, str] = {"accept clock": "cc", "expire": "ee", "expire archived": "ea", "widen": "bb"}
+Act = Literal["accept clock", "expire", "expire archived", "keep", "widen"]
+_ACTS: dict[Act, str] = {"accept clock": "cc", "expire": "ee", "expire archived": "ea", "keep": "dd", "widen": "bb"}
 _FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
 
 
@@ -25,7 +25,7 @@ def name_of_part(run_id: str, number: int) -> str:
 
 
 def name_of_act(run_id: str, act: Act) -> str:
-    """The name of a commit that a run makes besides its own."""
+    """The name of what a run does besides its own commits: another commit, or rows staged for one."""
     return f"{run_id}{_ACTS[act]}"
 
 

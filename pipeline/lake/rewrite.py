@@ -19,6 +19,7 @@ from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.source import MOST_RECORDS
 
 Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -97,10 +98,9 @@ def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[St
 
 
 _NO_KEYS = pa.array([], pa.int64())
-_OFFSETS = 2**44  # more records than a topic partition will ever have
 
 
 def place_keys(batch: pa.RecordBatch | pa.Table) -> pa.Array:
     """One number for each row's (topic partition, offset)."""
-    partitions = pc.multiply(batch.column("rowpartition").cast(pa.int64()), _OFFSETS)
+    partitions = pc.multiply(batch.column("rowpartition").cast(pa.int64()), MOST_RECORDS)
     return pc.add_checked(partitions, batch.column("rowoffset"))

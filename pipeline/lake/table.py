@@ -243,8 +243,8 @@ class LakeTable:
             )
         return self.delta_version
 
-    def staging_folder(self, run_id: str) -> Path:
-        return self.store.staging(run_id)
+    def staging_folder(self, name: str = "") -> Path:
+        return self.store.staging(name)
 
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes files of ours that no commit names, and expired ones past their grace period; returns how many.

@@ -15,9 +15,10 @@ from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Place, Staged, stage
+from pipeline.export.stage import Staged, stage
 from pipeline.export.stream import StreamCommits
 from pipeline.feeds import Feed
+from pipeline.lake.staging import Staging
 from pipeline.source import Limits, StreamSource, Task
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
@@ -126,8 +127,8 @@ def test_a_dry_run_says_what_is_due_and_how_a_table_would_be_read(lake_root: Pat
     assert rows_there(lake_root) == Counter(rows(9))
 
 
-def stage_all(task: Task, stream: StreamSource, place: Place) -> list[Staged]:
-    return list(stage(task, stream, Limits(), place))
+def stage_all(task: Task, stream: StreamSource, staging: Staging, name: str) -> list[Staged]:
+    return list(stage(task, stream, Limits(), staging, name))
 
 
 def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root: Path) -> None:
@@ -136,12 +137,12 @@ def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root
     stream = stream_of(toy(13), table)
     plan = plan_read(stream, table, Limits())
     prepare_table(run, table, plan.columns, "toy")
-    places = [Place.in_table(table, f"{run.id}{number:04x}") for number in range(4)]
+    names = [f"{run.id}{number:04x}" for number in range(4)]
 
     apart = multiprocessing.get_context("forkserver")
     apart.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(2, apart) as executors:
-        twice = list(executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, places))
+        twice = list(executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, [Staging.of(table)] * 4, names))
     commits = StreamCommits(table, stream.source, run, done)
     for number, (task, parts) in enumerate(zip(plan.tasks, twice[:2], strict=True)):
         for part in parts:
