@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before the imports that take long
 
     start.guard()
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from data_lake_config import Settings
     from pipeline.lake.feed_store import BrokenFeed
     from pipeline.lake.lake import Lake
+    from pipeline.source import OpenSources
 
 
 def _open(log: bool = False) -> tuple[Settings, Lake]:
@@ -37,6 +39,13 @@ def _open(log: bool = False) -> tuple[Settings, Lake]:
         lake.feeds.make_folders()
         cli.keep_log(lake.open_log, "manage_feeds")
     return settings, lake
+
+
+def _server(settings: Settings, wait: bool = True) -> OpenSources:
+    """The server of the feeds; without `wait` it is asked only if it answers at once."""
+    from pipeline.ksqldb.source import connected
+
+    return functools.partial(connected, settings.ksqldb_connection(), wait)
 
 
 @click.group()
@@ -59,7 +68,7 @@ def sync(discover: bool) -> None:
     from pipeline.text import plural
 
     settings, lake = _open(log=True)
-    added = add_missing(lake, DEFAULT_FEEDS, settings.ksqldb_connection() if discover else None, cli.tell)
+    added = add_missing(lake, DEFAULT_FEEDS, _server(settings) if discover else None, cli.tell)
     for feed in added:
         cli.say(f"added {feed.type} {feed.name}")
     broken: list[BrokenFeed] = []
@@ -108,7 +117,7 @@ def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
     from pipeline.feed_changes import propose_table
 
     settings, lake = _open(log=save_mapping)
-    proposed = propose_table(lake, name, settings.ksqldb_connection(), from_scratch=new_mapping)
+    proposed = propose_table(lake, name, _server(settings), from_scratch=new_mapping)
     click.echo(proposed.sql, nl=False)
     if save_mapping and proposed.is_new:
         lake.feeds.change(name, lambda feed: feed.model_copy(update={"warehouse": proposed.mapping}))
@@ -127,7 +136,7 @@ def add(**fields: Any) -> None:
     from pipeline.feed_changes import add_feed
 
     settings, lake = _open(log=True)
-    feed = add_feed(lake, fields, settings.ksqldb_connection(), cli.tell)
+    feed = add_feed(lake, fields, _server(settings, wait=False), cli.tell)
     cli.say(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
 
 
@@ -138,7 +147,7 @@ def update(name: str, **fields: Any) -> None:
     from pipeline.feed_changes import change_feed
 
     settings, lake = _open(log=True)
-    change = change_feed(lake, name, fields, settings.ksqldb_connection(), cli.tell)
+    change = change_feed(lake, name, fields, _server(settings, wait=False), cli.tell)
     cli.say(f"updated {name}: {change.text}")
     for line in change.effects(lake, cli.utc_now(), settings.expire_max_share):
         cli.tell(line)

@@ -46,8 +46,7 @@ def main(
     if options.handed_on(context):
         return
     from data_lake_config import PROJECT_ROOT, load_settings
-    from pipeline.ksqldb.client import Client
-    from pipeline.ksqldb.source import KsqldbSource
+    from pipeline.ksqldb.source import connected
     from pipeline.report import warehouse as report
     from pipeline.warehouse import sync
     from pipeline.warehouse.selection import choose_feeds
@@ -64,9 +63,9 @@ def main(
     elif request.source == "lake":
         loads = sync.load_stars(server, stars, request, cli.utc_now(), cli.tell)
     else:
-        with Client(settings.ksqldb_connection()) as client:
-            cli.tell(f"ksqlDB {client.server_version()} at {settings.ksqldb_url}")
-            reading = sync.Reading(KsqldbSource(client), settings.limits(), settings.read_policy())
+        with connected(settings.ksqldb_connection()) as sources:
+            cli.tell(f"ksqlDB {sources.place}")
+            reading = sync.Reading(sources, settings.limits(), settings.read_policy())
             loads = sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell)
     cli.show(json_output, report.loads_json(loads, request), report.loads_lines(loads, request))
     for feed in broken:

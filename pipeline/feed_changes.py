@@ -6,7 +6,6 @@ A feed that every night would refuse is refused when it is written, as far as it
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,14 @@ from typing import Any
 from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
 from pipeline.export.preview import preview
 from pipeline.feeds import FEED_NAME, Feed, WarehouseMapping, parse_feed
-from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import find_source, list_sources
-from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.feed_store import FeedStore, ignored
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import due
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import check_partition_column
-from pipeline.source import Sources
-from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
+from pipeline.source import OpenSources, Sources
+from pipeline.warehouse.proposal import columns_of_table, fact_sql, propose_mapping
 
 
 @dataclass(frozen=True)
@@ -87,15 +83,14 @@ def _shown(value: Any) -> str:
 
 
 def add_missing(
-    lake: Lake, defaults: Iterable[Feed], server: Connection | None, tell: Callable[[str], None]
+    lake: Lake, defaults: Iterable[Feed], server: OpenSources | None, tell: Callable[[str], None]
 ) -> list[Feed]:
     """Adds the default feeds that are missing, and with a `server` one for each source that no feed reads yet."""
     added = create_missing(lake.feeds, defaults, tell)
     if server is not None:
-        with Client(server) as client:
-            client.server_version()
-            sources = list_sources(client)
-        found, unnamed = feeds_of(sources, _all_feeds(lake))
+        with server() as sources:
+            listed = sources.list()
+        found, unnamed = feeds_of(listed, _all_feeds(lake))
         added += create_missing(lake.feeds, found, tell)
         for source in unnamed:
             tell(f"skipped {source}: add it by hand under a name of your own")
@@ -106,7 +101,7 @@ def _all_feeds(lake: Lake) -> list[Feed]:
     return [feed for archived in (False, True) for feed in lake.feeds.list(archived, ignored)]
 
 
-def add_feed(lake: Lake, options: Mapping[str, Any], server: Connection, tell: Callable[[str], None]) -> Feed:
+def add_feed(lake: Lake, options: Mapping[str, Any], server: OpenSources, tell: Callable[[str], None]) -> Feed:
     """Adds the feed of these options, if the next export could read it as far as anybody knows."""
     feed = feed_of_options(_given(options), "the new feed")
     lake.feeds.refuse_taken(feed)
@@ -116,7 +111,7 @@ def add_feed(lake: Lake, options: Mapping[str, Any], server: Connection, tell: C
 
 
 def change_feed(
-    lake: Lake, name: str, options: Mapping[str, Any], server: Connection, tell: Callable[[str], None]
+    lake: Lake, name: str, options: Mapping[str, Any], server: OpenSources, tell: Callable[[str], None]
 ) -> FeedChange:
     """Changes the fields that options were given for, as `add_feed` adds a feed."""
     given, before = _given(options), lake.feeds.get(name)
@@ -138,14 +133,13 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return given | ({"tags": tuple(tag for tag in options["tags"] if tag)} if "tags" in given else {})
 
 
-def propose_table(lake: Lake, name: str, server: Connection, from_scratch: bool) -> ProposedTable:
-    """The fact table of a table feed by its mapping, or by one made from ksqlDB's DESCRIBE."""
+def propose_table(lake: Lake, name: str, server: OpenSources, from_scratch: bool) -> ProposedTable:
+    """The fact table of a table feed by its mapping, or by one that its source's columns propose."""
     feed = lake.feeds.get(name)
     if feed.type != "table":
         raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
-    with Client(server) as client:
-        client.server_version()
-        columns = lake_columns(find_source(client, feed.source))
+    with server() as sources:
+        columns = columns_of_table(sources.find(feed.source))
     mapping = feed.warehouse
     if mapping is None or from_scratch:
         mapping = propose_mapping(feed, columns, _all_feeds(lake))
@@ -167,7 +161,7 @@ def create_missing(store: FeedStore, wanted: Iterable[Feed], tell: Callable[[str
     return added
 
 
-def feeds_of(sources: dict[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
+def feeds_of(sources: Mapping[str, str], known: Sequence[Feed]) -> tuple[list[Feed], list[str]]:
     """A feed for each source of the server that no feed reads yet, and the sources that need a name from a person."""
     read = {feed.source.upper() for feed in known}
     views = {view for feed in known for view in feed.view_names}
@@ -195,7 +189,7 @@ def feed_of_options(fields: dict[str, Any], where: str) -> Feed:
         raise WrongUsage(error.message, error.hint) from None
 
 
-def check_readable(lake: Lake, feed: Feed, connection: Connection, tell: Callable[[str], None]) -> None:
+def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[str], None]) -> None:
     """Asks the server whether the feed could be exported; where none answers, `tell` hears that nobody was asked.
 
     Raises WrongUsage for a source that is not there, is of the other kind, or cannot be read or partitioned so.
@@ -204,13 +198,13 @@ def check_readable(lake: Lake, feed: Feed, connection: Connection, tell: Callabl
     try:
         if table.exists:
             check_partition_column(table.schema, feed.partition_column)
-        with Client(dataclasses.replace(connection, retry_s=0)) as client:
+        with contextlib.ExitStack() as stack:
             try:
-                client.server_version()
+                sources = stack.enter_context(server())
             except PipelineError as error:
                 tell(f"no server was asked whether {feed.source} can be exported so: {error.message}")
                 return
-            _check_source(KsqldbSource(client), table)
+            _check_source(sources, table)
     except TryLater as error:
         tell(f"whether {feed.source} can be exported so is not known yet: {error.message}")
     except WrongUsage:

@@ -7,16 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.columns import lake_name
 from pipeline.errors import PipelineError
 from pipeline.export.preview import preview
 from pipeline.feeds import Feed
-from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.client import Connection as KsqldbServer
-from pipeline.ksqldb.describe import find_source
-from pipeline.ksqldb.source import KsqldbSource
 from pipeline.lake.feed_store import BrokenFeed, ignored
 from pipeline.lake.lake import Lake
+from pipeline.source import OpenSources, Sources
 from pipeline.start import Check, ok
 from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
@@ -48,11 +44,11 @@ def _nearest(lake: Lake) -> Path:
     return next(path for path in (root, *root.parents) if path.exists())
 
 
-def check_ksqldb(server: KsqldbServer, lake: Lake) -> Iterator[Check]:
-    """The server, then each enabled feed's source."""
+def check_sources(name: str, server: OpenSources, lake: Lake) -> Iterator[Check]:
+    """The server, under its name, then each enabled feed's source."""
     try:
-        with Client(server) as client:
-            yield ok("ksqldb", f"{client.server_version()} at {server.url}")
+        with server() as sources:
+            yield ok(name, sources.place)
             broken = list[BrokenFeed]()
             feeds = [feed for feed in lake.feeds.list(broken=broken.append) if feed.enabled]
             for lost in broken:
@@ -60,16 +56,17 @@ def check_ksqldb(server: KsqldbServer, lake: Lake) -> Iterator[Check]:
             if not feeds and not broken:
                 yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
             for feed in feeds:
-                yield guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(client, lake, feed))  # type: ignore[misc] # bound at once
+                yield guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(sources, lake, feed))  # type: ignore[misc] # bound at once
     except PipelineError as error:
-        yield Check("ksqldb", "failed", error.message, error.hint)
+        yield Check(name, "failed", error.message, error.hint)
 
 
-def _check_feed(client: Client, lake: Lake, feed: Feed) -> Check:
+def _check_feed(sources: Sources, lake: Lake, feed: Feed) -> Check:
     """The source exists, can be read, and has the columns that the warehouse mapping names."""
-    preview(KsqldbSource(client), lake.table(feed))
-    source = find_source(client, feed.source)
-    there = {lake_name(column.name) for column in source.columns}
+    preview(sources, lake.table(feed))
+    found = sources.find(feed.source)
+    columns, name = found.columns(), found.source.name
+    there = {column.lake_name for column in columns}
     mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()
     if feed.warehouse and feed.warehouse.dimension:
         mapped |= set(feed.warehouse.dimension.columns.values())
@@ -77,10 +74,10 @@ def _check_feed(client: Client, lake: Lake, feed: Feed) -> Check:
         return Check(
             f"feed {feed.name}",
             "failed",
-            f"{source.name} lacks {', '.join(missing)}",
+            f"{name} lacks {', '.join(missing)}",
             f"correct 'warehouse' in the feed (manage_feeds.py show {feed.name}), or the source",
         )
-    return ok(f"feed {feed.name}", f"{feed.type} {source.name}, {len(source.columns)} columns")
+    return ok(f"feed {feed.name}", f"{feed.type} {name}, {len(columns)} columns")
 
 
 def check_mysql(server: Server, lake: Lake, sql: Path) -> Iterator[Check]:

@@ -8,8 +8,7 @@ newest sound one is published again in its place. Killed before the commit nothi
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -30,14 +29,12 @@ from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.once import read_once
-from pipeline.source import OLD_ROWS, Limits, Sources
+from pipeline.source import OLD_ROWS, Limits, OpenSources, Sources
 from pipeline.text import plural
 from pipeline.verify.let_go import bounds_of, within
 
-Opened = Callable[[], AbstractContextManager[Sources]]
 
-
-def repair_feed(upkeep: Upkeep, feed: Feed, source: Opened | None, limits: Limits) -> list[str]:
+def repair_feed(upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: Limits) -> list[str]:
     """Repairs what `find_damage` finds, and returns what was done, for people. Without `source` lost rows are given up.
 
     Raises what reading the source raises, and NothingSound; then the files are as they were.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -261,7 +262,16 @@ class TableSource(Protocol):
 
 
 class Sources(Protocol):
-    """Where streams and tables are found by name."""
+    """The streams and tables of a server. `place` is its version and address, for people."""
+
+    @property
+    def place(self) -> str: ...
+    def list(self) -> Mapping[str, str]:
+        """Every one by its exact name: `stream` or `table`."""
 
     def find(self, name: str) -> StreamSource | TableSource:
-        """Raises SourceUnknown."""
+        """The one of that name, or the only one that equals it but for case. Raises SourceUnknown."""
+
+
+OpenSources = Callable[[], AbstractContextManager[Sources]]
+"""Connects to a server. Raises what is wrong with it, before anything is asked of its streams and tables."""

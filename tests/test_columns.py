@@ -21,7 +21,7 @@ from pipeline.lake.columns import annotated_schema, compare_columns
 from pipeline.lake.table import Change
 from pipeline.lake.writer import StagedWriter
 from pipeline.warehouse.fitting import MappedColumn, split_rejects, texts_to_send
-from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
+from pipeline.warehouse.proposal import fact_sql, propose_mapping
 from tests.lake.small_tables import NOW, commit_id, table_feed
 from tests.own_recording import own_dataset
 from tests.support import lake_at
@@ -83,7 +83,8 @@ def test_a_type_that_is_added_by_one_row_goes_from_the_answer_into_the_lake_and_
 @pytest.mark.usefixtures("smallint")
 def test_a_type_that_is_added_by_one_row_is_proposed_checked_and_sent_to_mysql() -> None:
     schema = "`K` SMALLINT KEY, `N` SMALLINT"
-    columns = lake_columns(Description("TOTALS", "table", "totals", 1, parse_schema(schema), None, True, ()))
+    source = Description("TOTALS", "table", "totals", 1, parse_schema(schema), None, True, ())
+    columns = project(source, positions=False).describe().columns
     mapping = propose_mapping(table_feed(), columns)
     _, batch = read_table(schema, "[1,7]", "[2,300]")
 

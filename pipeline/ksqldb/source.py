@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import find_source
+from pipeline.ksqldb.describe import find_source, list_sources
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream
 
 
-class KsqldbSource:
+@dataclass(frozen=True)
+class KsqldbSources:
     """See `pipeline.source.Sources`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    client: Client
+    place: str
+
+    def list(self) -> Mapping[str, str]:
+        return list_sources(self.client)
 
     def find(self, name: str) -> KsqldbStream | KsqldbTable:
-        source = find_source(self._client, name)
-        return (KsqldbStream if source.kind == "stream" else KsqldbTable)(self._client, source)
+        source = find_source(self.client, name)
+        return (KsqldbStream if source.kind == "stream" else KsqldbTable)(self.client, source)
 
 
 @contextlib.contextmanager
-def connected(connection: Connection) -> Iterator[KsqldbSource]:
-    """The sources of a server that was found to be there and to be supported."""
-    with Client(connection) as client:
-        client.server_version()
-        yield KsqldbSource(client)
+def connected(connection: Connection, wait: bool = True) -> Iterator[KsqldbSources]:
+    """The sources of a server that is there and supported; without `wait` one that is not there now is refused."""
+    with Client(connection if wait else replace(connection, retry_s=0)) as client:
+        yield KsqldbSources(client, f"{client.server_version()} at {connection.url}")

@@ -10,14 +10,13 @@ from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
 from pipeline.lake.lake import Lake
-from pipeline.source import Limits, Sources
+from pipeline.source import Limits, OpenSources, Sources
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from pipeline.verify.verdict import Verdict, check_each
 from pipeline.verify.warehouse import check_warehouse
 from pipeline.warehouse.connection import Connection
 
-Source = Callable[[], AbstractContextManager[Sources]]
 Warehouse = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -49,7 +48,7 @@ def verify_feeds(
     feeds: Sequence[Feed],
     unreadable: Iterable[PipelineError],
     limits: Limits,
-    source: Source | None = None,
+    source: OpenSources | None = None,
     warehouse: Warehouse | None = None,
 ) -> Verification:
     """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones."""

@@ -1,4 +1,4 @@
-"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from what DESCRIBE says.
+"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from its source's columns.
 
 Promises that the two fit each other, that the SQL can be run twice on MySQL 8 and MariaDB 10.6, and that each value of
 the source has its exact place; one that is longer than its column, or that MySQL cannot hold, becomes a reject.
@@ -13,9 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.columns import Column, SqlType, is_long_in_mysql_key, mysql_type
 from pipeline.errors import NoProposal
 from pipeline.feeds import RESERVED_COLUMNS, Feed, WarehouseMapping
-from pipeline.ksqldb.describe import Description
-from pipeline.ksqldb.projection import project
-from pipeline.ksqldb.pull import refuse_unreadable
+from pipeline.source import StreamSource, TableSource
 from pipeline.warehouse.connection import quote
 from pipeline.warehouse.migrations import DEFAULT_DATABASE
 
@@ -49,15 +47,15 @@ WHERE c.fact_table = '{fact}';
 """
 
 
-def lake_columns(source: Description) -> tuple[Column, ...]:
-    """The columns that the lake and the warehouse see of a table; the bounds of a window are keys.
+def columns_of_table(found: StreamSource | TableSource) -> tuple[Column, ...]:
+    """The columns of a table; the bounds of a window are keys.
 
     Raises NoProposal for a stream; SourceNotReadable, ColumnNamesCollide or TypeNotSupported, as an export would.
     """
-    if source.kind != "table":
-        raise NoProposal(f"{source.name} is a {source.kind}: only tables go into the warehouse", "derive a table of it")
-    refuse_unreadable(source)
-    return project(source, positions=False).describe().columns
+    if found.kind != "table":
+        name = found.source.name
+        raise NoProposal(f"{name} is a {found.kind}: only tables go into the warehouse", "derive a table of it")
+    return found.columns()
 
 
 def propose_mapping(feed: Feed, columns: Sequence[Column], others: Sequence[Feed] = ()) -> WarehouseMapping:

@@ -86,6 +86,10 @@ class ToyTable:
 class ToySource:
     stream: ToyStream
     table: ToyTable = ToyTable(())
+    place: ClassVar[str] = "a list of rows"
+
+    def list(self) -> dict[str, str]:
+        return {found.source.name: found.kind for found in (self.stream, self.table)}
 
     def find(self, name: str) -> ToyStream | ToyTable:
         for found in (self.stream, self.table):

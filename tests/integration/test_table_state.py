@@ -13,8 +13,8 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.export.commit import ExportResult, Run
 from pipeline.export.snapshot import export_table
-from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.source import KsqldbSource
+from pipeline.ksqldb.client import Connection
+from pipeline.ksqldb.source import connected
 from pipeline.source import Limits, ReadPolicy
 from tests.support import cleaned, feed_for, lake_at
 
@@ -45,16 +45,16 @@ def export(server: Emulator, root: Path, name: str, moves: bool = False) -> dict
     run = Run("a" * 26, now, limits, 1000, ReadPolicy(0, 5, max_shrink=0.2, sleep=sleep), max_expire=1)
     feed = feed_for(server.source(name))
     table = cleaned(root, feed, 0)
-    with Client(Connection(server.url)) as client:
-        export_table(KsqldbSource(client), table, run, ExportResult())
+    with connected(Connection(server.url)) as sources:
+        export_table(sources, table, run, ExportResult())
     note = lake_at(root).table(feed).history()[0]["pipeline"]
     assert isinstance(note, dict)
     return note
 
 
 def state_now(server: Emulator, name: str) -> object:
-    with Client(Connection(server.url)) as client:
-        table = KsqldbSource(client).find(name)
+    with connected(Connection(server.url)) as sources:
+        table = sources.find(name)
         assert table.kind == "table"
         return table.state().note
 

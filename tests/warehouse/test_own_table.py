@@ -18,6 +18,7 @@ import export_to_data_lake
 import manage_feeds
 import metadata_utils
 import sync_to_mysql
+import test_setup as setup_check
 from data_lake_config import PROJECT_ROOT
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.sqltypes import parse_type
@@ -123,6 +124,16 @@ def test_a_new_table_syncs_without_a_code_change(
         assert [_plain(row) for row in found] == [empty, *[(region, DAY, *LOADED) for region in regions]]
     hours = rows_of(empty_server, "SELECT city, windowstart, windowend, n FROM current_city_hours ORDER BY n")
     assert hours == [("Lyon", n * HOUR, (n + 1) * HOUR, n) for n in range(3)]
+
+
+def test_a_feed_that_is_mapped_by_the_bounds_of_windows_is_ready(lake_root: Path, emulator: Emulator) -> None:
+    env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
+    for arguments in ("add --name city_hours --type table --source CITY_HOURS", "ddl city_hours --save-mapping"):
+        invoked(manage_feeds.main, env, *arguments.split())
+
+    checked = invoked(setup_check.main, env, "--no-mysql")
+
+    assert "feed city_hours: table CITY_HOURS, 4 columns" in checked.stdout
 
 
 def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,12 +14,16 @@ import pytest
 from pipeline.columns import Column, arrow_type
 from pipeline.errors import NoProposal, SourceNotReadable
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.client import Connection as KsqldbConnection
 from pipeline.ksqldb.describe import Description
+from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.sqltypes import parse_schema
+from pipeline.ksqldb.stream import KsqldbStream
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.mapping import TableSnapshot
 from pipeline.warehouse.migrations import statements
-from pipeline.warehouse.proposal import fact_sql, lake_columns, propose_mapping
+from pipeline.warehouse.proposal import columns_of_table, fact_sql, propose_mapping
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.samples import FEEDS, NOW, load, rows_of, user
@@ -30,7 +34,9 @@ def feed(name: str = "rates", **fields: Any) -> Feed:
 
 
 def columns(schema: str, window: str | None = None, kind: str = "table") -> tuple[Column, ...]:
-    return lake_columns(Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, ()))
+    client = Client(KsqldbConnection("http://localhost"))
+    described = Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, ())
+    return columns_of_table((KsqldbTable if kind == "table" else KsqldbStream)(client, described))
 
 
 def sql_for(schema: str, window: str | None = None, name: str = "rates") -> str:
