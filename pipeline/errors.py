@@ -7,7 +7,9 @@ traceback. Secrets never enter a message.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
+from typing import Any
 
 _MOST_CHARACTERS = 4000
 
@@ -26,7 +28,7 @@ def printable(text: str, most: int = _MOST_CHARACTERS) -> str:
 
 
 class PipelineError(Exception):
-    """What happened, to which thing, and what to do about it; both are `printable`."""
+    """What happened, to which thing, and what to do about it; both are `printable`. It can be pickled."""
 
     exit_code = 1
 
@@ -34,6 +36,9 @@ class PipelineError(Exception):
         self.message = printable(message)
         self.hint = printable(hint)
         super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] # not in its stubs
 
 
 class ActionNeeded(PipelineError):
@@ -248,6 +253,8 @@ class FeedLost(TryLater):
 # Export
 class ReadInPart(TryLater):
     """The server did not send all the rows again that the lake has; nothing was replaced."""
+class WorkerLost(TryLater):
+    """A process that staged rows ended before its task did; what was committed before stays."""
 class SnapshotUnsettled(TryLater):
     """A table could not be read whole for some time; the last good snapshot stays the current one."""
 

@@ -7,6 +7,7 @@ very last one's ROWTIME is compared here; their values are left to who knows wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +79,9 @@ class OnceOnly:
         if witnesses.any():
             self.witnesses.append(batch.filter(_in_order(witnesses, order)))
         kept = new & ((is_old & self.task.wanted.old) | (~is_old & self.task.wanted.new))
+        if self.task.is_part:
+            starts_at, ends_at = np.array([self._bounds(partition) for partition in known])[group].T
+            kept &= (offsets >= starts_at) & (offsets < ends_at)
         return batch if kept.all() else batch.filter(_in_order(kept, order))
 
     def _are_new(self, known: list[int], starts: _Numbers, group: _Numbers, offsets: _Numbers) -> _Numbers:
@@ -96,14 +100,21 @@ class OnceOnly:
         self._highest.update(zip(known, reached[lasts].tolist(), strict=True))
         return new
 
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        at = (self.task.ends or {}).get(partition)
+        return (0, 0) if at is None else (at.start, at.end)
+
     def _check_witness(self, partition: int, offset: int, rowtime: int) -> None:
         known = self.task.start[partition].last_rowtime_ms
         if known is not None and rowtime != known:
             raise row_recreated(self.task.topic, partition, offset, rowtime, known)
 
     def _check_first(self, partition: int, first: int) -> None:
-        """No witness came: rows are lost, unless there is none and the topic is known to reach back to the bookmark."""
-        mark = self.task.start.get(partition)
+        """No witness came: rows are lost, unless there is none and the topic is known to reach back to the bookmark.
+
+        A source that seeks knows how far the topic reaches back: what does not come there was never a row.
+        """
+        mark = None if self.task.is_part else self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
             return
         if mark.last_rowtime_ms is not None or self.task.ends is None:
@@ -126,6 +137,7 @@ class ReadOnce:
     proved: bool = True
     replayed_rows: int = 0
     gaps: dict[int, tuple[int, int]] = field(default_factory=dict)
+    unreadable: Counter[str] = field(default_factory=Counter)
 
 
 def read_once(stream: StreamSource, tasks: Iterable[Task], limits: Limits) -> ReadOnce:
@@ -140,6 +152,7 @@ def read_once(stream: StreamSource, tasks: Iterable[Task], limits: Limits) -> Re
             whole.proved &= read.proved
             whole.replayed_rows += once.replayed_rows
             whole.gaps |= once.gaps
+            whole.unreadable += Counter(read.unreadable)
         whole.outcome = weakest(outcomes)
 
     whole = ReadOnce(batches())

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pipeline.errors import TimeIsOver, TryLater
@@ -82,7 +82,8 @@ class Task:
     """A part of a stream to read, in plain values: it can be sent to another process.
 
     `start` are bookmarks by topic partition. `ends` say which partitions are read and how far; without them all are,
-    until the source finds no more.
+    until the source finds no more. A task that `is_part` shares its partitions with others: its own are the offsets
+    from each start to each end in `ends` alone, and one task of a partition has its bookmark.
     """
 
     feed: str
@@ -91,13 +92,15 @@ class Task:
     ends: Mapping[int, Offsets] | None = None
     wanted: Wanted = NEW_ROWS
     accept_gap: bool = False
+    is_part: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to read, by its ends."""
-        return self.ends is not None and all(at.end <= self._first(p, at) for p, at in self.ends.items())
+        return self.ends is not None and all(at.end <= self.first(p, at) for p, at in self.ends.items())
 
-    def _first(self, partition: int, offsets: Offsets) -> int:
+    def first(self, partition: int, offsets: Offsets) -> int:
+        """The first offset that is wanted of a partition; witnesses lie before it."""
         known = self.start.get(partition)
         return max(offsets.start, 0 if known is None or self.wanted.old else known.next_offset)
 
@@ -160,23 +163,30 @@ class Look:
 
 @dataclass(frozen=True)
 class Plan:
-    """How what is wanted of a stream will be read. `ends` are the true ends at that moment, where they are known."""
+    """How what is wanted of a stream will be read. `ends` are the true ends at that moment, where they are known.
+
+    A source that `seeks` reads any offsets of a topic partition without those before them, and can be pickled: its
+    tasks may be cut into parts, which other processes read.
+    """
 
     columns: tuple[Column, ...]
     tasks: tuple[Task, ...]
     ends: Mapping[int, Offsets] | None = None
+    seeks: bool = False
 
 
 @dataclass
 class StreamRead:
     """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; after them the rest is known.
 
-    Where a read is not `proved`, the connection had to be left, and the last rows may not have come.
+    Where a read is not `proved`, the connection had to be left, and the last rows may not have come. `unreadable`
+    counts, by reason, the records so far that are no rows because they cannot be read.
     """
 
     batches: Iterator[pa.RecordBatch]
     outcome: Outcome | None = None
     proved: bool = True
+    unreadable: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -16,11 +17,13 @@ from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, Outcome, ReadPolicy, weakest
+from pipeline.text import plural
 
 
 @dataclass(frozen=True)
 class Run:
-    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits.
+    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits, `workers` the
+    processes that stage rows.
 
     `tell` hears of each commit on the way of a long export.
     """
@@ -32,6 +35,7 @@ class Run:
     policy: ReadPolicy
     max_expire: float
     accept_gap: bool = False
+    workers: int = 1
     tell: Callable[[str], None] = lambda _: None
 
     def for_feed(self, number: int, seconds_left: float | None) -> Run:
@@ -78,6 +82,8 @@ class ExportResult:
         gaps = {partition: gap for read in reads for partition, gap in read.gaps.items()}
         self.notes = [f"{replayed_rows} rows came again and were dropped"] if replayed_rows else []
         self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(gaps.items())]
+        unreadable = sum((Counter(read.unreadable) for read in reads), Counter[str]())
+        self.notes += [f"{plural(n, 'record')} left out: {reason}" for reason, n in sorted(unreadable.items())]
 
 
 class _Read(Protocol):
@@ -87,6 +93,8 @@ class _Read(Protocol):
     def replayed_rows(self) -> int: ...
     @property
     def gaps(self) -> Mapping[int, tuple[int, int]]: ...
+    @property
+    def unreadable(self) -> Mapping[str, int]: ...
 
 
 def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: str) -> None:

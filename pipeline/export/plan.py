@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pipeline.errors import SourceUnknown, TopicChanged
 from pipeline.feeds import Feed
@@ -23,6 +23,9 @@ from pipeline.source import (
     Task,
     Wanted,
 )
+
+_FEWEST = 100_000
+"""Offsets below which a part is not worth a process of its own: that takes a second to start."""
 
 
 def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
@@ -74,6 +77,55 @@ def plan_read(
     if not wanted.new:
         whole = dataclasses.replace(whole, ends=_up_to(marks, ends or {}))
     return dataclasses.replace(stream.plan(whole, limits), ends=ends)
+
+
+def cut(plan: Plan, most: int, workers: int) -> tuple[Task, ...]:
+    """The plan's tasks; of a source that seeks, in parts that have work for the workers, of at most `most` offsets.
+
+    Parts of a topic partition come in the order of their offsets, the partitions take turns, and short ones are
+    together in one part.
+    """
+    if not plan.seeks:
+        return plan.tasks
+    return tuple(part for task in plan.tasks for part in _parts(task, most, workers))
+
+
+def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
+    ends = task.ends or {}
+    due = sum(max(0, at.end - task.first(p, at)) for p, at in ends.items())
+    size = min(most, max(_FEWEST, -(-due // workers)))
+    slices = [(n, p, at) for p, end in ends.items() for n, at in enumerate(_slices(task, p, end, size))]
+    together = dict[int, Offsets]()
+    for _turn, partition, at in sorted(slices, key=lambda each: each[:2]):
+        full = sum(other.end - other.start for other in together.values()) + at.end - at.start > size
+        if together and (full or partition in together):
+            yield _part(task, together)
+            together = {}
+        together[partition] = at
+    if together:
+        yield _part(task, together)
+    if not slices:
+        yield dataclasses.replace(task, is_part=True)
+
+
+def _slices(task: Task, partition: int, at: Offsets, size: int) -> Iterator[Offsets]:
+    """A partition without rows has one too, where its bookmark moves all the same."""
+    first, mark = task.first(partition, at), task.start.get(partition)
+    if first >= at.end and (mark is None or at.start > mark.next_offset):
+        yield Offsets(first, at.end, 0)
+    for start in range(first, at.end, size):
+        yield Offsets(start, min(start + size, at.end), 0)
+
+
+def _part(task: Task, ends: Mapping[int, Offsets]) -> Task:
+    """The bookmark goes where the row before it is, or would be."""
+    marks = {p: (mark, task.ends[p]) for p, mark in task.start.items() if p in ends and task.ends is not None}
+    start = {}
+    for partition, (mark, whole) in marks.items():
+        place, at = max(mark.next_offset - 1, task.first(partition, whole)), ends[partition]
+        if at.start <= place < at.end or at.start == at.end:
+            start[partition] = mark
+    return dataclasses.replace(task, start=start, ends=dict(ends), is_part=True)
 
 
 def _up_to(marks: Mapping[int, Bookmark], ends: Mapping[int, Offsets]) -> dict[int, Offsets]:

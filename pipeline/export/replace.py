@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
-from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Staged, stage
+from pipeline.export.plan import cut, plan_read, stream_of
+from pipeline.export.pool import Work
+from pipeline.export.stage import Staged
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged
 from pipeline.lake.names import name_of_act, name_of_part
@@ -80,12 +81,14 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, ALL_ROWS, run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
-    marks, parts = table.bookmarks(), list[Staged]()
-    staging = Staging.of(table)
+    marks, parts, staging = table.bookmarks(), list[Staged](), Staging.of(table)
+    tasks = cut(plan, run.commit_rows, run.workers)
     kept = staging.writer(name_of_act(run.id, "keep"))
     try:
-        for number, task in enumerate(plan.tasks):
-            parts += stage(task, stream, run.limits, staging, name_of_part(run.id, number))
+        with Work(tasks, stream, run.limits, staging, run.id).parts(run.workers) as staged:
+            parts += (part for _, part in staged)
+        if sum(not part.goes_on for part in parts) < len(tasks):
+            raise TimeIsOver(table.feed.name)
         reached = {p: mark for part in parts for p, mark in part.bookmarks.items()}
         _refuse_part(table, stream.source, parts, reached)
         files = [file for part in parts for file in part.files]

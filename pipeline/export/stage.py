@@ -26,8 +26,8 @@ from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource,
 class Staged:
     """A part of a task, ready to be committed: all rows up to its `bookmarks`.
 
-    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are of it so far;
-    `witnesses` are rows from before the bookmarks that it began at, which the lake should have.
+    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows`, `gaps` and `unreadable` are
+    of it so far; `witnesses` are rows from before the bookmarks that it began at, which the lake should have.
     """
 
     files: Sequence[StagedFile]
@@ -38,6 +38,7 @@ class Staged:
     replayed_rows: int
     gaps: Mapping[int, tuple[int, int]]
     witnesses: Sequence[pa.RecordBatch]
+    unreadable: Mapping[str, int]
 
 
 def stage(
@@ -66,7 +67,7 @@ def stage(
         files = writer.finish()
         goes_on = not ended and stalled is None
         yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, once.replayed_rows, dict(once.gaps),
-                     witnesses)  # fmt: skip
+                     witnesses, dict(read.unreadable))  # fmt: skip
         if stalled is not None:
             raise stalled
         if ended:
@@ -125,11 +126,12 @@ def _move(bookmarks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
 
 
 def _without_rows(task: Task, once: OnceOnly, read: StreamRead, marks: Mapping[int, Bookmark]) -> dict[int, Bookmark]:
-    """Where to go on in partitions that brought no row: after an accepted gap, and at the end of those never read.
+    """Where to go on in partitions whose last offsets brought no row: after an accepted gap, and at the end.
 
-    Rows that come there and expire before the next run are then a gap as well.
+    That is the end of those never read, so that rows that come there and expire before the next run are a gap as well;
+    and of each part, whose offsets without a row (of aborted transactions, for one) are then no gap when they expire.
     """
     known = {partition: gap_end for partition, (_, gap_end) in once.gaps.items()}
-    if read.outcome == "exact" and task.ends is not None:
-        known |= {partition: offsets.end for partition, offsets in task.ends.items() if partition not in marks}
+    if read.outcome == "exact" and read.proved and task.ends is not None:
+        known |= {p: offsets.end for p, offsets in task.ends.items() if task.is_part or p not in marks}
     return {p: Bookmark(due) for p, due in known.items() if due > marks.get(p, Bookmark(-1))[0]}

@@ -5,12 +5,13 @@ Runs under the feed's lock. Killed at any point it leaves the last commit standi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
-from pipeline.export.plan import plan_read, stream_of
-from pipeline.export.stage import Staged, stage
+from pipeline.export.plan import cut, plan_read, stream_of
+from pipeline.export.pool import Work
+from pipeline.export.stage import Staged
 from pipeline.export.witness import Witnesses
 from pipeline.lake.change import Change
 from pipeline.lake.names import name_of_part
@@ -29,48 +30,60 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
-    commits = StreamCommits(table, stream.source, run, done)
-    staging = Staging.of(table)
-    for number, task in enumerate(plan.tasks):
-        for part in stage(task, stream, run.limits, staging, name_of_part(run.id, number), run.commit_rows):
-            commits.commit(number, task, part)
+    tasks = cut(plan, run.commit_rows, run.workers)
+    commits = StreamCommits(table, stream.source, run, done, tasks)
+    work = Work(tasks, stream, run.limits, Staging.of(table), run.id, run.commit_rows)
+    with work.parts(run.workers) as parts:
+        for number, part in parts:
+            commits.commit(number, part)
+    commits.end()
 
 
 class StreamCommits:
-    """Commits what was staged of a stream's tasks, wherever that was; the parts of one task in their order."""
+    """Commits what was staged of a stream's tasks, wherever that was; what one task follows on another in its order."""
 
-    def __init__(self, table: LakeTable, source: Source, run: Run, done: ExportResult) -> None:
-        self._table, self._source, self._run, self._done = table, source, run, done
+    def __init__(self, table: LakeTable, source: Source, run: Run, done: ExportResult, tasks: Sequence[Task]) -> None:
+        self._table, self._source, self._run, self._done, self._tasks = table, source, run, done, tasks
         self._witnesses = Witnesses(table, source)
         self._last_parts: dict[int, Staged] = {}
 
-    def commit(self, number: int, task: Task, part: Staged) -> None:
+    def commit(self, number: int, part: Staged) -> None:
         """The rows of a part of the task of that number, and the bookmarks behind them, in one entry of the log.
 
         Raises TopicChanged when the witnesses show another topic than the lake's; nothing of the part is kept then.
         """
         try:
-            self._witnesses.check(task, part)
+            self._witnesses.check(self._tasks[number], part)
         except BaseException:
             discard(part.files)
             raise
+        self._last_parts[number] = part
+        more = part.goes_on or (part.outcome == "exact" and self._ended < len(self._tasks))
         run, done = self._run, self._done
         if part.row_count or part.bookmarks:
-            note = _note(run, part, self._table.bookmarks())
+            note = _note(run, part, more, self._table.bookmarks())
             change = Change(part.files, bookmarks=part.bookmarks, partitions=self._source.partitions, note=note)
             done.commit(self._table, name_of_part(run.id, done.commits), change, run.now)
-            if part.goes_on:
+            if more:
                 run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")
-        self._last_parts[number] = part
         done.describe(list(self._last_parts.values()))
 
+    def end(self) -> None:
+        """What no more comes of has met the time limit."""
+        if self._ended < len(self._tasks):
+            self._done.outcome = "time limit"
 
-def _note(run: Run, part: Staged, before: Mapping[int, Bookmark]) -> dict[str, Any]:
+    @property
+    def _ended(self) -> int:
+        return sum(not part.goes_on for part in self._last_parts.values())
+
+
+def _note(run: Run, part: Staged, more: bool, before: Mapping[int, Bookmark]) -> dict[str, Any]:
     return {
         "kind": "stream",
         "run": run.id,
         "rows": part.row_count,
-        "outcome": part.outcome or "in progress",
+        "outcome": "in progress" if more else part.outcome or "in progress",
         "from": {str(p): before.get(p, Bookmark(0)).next_offset for p in sorted(part.bookmarks)},
         "to": {str(p): mark.next_offset for p, mark in sorted(part.bookmarks.items())},
         "gaps": gaps_note(part.gaps),

@@ -143,10 +143,10 @@ def test_tasks_are_staged_in_other_processes_and_committed_by_this_one(lake_root
     apart.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(2, apart) as executors:
         twice = list(executors.map(stage_all, [*plan.tasks, *plan.tasks], [stream] * 4, [Staging.of(table)] * 4, names))
-    commits = StreamCommits(table, stream.source, run, done)
-    for number, (task, parts) in enumerate(zip(plan.tasks, twice[:2], strict=True)):
+    commits = StreamCommits(table, stream.source, run, done, plan.tasks)
+    for number, parts in enumerate(twice[:2]):
         for part in parts:
-            commits.commit(number, task, part)
+            commits.commit(number, part)
 
     assert (done.rows, done.commits) == (13, 2)
     assert rows_there(lake_root) == Counter(rows(13))

@@ -1,0 +1,197 @@
+"""The tasks of a stream staged by several processes, and given back in an order in which they can be committed.
+
+Processes are started only where there is more than one task. They end with this one, at the latest a moment after it;
+what is staged and not given back is removed, by the next run where this one is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe, wait
+
+from pipeline.errors import PipelineError, WorkerLost
+from pipeline.export.order import InOrder
+from pipeline.export.stage import Staged
+from pipeline.export.worker import ENDED, GO_ON, Assignment
+from pipeline.lake.names import name_of_part
+from pipeline.lake.staging import Staging
+from pipeline.lake.writer import discard
+from pipeline.source import Limits, StreamSource, Task
+
+_AHEAD = 2
+"""Parts that may wait for one before them, besides one for each process."""
+_SERVE = "import sys; sys.path[:] = {path!r}; from pipeline.export.worker import serve; serve({descriptor})"
+
+_Parts = Generator[tuple[int, Staged], None, None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tasks of one stream, and where and how to stage them; `name` is that of the run's files."""
+
+    tasks: Sequence[Task]
+    stream: StreamSource
+    limits: Limits
+    staging: Staging
+    name: str
+    commit_rows: int | None = None
+
+    def parts(self, workers: int) -> contextlib.closing[_Parts]:
+        """Each part with the number of its task, to be committed in this order; to be closed.
+
+        Without hurry the last one of each task; when the time is over, those that had begun. Raises what `stage`
+        raises, after the parts that can be committed all the same, and WorkerLost.
+        """
+        apart = workers > 1 and len(self.tasks) > 1
+        return contextlib.closing(_stage_apart(self, workers) if apart else _stage_here(self))
+
+    def assignment(self, number: int) -> Assignment:
+        task = self.tasks[number]
+        return Assignment(
+            task,
+            self.stream,
+            self.limits,
+            self.staging,
+            name_of_part(self.name, number),
+            commit_rows=None if task.is_part else self.commit_rows,
+        )
+
+
+def _stage_here(work: Work) -> _Parts:
+    order = InOrder(work.tasks)
+    for number in range(len(work.tasks)):
+        if order.is_lost(number) or (number and work.limits.over):
+            continue
+        for part in work.assignment(number).parts():
+            order.put(number, part)
+            yield from order.take()
+
+
+def _stage_apart(work: Work, workers: int) -> _Parts:
+    pool = _Pool(work, workers)
+    try:
+        while pool.goes_on():
+            pool.hear()
+            yield from pool.order.take()
+            if pool.error is not None:
+                raise pool.error
+    finally:
+        pool.stop()
+        discard([file for part in pool.order.left() for file in part.files])
+
+
+class _Worker:
+    """A process that stages one task at a time, that of `number`; `waits` when it was not told to go on with it."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        self.number: int | None = None
+        self.waits = False
+        with theirs:
+            serve = _SERVE.format(path=sys.path, descriptor=theirs.fileno())
+            # In a session of its own, so that Ctrl-C comes to this process alone, which then stops it.
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", serve],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def receive(self) -> Staged | PipelineError | None:
+        """The next part, ENDED, or why there is none; WorkerLost where the process is gone."""
+        try:
+            heard: Staged | PipelineError | None = self.connection.recv()
+        except (EOFError, OSError):
+            return self._lost()
+        return heard
+
+    def send(self, word: object) -> None:
+        try:
+            self.connection.send(word)
+        except OSError:
+            raise self._lost() from None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+
+    def _lost(self) -> WorkerLost:
+        code = self.process.wait()
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return WorkerLost(
+            f"a process that staged rows {how}; what was committed before stays",
+            "run the same command again; where that happens again, look whether memory is short, or set "
+            "EXPORT_WORKERS=1",
+        )
+
+
+class _Pool:
+    """Hands tasks out in their order, few enough that little waits to be committed. `error` ends it."""
+
+    def __init__(self, work: Work, workers: int) -> None:
+        self.order = InOrder(work.tasks)
+        self.error: PipelineError | None = None
+        self._work, self._most = work, min(workers, len(work.tasks))
+        self._workers: list[_Worker] = []
+        self._next = 0
+
+    def goes_on(self) -> bool:
+        """Has every process go on that may; whether there is one whose rows can still be committed."""
+        for worker in self._busy():
+            if worker.waits and self._may_stage(worker.number):
+                worker.waits = False
+                worker.send(GO_ON)
+        while self._hand_out():
+            pass
+        return bool(self._busy())
+
+    def hear(self) -> None:
+        """Takes what those say next that stage a task."""
+        busy = {worker.connection: worker for worker in self._busy()}
+        for connection in wait(list(busy)):
+            worker = busy[connection]  # type: ignore[index] # of the connections alone
+            heard = worker.receive()
+            if isinstance(heard, PipelineError):
+                self.error = self.error or heard
+            elif heard is ENDED:
+                worker.number = None
+            elif worker.number is not None:
+                self.order.put(worker.number, heard)
+                worker.waits = heard.goes_on
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def _hand_out(self) -> bool:
+        """Whether there was a task that may be staged now, and a process for it."""
+        tasks, limits = self._work.tasks, self._work.limits
+        while self._next < len(tasks) and self.order.is_lost(self._next):
+            self._next += 1
+        if self._next == len(tasks) or limits.over or not self._may_stage(self._next):
+            return False
+        worker = next((worker for worker in self._workers if worker.number is None), None)
+        if worker is None and len(self._workers) == self._most:
+            return False
+        if worker is None:
+            worker = _Worker()
+            self._workers.append(worker)
+        worker.number = self._next
+        worker.send((self._work.assignment(self._next), limits.left_s()))
+        self._next += 1
+        return True
+
+    def _may_stage(self, number: int | None) -> bool:
+        is_first = number is not None and self.order.has_turn(number)
+        return is_first or self.order.waiting_parts < self._most + _AHEAD
+
+    def _busy(self) -> list[_Worker]:
+        return [
+            worker for worker in self._workers if worker.number is not None and not self.order.is_lost(worker.number)
+        ]

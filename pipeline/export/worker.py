@@ -1,0 +1,72 @@
+"""A process of its own that stages tasks, one after the other, for the process that commits.
+
+All that comes in and goes out is plain values. It ends when that other process does, whatever that dies of; what it had
+staged until then is removed by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+
+from pipeline.errors import PipelineError
+from pipeline.export.stage import Staged, stage
+from pipeline.lake.staging import Staging
+from pipeline.source import Limits, StreamSource, Task
+
+GO_ON = None
+"""What a worker waits for after each part of a task but the last."""
+ENDED = None
+"""What a worker says after the last part of a task; a PipelineError says that there will be no more."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task, and where to stage it."""
+
+    task: Task
+    stream: StreamSource
+    limits: Limits
+    staging: Staging
+    name: str
+    commit_rows: int | None
+
+    def parts(self) -> Iterator[Staged]:
+        return stage(self.task, self.stream, self.limits, self.staging, self.name, self.commit_rows)
+
+
+def serve(descriptor: int) -> None:
+    """Stages what comes by the connection with this file descriptor, until its other end is closed."""
+    inbox = SimpleQueue[bytes]()
+    with Connection(descriptor) as driver:
+        threading.Thread(target=_listen, args=(driver, inbox), daemon=True).start()
+        while True:
+            assignment, left_s = pickle.loads(inbox.get())
+            deadline = None if left_s is None else time.monotonic() + left_s  # no clock is shared
+            _stage(replace(assignment, limits=replace(assignment.limits, deadline=deadline)), driver, inbox)
+
+
+def _listen(driver: Connection, inbox: SimpleQueue[bytes]) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            inbox.put(driver.recv_bytes())
+    os._exit(1)
+
+
+def _stage(assignment: Assignment, driver: Connection, inbox: SimpleQueue[bytes]) -> None:
+    try:
+        for part in assignment.parts():
+            driver.send(part)
+            if part.goes_on:
+                inbox.get()
+    except PipelineError as error:
+        driver.send(error)
+        return
+    driver.send(ENDED)
