@@ -1,0 +1,51 @@
+"""The reader for a format by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline.columns import SqlType, arrow_type
+from pipeline.errors import TypeNotSupported
+from pipeline.kafka.formats.delimited import DelimitedDeserializer
+from pipeline.kafka.formats.json_payloads import JsonDeserializer
+from pipeline.kafka.formats.payload import Deserializer, Payload
+from pipeline.kafka.formats.primitive import KafkaDeserializer, NoneDeserializer
+
+
+def deserializer(payload: Payload, registry: object | None) -> Deserializer:  # noqa: ARG001 # AVRO, PROTOBUF will
+    """What reads these payloads; `registry` is asked for the schemas of AVRO and PROTOBUF, by the number in a payload.
+
+    Raises TypeNotSupported or ColumnNamesCollide for columns that the lake cannot hold, or the format cannot.
+    """
+    if payload.format == "NONE" or not payload.columns:
+        return NoneDeserializer()
+    arrow_type(SqlType("STRUCT", fields=payload.columns))
+    if not payload.wrapped and len(payload.columns) > 1:
+        payload = replace(payload, wrapped=True)
+    if payload.format in ("JSON", "JSON_SR"):
+        _refuse_maps(payload)
+        return JsonDeserializer(payload)
+    if payload.format == "DELIMITED":
+        return DelimitedDeserializer(payload)
+    if payload.format == "KAFKA":
+        return KafkaDeserializer(payload)
+    raise TypeNotSupported(f"the format {payload.format} cannot be read from Kafka", "export this feed by REST")
+
+
+def _refuse_maps(payload: Payload) -> None:
+    """JSON has names for keys, so ksqlDB allows no others in it."""
+    for name, type_ in payload.columns:
+        for inner in _types_in(type_):
+            if inner.key and inner.key.base != "STRING":
+                raise TypeNotSupported(
+                    f"column {name}: {payload.format} cannot hold a map with {inner.key} keys",
+                    "report this with the statement that made the stream or table",
+                )
+
+
+def _types_in(type_: SqlType) -> Iterator[SqlType]:
+    yield type_
+    for inner in [type_.element] if type_.element else [field for _, field in type_.fields]:
+        if inner:
+            yield from _types_in(inner)

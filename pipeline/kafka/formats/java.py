@@ -1,0 +1,93 @@
+"""Numbers as Java reads and narrows them, which decides what ksqlDB makes of a text or of a number that is too large.
+
+Facts: the documentation of Java's `Integer.parseInt`, `Double.parseDouble` (the grammar of `Double.valueOf`),
+`new BigDecimal(String)` and the narrowing `intValue` and `longValue`; ksqlDB's DecimalUtil.ensureFit, which takes a
+decimal only where no digit other than 0 is lost. Digits that are not ASCII, which Java takes, are refused.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import re
+from decimal import Decimal
+
+from pipeline.kafka.formats.payload import Unreadable
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,10})?")
+_DOUBLE = re.compile(r"([+-]?)(?:(NaN|Infinity)|((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?)")
+_HEX_DOUBLE = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)[fFdD]?")
+_TRIMMED = "".join(map(chr, range(0x21)))
+_MOST_EXPONENT = 2**31 - 1
+_EXACT = decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
+def integer_of(text: str, bits: int) -> int:
+    """Raises Unreadable, for a number that is out of range too."""
+    if not _INTEGER.fullmatch(text):
+        raise Unreadable("a text that is no whole number")
+    value = int(text) if len(text) < 40 else 1 << 100
+    if not -(1 << bits - 1) <= value < 1 << bits - 1:
+        raise Unreadable(f"a text with a number of more than {bits} bits")
+    return value
+
+
+def double_of(text: str) -> float:
+    """Raises Unreadable."""
+    text = text.strip(_TRIMMED)
+    if match := _DOUBLE.fullmatch(text):
+        sign, word, digits = match.groups()
+        return float(sign + (word or digits))
+    if match := _HEX_DOUBLE.fullmatch(text):
+        try:
+            return float.fromhex(match[1])
+        except OverflowError:
+            return -math.inf if text.startswith("-") else math.inf
+    raise Unreadable("a text that is no number")
+
+
+def decimal_of(text: str) -> Decimal:
+    """Raises Unreadable."""
+    if not _DECIMAL.fullmatch(text):
+        raise Unreadable("a text that is no decimal number")
+    return Decimal(text)
+
+
+def fit(value: Decimal, precision: int, scale: int) -> Decimal:
+    """The value with exactly this scale. Raises Unreadable where it has more digits before or behind the point."""
+    if not value:
+        return Decimal(0).scaleb(-scale)
+    if value.adjusted() >= precision - scale:
+        raise Unreadable(f"a number with more than {precision - scale} digits before the point")
+    try:
+        return value.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
+    except decimal.Inexact:
+        raise Unreadable(f"a number with more than {scale} digits behind the point") from None
+
+
+def narrowed(value: int | Decimal, bits: int) -> int:
+    """What is left of a number in so many bits: no fraction, and the low bits of the rest, as two's complement."""
+    whole = _whole(value) if isinstance(value, Decimal) else value
+    return (whole + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+
+def _whole(value: Decimal) -> int:
+    """Without the digits of an exponent that leaves none of the low 64 bits."""
+    exponent = exponent_of(value)
+    return 0 if exponent >= 64 or value.adjusted() < 0 else int(value)
+
+
+def exponent_of(value: Decimal) -> int:
+    """Raises Unreadable for one that Java's BigDecimal cannot have."""
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if abs(exponent) > _MOST_EXPONENT:
+        raise Unreadable("a number whose exponent is out of range")
+    return exponent
+
+
+def text_of(value: Decimal) -> str:
+    """As BigDecimal.toString writes it: 1.10, 1E+5; there is no negative zero."""
+    exponent_of(value)
+    return str(value if value else value.copy_abs())

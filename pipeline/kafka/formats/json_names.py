@@ -1,0 +1,149 @@
+"""The names that fields of JSON really have: learned from records, so that the next ones are decoded at full speed.
+
+ksqlDB finds a field by its name, else by any name that gives it in upper case, and passes over the others. A typed
+decoder knows one name for a field. So a `_Spelling` keeps, for each STRUCT of a type, the names that were seen there
+and the field that each is for, and makes a decoder of just these: a record with another name is refused by it, then
+read exactly, and learned from. What a decoder takes is read as ksqlDB reads it: it has one name for each field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+from pipeline.columns import SqlType
+from pipeline.kafka.formats.arrays import DAY_MS
+
+Path = tuple[int, ...]
+Seen = dict[Path, dict[str, int | None]]
+"""For each STRUCT, by the places on the way to it, its names and the place of the field that each is for."""
+
+_MOST_NAMES, _MOST_SPELLINGS, _MOST_LESSONS = 1000, 4, 200
+_NOT_IN_A_DECODER = re.compile(r'["\\\x00-\x1f]')
+_ELEMENT = -1
+
+# Types that are put together at run time, out of a type checker's reach.
+_LIST: Any = list
+_DICT: Any = dict
+
+
+def _whole(least: int, most: int) -> Any:
+    return Annotated[int, msgspec.Meta(ge=least, le=most)]
+
+
+_LONG = _whole(-(2**63), 2**63 - 1)
+_MOST_MS = (2**63 - 1) // 1000
+_SCALARS: Mapping[str, Any] = {
+    "BOOLEAN": bool,
+    "INTEGER": _whole(-(2**31), 2**31 - 1),
+    "BIGINT": _LONG,
+    "DOUBLE": float | str,
+    "DECIMAL": Any,  # so that a number is told from a text: the first stays int or Decimal
+    "STRING": str,
+    "BYTES": bytes,
+    "DATE": _whole(-(2**31), 2**31 - 1),
+    "TIME": _whole(0, DAY_MS - 1),
+    "TIMESTAMP": _whole(-_MOST_MS, _MOST_MS),
+}
+"""What a value is decoded to where that is certainly what ksqlDB reads; all else is left to the exact way."""
+
+
+class Spellings:
+    """The decoders for one type: the first for the names that came first."""
+
+    def __init__(self, type_: SqlType) -> None:
+        self._type = type_
+        self._known = [_Spelling(type_)]
+        self._lessons = 0
+
+    def decoders(self) -> list[Callable[[bytes], Any]]:
+        """None where a name that is declared is not for a decoder."""
+        return [spelling.decoder.decode for spelling in self._known if spelling.decoder is not None]
+
+    def learn(self, value: Any) -> None:
+        """Takes over the names of a parsed value that was read, unless one of its STRUCTs has two for one field."""
+        seen: Seen = {}
+        if self._lessons == _MOST_LESSONS or not _collect(value, self._type, (), seen) or _has_odd_name(seen):
+            return
+        for spelling in self._known:
+            if (is_new := spelling.take(seen)) is not None:
+                self._lessons += is_new
+                return
+        if len(self._known) < _MOST_SPELLINGS:
+            self._known.append(_Spelling(self._type))
+            self._known[-1].take(seen)
+
+
+class _Spelling:
+    """Names that occur together, and the decoder for them."""
+
+    def __init__(self, type_: SqlType) -> None:
+        self._type = type_
+        self._names: Seen = {}
+        self.decoder = self._make()
+
+    def take(self, seen: Seen) -> bool | None:
+        """Whether something is new in it; None where the names contradict those that are known."""
+        merged = self._names | {path: self._names.get(path, {}) | names for path, names in seen.items()}
+        if any(map(_has_two_for_one, merged.values())):
+            return None
+        if merged == self._names or sum(map(len, merged.values())) > _MOST_NAMES:
+            return False
+        self._names = merged
+        self.decoder = self._make()
+        return True
+
+    def _make(self) -> msgspec.json.Decoder[Any] | None:
+        try:
+            return msgspec.json.Decoder(self._kind(self._type, ()), float_hook=Decimal)
+        except ValueError:  # of a name that is declared
+            return None
+
+    def _kind(self, type_: SqlType, path: Path) -> Any:
+        if type_.base == "ARRAY" and type_.element:
+            return _LIST[self._kind(type_.element, (*path, _ELEMENT)) | None]
+        if type_.base == "MAP" and type_.element:
+            return _DICT[str, self._kind(type_.element, (*path, _ELEMENT)) | None]
+        if type_.base != "STRUCT":
+            return _SCALARS[type_.base]
+        names = self._names.get(path, {})
+        spelled = {place: name for name, place in names.items() if place is not None}
+        attributes, rename = [], {}
+        for place, (name, inner) in enumerate(type_.fields):
+            attributes.append((f"f{place}", self._kind(inner, (*path, place)) | None, None))
+            rename[f"f{place}"] = spelled.get(place, name)
+        for number, name in enumerate(name for name, place in names.items() if place is None):
+            attributes.append((f"other{number}", Any, None))
+            rename[f"other{number}"] = name
+        return msgspec.defstruct("Fields", attributes, rename=rename, forbid_unknown_fields=True, gc=False)
+
+
+def _collect(value: Any, type_: SqlType, path: Path, seen: Seen) -> bool:
+    if type_.base == "STRUCT" and isinstance(value, dict):
+        places = {name: place for place, (name, _) in enumerate(type_.fields)}
+        names = {name: places.get(name, places.get(name.upper())) for name in value}
+        seen[path] = seen.get(path, {}) | names
+        if _has_two_for_one(seen[path]):
+            return False
+        return all(
+            _collect(value[name], type_.fields[place][1], (*path, place), seen)
+            for name, place in names.items()
+            if place is not None
+        )
+    if type_.base in ("ARRAY", "MAP") and type_.element and isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return all(_collect(item, type_.element, (*path, _ELEMENT), seen) for item in items)
+    return True
+
+
+def _has_odd_name(seen: Seen) -> bool:
+    return any(_NOT_IN_A_DECODER.search(name) for names in seen.values() for name in names)
+
+
+def _has_two_for_one(names: Mapping[str, int | None]) -> bool:
+    places = [place for place in names.values() if place is not None]
+    return len(places) > len(set(places))

@@ -1,0 +1,182 @@
+"""JSON and JSON_SR, at the speed of a typed decoder.
+
+A record whose values have the forms that are certainly read as they stand is decoded straight into its types; each
+other one is read by `json_exact`, which says what ksqlDB makes of it. JSON_SR is JSON behind five bytes, a zero and
+the number of its schema, which ksqlDB does not look at (KsqlJsonDeserializer, JsonSerdeUtils.readJsonSR).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from pipeline.columns import SqlType
+from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
+from pipeline.kafka.formats.java import decimal_of, double_of
+from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
+from pipeline.kafka.formats.json_names import Spellings
+from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_PREFIX_BYTES = 5
+_FEW_ROWS = 32
+_MAY_BE_TINY = re.compile(rb"[eE]-[0-9]{3}|0{200}")
+"""In each number that is not zero and too small for a double."""
+
+
+class JsonDeserializer:
+    """See `Deserializer`."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+        self._type = SqlType("STRUCT", fields=payload.columns) if payload.wrapped else payload.columns[0][1]
+        self._spellings = Spellings(self._type)
+
+    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+        batch = _Batch(self._payload, self._type, self._spellings, payloads)
+        array = batch.array()
+        columns = array.flatten() if self._payload.wrapped else [array]
+        return Deserialized(tuple(columns), batch.unreadable, frozenset(batch.no_row))
+
+
+class _Batch:
+    """Payloads while they are read: what is decoded of each, and what is known of those that give no row."""
+
+    def __init__(
+        self, payload: Payload, type_: SqlType, spellings: Spellings, payloads: Sequence[bytes | None]
+    ) -> None:
+        self.unreadable: dict[int, str] = {}
+        self.no_row = {at for at, each in enumerate(payloads) if each is None}
+        self._wrapped, self._has_prefix = payload.wrapped, payload.format == "JSON_SR"
+        self._type, self._spellings, self._payloads = type_, spellings, payloads
+        self._bodies = [self._body(at, each) for at, each in enumerate(payloads)] if self._has_prefix else payloads
+        self._rows: list[Any] = [None] * len(payloads)
+        self._has_tiny: bool | None = None
+        self._arrays = Arrays(_attribute, {"DECIMAL": _decimals, "DOUBLE": self._doubles})
+
+    def array(self) -> pa.Array:
+        """All values. Those that no fast way is certain of are read exactly first."""
+        self._decode()
+        try:
+            return self._arrays.array(self._rows, self._type)
+        except NotHeld:
+            self._settle(0, len(self._rows))
+            return self._arrays.array(self._rows, self._type)
+
+    def _body(self, at: int, payload: bytes | None) -> bytes | None:
+        if payload is None or (payload[:1] == b"\x00" and len(payload) > _PREFIX_BYTES):
+            return payload and payload[_PREFIX_BYTES:]
+        has_magic = payload[:1] == b"\x00"
+        self.unreadable[at] = "nothing behind the number of its schema" if has_magic else "no magic byte at its start"
+        return None
+
+    def _decode(self) -> None:
+        first, *others = self._spellings.decoders() or [_refuse]
+        for at, body in enumerate(self._bodies):
+            if body is None:
+                continue
+            try:
+                self._rows[at] = first(body)
+            except _REFUSED:
+                self._decode_otherwise(at, body, others)
+                first, *others = self._spellings.decoders() or [_refuse]
+
+    def _decode_otherwise(self, at: int, body: bytes, decoders: Sequence[Callable[[bytes], Any]]) -> None:
+        for decode in decoders:
+            try:
+                self._rows[at] = decode(body)
+                return
+            except _REFUSED:
+                continue
+        self._read_exactly(at, body)
+
+    def _read_exactly(self, at: int, body: bytes) -> None:
+        self._rows[at] = None
+        try:
+            value = parse(body)
+            if value is MISSING and self._has_prefix:
+                raise Unreadable("no JSON")
+            self._rows[at] = coerce(value, self._type)
+            self._spellings.learn(value)
+        except (Unreadable, RecursionError) as error:
+            self.unreadable[at] = str(error) if isinstance(error, Unreadable) else "JSON that is nested too deeply"
+            return
+        if value is None and self._wrapped:
+            self.no_row.add(at)
+
+    def _settle(self, start: int, stop: int) -> None:
+        """Reads exactly what does not become an array, and what is near it."""
+        try:
+            self._arrays.array(self._rows[start:stop], self._type)
+        except NotHeld:
+            if stop - start > _FEW_ROWS:
+                middle = (start + stop) // 2
+                self._settle(start, middle)
+                self._settle(middle, stop)
+                return
+            for at in range(start, stop):
+                body = self._bodies[at]
+                if body is not None and at not in self.unreadable:
+                    self._read_exactly(at, body)
+
+    def _doubles(self, values: Values, _type: SqlType) -> pa.Array:
+        """A number -0.0 is 0.0 for ksqlDB, unless it is one that is too small for a double; a text is what it says."""
+        texts = [(at, value) for at, value in enumerate(values) if isinstance(value, str)] if _has(values, str) else []
+        numbers = list(values) if texts else values
+        for at, _ in texts:
+            numbers[at] = None  # type: ignore[index] # a list, where there are texts
+        array = pa.array(numbers, pa.float64())
+        plain = array.to_numpy(zero_copy_only=False)
+        if (np.signbit(plain) & (plain == 0)).any():
+            if self._may_have_tiny():
+                raise NotHeld("a negative number that may be too small for a double")
+            array = pa.array(plain + 0.0, mask=np.asarray(array.is_null()))
+        if not texts:
+            return array
+        exact = array.to_pylist()
+        for at, text in texts:
+            exact[at] = _read_text(double_of, text)
+        return pa.array(exact, pa.float64())
+
+    def _may_have_tiny(self) -> bool:
+        if self._has_tiny is None:
+            self._has_tiny = any(body is not None and _MAY_BE_TINY.search(body) for body in self._bodies)
+        return self._has_tiny
+
+
+def _attribute(place: int) -> Callable[[Any], Any]:
+    return operator.attrgetter(f"f{place}")
+
+
+def _refuse(_body: bytes) -> Any:
+    raise msgspec.DecodeError("a name that no decoder can have")
+
+
+def _has(values: Values, kind: type) -> bool:
+    return kind in set(map(type, values))
+
+
+def _decimals(values: Values, _type: SqlType) -> Values:
+    kinds = set(map(type, values)) - {Decimal, type(None)}
+    if not kinds <= {int, str}:
+        raise NotHeld("what is no decimal number")
+    if not kinds:
+        return values
+    return [
+        Decimal(value) if isinstance(value, int) else _read_text(decimal_of, value) if isinstance(value, str) else value
+        for value in values
+    ]
+
+
+def _read_text(read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text)
+    except Unreadable as error:
+        raise NotHeld(str(error)) from None

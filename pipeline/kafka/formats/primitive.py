@@ -1,0 +1,83 @@
+"""The formats of Kafka's own serializers: KAFKA, one bare value, and NONE, which says nothing.
+
+Facts: ksqlDB's KafkaSerdeFactory and KsqlVoidSerde, and Kafka's own deserializers: whole numbers and doubles in exactly
+4 or 8 bytes, the highest first; texts in UTF-8. A text that is none is refused: Java puts a mark in the place of each
+wrong byte, and in which places is not known for certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.columns import SqlType, arrow_type
+from pipeline.errors import TypeNotSupported
+from pipeline.kafka.formats.payload import Deserialized, Payload
+
+_NUMBERS: Mapping[str, str] = {"INTEGER": ">i4", "BIGINT": ">i8", "DOUBLE": ">f8"}
+
+
+class KafkaDeserializer:
+    """See `Deserializer`. Raises TypeNotSupported for what ksqlDB does not allow: more columns, or other types."""
+
+    def __init__(self, payload: Payload) -> None:
+        types = [type_ for _, type_ in payload.columns]
+        if len(types) != 1 or types[0].base not in (*_NUMBERS, "STRING", "BYTES"):
+            raise TypeNotSupported(
+                f"the KAFKA format cannot hold the columns {', '.join(map(str, types)) or 'that there are none of'}",
+                "report this with the statement that made the stream or table",
+            )
+        self._type = types[0]
+
+    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+        no_row = frozenset(at for at, payload in enumerate(payloads) if payload is None)
+        if self._type.base in _NUMBERS:
+            array, unreadable = _numbers(payloads, self._type)
+        else:
+            array, unreadable = (
+                _texts(payloads) if self._type.base == "STRING" else (pa.array(payloads, pa.binary()), {})
+            )
+        return Deserialized((array,), unreadable, no_row)
+
+
+class NoneDeserializer:
+    """See `Deserializer`. Each payload says that there is no row (ksqlDB's KsqlVoidSerde), whatever is in it."""
+
+    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+        return Deserialized((), {}, frozenset(range(len(payloads))))
+
+
+def _numbers(payloads: Sequence[bytes | None], type_: SqlType) -> tuple[pa.Array, dict[int, str]]:
+    form = np.dtype(_NUMBERS[type_.base])
+    zero = bytes(form.itemsize)
+    good = [payload is not None and len(payload) == form.itemsize for payload in payloads]
+    joined = b"".join(payload if fits and payload else zero for payload, fits in zip(payloads, good, strict=True))
+    values = np.frombuffer(joined, form).astype(form.newbyteorder("="))
+    unreadable = {
+        at: f"{type_.base} in other than {form.itemsize} bytes"
+        for at, (payload, fits) in enumerate(zip(payloads, good, strict=True))
+        if payload is not None and not fits
+    }
+    return pa.array(values, arrow_type(type_), mask=~np.array(good, np.bool_)), unreadable
+
+
+def _texts(payloads: Sequence[bytes | None]) -> tuple[pa.Array, dict[int, str]]:
+    array = pa.array(payloads, pa.binary())
+    try:
+        return array.cast(pa.string()), {}
+    except pa.ArrowInvalid:
+        unreadable = {
+            at: "no UTF-8" for at, payload in enumerate(payloads) if payload is not None and not _is_utf8(payload)
+        }
+        kept = [None if at in unreadable else payload for at, payload in enumerate(payloads)]
+        return pa.array(kept, pa.binary()).cast(pa.string()), unreadable
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
