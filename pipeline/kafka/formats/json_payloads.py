@@ -103,13 +103,12 @@ class _Batch:
             value = parse(body)
             if value is MISSING and self._has_prefix:
                 raise Unreadable("no JSON")
+            if value is None and self._wrapped:
+                raise Unreadable("a bare null where STRUCT is declared")  # StructToListDeserializer fails for it
             self._rows[at] = coerce(value, self._type)
             self._spellings.learn(value)
         except (Unreadable, RecursionError) as error:
             self.unreadable[at] = str(error) if isinstance(error, Unreadable) else "JSON that is nested too deeply"
-            return
-        if value is None and self._wrapped:
-            self.no_row.add(at)
 
     def _settle(self, start: int, stop: int) -> None:
         """Reads exactly what does not become an array, and what is near it."""

@@ -36,8 +36,8 @@ class Deserialized:
 
     `unreadable` has the reason for each place where ksqlDB has no row because it cannot read the payload, or where
     what it reads is not known or cannot be held. Reasons hold no data, so they can be counted. `no_row` has the places
-    where the payload says that there is none: it is missing, or (wrapped JSON) a bare `null`. For a stream these are
-    left out, for a table they are deletes; a key there is NULL. At both the arrays are null.
+    where there is no payload, and with the format NONE all. A stream has no row of these, for a table they are
+    deletes; a key there is NULL. At both the arrays are null.
     """
 
     arrays: tuple[pa.Array, ...]
