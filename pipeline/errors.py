@@ -119,6 +119,10 @@ class ValueNotRepresentable(ActionNeeded):
 # Kafka
 class KafkaSettingsInvalid(ActionNeeded):
     """A setting of Kafka names something that cannot be used; nothing was tried."""
+class RegistryRefused(ActionNeeded):
+    """The Schema Registry does not give a schema: credentials, rights, certificate or address are wrong."""
+class SchemaUnknown(ActionNeeded):
+    """The Schema Registry does not have the schema that a record names."""
 
 # The lake
 class ClockWentBack(ActionNeeded):
@@ -241,6 +245,10 @@ class TimeIsOver(TryLater):
             "run the same command with a higher --max-runtime",
         )
 
+
+# Kafka
+class RegistryUnreachable(TryLater):
+    """The Schema Registry does not answer for now."""
 
 # The lake
 class CommitFailed(TryLater):

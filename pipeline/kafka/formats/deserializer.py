@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.columns import SqlType, arrow_type
-from pipeline.errors import TypeNotSupported
+from pipeline.errors import KafkaSettingsInvalid, TypeNotSupported
 from pipeline.kafka.formats.delimited import DelimitedDeserializer
 from pipeline.kafka.formats.json_payloads import JsonDeserializer
 from pipeline.kafka.formats.payload import Deserializer, Payload
 from pipeline.kafka.formats.primitive import KafkaDeserializer, NoneDeserializer
+from pipeline.kafka.registry import RegistryClient
 
 
-def deserializer(payload: Payload, registry: object | None) -> Deserializer:  # noqa: ARG001 # AVRO, PROTOBUF will
+def deserializer(payload: Payload, registry: RegistryClient | None) -> Deserializer:
     """What reads these payloads; `registry` is asked for the schemas of AVRO and PROTOBUF, by the number in a payload.
 
-    Raises TypeNotSupported or ColumnNamesCollide for columns that the lake cannot hold, or the format cannot.
+    Raises TypeNotSupported or ColumnNamesCollide for columns that the lake cannot hold, or the format cannot, and
+    KafkaSettingsInvalid where a registry is needed and there is none.
     """
     if payload.format == "NONE" or not payload.columns:
         return NoneDeserializer()
@@ -30,6 +32,14 @@ def deserializer(payload: Payload, registry: object | None) -> Deserializer:  # 
         return DelimitedDeserializer(payload)
     if payload.format == "KAFKA":
         return KafkaDeserializer(payload)
+    if registry is None:
+        raise KafkaSettingsInvalid(
+            f"records in {payload.format} cannot be read without the Schema Registry", "set SCHEMA_REGISTRY_URL"
+        )
+    if payload.format == "AVRO":
+        from pipeline.kafka.formats.avro import avro_deserializer  # imports fastavro
+
+        return avro_deserializer(payload, registry)
     raise TypeNotSupported(f"the format {payload.format} cannot be read from Kafka", "export this feed by REST")
 
 

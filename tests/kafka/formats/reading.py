@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from ksqldb_emulator.sqltypes import Type, parse_type
 from pipeline.columns import SqlType, arrow_type
+from pipeline.kafka.connection import Registry
 from pipeline.kafka.formats.deserializer import deserializer
 from pipeline.kafka.formats.payload import Deserialized, Deserializer, FormatName, Payload
+from pipeline.kafka.registry import RegisteredSchema, RegistryClient
 from pipeline.ksqldb import sqltypes
 from tests.expected import lake_form, lake_name, seen_forms
 
@@ -22,10 +24,27 @@ def columns_of(types: Mapping[str, str]) -> tuple[tuple[str, SqlType], ...]:
     return tuple((name, sqltypes.parse_type(text)) for name, text in types.items())
 
 
+class Schemas(RegistryClient):
+    """A registry that has these schemas, by number."""
+
+    def __init__(self, schemas: Mapping[int, RegisteredSchema]) -> None:
+        super().__init__(Registry("mock://"))
+        self._schemas = schemas
+        self.asked: list[int] = []
+
+    def schema(self, number: int, form: str | None = None) -> RegisteredSchema:  # noqa: ARG002 # they have one form
+        self.asked.append(number)
+        return self._schemas[number]
+
+
 def reader_of(
-    format_: FormatName, types: Mapping[str, str], wrapped: bool = True, delimiter: str = ","
+    format_: FormatName,
+    types: Mapping[str, str],
+    wrapped: bool = True,
+    delimiter: str = ",",
+    registry: RegistryClient | None = None,
 ) -> Deserializer:
-    return deserializer(Payload(format_, columns_of(types), wrapped, delimiter), None)
+    return deserializer(Payload(format_, columns_of(types), wrapped, delimiter), registry)
 
 
 def whole(read: Deserialized, types: Sequence[SqlType], count: int) -> Deserialized:

@@ -1,0 +1,251 @@
+"""AVRO: records by the schema that they were written with, which the registry has.
+
+Facts, from Confluent's AvroConverter and AvroData (7.x and 8.x; ksqlDB sets `connect.meta.data` to false):
+- The schema of the writer alone decides; no reader's schema fills in fields. Bytes behind a record are passed over.
+- A union with null is an optional value of its other type. Other unions become a STRUCT of theirs and are refused here
+  where they are declared.
+- `decimal`, `date`, `time-millis` and `timestamp-millis` are logical types, by `logicalType` or by `connect.name`;
+  others, such as `timestamp-micros`, are passed over. Enums are text, `connect.type` says int8 or int16.
+- A MAP is Avro's, or an array of records of a key and a value that are marked as the entries of a map: so ksqlDB writes
+  its own. `connect.default` stands for NULL in an optional field.
+- ksqlDB has an underscore in a name where there is a dot.
+Encoded values are decoded by fastavro, which takes a negative place in a union or an enum, an error in Java, for a
+place from the end.
+"""
+
+from __future__ import annotations
+
+import decimal
+import io
+import json
+import struct
+from collections.abc import Mapping
+from decimal import Decimal
+from operator import itemgetter
+from typing import Any
+
+import fastavro
+from fastavro.schema import SchemaParseException, UnknownType
+
+from pipeline.columns import SqlType
+from pipeline.kafka.formats.connect import ConnectField, ConnectType, translation
+from pipeline.kafka.formats.java import narrowed
+from pipeline.kafka.formats.payload import Payload, Unreadable
+from pipeline.kafka.formats.registered import Decode, RegisteredDeserializer
+from pipeline.kafka.registry import RegisteredSchema, RegistryClient
+
+_BROKEN = (
+    EOFError,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
+_CONNECT = "org.apache.kafka.connect.data."
+_LOGICAL = {
+    "int": {"date": "Date", "time-millis": "Time"},
+    "long": {"timestamp-millis": "Timestamp"},
+    "bytes": {"decimal": "Decimal"},
+    "fixed": {"decimal": "Decimal"},
+}
+_KEPT = "logical"
+"""What `logicalType` is called for fastavro, so that it leaves the values as they are encoded."""
+_MOST_TIME_MS = 86_400_000
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+_NARROW = {"int8": ("INT8", 8), "int16": ("INT16", 16)}
+_KINDS = {"string": "STRING", "enum": "STRING", "boolean": "BOOLEAN", "double": "FLOAT64", "float": "FLOAT32",
+          "bytes": "BYTES", "fixed": "BYTES", "long": "INT64", "int": "INT32"}  # fmt: skip
+
+
+def avro_deserializer(payload: Payload, registry: RegistryClient) -> RegisteredDeserializer:
+    declared = SqlType("STRUCT", fields=payload.columns) if payload.wrapped else payload.columns[0][1]
+    return RegisteredDeserializer(payload, lambda number: _decoder(registry.schema(number), _without_dots(declared)))
+
+
+def _without_dots(type_: SqlType) -> SqlType:
+    """As ksqlDB looks for the names of fields."""
+    element = type_.element and _without_dots(type_.element)
+    fields = tuple((name.replace(".", "_"), _without_dots(inner)) for name, inner in type_.fields)
+    return SqlType(type_.base, type_.precision, type_.scale, type_.key, element, fields)
+
+
+def _decoder(schema: RegisteredSchema, declared: SqlType) -> Decode:
+    try:
+        parsed, named = _parsed(schema)
+        connect = _Schemas(named).type_of(parsed)
+    except (ValueError, KeyError, TypeError, AttributeError, SchemaParseException, UnknownType):
+        connect = None
+    if connect is None:
+        return _always("a schema that is none of Avro that ksqlDB reads")
+    convert = translation(connect, declared)
+    if _name_of(parsed) == "bytes":  # bare bytes have no length before them
+        return convert
+
+    def decode(encoded: bytes) -> Any:
+        try:
+            raw = fastavro.schemaless_reader(io.BytesIO(encoded), parsed, None)
+        except _BROKEN:
+            raise Unreadable("no Avro of its schema") from None
+        return convert(raw)
+
+    return decode
+
+
+def _always(reason: str) -> Decode:
+    def refuse(_encoded: bytes) -> Any:
+        raise Unreadable(reason)
+
+    return refuse
+
+
+def _parsed(schema: RegisteredSchema) -> tuple[Any, dict[str, Any]]:
+    """The schema without logical types, and all types with a name that are in it or in what it refers to."""
+    named: dict[str, Any] = {}
+
+    def parse(one: RegisteredSchema) -> Any:
+        for reference in one.references:
+            parse(reference.schema)
+        return fastavro.parse_schema(_renamed(json.loads(one.text)), named_schemas=named)
+
+    return parse(schema), named
+
+
+def _renamed(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_renamed(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {_KEPT if name == "logicalType" else name: _renamed(part) for name, part in node.items()}
+
+
+def _name_of(node: Any) -> str:
+    return str(node["type"] if isinstance(node, dict) else node)
+
+
+class _Schemas:
+    """Avro's types as Connect's. Raises ValueError for what Connect has no type for, anywhere in a schema."""
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        self._named = named
+        self._records: dict[str, tuple[ConnectField, ...]] = {}
+
+    def type_of(self, node: Any) -> ConnectType:
+        if isinstance(node, list):
+            others = [part for part in node if _name_of(part) != "null"]
+            if len(node) == 2 and len(others) == 1:
+                return self.type_of(others[0])
+            for part in others:
+                self.type_of(part)
+            return ConnectType("a union of several types")
+        if isinstance(node, str) and node in self._named:
+            node = self._named[node]
+        attributes = node if isinstance(node, dict) else {}
+        name = _name_of(node)
+        if isinstance(attributes.get("type"), dict | list):
+            return self.type_of(node["type"])
+        if name == "array":
+            return self._array(node["items"])
+        if name == "map":
+            return ConnectType("MAP", key=ConnectType("STRING"), element=self.type_of(node["values"]))
+        if name in ("record", "error"):
+            return self._record(node)
+        return _scalar(name, attributes)
+
+    def _array(self, items: Any) -> ConnectType:
+        entry = self._named.get(items) if isinstance(items, str) else items
+        if not isinstance(entry, dict) or not _is_map_entry(entry):
+            return ConnectType("ARRAY", element=self.type_of(items))
+        fields = {field["name"]: self.type_of(field["type"]) for field in entry["fields"]}
+        if set(fields) != {"key", "value"}:
+            raise ValueError("entries of a map that have other fields")
+        pair = itemgetter("key", "value")
+        return ConnectType("MAP", lambda entries: map(pair, entries), key=fields["key"], element=fields["value"])
+
+    def _record(self, node: Mapping[str, Any]) -> ConnectType:
+        name = node["name"]
+        if name not in self._records:
+            self._records[name] = ()  # so that a record may contain itself
+            self._records[name] = tuple(self._field(field) for field in node["fields"])
+        return ConnectType("STRUCT", fields=lambda: self._records[name])
+
+    def _field(self, field: Mapping[str, Any]) -> ConnectField:
+        name, type_ = field["name"], self.type_of(field["type"])
+        default = _default_of(field["type"])
+        if default is None:
+            return ConnectField(name, type_, itemgetter(name))
+
+        def get(record: Mapping[str, Any]) -> Any:
+            value = record[name]
+            if value is not None:
+                return value
+            if default == _NOT_READ or type(default) not in _DEFAULTS.get(type_.kind, ()):
+                raise Unreadable("a NULL for which the schema has a default that is not read")
+            return default
+
+        return ConnectField(name, type_, get)
+
+
+_NOT_READ: Mapping[str, Any] = {}
+_DEFAULTS = {"STRING": (str,), "BOOLEAN": (bool,), "FLOAT64": (float,), "INT32": (int,), "INT64": (int,)}
+
+
+def _default_of(node: Any) -> Any:
+    """What Connect gives for NULL in an optional field; those of logical types depend on its version."""
+    for part in node if isinstance(node, list) else ():
+        if isinstance(part, dict) and part.get("connect.default") is not None:
+            return _NOT_READ if _logical(_name_of(part), part) else part["connect.default"]
+    return None
+
+
+def _is_map_entry(entry: Mapping[str, Any]) -> bool:
+    return entry.get("type") == "record" and (
+        entry["name"] == "io.confluent.connect.avro.MapEntry" or entry.get("connect.internal.type") == "MapEntry"
+    )
+
+
+def _scalar(name: str, attributes: Mapping[str, Any]) -> ConnectType:
+    logical = _logical(name, attributes)
+    if logical == "Decimal":
+        scale = attributes.get("scale", 0)
+        if attributes.get(_KEPT, "").lower() != "decimal" or not isinstance(scale, int):
+            raise ValueError("a decimal without its scale")
+        return ConnectType("DECIMAL", lambda raw: _decimal(raw, scale))
+    kind = _KINDS[name]
+    if name == "int":
+        narrow = attributes.get("connect.type")
+        if narrow is not None and _KEPT not in attributes:
+            kind, bits = _NARROW[narrow]
+            return ConnectType(kind, lambda raw: narrowed(_int(raw), bits))
+        return ConnectType(kind, _time if logical == "Time" else _int)
+    return ConnectType(kind)
+
+
+def _logical(name: str, attributes: Mapping[str, Any]) -> str:
+    """The logical type of Connect, by the schema's own or by the name that it has for Connect."""
+    own = _LOGICAL.get(name, {}).get(str(attributes.get(_KEPT, "")).lower(), "")
+    given = str(attributes.get("connect.name") or "")
+    if own and given and given != _CONNECT + own:
+        raise ValueError("two names for one type")
+    return own or given.removeprefix(_CONNECT) if given.startswith(_CONNECT) or own else ""
+
+
+def _int(raw: int) -> int:
+    if not -(2**31) <= raw < 2**31:
+        raise Unreadable("no Avro of its schema")
+    return raw
+
+
+def _time(raw: int) -> int:
+    if not 0 <= raw <= _MOST_TIME_MS:
+        raise Unreadable("a number that is no time of day")
+    return raw
+
+
+def _decimal(raw: bytes, scale: int) -> Decimal:
+    if not raw:
+        raise Unreadable("a decimal without a byte")
+    return Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-scale, _EXACT)

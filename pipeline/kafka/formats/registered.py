@@ -1,0 +1,70 @@
+"""Payloads that name their schema: a zero, the number of the schema in four bytes, and what is encoded by it.
+
+Facts: Confluent's wire format, which ksqlDB's converters read (AbstractKafkaSchemaSerDe). ksqlDB also wants a schema to
+be registered for the topic; that is not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.columns import SqlType
+from pipeline.kafka.formats.arrays import Arrays, NotHeld
+from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+
+Decode = Callable[[bytes], Any]
+"""From what is encoded to a row, or a single value; raises Unreadable."""
+_PREFIX_BYTES = 5
+_MAGIC = b"\x00"
+
+
+class RegisteredDeserializer:
+    """See `Deserializer`. `decoder` makes the decoder for the schema of a number, and may ask the registry."""
+
+    def __init__(self, payload: Payload, decoder: Callable[[int], Decode]) -> None:
+        self._payload, self._make = payload, decoder
+        self._decoders: dict[int, Decode] = {}
+
+    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+        return read_each(self._payload, payloads, self._row)
+
+    def _row(self, payload: bytes) -> Any:
+        if payload[:1] != _MAGIC:
+            raise Unreadable("no magic byte at its start")
+        if len(payload) < _PREFIX_BYTES:
+            raise Unreadable("too short for the number of its schema")
+        number = int.from_bytes(payload[1:_PREFIX_BYTES], "big")
+        decode = self._decoders.get(number)
+        if decode is None:
+            decode = self._decoders[number] = self._make(number)
+        return decode(payload[_PREFIX_BYTES:])
+
+
+def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode) -> Deserialized:
+    """Payloads decoded one by one, and made columns of at once."""
+    unreadable: dict[int, str] = {}
+    values: list[Any] = []
+    for at, one in enumerate(payloads):
+        value = None
+        if one is not None:
+            try:
+                value = decode(one)
+                if value is None and payload.wrapped:
+                    raise Unreadable("a bare null where STRUCT is declared")
+            except Unreadable as error:
+                unreadable[at] = str(error).removeprefix(": ")
+        values.append(value)
+    no_row = frozenset(at for at, one in enumerate(payloads) if one is None)
+    arrays = Arrays()
+    type_ = SqlType("STRUCT", fields=payload.columns) if payload.wrapped else payload.columns[0][1]
+    try:
+        array = arrays.array(values, type_)
+    except NotHeld:
+        for at, value in enumerate(values):
+            try:
+                arrays.array([value], type_)
+            except NotHeld as error:
+                values[at], unreadable[at] = None, str(error)
+        array = arrays.array(values, type_)
+    return Deserialized(tuple(array.flatten()) if payload.wrapped else (array,), unreadable, no_row)
