@@ -84,7 +84,7 @@ class RegistryClient:
         try:  # which of the two the client has come with
             import httpx2 as httpx
         except ModuleNotFoundError:
-            import httpx  # type: ignore[no-redef]
+            import httpx  # type: ignore[no-redef,import-not-found] # only one is installed
         where = f"the Schema Registry at {self._registry.url}"
         try:
             yield
