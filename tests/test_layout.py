@@ -62,6 +62,8 @@ ORDER = [
     "pipeline.kafka.formats.connect",
     "pipeline.kafka.formats.registered",
     "pipeline.kafka.formats.avro",
+    "pipeline.kafka.formats.protobuf_files",
+    "pipeline.kafka.formats.protobuf",
     "pipeline.kafka.formats.deserializer",
     "pipeline.kafka.settings",
     "pipeline.lake.names",

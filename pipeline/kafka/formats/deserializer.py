@@ -32,6 +32,11 @@ def deserializer(payload: Payload, registry: RegistryClient | None) -> Deseriali
         return DelimitedDeserializer(payload)
     if payload.format == "KAFKA":
         return KafkaDeserializer(payload)
+    if payload.format == "PROTOBUF_NOSR":
+        _refuse_maps(payload)
+        from pipeline.kafka.formats.protobuf import ColumnsDeserializer  # imports google.protobuf
+
+        return ColumnsDeserializer(payload)
     if registry is None:
         raise KafkaSettingsInvalid(
             f"records in {payload.format} cannot be read without the Schema Registry", "set SCHEMA_REGISTRY_URL"
@@ -40,11 +45,14 @@ def deserializer(payload: Payload, registry: RegistryClient | None) -> Deseriali
         from pipeline.kafka.formats.avro import avro_deserializer  # imports fastavro
 
         return avro_deserializer(payload, registry)
-    raise TypeNotSupported(f"the format {payload.format} cannot be read from Kafka", "export this feed by REST")
+    _refuse_maps(payload)
+    from pipeline.kafka.formats.protobuf import protobuf_deserializer
+
+    return protobuf_deserializer(payload, registry)
 
 
 def _refuse_maps(payload: Payload) -> None:
-    """JSON has names for keys, so ksqlDB allows no others in it."""
+    """ksqlDB allows no other keys than STRING in a map, except in AVRO."""
     for name, type_ in payload.columns:
         for inner in _types_in(type_):
             if inner.key and inner.key.base != "STRING":
