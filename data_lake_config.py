@@ -50,6 +50,7 @@ class Settings(KafkaSettings):
     expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
+    export_workers: int = Field(0, ge=0, le=256, description="processes for a source that can seek; 0: one a core")
 
     ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
     ksqldb_user: str = Field("", description="Basic authentication: user or API key")

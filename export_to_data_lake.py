@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports that take long
 
 import contextlib
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,6 +91,7 @@ def _new_run(settings: Settings, request: ExportRequest, now: dt.datetime) -> Ru
         policy=settings.read_policy(request.allow_shrink),
         max_expire=settings.expire_max_share,
         accept_gap=request.accept_gap,
+        workers=settings.export_workers or os.cpu_count() or 1,
         tell=cli.tell,
     )
 

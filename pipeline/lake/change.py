@@ -19,6 +19,8 @@ from pipeline.source import Bookmark
 CURRENT = "current-version"
 PARTITIONS = "topic-partitions"
 """Identifiers of Delta transactions: the version that readers take, and how many topic partitions have bookmarks."""
+_NO_ROW = -(2**63)
+"""In the place of a ROWTIME that a bookmark no longer has: no identifier can be taken back."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,14 @@ def transactions(
     An engine that lets old identifiers go takes one without a time, or with an old one, for old. `rule` is
     the one that holds where the change has none.
     """
+    dated = {partition for partition, (_, rowtime_ms) in marks.items() if rowtime_ms is not None}
     marks = {**marks, **change.bookmarks}
     count = max(change.partitions or 0, 0, *(partition + 1 for partition in marks))
     wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
     wanted |= (change.rule or rule).transactions()
     for partition, (next_offset, rowtime_ms) in marks.items():
         wanted[f"{topic}/{partition}"] = next_offset
-        wanted[f"{topic}/{partition}/rowtime"] = rowtime_ms
+        wanted[f"{topic}/{partition}/rowtime"] = _NO_ROW if rowtime_ms is None and partition in dated else rowtime_ms
     return [
         deltalake.Transaction(app_id, version, _ms(now)) for app_id, version in wanted.items() if version is not None
     ]
@@ -104,7 +107,8 @@ def bookmarks_in(transaction: Callable[[str], int | None], topic: str) -> dict[i
     for partition in range(transaction(PARTITIONS) or 0):
         next_offset = transaction(f"{topic}/{partition}")
         if next_offset is not None:
-            found[partition] = Bookmark(next_offset, transaction(f"{topic}/{partition}/rowtime"))
+            rowtime_ms = transaction(f"{topic}/{partition}/rowtime")
+            found[partition] = Bookmark(next_offset, None if rowtime_ms == _NO_ROW else rowtime_ms)
     return found
 
 

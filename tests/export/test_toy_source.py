@@ -74,6 +74,24 @@ def test_new_rows_are_appended_replays_dropped_and_a_second_run_adds_nothing(lak
     assert rows_there(lake_root) == Counter(rows(13))
 
 
+class Unproved(ToyStream):
+    """Leaves the connection before the rows of the second partition have come."""
+
+    def read(self, task: Task, limits: Limits) -> Any:
+        read = super().read(task, limits)
+        if 1 in (task.ends or {}):
+            read.batches, read.outcome, read.proved = iter(()), "exact", False
+        return read
+
+
+def test_a_partition_whose_rows_may_not_have_come_is_not_taken_for_empty(lake_root: Path) -> None:
+    export(lake_root, ToySource(Unproved(rows(9))))
+
+    assert rows_there(lake_root) == Counter(row for row in rows(9) if row[1] == 0)
+    assert export(lake_root, toy(9), number=1).error is None
+    assert rows_there(lake_root) == Counter(rows(9))
+
+
 def test_a_recreated_stream_is_refused_and_nothing_of_it_is_kept(lake_root: Path) -> None:
     export(lake_root, toy(9))
     other = ToySource(ToyStream(tuple((time, p, offset, f"other {text}") for time, p, offset, text in rows(13))))

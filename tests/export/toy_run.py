@@ -1,4 +1,4 @@
-"""An export from the toy source; as a program one that is killed at its first commit: ROOT ROWS before|after."""
+"""An export from the toy source; as a program one that is killed at a commit: ROOT ROWS before|after [WORKERS]."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def rows(count: int) -> tuple[Row, ...]:
     return tuple((START_MS + n % 3 * DAY_MS + n, n % 2, n // 2 * 2, f"v{n}") for n in range(count))
 
 
-def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None) -> Run:
+def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None, workers: int = 1) -> Run:
     policy = ReadPolicy(0, 5, 0.2, sleep=lambda _: None)
-    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell)
+    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell, workers=workers)
 
 
 def export(
@@ -40,10 +40,13 @@ def export(
     feed: Feed = STREAM,
     number: int = 0,
     tell: Callable[[str], None] = lambda _: None,
+    workers: int = 1,
     **request: Any,
 ) -> FeedResult:
     wanted, holder = ExportRequest(**request), {"command": "test", "pid": str(os.getpid())}
-    (result,) = export_feeds(source, lake_at(root, 0), [feed], a_run(number, tell), wanted, holder, lambda _: None)
+    (result,) = export_feeds(
+        source, lake_at(root, 0), [feed], a_run(number, tell, workers), wanted, holder, lambda _: None
+    )
     return result
 
 
@@ -60,5 +63,7 @@ def _die_at_a_commit(when: str) -> None:
 
 if __name__ == "__main__":
     _die_at_a_commit(sys.argv[3])
-    error = export(Path(sys.argv[1]), ToySource(ToyStream(rows(int(sys.argv[2])))), number=os.getpid()).error
+    processes = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+    toy = ToySource(ToyStream(rows(int(sys.argv[2])), seeks=processes > 1))
+    error = export(Path(sys.argv[1]), toy, number=os.getpid(), workers=processes).error
     sys.exit(0 if error is None else str(error))

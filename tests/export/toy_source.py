@@ -23,6 +23,9 @@ class ToyStream:
     """Plain values only, so that tasks of it can be staged in another process."""
 
     rows: tuple[Row, ...]
+    seeks: bool = False
+    without_row: int = 0  # offsets at each partition's end
+    begins_at: int = 0
     kind: ClassVar[Literal["stream"]] = "stream"
 
     @property
@@ -33,10 +36,13 @@ class ToyStream:
         return STREAM_COLUMNS
 
     def ends(self) -> Mapping[int, Offsets]:
-        return {p: Offsets(0, 1 + max(row[2] for row in self.rows if row[1] == p), 0) for _, p, _, _ in self.rows}
+        highest = {p: max(row[2] for row in self.rows if row[1] == p) for _, p, _, _ in self.rows}
+        return {p: Offsets(self.begins_at, last + 1 + self.without_row, 0) for p, last in highest.items()}
 
     def plan(self, whole: Task, _: Limits) -> Plan:
-        """A task for each topic partition."""
+        """A task for each topic partition, or one that can be cut."""
+        if self.seeks:
+            return Plan(STREAM_COLUMNS, (whole,), seeks=True)
         ends = whole.ends or {}
         parts = ((p, {p: whole.start[p]} if p in whole.start else {}) for p in sorted(ends))
         tasks = (Task(whole.feed, "toy", start, {p: ends[p]}, whole.wanted, whole.accept_gap) for p, start in parts)
@@ -44,10 +50,14 @@ class ToyStream:
 
     def read(self, task: Task, _: Limits) -> StreamRead:
         def batches() -> Iterator[pa.RecordBatch]:
-            """From the witness before the bookmark on; each batch begins with two rows of the one before."""
+            """From the witness before the bookmark on; each batch begins with two rows of the one before.
+
+            Those of a part have rows from before and behind it besides, as a batch of the source may have.
+            """
+            more = 3 if task.is_part and not task.is_empty else 0
             for partition, end in (task.ends or {}).items():
-                first = 0 if task.wanted.old or partition not in task.start else task.start[partition].next_offset - 1
-                rows = [row for row in self.rows if row[1] == partition and first <= row[2] < end.end]
+                first = task.first(partition, end) - max(more, partition in task.start)
+                rows = [row for row in self.rows if row[1] == partition and first <= row[2] < end.end + more]
                 for at in range(0, len(rows), 3):
                     columns = zip(*rows[max(0, at - 2) : at + 3], strict=True)
                     schema = arrow_schema(STREAM_COLUMNS)

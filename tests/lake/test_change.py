@@ -58,6 +58,17 @@ def test_every_partition_with_a_bookmark_is_counted(
     assert found.get("topic-partitions") == count
 
 
+def test_a_bookmark_behind_offsets_without_a_row_has_no_rowtime_any_more(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(stream_feed())
+    add_rows(table, 1, [(100, 0, 4, "a")])
+    assert table.bookmarks() == {0: (5, 100)}
+
+    for number, mark in enumerate([Bookmark(9), Bookmark(12), Bookmark(13, 700)], 2):
+        table.commit(commit_id(number), Change(bookmarks={0: mark}), small_tables.NOW)
+
+        assert lake_at(tmp_path).table(stream_feed()).bookmarks() == {0: mark}
+
+
 def test_a_version_stays_the_current_one_until_another_is_named() -> None:
     assert written(Change(), current=4) == {"current-version": 4}
     assert written(Change(current_version=5), current=4) == {"current-version": 5}

@@ -1,0 +1,63 @@
+"""Toy streams whose tasks are slow, die or end early, in whichever process they are read; files tell what happened."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from ksqldb_emulator.testing import comes_true
+from pipeline.errors import ReadStalled
+from pipeline.source import Limits, StreamRead, Task
+from tests.export.toy_source import ToyStream
+
+How = Literal["dies", "hangs", "leaves out", "stalls", "time is over", "waits for others"]
+
+
+@dataclass(frozen=True)
+class OddToy(ToyStream):
+    """The task whose first topic partition begins at `place` does `how`; where it fails, only the first time."""
+
+    folder: Path = Path()
+    place: tuple[int, int] = (0, 0)
+    how: How = "hangs"
+
+    def read(self, task: Task, limits: Limits) -> StreamRead:
+        read, place = super().read(task, limits), next((p, at.start) for p, at in (task.ends or {}).items())
+        (self.folder / f"begun-{place[0]}-{place[1]}").touch()
+        if place == self.place and not (self.folder / "done").exists():
+            read.batches = self._odd(read, read.batches)
+        return read
+
+    def begun(self) -> int:
+        return len(list(self.folder.glob("begun-*")))
+
+    def _odd(self, read: StreamRead, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield next(batches)
+        if self.how == "waits for others":
+            assert comes_true(lambda: self.begun() > 3)
+        elif self.how == "leaves out":
+            read.unreadable["it is no JSON"] = 2
+        else:
+            self._fail(read)
+            return
+        yield from batches
+
+    def _fail(self, read: StreamRead) -> None:
+        if self.how == "hangs":
+            with (self.folder / "alive").open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)  # until this process ends
+                (self.folder / "hangs").touch()
+                signal.pause()
+        (self.folder / "done").touch()
+        if self.how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "stalls":
+            raise ReadStalled("no more comes", "look at the brokers")
+        read.outcome = "time limit"
