@@ -15,7 +15,7 @@ import pytest
 
 from demo.definitions import build
 from demo.events import generate
-from ksqldb_emulator.testing import Emulator, running
+from ksqldb_emulator.testing import PATIENCE_S, Emulator, running
 from tests.support import ROOT, add_default_feeds, lake_at
 
 SCRIPTS = ("data_lake_config", "manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup")
@@ -43,7 +43,7 @@ def run(*words: str, env: Mapping[str, str] | None = None, redirect: str = "") -
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -68,18 +66,15 @@ def test_a_table_that_a_query_writes_is_pulled(server: ReplayServer, name: str) 
     assert server.asked[-1].headers["Accept"] == "application/json"
 
 
-@contextlib.contextmanager
-def arriving(server: Emulator, later: list[Record]) -> Iterator[None]:
-    """Changes of the table T that come as soon as a push has sent what was there before."""
-
-    def arrive() -> None:
-        wait_until(lambda: bool(server.sent_to("T")), "a push that has sent its first rows")
-        server.append("T", later)
-
-    thread = threading.Thread(target=arrive)
-    thread.start()
-    yield
-    thread.join()
+def folded(server: Emulator, client: Client, later: list[Record]) -> TableRead:
+    """A push over the table T; what comes `later` comes when it has sent all that was there before."""
+    records = server.source("T").records
+    read = KsqldbTable(client, describe(client, "T")).read(Limits(quiet_s=0.5), watched=True)
+    for more in ([], later):  # the watch over the push begins when its rows are asked for
+        server.append("T", more)
+        ends = {record.partition: record.offset + 1 for record in records}
+        wait_until(lambda: server.sent_to("T") == ends, "a push that has sent all rows")  # noqa: B023 # called at once
+    return read
 
 
 def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows() -> None:
@@ -96,8 +91,8 @@ def test_a_table_that_nothing_writes_is_folded_by_key_without_its_deleted_rows()
     ]
     table = EmulatedSource("T", "TABLE", columns, "t", 2, before)
 
-    with running(Dataset([table])) as server, Client(Connection(server.url)) as client, arriving(server, later):
-        rows = all_rows(KsqldbTable(client, describe(client, "T")).read(Limits(quiet_s=2), watched=True))
+    with running(Dataset([table])) as server, Client(Connection(server.url)) as client:
+        rows = all_rows(folded(server, client, later))
 
     assert sorted(rows, key=lambda row: str(row["id"])) == [
         {"id": "a", "v": 3},
@@ -113,8 +108,8 @@ def test_a_deleted_row_whose_key_the_server_does_not_tell_is_refused(type_: str)
     deleted = Record(0, 2, 2, None, key={"ID": 0})
     for later in ([], [deleted]):
         table = EmulatedSource("T", "TABLE", columns, "t", 1, list(kept))
-        with running(Dataset([table])) as server, Client(Connection(server.url)) as client, arriving(server, later):
-            read = KsqldbTable(client, describe(client, "T")).read(Limits(quiet_s=2), watched=True)
+        with running(Dataset([table])) as server, Client(Connection(server.url)) as client:
+            read = folded(server, client, later)
             if later:
                 with pytest.raises(SourceNotReadable, match=f"its key column ID has the type {type_}"):
                     all_rows(read)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
-import time
 from collections.abc import Iterator
+from typing import Any
 
+import mysql.connector
 import pyarrow as pa
 import pytest
 
@@ -15,6 +17,7 @@ from pipeline.errors import WarehouseRefused
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
+from tests.support import wait_until
 from tests.warehouse.samples import NOW, USERS, load, method, methods, rows_of, snapshot, user
 from tests.warehouse.test_hard_rows import own_fact
 from tests.warehouse.test_send import COLUMNS, load_by, rich
@@ -100,12 +103,21 @@ def test_keys_and_checks_hold_and_a_history_is_kept(odd_server: Server) -> None:
     assert rows_of(odd_server, cities) == [("a", "Lyon"), ("a", "Rome"), ("b", None)]
 
 
+def idle_session(server: Server) -> Any:
+    """One that sets nothing."""
+    return mysql.connector.connect(host=server.host, port=server.port, user=server.user, password=server.password)
+
+
 def test_a_snapshot_may_take_longer_to_sort_than_the_server_waits_for_a_session(odd_server: Server) -> None:
     init_schema(odd_server, PROJECT_ROOT / "sql")
     card = methods(method("card"))
 
     def slow_batches() -> Iterator[pa.RecordBatch]:
-        time.sleep(3)
+        """They come when the server has ended a session that has been idle for less long than that of the load."""
+        with Connection(odd_server) as watching, contextlib.closing(idle_session(odd_server)) as idle:
+            listed = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
+            number = idle.connection_id
+            wait_until(lambda: not watching.rows(listed, (number,)), "a server that ends an idle session")
         yield from card.batches()
 
     loaded = load(odd_server, dataclasses.replace(card, batches=slow_batches))
