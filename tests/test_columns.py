@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import SCALARS, Scalar, SqlType, arrow_type, duckdb_type, ksqldb_words, mysql_families, mysql_type
+from pipeline.decode.layout import Layout
 from pipeline.decode.reference import FORMS
 from pipeline.errors import TypeNotSupported
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
-from pipeline.ksqldb.projection import RowReader, project
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 from pipeline.lake.columns import annotated_schema, compare_columns
 from pipeline.lake.table import Change
@@ -41,30 +42,30 @@ def smallint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCALARS, "SMALLINT", SMALLINT)
 
 
-def read_table(schema: str, *rows: str) -> tuple[RowReader, pa.RecordBatch]:
-    """The reader and the batch of a table with these columns, from the bytes of an answer."""
+def read_table(schema: str, *rows: str) -> tuple[Layout, pa.RecordBatch]:
+    """The layout and the batch of a table with these columns, from the bytes of an answer."""
     source = Description("TOTALS", "table", "totals", 1, parse_schema(schema), None, True, ())
-    parser = AnswerParser(Framing.PLAIN_ARRAY, Ending.BRACKET)
+    parser = AnswerParser(Framing.PLAIN_ARRAY, Ending.BRACKET, project(source, positions=False).layout)
     types = [str(declared.type) for declared in source.columns]
     head = {"queryId": None, "columnNames": [declared.name for declared in source.columns], "columnTypes": types}
     found = [*parser.feed(f"[{json.dumps(head)},{','.join(rows)}]".encode()), *parser.finish()]
-    assert parser.header is not None
-    reader = project(source, positions=False).reader(parser.header)
-    return reader, reader.batch([row for part in found for row in part.values])
+    assert parser.layout is not None
+    (rows,) = found
+    return parser.layout, rows.batch
 
 
 @pytest.mark.usefixtures("smallint")
 def test_a_type_that_is_added_by_one_row_goes_from_the_answer_into_the_lake_and_to_duckdb(tmp_path: Path) -> None:
     nested = "`S` STRUCT<`N` SMALLINT>, `A` ARRAY<SMALLINT>, `M` MAP<SMALLINT, SMALLINT>"
-    reader, batch = read_table(
+    layout, batch = read_table(
         f"`K` STRING KEY, `N` SMALLINT, {nested}",
         '["a",-32768,{"N":1},[2,null],{"3":4}]',
         '["b",null,null,null,null]',
     )
     lake_at(tmp_path).feeds.add(table_feed())
     table = lake_at(tmp_path).table(table_feed())
-    table.create(annotated_schema(reader.columns), "")
-    writer = StagedWriter(table.staging_folder(commit_id(1)), reader.schema, partition="1")
+    table.create(annotated_schema(layout.columns), "")
+    writer = StagedWriter(table.staging_folder(commit_id(1)), layout.schema, partition="1")
     writer.add(batch)
     table.commit(commit_id(1), Change(adds=writer.finish(), current_version=1), NOW)
 

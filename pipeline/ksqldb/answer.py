@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
+from pipeline.decode.layout import Layout
 from pipeline.errors import AnswerIncomplete, PipelineError, ServerUnreachable
 from pipeline.ksqldb.bodies import LONGEST_S, pieces
 from pipeline.ksqldb.errors import reason
@@ -36,6 +37,11 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
     def header(self) -> Header:
         assert self._parser.header is not None
         return self._parser.header
+
+    @property
+    def layout(self) -> Layout:
+        assert self._parser.layout is not None
+        return self._parser.layout
 
     def read_header(self, within_s: float) -> None:
         """Reads until the header is there.

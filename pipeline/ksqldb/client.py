@@ -21,6 +21,7 @@ import requests
 import tenacity
 import urllib3
 
+from pipeline.decode.layout import Layout
 from pipeline.errors import (
     AddressNotUsable,
     AnswerMalformed,
@@ -32,7 +33,7 @@ from pipeline.errors import (
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
 from pipeline.ksqldb.errors import quoted, refusal, unreachable
-from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
+from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
@@ -149,16 +150,24 @@ class Client:
         properties: Mapping[str, str] | None = None,
         at_most_s: float | None = None,
         silent_s: float | None = None,
+        layout_of: Callable[[Header], Layout] = as_declared,
     ) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
         of ours at a time: the query before, where an error kept it from being read, is ended first. A server that
         keeps refusing or silent is waited for `at_most_s`. `silent_s`, else `stall_s`, bounds a read without a byte.
+        `layout_of` says what is made of the columns that the answer has.
         """
         self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
-        self._answer = self._retrying(lambda: self._start(body, framing, ending, at_most_s, silent_s), at_most_s)
+        silent_s = self.connection.stall_s if silent_s is None else silent_s
+        wait_s = min(silent_s, LONGEST_S if at_most_s is None else at_most_s, LONGEST_S)
+
+        def start() -> Answer:
+            return self._start(body, AnswerParser(framing, ending, layout_of), framing.value, at_most_s, wait_s)
+
+        self._answer = self._retrying(start, at_most_s)
         return self._answer
 
     def _end_last_query(self) -> None:
@@ -167,13 +176,11 @@ class Client:
             self._answer = None
 
     def _start(
-        self, body: dict[str, Any], framing: Framing, ending: Ending, at_most_s: float | None, silent_s: float | None
+        self, body: dict[str, Any], parser: AnswerParser, accept: str, at_most_s: float | None, wait_s: float
     ) -> Answer:
-        silent_s = self.connection.stall_s if silent_s is None else silent_s
-        wait_s = min(silent_s, LONGEST_S if at_most_s is None else at_most_s, LONGEST_S)
-        response = self._open("POST", "/query-stream", body, framing.value, at_most_s, wait_s)
+        response = self._open("POST", "/query-stream", body, accept, at_most_s, wait_s)
         is_push = "EMIT CHANGES" in body["sql"]
-        answer = Answer(response, AnswerParser(framing, ending), self._end_push if is_push else _leave_pull)
+        answer = Answer(response, parser, self._end_push if is_push else _leave_pull)
         with answer.closing_on_error():
             answer.read_header(wait_s)
         return answer

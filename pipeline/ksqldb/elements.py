@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
+from pipeline.decode.layout import BETWEEN, Ends, Engine
 from pipeline.errors import AnswerMalformed
 
 MOST_ELEMENT_BYTES = 64 * 2**20
 """A row longer than this is not waited for: Kafka's own limit for a record is 1 MB unless it was raised."""
 
-_TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+[\[\]{}]', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*+")  # the server sends bare newlines to keep a connection alive
 _COMMA = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _BEHIND = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")  # the server ends some answers with a comma before the bracket
@@ -24,12 +26,13 @@ _CHECK_PROXIES = "check what lies between here and ksqlDB, then run the command 
 class Elements:
     """The array while it comes. `problem` is what is wrong behind the elements that were taken so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.closed = False
         self.problem: AnswerMalformed | None = None
+        self._engine = engine
         self._buffer = bytearray()
-        self._scanned = 0  # up to here brackets are counted
-        self._depth = 0
+        self._scanned, self._state = 0, BETWEEN  # up to here brackets are counted
+        self._is_begun = False
         self._any = False
         self._blank_bytes = 0  # before the opening bracket
 
@@ -45,28 +48,31 @@ class Elements:
         """All elements that are complete, or only the next one, with the separators between them."""
         if self.problem is not None or not self._is_open():
             return b""
-        buffer, end, at = self._buffer, 0, self._scanned
-        while not self.closed and (match := _TO_BRACKET.match(buffer, at)):
-            at = match.end()
-            if buffer[at - 1] in b"[{":
-                self._depth += 1
-                continue
-            self._depth -= 1
-            if self._depth == 1:
-                if at - end > MOST_ELEMENT_BYTES:
-                    break
-                end = at
-                if only_one:
-                    break
-            elif self._depth == 0:
-                self._close(bytes(buffer[end : at - 1]), buffer[at - 1], self._any or end > 0)
-        rest_bytes = (at if self.closed else len(buffer)) - end
-        if self.problem is None and rest_bytes > MOST_ELEMENT_BYTES and not (only_one and end):
+        (ends, closed_at, self._state), scanned = self._scan(), len(self._buffer)
+        if only_one and len(ends):
+            ends, closed_at, self._state, scanned = ends[:1], -1, BETWEEN, int(ends[0])
+        too_long = np.flatnonzero(np.diff(ends, prepend=0) > MOST_ELEMENT_BYTES)
+        if len(too_long):
+            ends, closed_at = ends[: too_long[0]], -1
+        end = int(ends[-1]) if len(ends) else 0
+        consumed = end
+        if closed_at >= 0:
+            consumed = scanned = closed_at + 1
+            self._close(bytes(self._buffer[end:closed_at]), self._buffer[closed_at], self._any or end > 0)
+        if self.problem is None and scanned - end > MOST_ELEMENT_BYTES:
             self.problem = _too_long()
-        return self._cut_off(end, at)
+        self._scanned = scanned - consumed
+        return self._cut_off(end, consumed)
 
-    def _cut_off(self, end: int, at: int) -> bytes:
-        """The elements up to `end`, without the separator before them; the rest stays."""
+    def _scan(self) -> Ends:
+        """What is in the bytes that were not looked at before, with places counted from the first byte kept."""
+        with memoryview(self._buffer) as kept, kept[self._scanned :] as fresh:
+            found = self._engine.scan(fresh.tobytes(), self._state)
+        closed_at = found.closed_at if found.closed_at < 0 else found.closed_at + self._scanned
+        return Ends(found.ends + self._scanned, closed_at, found.state)
+
+    def _cut_off(self, end: int, consumed: int) -> bytes:
+        """The elements up to `end`, without the separator before them; what is behind `consumed` stays."""
         elements = b""
         if end:
             before = (_COMMA if self._any else _SPACE).match(self._buffer, 0, end)
@@ -75,8 +81,6 @@ class Elements:
             else:
                 elements = bytes(self._buffer[before.end() : end])
             self._any = True
-        consumed = at if self.closed else end
-        self._scanned = at - consumed
         del self._buffer[:consumed]
         if self.closed and self.problem is None:
             self._check_behind()
@@ -87,7 +91,7 @@ class Elements:
         if self.closed:
             self._check_behind()
             return False
-        if self._depth:
+        if self._is_begun:
             return True
         start = _SPACE.match(self._buffer).end()  # type: ignore[union-attr] # matches empty too
         if start == len(self._buffer):
@@ -104,7 +108,7 @@ class Elements:
             )
             return False
         del self._buffer[: start + 1]
-        self._depth = 1
+        self._is_begun = True
         return True
 
     def _close(self, last: bytes, bracket: int, any_before: bool) -> None:
@@ -118,21 +122,18 @@ class Elements:
         self._buffer.clear()
 
 
-def each_element(elements: bytes) -> Iterator[bytes]:
+def each_element(elements: bytes, engine: Engine) -> Iterator[bytes]:
     """The elements of what `take` has returned, one by one.
 
     Raises AnswerMalformed where two are not separated by one comma.
     """
-    depth = start = at = 0
-    while match := _TO_BRACKET.match(elements, at):
-        at = match.end()
-        depth += 1 if elements[at - 1] in b"[{" else -1
-        if depth == 0:
-            yield elements[start:at]
-            separator = _COMMA.match(elements, at)
-            if at < len(elements) and separator is None:
-                raise _not_separated()
-            start = separator.end() if separator else at
+    start = 0
+    for end in engine.scan(elements, BETWEEN).ends.tolist():
+        yield elements[start:end]
+        separator = _COMMA.match(elements, end)
+        if end < len(elements) and separator is None:
+            raise _not_separated()
+        start = separator.end() if separator else end
 
 
 def _not_separated() -> AnswerMalformed:

@@ -10,25 +10,23 @@ none of this. The verdict, and the rows before it, are the same however the answ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import msgspec
+import pyarrow as pa
 
 from pipeline.columns import Column
-from pipeline.decode.reference import json_type
-from pipeline.errors import AnswerIncomplete, AnswerMalformed, QueryFailed
+from pipeline.decode import engine as engines
+from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Engine, Layout, NotAsDeclared
+from pipeline.errors import AnswerIncomplete, AnswerMalformed, QueryFailed, TypeNotSupported, ValueNotRepresentable
 from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 
 PARSE_BYTES = 256 * 1024
 """Bytes gathered before rows are decoded: fewer make the decoder slow, more only cost memory."""
-
-_LIST: Any = list  # types that are put together at run time, out of a type checker's reach
-_TUPLE: Any = tuple
 
 
 class Framing(Enum):
@@ -56,23 +54,40 @@ class Header:
 
 @dataclass(frozen=True)
 class Rows:
-    """Decoded rows in the order they came; `tombstones` are the positions of deletes among them."""
+    """Rows in the order they came, in the columns of the answer's layout."""
 
-    values: list[tuple[Any, ...]]
+    batch: pa.RecordBatch
     tombstones: Sequence[int] = ()
+    """Which of them are deletes."""
+
+
+def as_declared(header: Header) -> Layout:
+    """The columns as the answer itself has them."""
+    return Layout([AnswerColumn.as_declared(column) for column in header.columns])
 
 
 class AnswerParser:
-    """Reads one answer. Feed it bytes as they come, take rows, then call `finish`."""
+    """Reads one answer. Feed it bytes as they come, take rows, then call `finish`.
 
-    def __init__(self, framing: Framing, ending: Ending) -> None:
+    What is made of the columns that the header names is for `layout_of` to say, which may refuse them.
+    """
+
+    def __init__(
+        self,
+        framing: Framing,
+        ending: Ending,
+        layout_of: Callable[[Header], Layout] = as_declared,
+        engine: Engine | None = None,
+    ) -> None:
         self.header: Header | None = None
+        self.layout: Layout | None = None
         self.row_count = 0
-        self._framing, self._ending = framing, ending
-        self._elements = Elements()
+        self._framing, self._ending, self._layout_of = framing, ending, layout_of
+        self._engine = engine or engines.engine()
+        self._elements = Elements(self._engine)
         self._enough_bytes = PARSE_BYTES
         self._final_message: str | None = None
-        self._decoder: msgspec.json.Decoder[Any] | None = None
+        self._decoder: Decoder | None = None
 
     def feed(self, data: bytes) -> Iterator[Rows]:
         """Rows that are complete by now; few at a time are held back until `PARSE_BYTES` have come."""
@@ -126,7 +141,8 @@ class AnswerParser:
             if not isinstance(error, dict) or "message" not in error:
                 raise AnswerMalformed("the answer does not begin with a header", "run the command again")
             raise self._failed(error)
-        self._decoder = _decoder(self._framing, self.header.columns)
+        self.layout = self._layout_of(self.header)
+        self._decoder = self._engine.decoder(self._framing is Framing.STREAMED_ROWS, self.layout)
 
     def _rows_in(self, elements: bytes) -> Iterator[Rows]:
         """The rows among elements that came together.
@@ -136,62 +152,45 @@ class AnswerParser:
         final_message = self._final_message
         try:
             rows = self._read(elements)
-        except (AnswerMalformed, QueryFailed):
+        except (AnswerMalformed, QueryFailed, TypeNotSupported, ValueNotRepresentable):
             self._final_message = final_message
-            for element in each_element(elements):
+            for element in each_element(elements, self._engine):
                 yield from self._counted(self._read(element))
             raise
         yield from self._counted(rows)
 
     def _counted(self, rows: Rows) -> Iterator[Rows]:
-        self.row_count += len(rows.values)
-        if rows.values:
+        self.row_count += rows.batch.num_rows
+        if rows.batch.num_rows:
             yield rows
 
     def _read(self, elements: bytes) -> Rows:
         assert self._decoder is not None
-        self._refuse_after_final()
+        if self._final_message is not None:
+            raise _after_final()
         try:
-            decoded = self._decoder.decode(b"[" + elements + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            decoded = self._decoder.decode(elements)
+        except NotAsDeclared:
             raise AnswerMalformed(
                 f"row {self.row_count + 1} of the answer is not what its header declares",
                 "run the command again; if it stays, report it with the server's version",
             ) from None
-        if self._framing is Framing.STREAMED_ROWS:
-            return self._streamed_rows(decoded)
-        return Rows([element for element in decoded if not self._is_notice(element)])
+        self._take_notices(decoded)
+        return Rows(decoded.batch, decoded.tombstones)
 
-    def _streamed_rows(self, decoded: list[Any]) -> Rows:
-        values: list[tuple[Any, ...]] = []
-        tombstones: list[int] = []
-        for element in decoded:
-            self._refuse_after_final()
-            if element.errorMessage is not None:
-                raise self._failed(element.errorMessage)
-            token = element.continuationToken if element.consistencyToken is None else element.consistencyToken
-            if sum(part is not None for part in (element.row, element.finalMessage, token)) != 1:
+    def _take_notices(self, decoded: Decoded) -> None:
+        """Raises where one is an error, or something comes behind the final message."""
+        for notice in decoded.notices:
+            if self._final_message is not None:
+                raise _after_final()
+            if notice.kind == "error":
+                raise self._failed(notice.content)
+            if notice.kind == "neither":
                 raise self._neither()
-            if element.row is not None:
-                if element.row.tombstone:
-                    tombstones.append(len(values))
-                values.append(element.row.columns)
-            elif element.finalMessage is not None:
-                self._final_message = element.finalMessage
-        return Rows(values, tombstones)
-
-    def _refuse_after_final(self) -> None:
-        if self._final_message is not None:
-            raise AnswerMalformed("rows came after the answer's final message", "run the command again")
-
-    def _is_notice(self, element: Any) -> bool:
-        if type(element) is tuple:
-            return False
-        if element.error_code is not None:
-            raise self._failed(msgspec.to_builtins(element))
-        if element.continuationToken is None and element.consistencyToken is None:
-            raise self._neither()
-        return True
+            if notice.kind == "final":
+                self._final_message = notice.content
+                if notice.rows_before < decoded.batch.num_rows:
+                    raise _after_final()
 
     def _neither(self) -> AnswerMalformed:
         where = f"after row {self.row_count}" if self.row_count else "after the header"
@@ -228,28 +227,5 @@ def _query_id(header: dict[str, Any]) -> str | None:
     return query_id
 
 
-class _Notice(msgspec.Struct):
-    """An element of the plain array that is no row."""
-
-    error_code: int | None = None
-    message: str | None = None
-    continuationToken: Any = None  # the server's spelling
-    consistencyToken: Any = None  # the server's spelling
-
-
-def _decoder(framing: Framing, columns: Sequence[Column]) -> msgspec.json.Decoder[Any]:
-    """Decodes an array of elements; a row of another width or with a value of another kind is refused."""
-    row: Any = _TUPLE[tuple(json_type(column.type) for column in columns)]
-    if framing is Framing.PLAIN_ARRAY:
-        return msgspec.json.Decoder(_LIST[row | _Notice])
-    inner = msgspec.defstruct("Row", [("columns", row), ("tombstone", bool, False)], forbid_unknown_fields=True)
-    optional = [
-        ("row", inner | None),
-        ("errorMessage", dict[str, Any] | None),
-        ("finalMessage", str | None),
-        ("continuationToken", Any),
-        ("consistencyToken", Any),
-        ("sourceHost", Any),
-    ]
-    element = msgspec.defstruct("Element", [(name, kind, None) for name, kind in optional], forbid_unknown_fields=True)
-    return msgspec.json.Decoder(_LIST[element])
+def _after_final() -> AnswerMalformed:
+    return AnswerMalformed("rows came after the answer's final message", "run the command again")

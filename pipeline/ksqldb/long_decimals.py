@@ -7,16 +7,14 @@ NULLs and keep one order is what the server's source says, and is checked with e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 from pipeline.columns import SqlType, has_long_decimal
+from pipeline.decode.layout import Put
 from pipeline.decode.reference import fields_of
 from pipeline.errors import TypeNotSupported
 from pipeline.ksqldb.describe import quote
-
-Put = Callable[..., Any]
-"""Takes a value and the exact form of a part of it; returns a new value that has the exact part in its place."""
 
 
 def long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[tuple[str, ...], Put]]:

@@ -8,19 +8,15 @@ put back. Seen exact on 7.2, 7.6 and 8.3.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import pyarrow as pa
-
-from pipeline.columns import POSITION_COLUMNS, SCALARS, WRAPPED, Column, SqlType, arrow_type, check_names
-from pipeline.decode.reference import to_array
-from pipeline.errors import AnswerMalformed, TypeNotSupported
+from pipeline.columns import POSITION_COLUMNS, SCALARS, WRAPPED, Column, SqlType, check_names
+from pipeline.decode.layout import AnswerColumn, Layout, Put
+from pipeline.errors import AnswerMalformed
 from pipeline.ksqldb.describe import Description, quote
 from pipeline.ksqldb.framing import Header
-from pipeline.ksqldb.long_decimals import Put, long_decimals
+from pipeline.ksqldb.long_decimals import long_decimals
 
 _BIGINT = SqlType("BIGINT")
 
@@ -57,64 +53,33 @@ class Projection:
             for part in plan.parts
         )
 
-    def reader(self, header: Header) -> RowReader:
-        """What turns this answer's rows into batches; checks that the answer has the columns that were asked for."""
+    def layout(self, header: Header) -> Layout:
+        """How this answer's rows are read; checks that the answer has the columns that were asked for."""
         aliases = [part.alias for plan in self.plans for part in plan.parts]
         got = [column.name for column in header.columns]
         if got != aliases:
             raise AnswerMalformed(f"the answer has the columns {got}, but {aliases} were asked for", "report this")
-        return RowReader(self.plans, [column.type for column in header.columns])
+        return self._layout([column.type for column in header.columns])
 
-    def describe(self) -> RowReader:
-        """The reader by the types of DESCRIBE, for when there is no answer to read."""
-        types = [_BIGINT if place else plan.column.type for plan in self.plans for place in range(len(plan.parts))]
-        return RowReader(self.plans, types)
+    def describe(self) -> Layout:
+        """The layout by the types of DESCRIBE, which leaves out the key types of MAPs, for when there is no answer."""
+        wrapped = [SqlType("STRUCT", fields=(("V", plan.column.type),)) for plan in self.plans]
+        return self._layout(
+            [
+                _BIGINT if place else struct if plan.is_wrapped else plan.column.type
+                for plan, struct in zip(self.plans, wrapped, strict=True)
+                for place in range(len(plan.parts))
+            ]
+        )
 
-
-class RowReader:
-    """Rows of an answer to a projection, as Arrow batches in the lake's columns.
-
-    `types` are those of the answer: DESCRIBE leaves out the key type of a MAP.
-    """
-
-    def __init__(self, plans: Sequence[_Plan], types: Sequence[SqlType]) -> None:
-        self._plans = plans
-        columns, fields, at = list[Column](), list[pa.Field](), 0
-        for plan in plans:
-            column = replace(plan.column, type=_type_in_answer(plan, types[at]))
-            with _naming(column):
-                fields.append(pa.field(column.lake_name, arrow_type(column.type)))
-            columns.append(column)
-            at += len(plan.parts)
-        self.columns = tuple(columns)
-        self.schema = pa.schema(fields)
-
-    def batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-        """One batch of `self.schema`.
-
-        Raises ValueNotRepresentable or TypeNotSupported naming the column.
-        """
-        values = list(zip(*rows, strict=True))
-        arrays, at = [], 0
-        for plan, column in zip(self._plans, self.columns, strict=True):
-            main: Sequence[Any] = values[at]
-            if plan.is_wrapped:
-                main = [value and value.f0 for value in main]
-            with _naming(column):
-                for put, places in plan.puts:
-                    exact = [values[at + place] for place in places]
-                    main = [put(*whole) for whole in zip(main, *exact, strict=True)]
-                arrays.append(to_array(main, column.type, column.name, plan.is_wrapped))
-            at += len(plan.parts)
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-
-@contextlib.contextmanager
-def _naming(column: Column) -> Iterator[None]:
-    try:
-        yield
-    except TypeNotSupported as error:
-        raise TypeNotSupported(f"column {column.name}: {error.message}", error.hint) from None
+    def _layout(self, types: Sequence[SqlType]) -> Layout:
+        parts, at = list[AnswerColumn](), 0
+        for plan in self.plans:
+            sent = tuple(types[at : at + len(plan.parts)])
+            column = replace(plan.column, type=_type_in_lake(plan, sent[0]))
+            parts.append(AnswerColumn(column, sent, plan.is_wrapped, plan.puts))
+            at += len(sent)
+        return Layout(parts)
 
 
 def project(source: Description, positions: bool) -> Projection:
@@ -170,7 +135,11 @@ def _asked_as(type_: SqlType) -> str:
     return SCALARS[type_.base].asked_as_in_lists if type_.base in SCALARS else "{}"
 
 
-def _type_in_answer(plan: _Plan, got: SqlType) -> SqlType:
-    if plan.is_wrapped:
-        return got.fields[0][1] if got.base == "STRUCT" else got
-    return got if _asked_as(plan.column.type) == "{}" else plan.column.type
+def _type_in_lake(plan: _Plan, got: SqlType) -> SqlType:
+    """What a column is kept as that came as `got`, which knows the key types of MAPs."""
+    if not plan.is_wrapped:
+        return got if _asked_as(plan.column.type) == "{}" else plan.column.type
+    if got.base != "STRUCT" or len(got.fields) != 1:
+        name = plan.column.name
+        raise AnswerMalformed(f"the column {name} came as {got}, but was asked for inside a STRUCT", "report this")
+    return got.fields[0][1]

@@ -7,7 +7,7 @@ one node, and is not hit by the death of another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -27,11 +27,10 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
 from pipeline.ksqldb.describe import Description, lag, quote, table_offsets, true_ends
 from pipeline.ksqldb.framing import Ending, Framing
+from pipeline.ksqldb.newest_rows import NewestRows, row_keys
 from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.push import start_push
 from pipeline.source import Limits, Look, TableRead, TableState
-
-_BATCH_ROWS = 65_536
 
 
 class KsqldbTable:
@@ -85,10 +84,8 @@ def _pull(client: Client, source: Description, projection: Projection, limits: L
     # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
     silent_s = min(client.connection.timeout_s, client.connection.stall_s)
     with limits.in_time(source.name):
-        answer = client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=limits.left_s(), silent_s=silent_s)
-    with answer.closing_on_error():
-        reader = projection.reader(answer.header)
-    places = _key_places(projection)
+        framing, ending, left_s = Framing.PLAIN_ARRAY, Ending.BRACKET, limits.left_s()
+        answer = client.query(sql, framing, ending, at_most_s=left_s, silent_s=silent_s, layout_of=projection.layout)
 
     def batches() -> Iterator[pa.RecordBatch]:
         seen: list[Any] = []
@@ -101,30 +98,16 @@ def _pull(client: Client, source: Description, projection: Projection, limits: L
                     rows = next(incoming, None)
                 if rows is None:
                     break
-                seen.append(_fingerprints(rows.values, places))
-                yield reader.batch(rows.values)
+                keys = row_keys(rows.batch, answer.layout)
+                seen.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
+                yield rows.batch
         _refuse_doubles(source, seen)
 
-    return TableRead(reader.columns, batches())
-
-
-def _key_places(projection: Projection) -> list[int]:
-    """Where in a row its key is; of a windowed table the window's bounds are part of it."""
-    at, places = 0, list[int]()
-    for plan in projection.plans:
-        if plan.column.role == "KEY":
-            places += range(at, at + len(plan.parts))
-        at += len(plan.parts)
-    return places
-
-
-def _fingerprints(rows: Sequence[tuple[Any, ...]], places: Sequence[int]) -> Any:
-    """Eight bytes a row, equal where the keys are, else different but for one chance in 10**6 at ten million rows."""
-    keys = (repr([row[place] for place in places]) for row in rows)
-    return np.fromiter(map(hash, keys), dtype=np.int64, count=len(rows))
+    return TableRead(answer.layout.columns, batches())
 
 
 def _refuse_doubles(source: Description, seen: list[Any]) -> None:
+    # Eight bytes a row: of different keys two have the same by one chance in 10**6 at ten million rows.
     fingerprints = np.concatenate([*seen, np.empty(0, dtype=np.int64)])
     doubles = len(fingerprints) - len(np.unique(fingerprints))
     if doubles:
@@ -153,29 +136,19 @@ def _fold(client: Client, source: Description, projection: Projection, limits: L
     """
     ends = true_ends(client, source)
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"
-    push = start_push(client, source, sql, limits, ends, {})
-    with push.answer.closing_on_error():
-        reader = projection.reader(push.header)
-    key_places = _key_places(projection)
+    push = start_push(client, source, sql, limits, ends, {}, projection.layout)
+    layout = push.answer.layout
 
     def batches() -> Iterator[pa.RecordBatch]:
-        newest: dict[str, tuple[Any, ...]] = {}
+        newest = NewestRows(layout)
         for rows in push.rows():
-            deletes = set(rows.tombstones)
-            if deletes:
+            if rows.tombstones:
                 _refuse_hidden_keys(source, projection)
-            for place, row in enumerate(rows.values):
-                key = repr([row[i] for i in key_places])
-                if place in deletes:
-                    newest.pop(key, None)
-                else:
-                    newest[key] = row
+            newest.add(rows)
         if push.outcome == "time limit":
             raise TimeIsOver(source.name)
         read.proved = push.answer.proved
-        kept = list(newest.values())
-        for start in range(0, len(kept), _BATCH_ROWS):
-            yield reader.batch(kept[start : start + _BATCH_ROWS])
+        yield from newest.batches()
 
-    read = TableRead(reader.columns, batches())
+    read = TableRead(layout.columns, batches())
     return read

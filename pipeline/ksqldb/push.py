@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.decode.layout import Layout
 from pipeline.errors import (
     AnswerIncomplete,
     AnswerMalformed,
@@ -43,7 +44,6 @@ _UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between thread
 class PushRead:
     """A push while it is read. `outcome` is set when `rows` has ended."""
 
-    header: Header
     answer: Answer
     watch: _Watch
     outcome: Outcome | None = None
@@ -76,24 +76,30 @@ def start_push(
     limits: Limits,
     ends: Mapping[int, Offsets] | None,
     bookmark: Mapping[int, int],
+    layout_of: Callable[[Header], Layout],
 ) -> PushRead:
     """Starts a push from earliest. `ends` are the true ends taken before, `bookmark` the next offset a partition.
 
     An administrator may forbid the properties that make progress steady; then the query runs without them and more
     time is allowed.
     """
+
+    def ask(properties: Mapping[str, str]) -> Answer:
+        streamed, ending, left_s = Framing.STREAMED_ROWS, Ending.COMPLETED, limits.left_s()
+        return client.query(sql, streamed, ending, properties, left_s, layout_of=layout_of)
+
     quiet_s = limits.quiet_s
     with limits.in_time(source.name):
         try:
-            answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST | _STEADY, limits.left_s())
+            answer = ask(_EARLIEST | _STEADY)
         except StatementRefused as error:
             if not any(name.removeprefix("ksql.streams.") in error.message for name in _STEADY):
                 raise
-            answer = client.query(sql, Framing.STREAMED_ROWS, Ending.COMPLETED, _EARLIEST, limits.left_s())
+            answer = ask(_EARLIEST)
             quiet_s += _UNSTEADY_EXTRA_S
     answer.wait_at_most(None)
     rule = StopRule(source, quiet_s, ends, bookmark, limits.stall_s)
-    return PushRead(answer.header, answer, _Watch(client, answer, source, rule, limits))
+    return PushRead(answer, _Watch(client, answer, source, rule, limits))
 
 
 class _Watch(threading.Thread):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.columns import Column
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Description, quote, true_ends
-from pipeline.ksqldb.projection import RowReader, project
+from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import PushRead, start_push
 from pipeline.once import windows_of
 from pipeline.source import Limits, Offsets, Plan, StreamRead, Task
@@ -29,7 +29,7 @@ class KsqldbStream:
     def __init__(self, client: Client, source: Description) -> None:
         self.source = source
         self._client = client
-        self._begun: tuple[PushRead, RowReader] | None = None
+        self._begun: PushRead | None = None
 
     def columns(self) -> tuple[Column, ...]:
         return project(self.source, positions=True).describe().columns
@@ -42,33 +42,30 @@ class KsqldbStream:
         if whole.is_empty:
             return Plan(self.columns(), (whole,))
         self._begun = self._begin(whole, limits)
-        return Plan(self._begun[1].columns, (whole,))
+        return Plan(self._begun.answer.layout.columns, (whole,))
 
     def read(self, task: Task, limits: Limits) -> StreamRead:
         """Raises ReadStalled, TopicChanged, and what the client raises."""
         if task.is_empty:
             return StreamRead(iter(()), outcome="exact")
-        push, reader = self._begun or self._begin(task, limits)
+        push = self._begun or self._begin(task, limits)
         self._begun = None
 
         def batches() -> Iterator[pa.RecordBatch]:
             for rows in push.rows():
-                if rows.values:
-                    yield reader.batch(rows.values)
+                yield rows.batch
             read.outcome, read.proved = push.outcome, push.answer.proved
 
         read = StreamRead(batches())
         return read
 
-    def _begin(self, task: Task, limits: Limits) -> tuple[PushRead, RowReader]:
+    def _begin(self, task: Task, limits: Limits) -> PushRead:
         projection = project(self.source, positions=True)
         sql = f"SELECT {projection.select_list} FROM {quote(self.source.name)}{predicate(task)} EMIT CHANGES;"
         # By true ends the new rows alone are waited for, unless old ones are wanted as well.
         old_by_ends = task.wanted.old and task.ends is not None
         scanned_to = {} if old_by_ends else {p: mark.next_offset for p, mark in task.start.items()}
-        push = start_push(self._client, self.source, sql, limits, task.ends, scanned_to)
-        with push.answer.closing_on_error():
-            return push, projection.reader(push.header)
+        return start_push(self._client, self.source, sql, limits, task.ends, scanned_to, projection.layout)
 
 
 def predicate(task: Task) -> str:

@@ -29,6 +29,7 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import Ending, Framing
+from tests.decode.rows import tuples
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, needs_vectors
 
@@ -46,7 +47,7 @@ def server() -> Iterator[ReplayServer]:
 
 def pull(client: Client, sql: str = "SELECT * FROM X;") -> list[Any]:
     with client.query(sql, Framing.PLAIN_ARRAY, Ending.BRACKET) as answer:
-        return [row for part in answer.rows() for row in part.values]
+        return [row for part in answer.rows() for row in tuples(part.batch)]
 
 
 def impatient(url: str, **options: Any) -> Client:

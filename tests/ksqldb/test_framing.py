@@ -12,6 +12,7 @@ from ksqldb_emulator.values import to_json
 from pipeline.errors import AnswerIncomplete, AnswerMalformed, PipelineError, QueryFailed
 from pipeline.ksqldb import framing as framing_module
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
+from tests.decode.rows import tuples
 
 W4 = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]},[1,"x],["],[2,"\xc3\xa9\\"]"]]'
 W2 = (
@@ -27,9 +28,9 @@ def parse(framing: Framing, ending: Ending, *pieces: bytes) -> list[tuple[Any, .
     rows: list[tuple[Any, ...]] = []
     for piece in pieces:
         for part in parser.feed(piece):
-            rows += part.values
+            rows += tuples(part.batch)
     for part in parser.finish():
-        rows += part.values
+        rows += tuples(part.batch)
     return rows
 
 
@@ -139,7 +140,7 @@ def test_deletes_are_marked_and_tokens_are_no_rows() -> None:
 
     parts = [*parser.feed(body), *parser.finish()]
 
-    assert [row for part in parts for row in part.values] == [*ROWS, (7, None)]
+    assert [row for part in parts for row in tuples(part.batch)] == [*ROWS, (7, None)]
     assert [place for part in parts for place in part.tombstones] == [2]
     assert parser.row_count == 3
 
@@ -147,10 +148,10 @@ def test_deletes_are_marked_and_tokens_are_no_rows() -> None:
 def test_rows_that_are_held_back_can_be_taken_without_the_proof() -> None:
     parser = AnswerParser(Framing.STREAMED_ROWS, Ending.COMPLETED)
     cut = W2[: W2.index(b',\n{"final') - 5]
-    taken = [row for part in parser.feed(cut[:60]) for row in part.values]
-    taken += [row for part in parser.feed(cut[60:]) for row in part.values]
+    taken = [row for part in parser.feed(cut[:60]) for row in tuples(part.batch)]
+    taken += [row for part in parser.feed(cut[60:]) for row in tuples(part.batch)]
 
-    taken += [row for part in parser.flush() for row in part.values]
+    taken += [row for part in parser.flush() for row in tuples(part.batch)]
 
     assert taken == ROWS[:1]
 
@@ -232,7 +233,7 @@ def test_rows_are_held_back_until_there_are_many_and_a_long_one_is_looked_at_whe
     assert [*parser.feed(short[:99])] == []
     assert [*parser.feed(short[99:] + b"x" * (100 - len(short)))] == []  # 100 bytes, and no row is whole
     assert [*parser.feed(rest)] == []  # 197 of 200
-    assert [len(rows.values) for rows in parser.feed(b"   ")] == [1]
+    assert [rows.batch.num_rows for rows in parser.feed(b"   ")] == [1]
 
 
 def test_tokens_hosts_and_nothing_else_may_stand_beside_rows() -> None:
@@ -260,7 +261,7 @@ def test_what_begins_like_no_array_is_not_read_further() -> None:
 
 def test_a_row_that_comes_after_the_final_message_is_never_given() -> None:
     parser, late = AnswerParser(Framing.STREAMED_ROWS, Ending.COMPLETED), list[Any]()
-    assert [row for part in (*parser.feed(W2[:-1]), *parser.flush()) for row in part.values] == ROWS
+    assert [row for part in (*parser.feed(W2[:-1]), *parser.flush()) for row in tuples(part.batch)] == ROWS
 
     with pytest.raises(AnswerMalformed, match="after the answer's final message"):
         late.extend(parser.feed(b',{"row":{"columns":[3,null]}}]'))

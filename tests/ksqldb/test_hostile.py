@@ -31,6 +31,7 @@ from pipeline.ksqldb.bodies import MOST_BODY_BYTES, PIECE_BYTES
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe, list_sources
 from pipeline.ksqldb.framing import Ending, Framing
+from tests.decode.rows import tuples
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 
 HEAD = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]}'
@@ -54,7 +55,7 @@ def admin(client: Client) -> Any:
 
 def pull(client: Client) -> list[Any]:
     with client.query("SELECT * FROM X;", Framing.PLAIN_ARRAY, Ending.BRACKET) as answer:
-        return [row for part in answer.rows() for row in part.values]
+        return [row for part in answer.rows() for row in tuples(part.batch)]
 
 
 def client_of(server: ReplayServer, **options: Any) -> Client:
@@ -310,7 +311,7 @@ def test_waits_that_no_system_takes_are_cut_to_a_day(server: ReplayServer, secon
         client.query("SELECT 1;", Framing.PLAIN_ARRAY, Ending.BRACKET, at_most_s=seconds) as answer,
     ):
         answer.wait_at_most(seconds)
-        assert [row for part in answer.rows() for row in part.values] == [(1, "x")]
+        assert [row for part in answer.rows() for row in tuples(part.batch)] == [(1, "x")]
 
 
 @pytest.mark.parametrize("cut", [b"", b"5", b"zz\r\n", b"\x00\xff\r\n", b"1\r\nx", b"0", b"-5\r\n", b"9" * 70_000])

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.decode import rows as decode_rows
+from pipeline.decode.engine import engine
 from pipeline.errors import AnswerMalformed, PipelineError
-from pipeline.ksqldb import framing as framing_module
 from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Rows
+from tests.decode.rows import tuples
 
 ERROR = b'{"@type":"generic_error","error_code":50000,"message":"boom"}'
 PLAIN = [
@@ -50,7 +51,7 @@ Verdict = tuple[list[Any], str, str]
 def _one_decoder_a_header() -> Iterator[None]:
     """Thousands of answers have few headers; a decoder depends on nothing else."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(framing_module, "_decoder", cache(framing_module._decoder))
+        patched.setattr(decode_rows, "element_decoder", cache(decode_rows.element_decoder))
         yield
 
 
@@ -70,7 +71,7 @@ def verdict(framing: Framing, ending: Ending, pieces: Sequence[bytes]) -> Verdic
 
 
 def marked(part: Rows) -> list[Any]:
-    return [(msgspec.to_builtins(row), place in part.tombstones) for place, row in enumerate(part.values)]
+    return [(row, place in part.tombstones) for place, row in enumerate(tuples(part.batch))]
 
 
 def two_pieces(body: bytes, first: int = 0) -> Iterator[list[bytes]]:
@@ -175,7 +176,7 @@ def test_no_bytes_in_no_pieces_end_in_anything_but_an_error_of_ours(data: bytes,
 
 
 def test_nothing_is_kept_of_what_was_taken() -> None:
-    elements = Elements()
+    elements = Elements(engine())
     elements.add(b"[")
     for number in range(100):
         elements.add(b",[1]" if number else b"[0]")
@@ -195,14 +196,14 @@ def test_only_one_long_row_is_refused_and_blanks_are_counted_however_they_come(m
 
 
 def test_elements_that_came_together_are_taken_apart() -> None:
-    assert [*each_element(b'[1], {"a":[2]},[]')] == [b"[1]", b'{"a":[2]}', b"[]"]
+    assert [*each_element(b'[1], {"a":[2]},[]', engine())] == [b"[1]", b'{"a":[2]}', b"[]"]
     for separator in (b"", b" "):
         with pytest.raises(AnswerMalformed):
-            [*each_element(b"[1]" + separator + b"[2]")]
+            [*each_element(b"[1]" + separator + b"[2]", engine())]
 
 
 def test_nothing_is_taken_that_is_not_whole() -> None:
-    elements = Elements()
+    elements = Elements(engine())
     for part in (b"", b"[", b"[1", b"]"):
         assert elements.take() == b""
         elements.add(part)

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import Column, SqlType, lake_name
-from pipeline.decode.reference import json_type
+from pipeline.decode.engine import engine
 from pipeline.errors import AnswerMalformed, ColumnNamesCollide, SourceNotReadable, TypeNotSupported
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
-from pipeline.ksqldb.projection import Projection, RowReader, project
+from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.sqltypes import described_type, parse_schema, parse_type
 from tests.vectors import exchanges, needs_vectors
 
@@ -30,21 +30,19 @@ def source(*columns: tuple[str, str] | tuple[str, str, str], window: str | None 
     return Description("S", "stream", "s", 1, typed, window, False, ())
 
 
-class Reading(RowReader):
-    """A reader that takes rows as plain values, and has them in the form in which an answer is decoded."""
+class Reading:
+    """Reads rows that are given as plain values, as the server would send them."""
 
     def __init__(self, projection: Projection, types: list[SqlType]) -> None:
         names = [part.alias for plan in projection.plans for part in plan.parts]
-        projection.reader(Header("q", tuple(map(Column, names, types))))  # which checks the names
-        super().__init__(projection.plans, types)
-        self._kinds = [json_type(type_) for type_ in types]
+        self.layout = projection.layout(Header("q", tuple(map(Column, names, types))))
+        self._decoder = engine().decoder(False, self.layout)
 
     def batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-        convert = msgspec.convert
-        return super().batch([tuple(map(convert, row, self._kinds)) for row in rows])
+        return self._decoder.decode(msgspec.json.Encoder(decimal_format="number").encode(rows)[1:-1]).batch
 
 
-def reader_of(of: Description, *types: str) -> RowReader:
+def reader_of(of: Description, *types: str) -> Reading:
     """The reader for an answer whose columns have these types."""
     return Reading(project(of, positions=False), [parse_type(type_) for type_ in types])
 
@@ -227,7 +225,7 @@ def test_the_key_type_of_a_map_is_the_headers() -> None:
     reader = reader_of(source(("M", "MAP<STRING, INTEGER>")), "MAP<INTEGER, INTEGER>")
 
     assert reader.batch([({"7": 1},)]).to_pylist() == [{"m": [(7, 1)]}]
-    assert str(reader.columns[0].type) == "MAP<INTEGER, INTEGER>"
+    assert str(reader.layout.columns[0].type) == "MAP<INTEGER, INTEGER>"
 
 
 def test_a_map_whose_keys_arrive_shortened_is_refused_by_the_columns_name() -> None:
@@ -250,7 +248,7 @@ def test_an_answer_with_other_columns_than_asked_for_is_refused(names: list[str]
     projection = project(source(("A", "STRING"), ("B", "STRING")), positions=False)
 
     with pytest.raises(AnswerMalformed, match="were asked for"):
-        projection.reader(Header("q", tuple(Column(name, parse_type("STRING")) for name in names)))
+        projection.layout(Header("q", tuple(Column(name, parse_type("STRING")) for name in names)))
 
 
 @pytest.mark.parametrize(
@@ -291,5 +289,5 @@ def test_what_describe_tells_is_enough_when_there_is_no_answer_to_read() -> None
         of, "STRUCT<`V` TIME>", "BIGINT", "STRUCT<`D` DECIMAL(30, 10)>", "DECIMAL(30, 10)", "STRUCT<`V` ARRAY<TIME>>"
     )
 
-    assert project(of, positions=False).describe().schema == answered.schema
-    assert answered.schema.names == ["t", "ts", "s", "aB"]
+    assert project(of, positions=False).describe().schema == answered.layout.schema
+    assert answered.layout.schema.names == ["t", "ts", "s", "aB"]

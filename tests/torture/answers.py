@@ -67,7 +67,7 @@ def _cuts(kind: str, places: Sequence[int]) -> Iterator[Fault]:
 def _read(client: Client, sql: str, framing: Framing, ending: Ending) -> tuple[int, int]:
     """Rows and bytes of the whole answer."""
     with client.query(sql, framing, ending) as answer:
-        rows = sum(len(part.values) for part in answer.rows())
+        rows = sum(part.batch.num_rows for part in answer.rows())
         return rows, answer.byte_count
 
 
