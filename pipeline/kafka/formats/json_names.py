@@ -1,15 +1,18 @@
-"""The names that fields of JSON really have: learned from records, so that the next ones are decoded at full speed.
+"""The names that fields of JSON really have, and the forms of their values: learned from records, so that the next
+ones are decoded at full speed.
 
 ksqlDB finds a field by its name, else by any name that gives it in upper case, and passes over the others. A typed
 decoder knows one name for a field. So a `_Spelling` keeps, for each STRUCT of a type, the names that were seen there
 and the field that each is for, and makes a decoder of just these: a record with another name is refused by it, then
 read exactly, and learned from. What a decoder takes is read as ksqlDB reads it: it has one name for each field.
+Where a value had another form than its type's own, such as a number in a STRING, it takes all forms from then on.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -19,8 +22,9 @@ from pipeline.columns import SqlType
 from pipeline.kafka.formats.arrays import DAY_MS
 
 Path = tuple[int, ...]
-Seen = dict[Path, dict[str, int | None]]
-"""For each STRUCT, by the places on the way to it, its names and the place of the field that each is for."""
+"""The places on the way to a value."""
+Names = dict[Path, dict[str, int | None]]
+"""For each STRUCT its names, and the place of the field that each is for."""
 
 _MOST_NAMES, _MOST_SPELLINGS, _MOST_LESSONS = 1000, 4, 200
 _NOT_IN_A_DECODER = re.compile(r'["\\\x00-\x1f]')
@@ -50,6 +54,22 @@ _SCALARS: Mapping[str, Any] = {
     "TIMESTAMP": _whole(-_MOST_MS, _MOST_MS),
 }
 """What a value is decoded to where that is certainly what ksqlDB reads; all else is left to the exact way."""
+_OWN_FORMS: Mapping[str, tuple[type, ...]] = {
+    "BOOLEAN": (bool,),
+    "DOUBLE": (int, Decimal, str),
+    "DECIMAL": (int, Decimal, str),
+    "STRING": (str,),
+    "BYTES": (str,),
+}
+"""Of parsed values; the other types have whole numbers."""
+
+
+@dataclass
+class _Seen:
+    """What was seen in one record: names, and the places of values in other forms than their own."""
+
+    names: Names = field(default_factory=dict)
+    loose: set[Path] = field(default_factory=set)
 
 
 class Spellings:
@@ -66,8 +86,8 @@ class Spellings:
 
     def learn(self, value: Any) -> None:
         """Takes over the names of a parsed value that was read, unless one of its STRUCTs has two for one field."""
-        seen: Seen = {}
-        if self._lessons == _MOST_LESSONS or not _collect(value, self._type, (), seen) or _has_odd_name(seen):
+        seen = _Seen()
+        if self._lessons == _MOST_LESSONS or not _collect(value, self._type, (), seen) or _has_odd_name(seen.names):
             return
         for spelling in self._known:
             if (is_new := spelling.take(seen)) is not None:
@@ -83,17 +103,19 @@ class _Spelling:
 
     def __init__(self, type_: SqlType) -> None:
         self._type = type_
-        self._names: Seen = {}
+        self._seen = _Seen()
         self.decoder = self._make()
 
-    def take(self, seen: Seen) -> bool | None:
+    def take(self, seen: _Seen) -> bool | None:
         """Whether something is new in it; None where the names contradict those that are known."""
-        merged = self._names | {path: self._names.get(path, {}) | names for path, names in seen.items()}
-        if any(map(_has_two_for_one, merged.values())):
+        known = self._seen
+        names = known.names | {path: known.names.get(path, {}) | found for path, found in seen.names.items()}
+        if any(map(_has_two_for_one, names.values())):
             return None
-        if merged == self._names or sum(map(len, merged.values())) > _MOST_NAMES:
+        merged = _Seen(names, known.loose | seen.loose)
+        if merged == known or sum(map(len, names.values())) > _MOST_NAMES:
             return False
-        self._names = merged
+        self._seen = merged
         self.decoder = self._make()
         return True
 
@@ -109,8 +131,8 @@ class _Spelling:
         if type_.base == "MAP" and type_.element:
             return _DICT[str, self._kind(type_.element, (*path, _ELEMENT)) | None]
         if type_.base != "STRUCT":
-            return _SCALARS[type_.base]
-        names = self._names.get(path, {})
+            return Any if path in self._seen.loose else _SCALARS[type_.base]
+        names = self._seen.names.get(path, {})
         spelled = {place: name for name, place in names.items() if place is not None}
         attributes, rename = [], {}
         for place, (name, inner) in enumerate(type_.fields):
@@ -122,14 +144,13 @@ class _Spelling:
         return msgspec.defstruct("Fields", attributes, rename=rename, forbid_unknown_fields=True, gc=False)
 
 
-def _collect(value: Any, type_: SqlType, path: Path, seen: Seen) -> bool:
+def _collect(value: Any, type_: SqlType, path: Path, seen: _Seen) -> bool:
+    """False where a STRUCT has two names for one field."""
     if type_.base == "STRUCT" and isinstance(value, dict):
         places = {name: place for place, (name, _) in enumerate(type_.fields)}
         names = {name: places.get(name, places.get(name.upper())) for name in value}
-        seen[path] = seen.get(path, {}) | names
-        if _has_two_for_one(seen[path]):
-            return False
-        return all(
+        seen.names[path] = seen.names.get(path, {}) | names
+        return not _has_two_for_one(seen.names[path]) and all(
             _collect(value[name], type_.fields[place][1], (*path, place), seen)
             for name, place in names.items()
             if place is not None
@@ -137,11 +158,13 @@ def _collect(value: Any, type_: SqlType, path: Path, seen: Seen) -> bool:
     if type_.base in ("ARRAY", "MAP") and type_.element and isinstance(value, dict | list):
         items = value.values() if isinstance(value, dict) else value
         return all(_collect(item, type_.element, (*path, _ELEMENT), seen) for item in items)
+    if value is not None and type(value) not in _OWN_FORMS.get(type_.base, (int,)):
+        seen.loose.add(path)
     return True
 
 
-def _has_odd_name(seen: Seen) -> bool:
-    return any(_NOT_IN_A_DECODER.search(name) for names in seen.values() for name in names)
+def _has_odd_name(names: Names) -> bool:
+    return any(_NOT_IN_A_DECODER.search(name) for found in names.values() for name in found)
 
 
 def _has_two_for_one(names: Mapping[str, int | None]) -> bool:

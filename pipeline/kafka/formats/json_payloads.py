@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, DecimalException
 from typing import Any
 
 import msgspec
@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from pipeline.columns import SqlType
 from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
-from pipeline.kafka.formats.java import decimal_of, double_of
+from pipeline.kafka.formats.java import double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
 from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
 
-_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DecimalException)
 _PREFIX_BYTES = 5
 _FEW_ROWS = 32
 _MAY_BE_TINY = re.compile(rb"[eE]-[0-9]{3}|0{200}")
@@ -59,7 +59,7 @@ class _Batch:
         self._bodies = [self._body(at, each) for at, each in enumerate(payloads)] if self._has_prefix else payloads
         self._rows: list[Any] = [None] * len(payloads)
         self._has_tiny: bool | None = None
-        self._arrays = Arrays(_attribute, {"DECIMAL": _decimals, "DOUBLE": self._doubles})
+        self._arrays = Arrays(_attribute, {**_PREPARED, "DOUBLE": self._doubles})
 
     def array(self) -> pa.Array:
         """All values. Those that no fast way is certain of are read exactly first."""
@@ -125,23 +125,26 @@ class _Batch:
                 if body is not None and at not in self.unreadable:
                     self._read_exactly(at, body)
 
-    def _doubles(self, values: Values, _type: SqlType) -> pa.Array:
+    def _doubles(self, values: Values, type_: SqlType) -> pa.Array:
         """A number -0.0 is 0.0 for ksqlDB, unless it is one that is too small for a double; a text is what it says."""
-        texts = [(at, value) for at, value in enumerate(values) if isinstance(value, str)] if _has(values, str) else []
-        numbers = list(values) if texts else values
-        for at, _ in texts:
-            numbers[at] = None  # type: ignore[index] # a list, where there are texts
+        others = (
+            [at for at, value in enumerate(values) if type(value) not in _NUMBERS] if _others(values, "DOUBLE") else []
+        )
+        numbers = list(values) if others else values
+        for at in others:
+            numbers[at] = None  # type: ignore[index] # a list, where there are others
         array = pa.array(numbers, pa.float64())
         plain = array.to_numpy(zero_copy_only=False)
         if (np.signbit(plain) & (plain == 0)).any():
             if self._may_have_tiny():
                 raise NotHeld("a negative number that may be too small for a double")
             array = pa.array(plain + 0.0, mask=np.asarray(array.is_null()))
-        if not texts:
+        if not others:
             return array
         exact = array.to_pylist()
-        for at, text in texts:
-            exact[at] = _read_text(double_of, text)
+        for at in others:
+            read = _coerced(values[at], type_)
+            exact[at] = double_of(read) if isinstance(read, str) else read
         return pa.array(exact, pa.float64())
 
     def _may_have_tiny(self) -> bool:
@@ -158,24 +161,48 @@ def _refuse(_body: bytes) -> Any:
     raise msgspec.DecodeError("a name that no decoder can have")
 
 
-def _has(values: Values, kind: type) -> bool:
-    return kind in set(map(type, values))
+_NUMBERS = (float, int, type(None))
+_PLAIN: Mapping[str, frozenset[type]] = {
+    "BOOLEAN": frozenset({bool}),
+    "INTEGER": frozenset({int}),
+    "BIGINT": frozenset({int}),
+    "DOUBLE": frozenset({float, int}),
+    "DECIMAL": frozenset({Decimal}),
+    "STRING": frozenset({str}),
+    "BYTES": frozenset({bytes}),
+    "DATE": frozenset({int}),
+    "TIME": frozenset({int}),
+    "TIMESTAMP": frozenset({int}),
+}
+"""What needs no reading once it is decoded."""
 
 
-def _decimals(values: Values, _type: SqlType) -> Values:
-    kinds = set(map(type, values)) - {Decimal, type(None)}
-    if not kinds <= {int, str}:
-        raise NotHeld("what is no decimal number")
-    if not kinds:
+def _others(values: Values, base: str) -> set[type]:
+    return set(map(type, values)) - _PLAIN[base] - {type(None)}
+
+
+def _read(values: Values, type_: SqlType) -> Values:
+    others = _others(values, type_.base)
+    if not others:
         return values
-    return [
-        Decimal(value) if isinstance(value, int) else _read_text(decimal_of, value) if isinstance(value, str) else value
-        for value in values
-    ]
+    return [_coerced(value, type_) if type(value) in others else value for value in values]
 
 
-def _read_text(read: Callable[[str], Any], text: str) -> Any:
+def _decimals(values: Values, type_: SqlType) -> Values:
+    """Arrow sees to it that no digit is lost."""
+    others = _others(values, "DECIMAL")
+    if not others:
+        return values
+    if others == {int}:
+        return [Decimal(value) if isinstance(value, int) else value for value in values]
+    return _read(values, type_)
+
+
+def _coerced(value: Any, type_: SqlType) -> Any:
     try:
-        return read(text)
-    except Unreadable as error:
+        return coerce(value, type_)
+    except (Unreadable, RecursionError) as error:
         raise NotHeld(str(error)) from None
+
+
+_PREPARED: Mapping[str, Callable[[Values, SqlType], Values]] = dict.fromkeys(_PLAIN, _read) | {"DECIMAL": _decimals}

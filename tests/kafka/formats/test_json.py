@@ -73,6 +73,8 @@ BROKEN = (
     b"", b" ", b"nil", b"{", b'{"A":1', b'{"A":1,}', b"{'A':1}", b'{"A":01}', b'{"A":NaN}', b'{"A":Infinity}',
     b'{"A":"\x01"}', b'{"A":"\xff"}', b'{"A":"\\x"}', b'{"OTHER":"\xff"}', b'{"OTHER":[1,]}', b"[1]", b"1", b'"A"',
     b"\x00\x00\x00\x00\x01{}", "{}".encode("utf-16"), b'{"OTHER":' + b"[" * 100_000, b"true", b'{"A":1e99999999999}',
+    b'{"D":1e99999999999999999999}', b'{"D":0e2147483648}', b'{"OTHER":1e-99999999999999999999}',
+    b'{"D":%s}' % (b"9" * 1001),
     b"\xef\xbb\xbf", b'{"A":--1}', b'{"A":+1}', b'{"A":.5}', b'{"A":1.}',
 )  # fmt: skip
 """None of them is an object of JSON."""
@@ -109,12 +111,16 @@ def test_a_reason_names_the_place_and_holds_no_data() -> None:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_no_object_is_unreadable_and_its_neighbours_are_read(broken: bytes) -> None:
-    types = {"A": "DOUBLE", "S": "STRUCT<`X` BIGINT>"}
+    types = {"A": "DOUBLE", "D": "DECIMAL(5, 2)", "S": "STRUCT<`X` BIGINT>"}
     payloads = [b'{"A":1,"S":{"X":1}}', broken, None, b'{"A":2}']
 
     before, reason, missing, after = rows_read(reader_of("JSON", types), types, payloads)
 
-    assert (before, missing, after) == (lake_row([1.0, {"X": 1}], types), None, lake_row([2.0, None], types))
+    assert (before, missing, after) == (
+        lake_row([1.0, None, {"X": 1}], types),
+        None,
+        lake_row([2.0, None, None], types),
+    )
     assert isinstance(reason, str)
 
 
@@ -190,6 +196,42 @@ def test_json_of_the_registry_has_five_bytes_before_it() -> None:
 
     assert first == (1,)
     assert [isinstance(other, str) for other in others] == [True, True, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "taught",
+    [
+        '{"i": 1, "s": "x", "n": {"d": 1.5}}', '{"I": 1, "S": 7, "N": {"D": "1.5"}}',
+        '{"I": "1", "S": true, "X": [{}]}',
+        '{"I": 1.5, "S": {"a": [1]}, "N": {"d": 1, "other": null}}', '{"S": [1, "a"]}', '{"é": 1, "I": 1}',
+    ],
+)  # fmt: skip
+def test_what_one_record_has_taught_the_next_is_decoded_at_once(taught: str) -> None:
+    types = {"I": "INTEGER", "S": "STRING", "N": "STRUCT<`D` DOUBLE>"}
+    reader, payloads = reader_of("JSON", types), [taught.encode()] * 3
+    first = rows_read(reader, types, payloads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.kafka.formats.json_payloads.parse", lambda _: pytest.fail("it was read exactly again"))
+        assert rows_read(reader, types, payloads) == first
+
+    assert not any(isinstance(row, str) for row in first)
+
+
+def test_producers_that_write_names_in_different_ways_are_read_beside_each_other() -> None:
+    types = {"A": "INTEGER", "B": "INTEGER"}
+    payloads = [f'{{"{a}": 1, "{b}": 2}}'.encode() for a in ("A", "a") for b in ("B", "b", "x")] * 50
+    reader = reader_of("JSON", types)
+
+    for _ in range(2):
+        assert rows_read(reader, types, payloads) == [(1, 2), (1, 2), (1, None)] * 100
+
+
+def test_names_without_end_are_read_too() -> None:
+    types = {"A": "INTEGER"}
+    payloads = [f'{{"A": {n}, "name {n}": {n}}}'.encode() for n in range(1500)]
+
+    assert rows_read(reader_of("JSON", types), types, payloads) == [(n,) for n in range(1500)]
 
 
 def test_a_map_whose_keys_are_no_text_is_not_supported() -> None:
