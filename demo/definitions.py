@@ -11,15 +11,15 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from typing import Any
 
+from demo.aggregates import AGGREGATES, EXACT, Group, Row, rounded
 from demo.events import Event
 from demo.statements import Statement, load_statements
 from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source, from_json
 from ksqldb_emulator.sqltypes import parse_type
 
-_EXACT = Context(prec=76, rounding=ROUND_HALF_UP)
 _PRODUCT = (
     "STRUCT<`PRODUCT_ID` STRING, `NAME` STRING, `CATEGORY` STRING, `UNIT_PRICE` DECIMAL(10, 2), `QUANTITY` INTEGER>"
 )
@@ -55,7 +55,6 @@ SCHEMAS = {
     "EXCHANGE_RATE DECIMAL(18, 8)",
 }
 
-Row = dict[str, Any]
 Changes = dict[str, list[Record]]
 
 
@@ -67,7 +66,7 @@ class Pipeline:
         self._rates: dict[str, Decimal] = {}
         self._cities: dict[str, str] = {}
         self._offsets: dict[tuple[str, int], int] = {}
-        self._groups: dict[str, dict[tuple[Any, ...], _Group]] = {}
+        self._groups: dict[str, dict[tuple[Any, ...], Group]] = {}
 
     def dataset(self) -> Dataset:
         """What the emulator serves after the events so far."""
@@ -113,7 +112,7 @@ class Pipeline:
         flat = _flatten(row)
         emit("TRANSACTION_FLATTENED", flat, event.partition)
         rate = self._rates.get(flat["CURRENCY"])
-        eur = None if rate is None or flat["AMOUNT"] is None else _round(_EXACT.multiply(flat["AMOUNT"], rate), 2)
+        eur = None if rate is None or flat["AMOUNT"] is None else rounded(EXACT.multiply(flat["AMOUNT"], rate), 2)
         if flat["CURRENCY"] is not None:
             emit("TRANSACTION_STREAM_ANONYMIZED", _anonymize(flat, eur, rate))
         if flat["USER_CITY"] in self._cities:
@@ -133,127 +132,13 @@ class Pipeline:
 
     def _group(self, table: str, row: Row, emit: Callable[[str, Row], None]) -> None:
         """Adds a row to its group and emits the group's new state; a NULL in the key skips the row."""
-        keys, aggregates = _AGGREGATES[table]
+        keys, aggregates = AGGREGATES[table]
         key = tuple(row[name] for name in keys)
         if None in key:
             return
-        group = self._groups.setdefault(table, {}).setdefault(key, _Group())
+        group = self._groups.setdefault(table, {}).setdefault(key, Group())
         names = self.sources[table].keys
         emit(table, dict(zip(names, key, strict=True)) | {name: fold(group, name, row) for name, fold in aggregates})
-
-
-class _Group:
-    """What the aggregates of one group have seen, by column."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, Any] = {}
-
-
-Fold = Callable[[_Group, str, Row], Any]
-
-
-def _latest(column: str) -> Fold:
-    return lambda group, name, row: _keep(group, name, row[column] if row[column] is not None else group.seen.get(name))
-
-
-def _total(value: Callable[[Row], Any]) -> Fold:
-    def fold(group: _Group, name: str, row: Row) -> Any:
-        added, sum_ = value(row), group.seen.get(name)
-        if added is None:
-            return _keep(group, name, 0 if sum_ is None else sum_)
-        return _keep(group, name, added if sum_ is None else sum_ + added)
-
-    return fold
-
-
-def _count(group: _Group, name: str, _: Row) -> int:
-    return int(_keep(group, name, group.seen.get(name, 0) + 1))
-
-
-def _average(column: str) -> Fold:
-    def fold(group: _Group, name: str, row: Row) -> Decimal | None:
-        sum_, count = group.seen.get(name, (0.0, 0))
-        if row[column] is not None:
-            sum_, count = sum_ + float(row[column]), count + 1
-        group.seen[name] = (sum_, count)
-        return _round(Decimal(sum_ / count), 4) if count else Decimal("0.0000")
-
-    return fold
-
-
-def _extreme(column: str, better: Callable[[Any, Any], Any]) -> Fold:
-    def fold(group: _Group, name: str, row: Row) -> Any:
-        old, new = group.seen.get(name), row[column]
-        return _keep(group, name, old if new is None else new if old is None else better(old, new))
-
-    return fold
-
-
-def _distinct(column: str) -> Fold:
-    def fold(group: _Group, name: str, row: Row) -> int:
-        seen: set[Any] = group.seen.setdefault(name, set())
-        if row[column] is not None:
-            seen.add(row[column])
-        return len(seen)
-
-    return fold
-
-
-def _keep(group: _Group, name: str, value: Any) -> Any:
-    group.seen[name] = value
-    return value
-
-
-def _revenue(row: Row) -> Decimal | None:
-    if row["UNIT_PRICE"] is None or row["QUANTITY"] is None:
-        return None
-    return _round(_EXACT.multiply(row["UNIT_PRICE"], Decimal(row["QUANTITY"])), 2)
-
-
-_OF_THE_PERSON = [(name, _latest(name)) for name in ("USER_NAME", "USER_EMAIL", "USER_COUNTRY", "USER_CITY")]
-_AGGREGATES: dict[str, tuple[tuple[str, ...], list[tuple[str, Fold]]]] = {
-    "USER_TRANSACTION_SUMMARY": (
-        ("USER_ID", "TRANSACTION_TYPE"),
-        [
-            *_OF_THE_PERSON,
-            ("TOTAL_AMOUNT", _total(lambda row: row["AMOUNT"])),
-            ("TRANSACTION_COUNT", _count),
-            ("AVG_AMOUNT", _average("AMOUNT")),
-            ("MIN_AMOUNT", _extreme("AMOUNT", min)),
-            ("MAX_AMOUNT", _extreme("AMOUNT", max)),
-            ("LAST_TRANSACTION_DATE", _extreme("EVENT_TIME", max)),
-        ],
-    ),
-    "USER_TRANSACTION_SUMMARY_EUR": (
-        ("USER_ID", "TRANSACTION_TYPE"),
-        [
-            *_OF_THE_PERSON,
-            ("TOTAL_AMOUNT_EUR", _total(lambda row: row["AMOUNT_EUR"])),
-            ("TRANSACTION_COUNT", _count),
-            ("AVG_AMOUNT_EUR", _average("AMOUNT_EUR")),
-            ("EXCHANGE_RATE", _latest("EXCHANGE_RATE")),
-        ],
-    ),
-    "PAYMENT_METHOD_TOTALS": (
-        ("PAYMENT_METHOD",),
-        [
-            ("TOTAL_AMOUNT", _total(lambda row: row["AMOUNT"])),
-            ("TRANSACTION_COUNT", _count),
-            ("AVG_AMOUNT", _average("AMOUNT")),
-        ],
-    ),
-    "PRODUCT_PURCHASE_COUNTS": (
-        ("PRODUCT_ID",),
-        [
-            ("PRODUCT_NAME", _latest("NAME")),
-            ("PRODUCT_CATEGORY", _latest("CATEGORY")),
-            ("PURCHASE_COUNT", _total(lambda row: row["QUANTITY"])),
-            ("TOTAL_REVENUE", _total(_revenue)),
-            ("AVG_PRICE", _average("UNIT_PRICE")),
-            ("UNIQUE_BUYERS", _distinct("USER_ID")),
-        ],
-    ),
-}
 
 
 def build(events: Iterable[Event]) -> Dataset:
@@ -301,11 +186,6 @@ def _read(event: Event, source: Source) -> Row | None:
         column.name: event.key if column.role == "KEY" else from_json(body.get(column.name), column.type)
         for column in source.columns
     }
-
-
-def _round(value: Decimal, scale: int) -> Decimal:
-    # Adding zero makes -0.00 what it is on the server: 0.00.
-    return value.quantize(Decimal(1).scaleb(-scale), context=_EXACT) + 0
 
 
 def _pick(row: Mapping[str, Any], names: Iterable[str]) -> Row:
