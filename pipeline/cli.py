@@ -6,6 +6,7 @@ command does is imported inside of its function.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -15,12 +16,13 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from pipeline.errors import OutputLost, PipelineError, WrongUsage, common_exit_code
+from pipeline.errors import OutputLost, OutputNotWritten, PipelineError, WrongUsage, common_exit_code
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 
 _P = ParamSpec("_P")
@@ -76,6 +78,13 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
     return guarded
 
 
+class Commands(click.Group):
+    """A group that has all of its commands, and what it does itself, within the boundary."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return boundary(super().invoke)(ctx)
+
+
 def say_error(error: PipelineError) -> None:
     click.echo(f"error: {error.message}", err=True)
     if error.hint:
@@ -83,12 +92,15 @@ def say_error(error: PipelineError) -> None:
     log.debug("error: %s", error.message)
 
 
-def end_with(errors: Iterable[PipelineError]) -> NoReturn:
-    """Says each error and exits with the code that they have in common, or 1; with 0 where there is none."""
-    said = list(errors)
+def end_with(errors: Iterable[PipelineError], wrong: bool = False) -> NoReturn:
+    """Says each error once and exits with the code that they have in common, or 1; with 0 where there is none.
+
+    With `wrong` a person must act, whatever the errors are.
+    """
+    said = {error.message: error for error in errors}.values()
     for error in said:
         say_error(error)
-    raise SystemExit(common_exit_code(said))
+    raise SystemExit(1 if wrong else common_exit_code(said))
 
 
 def tell(text: str) -> None:
@@ -147,10 +159,20 @@ def show(as_json: bool, data: Any, lines: Sequence[str]) -> None:
     """A result on stdout, in the form that was asked for; the log has it as lines."""
     if as_json:
         show_json(data)
-    else:
+    elif lines:
         click.echo("\n".join(lines))
     for line in lines:
         log.debug("%s", line)
+
+
+@contextlib.contextmanager
+def output_file(path: Path) -> Iterator[IO[str]]:
+    """A file for a result, or stdout for `-`. Raises OutputNotWritten."""
+    try:
+        with click.open_file(str(path), "w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give another file") from None
 
 
 def show_json(data: Any) -> None:

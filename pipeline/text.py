@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+UNCHANGED = "Nothing was changed."
+"""The last line of every dry run."""
 TERMINAL = 80
 """Columns that every terminal has."""
 

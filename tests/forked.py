@@ -104,7 +104,8 @@ def import_everything() -> None:
 
 
 def modules_of_scripts() -> list[str]:
-    package = [path for path in (_ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py"]
+    rooms = (_ROOT / "pipeline", _ROOT / "commands")
+    package = [path for room in rooms for path in room.rglob("*.py") if path.name != "__init__.py"]
     paths = [*sorted(package), *sorted(_ROOT.glob("*.py"))]
     return [*_HEAVY, "tests.support", *(".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in paths)]
 

@@ -67,8 +67,12 @@ def test_the_lock_pins_all_dependencies_and_extras() -> None:
 def test_commands_import_what_is_declared_and_all_of_it() -> None:
     distributions = packages_distributions()
     used: set[str] = set()
-    for path in [*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py")]:
-        for package in imported(path) - sys.stdlib_module_names - {"pipeline", *(p.stem for p in ROOT.glob("*.py"))}:
+    ours = {"pipeline", "commands", *(path.stem for path in ROOT.glob("*.py"))}
+    for path in [
+        *ROOT.glob("*.py"),
+        *(path for room in ("pipeline", "commands") for path in (ROOT / room).rglob("*.py")),
+    ]:
+        for package in imported(path) - sys.stdlib_module_names - ours:
             names = {name_of(name) for name in distributions.get(package, [package])}
             if "kafka" in path.parts and names <= {name_of(line) for line in EXTRAS["kafka"]}:
                 continue

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import VersionUnknown
+from pipeline.errors import VersionUnknown, WrongUsage
+from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged, stage_copy
+from pipeline.lake.lake import Upkeep
 from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
@@ -41,6 +43,14 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
     note = {"kind": "rollback", "version": new, "rollback_of": to_version, "rows": rows}
     table.commit(commit_id, Change(adds=copies, current_version=new, note=note), now)
     return new
+
+
+def roll_back_feed(upkeep: Upkeep, feed: Feed, to_version: int) -> int:
+    """As `roll_back`, of a feed that nobody holds. Raises WrongUsage for a stream."""
+    if feed.type != "table":
+        raise WrongUsage(f"{feed.name} is a stream: only tables have versions", "python manage_feeds.py list")
+    with upkeep.lake.writing(feed, upkeep.holder) as table:
+        return roll_back(table, to_version, upkeep.run_id, upkeep.now)
 
 
 def copy_version(table: LakeTable, version: int, new: int, commit_id: str) -> list[StagedFile]:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.export.run import ExportRequest, FeedResult
 from pipeline.lake.retention import ArchivedExpiry
-from pipeline.text import plural, size_text
+from pipeline.text import UNCHANGED, plural, size_text
 
 
 def export_json(
@@ -53,7 +53,7 @@ def export_text(results: Sequence[FeedResult], request: ExportRequest) -> str:
     failed = sum(result.status == "failed" for result in results)
     held = sum(result.status == "held" for result in results)
     if request.dry_run:
-        return "Nothing was changed."
+        return UNCHANGED
     rows = sum(result.exported.rows for result in results)
     committed = sum(result.status == "failed" and result.exported.commits > 0 for result in results)
     line = f"{plural(len(results) - failed, 'feed')} exported, {plural(rows, 'row')}"

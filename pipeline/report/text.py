@@ -13,6 +13,11 @@ from pipeline.text import as_table, plural, size_text
 from pipeline.verify.verdict import Verdict
 
 
+def lake_lines(lake: LakeState, report: bool) -> list[str]:
+    """The `report`, or the statistics where there is a feed."""
+    return [report_text(lake)] if report else [stats_text(lake)] if lake.feeds else []
+
+
 def stats_text(lake: LakeState) -> str:
     """One line a feed."""
     rows = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import printable
-from pipeline.text import as_table, plural
+from pipeline.text import UNCHANGED, as_table, plural
 from pipeline.warehouse.clock import rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
@@ -15,7 +15,6 @@ from pipeline.warehouse.rollback import Move
 from pipeline.warehouse.sync import SyncRequest
 
 _HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "views"]
-_NOTHING = "Nothing was changed."
 
 
 def loads_json(loads: Sequence[Loaded], request: SyncRequest) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def loaded_lines(loaded: Loaded, dry_run: bool) -> list[str]:
         if fact.rejected > len(fact.first_rejects):
             lines.append(f"  {fact.rejected} rejects in all")
     if dry_run:
-        lines.append(_NOTHING)
+        lines.append(UNCHANGED)
     elif loaded.unchanged:
         lines.append(f"These rows are in the warehouse already, as snapshot {loaded.version}; nothing was changed.")
     else:
@@ -111,7 +110,7 @@ def moves_lines(moves: Sequence[Move], snapshot: int, dry_run: bool) -> list[str
     lines = [f"{move.fact}: snapshot {move.before or 'none'} -> {move.after}" for move in moves]
     if not moves:
         return [f"The views show snapshot {snapshot} already; nothing was changed."]
-    return [*lines, _NOTHING] if dry_run else lines
+    return [*lines, UNCHANGED] if dry_run else lines
 
 
 def expiry_json(versions: Sequence[int], dry_run: bool) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def expiry_json(versions: Sequence[int], dry_run: bool) -> dict[str, Any]:
 
 
 def expiry_lines(versions: Sequence[int], dry_run: bool) -> list[str]:
-    done = _NOTHING if dry_run or not versions else f"{plural(len(versions), 'snapshot')} deleted"
+    done = UNCHANGED if dry_run or not versions else f"{plural(len(versions), 'snapshot')} deleted"
     return [f"snapshots to delete: {', '.join(map(str, versions)) or 'none'}", done]
 
 
@@ -130,4 +129,4 @@ def redate_json(snapshot: int, before: dt.datetime, after: dt.datetime, dry_run:
 
 def redate_lines(snapshot: int, before: dt.datetime, after: dt.datetime, dry_run: bool) -> list[str]:
     lines = [f"snapshot {snapshot}: {rfc3339(before)} -> {rfc3339(after)}"]
-    return [*lines, _NOTHING] if dry_run else lines
+    return [*lines, UNCHANGED] if dry_run else lines

@@ -1,0 +1,102 @@
+"""Commands for one feed that is there: show, enable, disable, archive, restore, delete.
+
+Each replaces, moves or removes the feed's file, so a crash leaves the feed as it was or as it was meant to be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from data_lake_config import Settings
+    from pipeline.lake.lake import Lake
+
+
+def open_feeds(log: bool = True) -> tuple[Settings, Lake]:
+    """The settings and the lake; `log` for a command that changes something."""
+    from data_lake_config import load_settings
+
+    settings = load_settings()
+    lake = settings.lake(cli.tell)
+    if log:
+        lake.feeds.make_folders()
+        cli.keep_log(lake.open_log, "manage_feeds")
+    return settings, lake
+
+
+def _of_a_feed(command: Callable[..., None]) -> click.Command:
+    """A command whose first argument is a feed's name."""
+    return click.command()(click.argument("name")(command))
+
+
+@_of_a_feed
+def show(name: str) -> None:
+    """Print one feed as JSON."""
+    _, lake = open_feeds(log=False)
+    cli.show_json(lake.feeds.get(name).model_dump(mode="json"))
+
+
+def _set_enabled(name: str, enabled: bool) -> None:
+    _, lake = open_feeds()
+    lake.feeds.change(name, lambda feed: feed.model_copy(update={"enabled": enabled}))
+    cli.say(f"{'enabled' if enabled else 'disabled'} {name}")
+
+
+@_of_a_feed
+def enable(name: str) -> None:
+    """Let --all export the feed again."""
+    _set_enabled(name, True)
+
+
+@_of_a_feed
+def disable(name: str) -> None:
+    """Keep the feed but do not export it."""
+    _set_enabled(name, False)
+
+
+@_of_a_feed
+def archive(name: str) -> None:
+    """Put the feed away; its data stays in the lake."""
+    _, lake = open_feeds()
+    lake.feeds.archive(name)
+    lake.write_views()
+    cli.say(f"archived {name}; its data stays (python manage_feeds.py restore {name})")
+
+
+@_of_a_feed
+def restore(name: str) -> None:
+    """Bring an archived feed back."""
+    _, lake = open_feeds()
+    lake.feeds.restore(name)
+    lake.write_views()
+    cli.say(f"restored {name}")
+
+
+@_of_a_feed
+@click.option("--confirm", is_flag=True, help="Really delete it.")
+@click.option("--data", is_flag=True, help="Delete its data in the lake too. There is no way back.")
+def delete(name: str, confirm: bool, data: bool) -> None:
+    """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
+    from pipeline.text import UNCHANGED
+
+    _, lake = open_feeds(log=confirm)
+    lake.feeds.find(name)
+    feed = lake.feeds.get_anywhere(name) if data else None  # its type says where its data is
+    if not confirm:
+        all_data = f" and all its data in {lake.place_of(feed)}" if feed is not None else " (its data stays)"
+        click.echo(f"would delete the feed {name}{all_data}; add --confirm to do it\n{UNCHANGED}")
+        return
+    if feed is not None:
+        lake.delete_data(feed, cli.holder("manage_feeds.py delete", cli.utc_now()))
+    lake.feeds.delete(name)
+    lake.write_views()
+    cli.say(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
+
+
+COMMANDS = (show, enable, disable, archive, restore, delete)

@@ -1,0 +1,127 @@
+"""Commands that keep a lake in shape: rollback, expire, unexpire, repair.
+
+Each is one commit a feed: killed before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait
+for the next run.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline import cli
+from pipeline.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from data_lake_config import Settings
+    from pipeline.lake.lake import Lake, Upkeep
+
+
+def open_lake() -> tuple[Settings, Lake]:
+    """The settings, and the lake that is there. Raises LakeMissing."""
+    from data_lake_config import load_settings
+
+    settings = load_settings()
+    lake = settings.lake(cli.tell)
+    lake.feeds.check_there()
+    return settings, lake
+
+
+def _upkeep(lake: Lake, command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
+    from pipeline.lake.lake import Upkeep
+
+    if not dry_run:
+        cli.write_log_to(lake.open_log("metadata_utils"))
+    now = cli.utc_now()
+    return Upkeep(lake, cli.holder(f"metadata_utils.py {command}", now), cli.new_run_id(now), now, max_share)
+
+
+@click.command()
+@click.argument("table")
+@click.option("--to-version", type=click.IntRange(1, 2**31 - 1), required=True)
+def rollback(table: str, to_version: int) -> None:
+    """Publish an old version of a table as the new, current one."""
+    from pipeline.lake.rewrite import roll_back_feed
+
+    lake = open_lake()[1]
+    new = roll_back_feed(_upkeep(lake, "rollback"), lake.feeds.get(table), to_version)
+    cli.say(f"{table}: version {to_version} is published again as version {new}")
+
+
+@click.command()
+@click.argument("feeds", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would go.")
+@click.option("--yes", is_flag=True, help="Let go of it although it is more than EXPIRE_MAX_SHARE of a feed's rows.")
+def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+    """Let go of partitions past their feed's retention, and of files past their grace period; of archived feeds too."""
+    from pipeline.faults import collected
+    from pipeline.lake.retention import expire_feed, would_expire
+    from pipeline.report import text
+    from pipeline.text import UNCHANGED
+
+    settings, lake = open_lake()
+    if yes and not feeds:
+        raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
+    chosen, unreadable = lake.feeds.choose(feeds, archived=True)
+    errors, upkeep = [*unreadable], _upkeep(lake, "expire", dry_run, 1 if yes else settings.expire_max_share)
+    for index, feed in enumerate(chosen):
+        with collected(feed.name, errors):
+            if dry_run:
+                cli.say(text.would_expire_text(would_expire(upkeep, feed)))
+            else:
+                cli.say(text.expired_text(feed.name, expire_feed(upkeep.numbered(index), feed)))
+    if dry_run:
+        click.echo(UNCHANGED)
+    cli.end_with(errors)
+
+
+@click.command()
+@click.argument("feed")
+@click.option("--dry-run", is_flag=True, help="Say what would come back.")
+def unexpire(feed: str, dry_run: bool) -> None:
+    """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
+    from pipeline.lake.unexpire import returning, unexpire_feed
+    from pipeline.report import text
+    from pipeline.text import UNCHANGED
+
+    lake = open_lake()[1]
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "unexpire", dry_run)
+    if dry_run:
+        cli.say(text.returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
+        click.echo(UNCHANGED)
+    else:
+        cli.say(text.returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
+
+
+@click.command()
+@click.argument("feed")
+@click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
+@click.option("--give-up", is_flag=True, help="Do not read the rows of lost files again: they are given up.")
+@click.option("--dry-run", is_flag=True, help="Say what is wrong and what would be done, as without --yes.")
+def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
+    """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
+    from pipeline.damage import find_damage
+    from pipeline.ksqldb.source import connected
+    from pipeline.repair import repair_feed
+    from pipeline.text import UNCHANGED
+
+    settings, lake = open_lake()
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "repair", dry_run or not yes)
+    damage = find_damage(lake, chosen, upkeep.now)
+    if not damage.found:
+        click.echo(f"{feed}: nothing to repair")
+        return
+    if not yes or dry_run:
+        click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
+        click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} --yes")
+        raise SystemExit(1)
+    source = None if give_up else functools.partial(connected, settings.ksqldb_connection())
+    done = repair_feed(upkeep, chosen, source, settings.limits())
+    for line in [*done, *damage.beyond_repair.lines()]:
+        cli.say(f"{feed}: {line}")
+    raise SystemExit(1 if damage.other else 0)
+
+
+COMMANDS = (rollback, expire, unexpire, repair)

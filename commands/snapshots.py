@@ -1,0 +1,102 @@
+"""Commands for the warehouse's snapshots that were loaded: history, rollback, expire, redate.
+
+Each changes the ledger in transactions of its own: killed at any point, every view shows one whole snapshot.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline import cli, options
+
+if TYPE_CHECKING:
+    from pipeline.warehouse.connection import Connection
+
+
+def _connect(context: click.Context, log: bool) -> Connection:
+    """A session for a command; `log` for one that changes something."""
+    from data_lake_config import load_settings
+    from pipeline.warehouse.connection import Connection
+
+    settings = load_settings()
+    if log:
+        cli.keep_log(settings.lake(cli.tell).open_log, "sync_to_mysql")
+    return Connection(settings.mysql_server(context.obj))
+
+
+@click.command()
+@options.json_output
+@click.pass_context
+def history(context: click.Context, /, json_output: bool) -> None:
+    """List the snapshots, newest data first, and which facts' views show them."""
+    from pipeline.report import warehouse as report
+    from pipeline.warehouse import ledger
+
+    with _connect(context, log=False) as connection:
+        entries = ledger.list_snapshots(connection)
+    cli.show(json_output, report.history_json(entries), report.history_lines(entries))
+
+
+@click.command()
+@click.option("--to-snapshot", type=click.IntRange(1), required=True)
+@click.option("--dry-run", is_flag=True, help="Say which views would move.")
+@options.json_output
+@click.pass_context
+def rollback(context: click.Context, /, to_snapshot: int, dry_run: bool, json_output: bool) -> None:
+    """Let the current_* views show another snapshot; the next load of newer data moves them on."""
+    from pipeline.report import warehouse as report
+    from pipeline.warehouse import rollback
+
+    with _connect(context, log=not dry_run) as connection:
+        moves = rollback.roll_back(connection, to_snapshot, cli.utc_now(), dry_run=dry_run)
+    cli.show(json_output, report.moves_json(moves, dry_run), report.moves_lines(moves, to_snapshot, dry_run))
+
+
+@click.command()
+@click.option("--keep-snapshots", type=click.IntRange(1), help="Keep the newest N.")
+@click.option("--keep-days", type=click.IntRange(1, 36_500), help="Keep those of the last N days.")
+@click.option("--dry-run", is_flag=True, help="Say what would go.")
+@options.yes
+@options.json_output
+@click.pass_context
+def expire(context: click.Context, /, dry_run: bool, yes: bool, json_output: bool, **rule: int | None) -> None:
+    """Delete snapshots that neither rule keeps and no view shows."""
+    from pipeline.report import warehouse as report
+    from pipeline.warehouse import clock, retention
+
+    retention.refuse_no_rule(**rule)
+    with _connect(context, log=yes and not dry_run) as connection:
+        now = clock.agreed_now(connection, cli.utc_now())
+        going = retention.due(connection, **rule, now=now)
+        if going and not dry_run:
+            cli.want_yes(yes, f"deleting cannot be undone (snapshots {', '.join(map(str, going))})")
+            going = retention.expire(connection, **rule, now=now)
+    cli.show(json_output, report.expiry_json(going, dry_run), report.expiry_lines(going, dry_run))
+
+
+@click.command()
+@click.option("--snapshot", type=click.IntRange(1), required=True)
+@click.option("--taken-at", type=options.Moment(), required=True, help="In UTC: 2026-11-24T06:00:00Z.")
+@click.option("--dry-run", is_flag=True, help="Only say whether it can be done.")
+@options.yes
+@options.json_output
+@click.pass_context
+def redate(
+    context: click.Context, /, snapshot: int, taken_at: dt.datetime, dry_run: bool, yes: bool, json_output: bool
+) -> None:
+    """Give a snapshot that was loaded under a wrong clock the time at which its rows were read."""
+    from pipeline.report import warehouse as report
+    from pipeline.warehouse import redate
+
+    if not dry_run:
+        cli.want_yes(yes, "a snapshot's time is not changed by accident")
+    with _connect(context, log=not dry_run) as connection:
+        before = redate.redate(connection, snapshot, taken_at, dry_run=dry_run)
+    change = (snapshot, before, taken_at, dry_run)
+    cli.show(json_output, report.redate_json(*change), report.redate_lines(*change))
+
+
+COMMANDS = (history, rollback, expire, redate)
