@@ -9,7 +9,7 @@ from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Lake
-from pipeline.verify.files import check_files, damaged_files
+from pipeline.verify.files import damaged_files, is_current_lost, row_findings
 from pipeline.verify.let_go import bounds_of
 
 
@@ -86,11 +86,8 @@ def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
     except ClockWentBack as error:
         clock = error
     files = tuple(damaged_files(table))
-    bad = {file.path for file, _ in files}
-    current_lost = feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
-    findings = [finding for finding in check_files(table).findings if finding.detail not in bad and not current_lost]
-    other = tuple(f"{finding.what}: {finding.detail}" for finding in findings)
-    return Damage(feed, files, None, clock, current_lost, other)
+    other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files))
+    return Damage(feed, files, None, clock, is_current_lost(table), other)
 
 
 def _without_log(feed: Feed) -> str:

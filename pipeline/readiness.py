@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,24 +22,20 @@ FREE_BYTES = 1_000_000_000
 
 
 def check_lake_root(lake: Lake) -> Check:
-    there = _nearest(lake)
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Check("lake", "failed", f"{there} cannot be written", "set LAKE_ROOT to a folder of this user's")
-    return ok("lake", f"{lake}" + ("" if str(there) == str(lake) else " (will be made)"))
+    space = lake.space()
+    if not space.is_writable:
+        return Check("lake", "failed", f"{space.place} cannot be written", "set LAKE_ROOT to a folder of this user's")
+    return ok("lake", f"{lake}" + ("" if space.place == str(lake) else " (will be made)"))
 
 
 def check_disk(lake: Lake) -> Check:
-    there = _nearest(lake)
-    free = shutil.disk_usage(there).free
-    if free < FREE_BYTES:
-        return Check("disk", "warning", f"only {size_text(free)} are free", f"free space on the disk of {there}")
-    return ok("disk", f"{size_text(free)} free")
-
-
-def _nearest(lake: Lake) -> Path:
-    """The lake's folder, or the nearest one above it that is there."""
-    root = Path(str(lake))
-    return next(path for path in (root, *root.parents) if path.exists())
+    space = lake.space()
+    if space.free_bytes is None:
+        return ok("disk", "as much as the store gives")
+    free = size_text(space.free_bytes)
+    if space.free_bytes < FREE_BYTES:
+        return Check("disk", "warning", f"only {free} are free", f"free space on the disk of {space.place}")
+    return ok("disk", f"{free} free")
 
 
 def check_sources(name: str, server: OpenSources, lake: Lake) -> Iterator[Check]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +158,13 @@ def read_staged(staged: StagedFile, columns: Sequence[str]) -> pa.Table:
     """Some columns of a staged file."""
     with disk_errors(staged.path, "read"), pq.ParquetFile(staged.path) as parquet:
         return parquet.read(columns=list(columns))
+
+
+def read_all_staged(staged: Iterable[StagedFile]) -> Iterator[pa.RecordBatch]:
+    """The rows of staged files."""
+    for file in staged:
+        with disk_errors(file.path, "read"), pq.ParquetFile(file.path) as parquet:
+            yield from parquet.iter_batches()
 
 
 def _damaged(message: str, feed: str) -> LakeDamaged:

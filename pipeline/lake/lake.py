@@ -22,7 +22,7 @@ from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
 from pipeline.lake.metadata import write_metadata
 from pipeline.lake.names import name_of_feed
-from pipeline.lake.store import Hold, Store, disk_errors
+from pipeline.lake.store import Hold, Space, Store, disk_errors
 from pipeline.lake.table import LakeTable
 from pipeline.lake.views import write_views
 
@@ -39,6 +39,10 @@ class Lake:
 
     def __str__(self) -> str:
         return self._store.uri()
+
+    def space(self) -> Space:
+        """What there is for new files."""
+        return self._store.space()
 
     def make_folders(self) -> None:
         with disk_errors(self._store.uri()):

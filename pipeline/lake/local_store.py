@@ -28,7 +28,7 @@ from pipeline.lake.disk import (
     write_file,
 )
 from pipeline.lake.lock import LOCK, Hold, held_feed, hold_feed, hold_run, short_lock
-from pipeline.lake.store import LOG
+from pipeline.lake.store import LOG, Space
 
 STAGING = "_staging"
 _NO_NAMES = frozenset("?*[]{}#%\\")
@@ -72,6 +72,11 @@ class LocalStore:
 
     def is_there(self) -> bool:
         return self._root.is_dir()
+
+    def space(self) -> Space:
+        there = next(path for path in (self._root, *self._root.parents) if path.exists())
+        is_writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        return Space(str(there), is_writable, shutil.disk_usage(there).free)
 
     def names(self, folder: str = "") -> list[str]:
         try:

@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +42,15 @@ class Hold(Protocol):
         """When the run before this one began, by its own clock."""
 
 
+@dataclass(frozen=True)
+class Space:
+    """Where a store is, or the nearest place above it that is there; `free_bytes` is None where nobody knows."""
+
+    place: str
+    is_writable: bool
+    free_bytes: int | None
+
+
 class Store(Protocol):
     """A folder of the lake, wherever that is."""
 
@@ -50,6 +60,9 @@ class Store(Protocol):
         """Where readers and the Delta library find it."""
 
     def is_there(self) -> bool: ...
+
+    def space(self) -> Space:
+        """What there is for new files. Changes nothing."""
 
     def names(self, folder: str = "") -> list[str]:
         """What is directly in the folder, sorted; nothing where it is not there."""

@@ -18,30 +18,34 @@ def check_files(table: LakeTable) -> Verdict:
     Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
     offset) is there twice; no offset is at or after its bookmark.
     """
-    findings = _findings(table)
+    damaged = damaged_files(table)
+    findings = [Finding(table.feed.name, problem, file.path) for file, problem in damaged]
+    findings += row_findings(table, damaged)
+    if is_current_lost(table):
+        findings.append(
+            Finding(table.feed.name, "the current version has no files", f"version {table.current_version}")
+        )
     # A run that was killed early leaves an empty table.
     exported = table.current_version is not None or bool(table.bookmarks())
     return Verdict(table.feed, tuple(findings), exported=exported, damaged=bool(findings))
-
-
-def _findings(table: LakeTable) -> list[Finding]:
-    name, damaged = table.feed.name, damaged_files(table)
-    found = [Finding(name, problem, file.path) for file, problem in damaged]
-    bad = {file.path for file, _ in damaged}
-    sound = [file for file in table.files if file.path not in bad]
-    if table.feed.type == "stream" and sound:
-        found += _offset_findings(table, sound)
-    if table.feed.type == "table" and table.exists:
-        current = table.current_version
-        if current is not None and current not in table.versions():
-            found.append(Finding(name, "the current version has no files", f"version {current}"))
-    return found
 
 
 def damaged_files(table: LakeTable) -> list[tuple[DataFile, str]]:
     """The files that are not what was written, each with what is wrong."""
     looked_at = ((file, file_problem(table.store, file)) for file in table.files)
     return [(file, problem) for file, problem in looked_at if problem is not None]
+
+
+def is_current_lost(table: LakeTable) -> bool:
+    """Whether the log of a table has no files of its current version."""
+    return table.feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
+
+
+def row_findings(table: LakeTable, damaged: Sequence[tuple[DataFile, str]]) -> list[Finding]:
+    """What is wrong with the rows of a stream, as far as its files are not damaged."""
+    bad = {file.path for file, _ in damaged}
+    sound = [file for file in table.files if file.path not in bad]
+    return _offset_findings(table, sound) if table.feed.type == "stream" and sound else []
 
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:

@@ -12,7 +12,6 @@ import os
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from pipeline.errors import ScratchUnusable
 
 _PREFIX = "ksqldb-lake-scratch-"
 _LOCK = "in-use"
-_YOUNG_S = 600  # a folder that has just been made may not be held yet
 
 
 @contextlib.contextmanager
@@ -30,11 +28,8 @@ def scratch_folder() -> Iterator[Path]:
     with scratch_errors(parent):
         _refuse_shared(parent)
         _remove_leftovers(parent)
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        with _opened(folder) as opened:
-            held = _lock_file(opened)
+        folder, held = _new_folder(parent)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -92,19 +87,32 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(opened)
 
 
-def _lock_file(folder: int) -> int:
-    return os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+def _new_folder(parent: Path) -> tuple[Path, int]:
+    """A folder and its lock. A new one that another process takes for a leftover, before it is held, is given up."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        with contextlib.suppress(FileNotFoundError), _opened(folder) as opened:
+            if (held := _hold(opened)) is not None:
+                return folder, held
+
+
+def _hold(folder: int) -> int | None:
+    """The lock of a folder; None where another process holds it, or has removed it meanwhile."""
+    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_nlink:
+            return lock
+    os.close(lock)
+    return None
 
 
 def _remove_leftovers(parent: Path) -> None:
     """Removes the folders of this user's processes that are dead."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), _opened(folder) as opened:
-            if time.time() - os.fstat(opened).st_mtime < _YOUNG_S:
-                continue
-            lock = _lock_file(opened)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-            finally:
-                os.close(lock)
+            if (held := _hold(opened)) is not None:
+                try:
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(held)

@@ -13,15 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import VersionUnknown, WrongUsage
 from pipeline.export.believed import read_believed
 from pipeline.export.plan import table_of
 from pipeline.export.stage import StagedTable
 from pipeline.feeds import Feed, WarehouseMapping
-from pipeline.lake.files import DataFile
+from pipeline.lake.files import DataFile, read_all_staged
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
 from pipeline.source import Limits, ReadPolicy, Sources, TableRead
@@ -138,14 +135,8 @@ def _source_snapshot(
         feed=feed.name,
         mapping=mapping_of(feed),
         schema=staged.schema,
-        batches=lambda: _batches(staged),
+        batches=lambda: read_all_staged(staged.files),
         row_count=staged.row_count,
         lake_version=None,
         taken_at=now,
     )
-
-
-def _batches(staged: StagedTable) -> Iterator[pa.RecordBatch]:
-    for file in staged.files:
-        with pq.ParquetFile(file.path) as parquet:
-            yield from parquet.iter_batches()

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import FeedLocked, FeedLost
+from pipeline.lake.store import Space
 
 
 @dataclass
@@ -52,6 +53,9 @@ class MemoryStore:
 
     def is_there(self) -> bool:
         return True
+
+    def space(self) -> Space:
+        return Space("this process's memory", is_writable=True, free_bytes=None)
 
     def names(self, folder: str = "") -> list[str]:
         start = f"{self.prefix}{folder}/" if folder else self.prefix

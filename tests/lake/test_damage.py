@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.columns import Column
+from pipeline.damage import find_damage
 from pipeline.errors import ColumnUnnamed, LakeDamaged, LogDamaged, VersionsUsedUp, WrongUsage
 from pipeline.export.witness import _rows_at
 from pipeline.ksqldb.sqltypes import parse_type
@@ -16,6 +17,7 @@ from pipeline.lake.columns import annotated_schema
 from pipeline.lake.rewrite import roll_back, rows_not_in
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import MAX_VERSION, check_version, next_version
+from pipeline.verify import files
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, glob, stream_feed, table_feed, values
 from tests.support import cleaned, folder_of, lake_at
 
@@ -117,6 +119,19 @@ def test_a_damaged_version_is_not_published_again(tmp_path: Path, harm: Callable
 
     assert (raised.value.exit_code, "repair totals" in raised.value.hint) == (1, True)
     assert table.current_version == 2
+
+
+def test_a_file_is_read_once_to_find_what_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, read = stream_feed(), list[str]()
+    table = lake_at(tmp_path).table(feed)
+    for commit in (1, 2):
+        add_rows(table, commit, [(0, commit, commit, "a")])
+    real = files.file_problem
+    monkeypatch.setattr(files, "file_problem", lambda store, file: (read.append(file.path), real(store, file))[1])
+
+    assert not find_damage(lake_at(tmp_path), feed, NOW).found
+
+    assert len(read) == len(set(read)) == 2
 
 
 @pytest.mark.parametrize(

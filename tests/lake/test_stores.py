@@ -21,6 +21,7 @@ from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import rewrite, roll_back, widen
 from pipeline.lake.store import Store
 from pipeline.lake.unexpire import unexpire_feed
+from pipeline.readiness import check_disk, check_lake_root
 from pipeline.verify.files import check_files
 from tests.lake.memory_store import MemoryStore
 from tests.lake.small_tables import (
@@ -179,6 +180,9 @@ class TestAnyStore:
         assert lake.feeds.get(STREAM.name) == STREAM
         lake.feeds.delete(STREAM.name)
         assert lake.feeds.list() == ()
+
+    def test_the_space_for_new_files_is_known_before_the_lake_is_there(self, lake: Lake) -> None:
+        assert [check.state for check in (check_lake_root(lake), check_disk(lake))] == ["ok", "ok"]
 
     def test_all_data_of_a_feed_is_deleted(self, lake: Lake) -> None:
         with lake.writing(STREAM, {}) as table:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import ScratchUnusable
-from pipeline.warehouse import scratch
 from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 from tests.support import ROOT
 
@@ -39,7 +40,7 @@ def test_a_folder_goes_at_the_end_whatever_happens(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_of_a_killed_process_goes_at_the_next_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_killed_process_goes_at_the_next_use(tmp_path: Path) -> None:
     program = (
         "import time; from pipeline.warehouse.scratch import scratch_folder\n"
         "with scratch_folder(): print(flush=True); time.sleep(3600)"
@@ -50,19 +51,39 @@ def test_the_folder_of_a_killed_process_goes_at_the_next_use(tmp_path: Path, mon
     assert process.stdout is not None
     process.stdout.readline()
     (left,) = tmp_path.iterdir()
-    monkeypatch.setattr(scratch, "_YOUNG_S", 0)
 
     with scratch_folder():
         assert left.exists()  # its process lives
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    monkeypatch.setattr(scratch, "_YOUNG_S", 600)
-    with scratch_folder():
-        assert left.exists()  # young: it may be about to be locked
-    monkeypatch.setattr(scratch, "_YOUNG_S", 0)
     with scratch_folder():
         assert not left.exists()
+
+
+@pytest.mark.parametrize("after", ["mkdtemp", "open", "flock"])
+def test_a_folder_that_is_taken_for_a_leftover_before_it_is_held_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Another process begins at each moment between making a folder and holding it, and removes what nobody holds."""
+    module = {"mkdtemp": tempfile, "open": os, "flock": fcntl}[after]
+    real, others = getattr(module, after), list[set[str]]()
+
+    def then_another_begins(*arguments: Any, **more: Any) -> Any:
+        done = real(*arguments, **more)
+        if not others and any(tmp_path.iterdir()):
+            others.append({path.name for path in tmp_path.iterdir()})
+            with scratch_folder():
+                pass
+        return done
+
+    monkeypatch.setattr(module, after, then_another_begins)
+    with scratch_folder() as folder:
+        assert others
+        (folder / "rows").write_text("mine")
+        with scratch_folder():
+            assert (folder / "rows").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_temporary_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
