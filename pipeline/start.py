@@ -39,7 +39,7 @@ def guard(hint: str = "python test_setup.py says what is missing") -> None:
         missing = (getattr(error, "name", None) or "").split(".")[0] if isinstance(error, ImportError) else ""
         if sys.version_info < OLDEST_PYTHON:
             problem = "this Python is too old: {}.{}".format(*sys.version_info[:2])
-        elif missing and missing not in ("pipeline", "data_lake_config"):
+        elif missing and missing not in ("pipeline", "commands", "data_lake_config"):
             problem = f"the package {missing} is missing or cannot be used"
         else:
             sys.__excepthook__(kind, error, trace)

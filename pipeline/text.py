@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 UNCHANGED = "Nothing was changed."
 """The last line of every dry run."""
 TERMINAL = 80
@@ -16,6 +18,19 @@ def size_text(size_bytes: int) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """In lines that fit a terminal, all but the first further in; no word is cut, so that a path can be copied."""
+    lines = textwrap.wrap(
+        text,
+        TERMINAL,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
 
 
 def plural(count: int, noun: str) -> str:

@@ -143,7 +143,7 @@ class _Watch(threading.Thread):
             if (positions, self._answer.byte_count) != seen:
                 seen, changed_at = (positions, self._answer.byte_count), now
             try:
-                self.outcome = self._rule.judge(positions, now) if positions is not None else None
+                self.outcome = self._rule.decide(positions, now) if positions is not None else None
             except TopicChanged as error:
                 self.error = error
             if self._limits.over and self.outcome is None:

@@ -40,7 +40,7 @@ class StopRule:
     _moved_at: float = 0.0
     _unfetched_since: float | None = None
 
-    def judge(self, positions: dict[int, Position], now: float) -> Outcome | None:
+    def decide(self, positions: dict[int, Position], now: float) -> Outcome | None:
         """`exact`, `quiet`, or None to go on.
 
         Raises TopicChanged when the scan ended before the bookmark.

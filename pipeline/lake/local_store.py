@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -48,6 +49,7 @@ def lake_folder(root: str) -> Path:
             raise LakeNotWritable(f"the lake's root {root!r} is no URL of a local folder", "write file:///path/to/lake")
     elif "://" in root:
         raise LakeNotWritable(f"the lake's root {root!r} is not on a local disk", hint)
+    _refuse_other_than_utf8(path)
     odd = sorted(set(path) & _NO_NAMES | {sign for sign in path if not sign.isprintable()})
     if odd:
         signs = " ".join(sign if sign.isprintable() else repr(sign) for sign in odd)
@@ -56,6 +58,22 @@ def lake_folder(root: str) -> Path:
             "set LAKE_ROOT to a folder without that in its path",
         )
     return Path(path).absolute()
+
+
+def _refuse_other_than_utf8(path: str) -> None:
+    """The Delta library takes every path for UTF-8, whatever this Python does."""
+    try:
+        if os.fsencode(path) == path.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if sys.getfilesystemencoding() == "utf-8":
+        raise LakeNotWritable(f"the lake's root {shown} is not UTF-8", "set LAKE_ROOT to a folder whose path is")
+    raise LakeNotWritable(
+        f"the lake's root {shown} has other letters than ASCII, and this Python does not read paths as UTF-8",
+        "set PYTHONUTF8=1 in the environment, then run the same command again",
+    )
 
 
 class LocalStore:
@@ -154,7 +172,7 @@ class LocalStore:
         with contextlib.suppress(OSError):  # another run may be in it already; an empty folder is no data
             self._root.rmdir()
 
-    def settle(self) -> None:
+    def make_durable(self) -> None:
         """A killed run may have given names that no power cut has tested yet."""
         self._refuse_links_below()
         for path in (self._root / LOG, self._root, self._root.parent, self._root.parent.parent):

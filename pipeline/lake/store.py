@@ -99,7 +99,7 @@ class Store(Protocol):
     def delete_all(self) -> None:
         """Deletes the folder, which this process holds, its log last."""
 
-    def settle(self) -> None:
+    def make_durable(self) -> None:
         """Makes durable what earlier runs have left. Raises LakeDamaged where the folder leads out of the lake."""
 
     def staging(self, name: str) -> Path:
@@ -152,6 +152,11 @@ def disk_errors(where: str | Path, wanted: str = "written") -> Iterator[None]:
             raise LakeNotWritable(
                 f"the lake cannot be {wanted}: {place}: {os.strerror(error.errno)}",
                 f"make {where} {right} for this user, or set LAKE_ROOT to another folder",
+            ) from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise LakeDamaged(
+                f"the lake cannot be used: {place}: a file is where a folder has to be",
+                "set LAKE_ROOT to a folder, or move that file away",
             ) from error
         raise LakeDamaged(f"the lake cannot be used: {place}: {error.strerror or error}", f"look at {where}") from error
 

@@ -55,7 +55,7 @@ class LakeTable:
         """
         store = lake.below(f"{feed.kind_folder}/{feed.name}")
         with delta_errors(store.uri()):
-            store.settle()
+            store.make_durable()
             remove_torn_entry(store)
         table, hold = cls(lake, feed, tell), store.held()
         if hold is not None and hold.since is not None:

@@ -9,7 +9,7 @@ from pipeline.lake.metadata import FeedState, PartitionState, rfc3339
 from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
 from pipeline.report.model import History, LakeState
-from pipeline.text import as_table, plural, size_text
+from pipeline.text import as_table, plural, size_text, wrapped
 from pipeline.verify.verdict import Verdict
 
 
@@ -102,7 +102,8 @@ def verdict_text(verdict: Verdict) -> str:
         said, lines = ["ok", *verdict.compared[:1]], list(verdict.compared[1:])
     else:
         said = ["not exported yet"]
-    return "\n  ".join([f"{verdict.feed.name}: {'; '.join(said)}", *lines])
+    head = wrapped(f"{verdict.feed.name}: {'; '.join(said)}")
+    return "\n".join([head, *(wrapped(line, indent="  ") for line in lines)])
 
 
 def would_expire_text(due: Due) -> str:

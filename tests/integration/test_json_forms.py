@@ -20,6 +20,10 @@ _VARIABLE = [
     (r'("bytes"|"seconds"): [\d.]+', r"\1: 0"),
     (r"\d{8}T\d{6}Z-[0-9a-f]+", "RUN"),
     (r"-[0-9a-f]{16}\.parquet", "-HASH.parquet"),
+    (r"http://127\.0\.0\.1:\d+", "SERVER"),
+    (r"[\d.]+ GB free", "FREE"),
+    (r'(all )\d+( are there|")', r"\1COUNT\2"),
+    (r'("detail": )"3\.\d+\.\d+"', r'\1"PYTHON"'),
 ]
 
 
@@ -56,6 +60,7 @@ def form(root: Path, text: str) -> str:
         ("verify", "metadata_utils verify --source --json", 0),
         ("export", "export_to_data_lake --stream s --table t --dry-run --json", 0),
         ("feeds", "manage_feeds list --json", 0),
+        ("checks", "test_setup --no-mysql --json", 0),
     ],
 )
 def test_the_form_is_what_it_was(lake: tuple[Path, str], name: str, words: str, code: int) -> None:

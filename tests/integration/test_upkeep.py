@@ -16,10 +16,12 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import Emulator, running
+from pipeline.errors import ServerUnreachable
 from pipeline.feeds import Feed
 from pipeline.lake.metadata import describe_feed
 from pipeline.report.model import LakeState, history_of
-from pipeline.report.text import history_text, report_text, stats_text
+from pipeline.report.text import history_text, report_text, stats_text, verdict_text
+from pipeline.verify.files import check_files
 from tests.integration.small_sources import DAY_MS, START_MS, columns, places
 from tests.support import ROOT, feed_for, folder_of, lake_at, run_script
 
@@ -180,9 +182,14 @@ def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emula
     large = dataclasses.replace(table, totals=much, current_version=9_999_999, bookmark=marks)
     lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], table=large),))
 
+    verdict = check_files(lake_at(lake_root).table(feed))
+    verdict = dataclasses.replace(verdict, errors=(ServerUnreachable("a server that cannot be reached " * 4, ""),))
+
     texts = [stats_text(lake), report_text(lake), history_text(history_of(lake_at(lake_root).table(feed)))]
+    texts += [verdict_text(verdict)]
 
     assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
+    assert verdict.findings[0].detail in texts[-1]  # a path stays whole
 
 
 @pytest.mark.parametrize(

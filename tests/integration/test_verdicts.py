@@ -48,7 +48,7 @@ def test_findings_are_told_although_another_feed_cannot_be_read(lake_root: Path)
         shown = json.loads(verify(lake_root, "--source", "--json", url=server.url).stdout)
 
     assert done.returncode == 1
-    assert "\n  content is not what was written (checksum differs): date=" in done.stdout
+    assert "\n  content is not what was written (checksum differs):\n    date=" in done.stdout
     assert "b: not all could be verified: the ksqlDB source 'B' does not exist on the server\n" in done.stdout
     assert "hint: the server has: A" in done.stderr
     assert {finding["feed"] for finding in shown["findings"]} == {"a"}

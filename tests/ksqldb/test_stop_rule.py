@@ -22,10 +22,10 @@ def rule(partitions: int, ends: dict[int, Offsets] | None = None, bookmark: dict
     return StopRule(source(partitions), QUIET_S, ends, bookmark or {})
 
 
-def first_verdict(judge: StopRule, seen: list[tuple[float, dict[int, Position]]]) -> tuple[str | None, float | None]:
+def first_verdict(stopping: StopRule, seen: list[tuple[float, dict[int, Position]]]) -> tuple[str | None, float | None]:
     """The first verdict over positions seen at some seconds, and when it came."""
     for now, positions in seen:
-        verdict = judge.judge(positions, now)
+        verdict = stopping.decide(positions, now)
         if verdict is not None:
             return verdict, now
     return None, None
@@ -117,42 +117,42 @@ def test_tasks_that_vanish_or_start_over_begin_the_quiet_time_anew(odd: dict[int
 
 def test_with_true_ends_standing_still_is_not_enough_and_what_is_not_due_is_not_waited_for() -> None:
     ends = {0: Offsets(0, 100, 0), 1: Offsets(50, 50, 0), 2: Offsets(0, 30, 0)}
-    judge = rule(3, ends, bookmark={2: 30})
+    stopping = rule(3, ends, bookmark={2: 30})
 
-    assert first_verdict(judge, [(second, {0: (98, 99)}) for second in range(60)]) == (None, None)
-    assert judge.judge({}, 60) is None
+    assert first_verdict(stopping, [(second, {0: (98, 99)}) for second in range(60)]) == (None, None)
+    assert stopping.decide({}, 60) is None
     # Partition 1 is empty and partition 2 was read before: neither need be listed.
-    assert judge.judge({0: (99, 100)}, 61) == "exact"
+    assert stopping.decide({0: (99, 100)}, 61) == "exact"
 
 
 @pytest.mark.parametrize(("committed", "changed"), [(0, True), (9, True), (10, False), (11, False)])
 def test_a_scan_that_ends_before_the_bookmark_means_another_topic(committed: int, changed: bool) -> None:
-    judge = rule(1, bookmark={0: 10})
+    stopping = rule(1, bookmark={0: 10})
     seen: list[tuple[float, dict[int, Any]]] = [(second, {0: (committed - 1, committed)}) for second in range(20)]
 
     if changed:
         with pytest.raises(TopicChanged, match=f"partition 0 ends at offset {committed}, but rows up to offset 9"):
-            first_verdict(judge, seen)
+            first_verdict(stopping, seen)
     else:
-        assert first_verdict(judge, seen)[0] == "quiet"
+        assert first_verdict(stopping, seen)[0] == "quiet"
 
 
 def test_a_scan_of_big_records_is_given_time_to_come_to_its_bookmark() -> None:
     """Some hundred records a second are less than a poll in the quiet time; while they move, that is no end."""
-    judge = rule(1, bookmark={0: 1_000_000})
+    stopping = rule(1, bookmark={0: 1_000_000})
     slow: list[tuple[float, dict[int, Position]]] = [(n * 0.4, {0: (n * 120 + 119, n * 120 + 120)}) for n in range(200)]
 
-    assert first_verdict(judge, slow) == (None, None)
+    assert first_verdict(stopping, slow) == (None, None)
     with pytest.raises(TopicChanged, match="ends at offset 24000"):
-        first_verdict(judge, [(80 + n * 0.4, {0: (23_999, 24_000)}) for n in range(20)])
+        first_verdict(stopping, [(80 + n * 0.4, {0: (23_999, 24_000)}) for n in range(20)])
 
 
 def test_a_short_topic_that_is_written_to_slowly_is_told_from_a_slow_scan() -> None:
-    judge = rule(1, bookmark={0: 1_000_000})
+    stopping = rule(1, bookmark={0: 1_000_000})
     written_to: list[tuple[float, dict[int, Position]]] = [(float(n), {0: (n, n + 1)}) for n in range(200)]
 
     with pytest.raises(TopicChanged, match="was recreated or cut"):
-        first_verdict(judge, written_to)
+        first_verdict(stopping, written_to)
 
 
 def test_a_partition_whose_start_is_not_known_may_have_been_emptied() -> None:
@@ -166,10 +166,10 @@ def test_a_partition_whose_start_is_not_known_may_have_been_emptied() -> None:
 
 @pytest.mark.parametrize("offsets", [Offsets(0, 11, 0), Offsets(10, 11, 0)])
 def test_a_single_new_row_is_waited_for(offsets: Offsets) -> None:
-    judge = rule(1, {0: offsets}, bookmark={0: 10} if offsets.start == 0 else {})
+    stopping = rule(1, {0: offsets}, bookmark={0: 10} if offsets.start == 0 else {})
 
-    assert first_verdict(judge, [(float(n), {0: (9, 10)}) for n in range(60)]) == (None, None)
-    assert judge.judge({0: (10, 11)}, 60) == "exact"
+    assert first_verdict(stopping, [(float(n), {0: (9, 10)}) for n in range(60)]) == (None, None)
+    assert stopping.decide({0: (10, 11)}, 60) == "exact"
 
 
 def test_the_last_record_fetched_must_be_processed_too() -> None:
@@ -221,6 +221,6 @@ def test_a_partition_that_looks_empty_is_given_more_time() -> None:
 
 
 def test_the_first_row_of_a_topic_is_waited_for_and_a_server_without_tasks_says_nothing() -> None:
-    assert rule(1, {0: Offsets(0, 1, 0)}).judge({0: (-1, 0)}, 0) is None
-    assert rule(1).judge({}, 0) is None
+    assert rule(1, {0: Offsets(0, 1, 0)}).decide({0: (-1, 0)}, 0) is None
+    assert rule(1).decide({}, 0) is None
     assert first_verdict(rule(1), [(float(n), {0: (-1, 0)}) for n in range(9)]) == ("quiet", QUIET_S)

@@ -102,7 +102,7 @@ class MemoryStore:
         for path in [path for path in self.files if path.startswith(self.prefix)]:
             del self.files[path]
 
-    def settle(self) -> None:
+    def make_durable(self) -> None:
         """Nothing waits for a disk."""
 
     def staging(self, name: str) -> Path:

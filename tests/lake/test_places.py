@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,14 +12,14 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import LakeNotWritable
+from pipeline.errors import LakeDamaged, LakeNotWritable
 from pipeline.lake.change import Change
 from pipeline.lake.local_store import lake_folder
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.writer import StagedWriter
 from pipeline.verify.files import check_files
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, commit_id, stream_feed
-from tests.support import cleaned, folder_of, lake_at
+from tests.support import ROOT, cleaned, folder_of, lake_at
 from tests.torture.readers import read_stream
 
 NUMBERS = SCHEMA.set(3, pa.field("n", pa.int64()))
@@ -82,6 +85,30 @@ def test_a_place_that_some_reader_cannot_read_is_refused(name: str) -> None:
 def test_a_place_that_is_no_local_folder_is_refused(root: str) -> None:
     with pytest.raises(LakeNotWritable):
         lake_folder(root)
+
+
+@pytest.mark.parametrize("below", ["", "lake"])
+def test_a_file_in_the_place_of_the_lake_is_named_as_what_it_is(tmp_path: Path, below: str) -> None:
+    (file := tmp_path / "file").touch()
+
+    with pytest.raises(LakeDamaged, match=f"{file}: a file is where a folder has to be") as raised:
+        lake_at(file / below).make_folders()
+
+    assert raised.value.hint == "set LAKE_ROOT to a folder, or move that file away"
+
+
+def test_a_path_that_is_not_utf8_is_refused_as_that() -> None:
+    program = "import sys; from pipeline.lake.local_store import lake_folder; lake_folder(sys.argv[1])"
+    ascii_only = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+
+    with pytest.raises(LakeNotWritable, match=r"the lake's root /srv/l.xe4ke is not UTF-8"):
+        lake_folder("/srv/l\udce4ke")
+    done = subprocess.run(
+        [sys.executable, "-c", program, "/srv/läke"], env=os.environ | ascii_only, cwd=ROOT,
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+
+    assert "has other letters than ASCII, and this Python does not read paths as UTF-8" in done.stderr
 
 
 def test_a_url_of_a_local_folder_is_a_place() -> None:
