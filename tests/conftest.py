@@ -64,6 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("server")
         if {"mariadb", "mysql", "private_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("mysql")
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
     items.sort(key=lambda item: item.get_closest_marker("readme") is None)
     if not VECTORS.is_dir():
         left_out = [item for item in items if item.get_closest_marker("vectors")]

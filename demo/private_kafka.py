@@ -1,0 +1,149 @@
+"""A private Kafka: one process that is broker and controller, own folder, loopback, free ports, stopped by its id.
+
+Apache Kafka's jars are resolved by Maven from `demo/kafka/pom.xml` into build/kafka, once for all that need them; a
+resolving that was cut short is started again. With root rights and no Java or Maven on the machine, Debian's packages
+are installed. A broker ends when the thread that started it does, so a killed test or demo leaves none behind. It does
+not wait for the disk: it may be killed, the machine stays up.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # not in its own list
+
+from demo.private_mysql import ServerMissing, free_port, install_packages
+
+PACKAGES = ("default-jre-headless", "maven")
+LARGEST_RECORD_BYTES = 20_000_000
+_ROOT = Path(__file__).resolve().parent.parent
+_POM = _ROOT / "demo" / "kafka" / "pom.xml"
+_PATIENCE_S = 300
+_JAVA = ("java", "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+_PROPERTIES = f"""\
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+auto.create.topics.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+message.max.bytes={LARGEST_RECORD_BYTES}
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+num.network.threads=1
+num.io.threads=2
+background.threads=2
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=500
+log.cleaner.backoff.ms=200
+log.cleaner.dedupe.buffer.size=8000000
+log.segment.delete.delay.ms=1000
+"""
+
+
+@dataclass
+class PrivateKafka:
+    """A running broker, whoever asks may do everything. A record may have `LARGEST_RECORD_BYTES`.
+
+    What was written stays through `stop` and `start`, at the same address.
+    """
+
+    folder: Path
+    command: list[str]
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when the broker answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.command], stdout=log, stderr=log)
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Kafka did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(KafkaException):
+            return bool(self.admin().list_topics(timeout=1).brokers)
+        return False
+
+    def stop(self, by: int = signal.SIGTERM) -> None:
+        """Ends the broker; SIGKILL is the power cut."""
+        if self.process is not None:
+            self.process.send_signal(by)
+            self.process.wait(timeout=_PATIENCE_S)
+            self.process = None
+
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 200})
+
+    def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
+        """Makes an empty topic; the names in `config` have underscores where Kafka's have dots."""
+        given = {option.replace("_", "."): value for option, value in config.items()}
+        admin = self.admin()  # what is asked ends with the client, so it is held until the answer is there
+        admin.create_topics([NewTopic(name, partitions, 1, config=given)])[name].result(_PATIENCE_S)
+
+
+@contextlib.contextmanager
+def running_kafka(folder: Path) -> Iterator[PrivateKafka]:
+    """A new, empty broker in `folder` until the block ends; raises ServerMissing where there can be none."""
+    install_packages("Java and Maven", PACKAGES, lambda: bool(shutil.which("java") and shutil.which("mvn")))
+    jars = resolved_jars(_ROOT / "build" / "kafka")
+    port, controller = free_port(), free_port()
+    listeners = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"
+    properties = folder / "server.properties"
+    properties.write_text(
+        f"{_PROPERTIES}listeners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={folder / 'data'}\n"
+        f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n",
+        encoding="utf-8",
+    )
+    java = [*_JAVA, "-cp", f"{jars}/*"]
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    form = [*java, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", f"-c={properties}"]
+    made = subprocess.run(form, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise RuntimeError(f"Kafka could not make its data folder: {(made.stderr or made.stdout)[-2000:]}")
+    broker = PrivateKafka(folder, [*java, "kafka.Kafka", str(properties)], port)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop(signal.SIGKILL)  # nothing of it is needed any more
+
+
+def resolved_jars(home: Path) -> Path:
+    """The folder with Kafka's jars; fetches them (43 MB) where they are not there yet.
+
+    Raises ServerMissing where they cannot be had.
+    """
+    jars, complete, wanted = home / "jars", home / "complete", _POM.read_text(encoding="utf-8")
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
+            complete.unlink(missing_ok=True)
+            shutil.rmtree(jars, ignore_errors=True)
+            fetch = ["mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+            done = subprocess.run(fetch, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ServerMissing(f"Kafka's jars cannot be fetched: {(done.stdout or done.stderr)[-500:]}")
+            complete.write_text(wanted, encoding="utf-8")
+    return jars

@@ -1,0 +1,56 @@
+"""A real broker, one for all workers of a run: whoever needs it first starts it, and ends it when nobody needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.private_kafka import running_kafka
+from demo.private_mysql import ServerMissing
+
+
+@contextlib.contextmanager
+def shared_kafka(folder: Path) -> Iterator[str]:
+    """The address of the broker of all processes that name the same folder; the one that started it ends last.
+
+    The kernel frees what a dead process holds, and the broker dies with the process that started it.
+    """
+    folder.mkdir(exist_ok=True)
+    address = folder / "address"
+    with (folder / "starting").open("w") as starting, (folder / "needed").open("w") as needed:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(needed, fcntl.LOCK_SH)
+        if address.exists():
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            yield address.read_text(encoding="utf-8")
+            return
+        home = folder / f"broker-{os.getpid()}"
+        home.mkdir()
+        with running_kafka(home) as broker:
+            address.write_text(broker.servers, encoding="utf-8")
+            fcntl.flock(starting, fcntl.LOCK_UN)
+            try:
+                yield broker.servers
+            finally:
+                fcntl.flock(starting, fcntl.LOCK_EX)
+                address.unlink()  # whoever comes from now on starts its own
+                fcntl.flock(starting, fcntl.LOCK_UN)
+                fcntl.flock(needed, fcntl.LOCK_EX)
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The bootstrap servers of a private broker; each test takes topics of its own."""
+    own = tmp_path_factory.getbasetemp()
+    try:
+        with shared_kafka((own if worker_id == "master" else own.parent) / "kafka") as servers:
+            yield servers
+    except ServerMissing as error:
+        pytest.skip(str(error))
