@@ -16,8 +16,9 @@ if __name__ == "__main__":  # before the imports that take long
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -26,15 +27,15 @@ from pipeline import cli, options
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.kafka.settings import KafkaSettings
+from pipeline.ksqldb.settings import KsqldbSettings
 from pipeline.process import keep_private
 from pipeline.settings import gather
-from pipeline.source import Limits, ReadPolicy
+from pipeline.source import Limits, ReadPolicy, Sources
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import password_is_open, read_option_file
 from pipeline.warehouse.server import Server
 
 if TYPE_CHECKING:
-    from pipeline.ksqldb.client import Connection
     from pipeline.lake.lake import Lake
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -42,7 +43,7 @@ ENV_FILE = PROJECT_ROOT / ".env"
 _HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
 
 
-class Settings(KafkaSettings):
+class Settings(KsqldbSettings, KafkaSettings):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
@@ -52,18 +53,7 @@ class Settings(KafkaSettings):
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
     export_workers: int = Field(0, ge=0, le=256, description="processes for a source that can seek; 0: one a core")
 
-    ksqldb_url: str = Field("http://localhost:8088", description="ksqlDB REST address")
-    ksqldb_user: str = Field("", description="Basic authentication: user or API key")
-    ksqldb_password: SecretStr = Field(SecretStr(""), description="Basic authentication: password or API secret")
-    ksqldb_token: SecretStr = Field(SecretStr(""), description="bearer token, instead of user and password")
-    ksqldb_ca_file: str = Field("", description="PEM file with the CA that signed the server's certificate")
-    ksqldb_client_cert: str = Field("", description="PEM file with the client's certificate and key, for mutual TLS")
-    ksqldb_timeout_s: float = Field(
-        30, gt=0, le=_HOUR, description="time for connecting, for each admin request, and for a table pull's next byte"
-    )
-    ksqldb_retry_s: float = Field(90, ge=0, le=_DAY, description="how long a restarting or busy server is waited for")
     quiet_s: float = Field(3, gt=0, le=_HOUR, description="how long a stream stands still when it is caught up")
-    stall_s: float = Field(120, gt=0, le=_DAY, description="how long a read may show no progress at all")
     snapshot_recheck_s: float = Field(5, ge=0, le=_HOUR, description="pause between two reads of a table")
     snapshot_wait_s: float = Field(
         180, ge=0, le=_DAY, description="how long a table is waited for while a ksqlDB node is lost"
@@ -116,41 +106,21 @@ class Settings(KafkaSettings):
             data |= {f"mysql_{name}": value for name, value in found.items() if not data.get(f"mysql_{name}")}
         return data
 
-    @model_validator(mode="after")
-    def _one_way_to_authenticate(self) -> Self:
-        if self.ksqldb_user and self.ksqldb_token.get_secret_value():
-            raise ValueError("KSQLDB_USER and KSQLDB_TOKEN exclude each other: give one")
-        return self
-
-    @model_validator(mode="after")
-    def _secrets_stay_secret(self) -> Self:
-        """What HTTP libraries would refuse by repeating it, and what a message about the server would show."""
-        token = self.ksqldb_token.get_secret_value()
-        if not (token.isascii() and token.isprintable()):
-            raise ValueError("KSQLDB_TOKEN holds a line break or another character that HTTP cannot send")
-        if "@" in self.ksqldb_url:
-            raise ValueError("KSQLDB_URL holds a user or password: give them as KSQLDB_USER and KSQLDB_PASSWORD")
-        return self
-
     def lake(self, tell: Callable[[str], None]) -> Lake:
         from pipeline.lake.lake import Lake
 
         return Lake(self.lake_root, tell, self.expire_grace_hours)
 
-    def ksqldb_connection(self) -> Connection:
-        from pipeline.ksqldb.client import Connection
+    def sources(self, wait: bool = True) -> AbstractContextManager[Sources]:
+        """Connects to ksqlDB, which says what there is; where brokers are set the rows of streams come from Kafka."""
+        from pipeline.ksqldb import source as ksqldb
 
-        return Connection(
-            url=self.ksqldb_url,
-            user=self.ksqldb_user,
-            password=self.ksqldb_password.get_secret_value(),
-            token=self.ksqldb_token.get_secret_value(),
-            ca_file=self.ksqldb_ca_file,
-            client_cert=self.ksqldb_client_cert,
-            timeout_s=self.ksqldb_timeout_s,
-            retry_s=self.ksqldb_retry_s,
-            stall_s=self.stall_s,
-        )
+        brokers = self.kafka_connection()
+        if brokers is None:
+            return ksqldb.connected(self.ksqldb_connection(), wait)
+        from pipeline.kafka import source as kafka
+
+        return kafka.connected(self.ksqldb_connection(), brokers, self.schema_registry(), wait)
 
     def limits(self) -> Limits:
         return Limits(self.quiet_s, self.stall_s)

@@ -53,7 +53,6 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     from pipeline.errors import common_exit_code
     from pipeline.export import run as runs
     from pipeline.export.selection import check_options, choose_feeds
-    from pipeline.ksqldb.source import connected
     from pipeline.report import export as report
 
     settings, now = load_settings(), cli.utc_now()
@@ -66,7 +65,7 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     for_all = everything and not request.dry_run
     alone = lake.hold_run(holder) if for_all else contextlib.nullcontext()
     tell = functools.partial(_tell_result, request)
-    with alone, connected(settings.ksqldb_connection()) as sources:
+    with alone, settings.sources() as sources:
         cli.tell(f"ksqlDB {sources.place}")
         results = runs.export_feeds(sources, lake, feeds, run, request, holder, tell)
         archived = runs.expire_archived_feeds(lake, run, holder) if for_all else []

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 def _server(settings: Settings, wait: bool = True) -> OpenSources:
     """The server of the feeds; without `wait` it is asked only if it answers at once."""
-    from pipeline.ksqldb.source import connected
-
-    return functools.partial(connected, settings.ksqldb_connection(), wait)
+    return functools.partial(settings.sources, wait)
 
 
 @click.group(cls=cli.Commands)

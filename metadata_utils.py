@@ -68,14 +68,13 @@ def history(feed: str, json_output: bool) -> None:
 @options.json_output
 def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json_output: bool) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
-    from pipeline.ksqldb.source import connected
     from pipeline.report import json_forms, text
     from pipeline.verify.verification import verify_feeds
     from pipeline.warehouse.connection import Connection
 
     settings, lake = open_lake()
     cli.keep_log(lake.open_log, "metadata_utils")
-    source = (lambda: connected(settings.ksqldb_connection())) if with_source else None
+    source = settings.sources if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse)
     cli.show(json_output, json_forms.verification_json(found), [text.verdict_text(one) for one in found.verdicts])

@@ -42,7 +42,6 @@ def main(
     if options.handed_on(context):
         return
     from data_lake_config import PROJECT_ROOT, load_settings
-    from pipeline.ksqldb.source import connected
     from pipeline.report import warehouse as report
     from pipeline.warehouse import sync
     from pipeline.warehouse.selection import choose_feeds
@@ -59,7 +58,7 @@ def main(
     elif request.source == "lake":
         loads = sync.load_stars(server, stars, request, cli.utc_now(), cli.tell)
     else:
-        with connected(settings.ksqldb_connection()) as sources:
+        with settings.sources() as sources:
             cli.tell(f"ksqlDB {sources.place}")
             reading = sync.Reading(sources, settings.limits(), settings.read_policy())
             loads = sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell)

@@ -30,7 +30,6 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
     from data_lake_config import PROJECT_ROOT, load_settings
     from pipeline import readiness
     from pipeline.errors import PipelineError
-    from pipeline.ksqldb.source import connected
 
     yield check_python()
     yield from check_packages((PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8"))
@@ -49,7 +48,7 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     yield readiness.check_lake_root(lake)
     yield readiness.check_disk(lake)
-    yield from readiness.check_sources("ksqldb", lambda: connected(settings.ksqldb_connection()), lake)
+    yield from readiness.check_sources("ksqldb", settings.sources, lake)
     if with_mysql:
         yield from readiness.check_mysql(settings.mysql_server(), lake, PROJECT_ROOT / "sql")
 

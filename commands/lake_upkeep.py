@@ -6,7 +6,6 @@ for the next run.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import click
@@ -103,7 +102,6 @@ def unexpire(feed: str, dry_run: bool) -> None:
 def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
     from pipeline.damage import find_damage
-    from pipeline.ksqldb.source import connected
     from pipeline.repair import repair_feed
     from pipeline.text import UNCHANGED
 
@@ -117,7 +115,7 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
         click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
         click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} --yes")
         raise SystemExit(1)
-    source = None if give_up else functools.partial(connected, settings.ksqldb_connection())
+    source = None if give_up else settings.sources
     done = repair_feed(upkeep, chosen, source, settings.limits())
     for line in [*done, *damage.beyond_repair.lines()]:
         cli.say(f"{feed}: {line}")

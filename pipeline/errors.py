@@ -123,6 +123,8 @@ class RegistryRefused(ActionNeeded):
     """The Schema Registry does not give a schema: credentials, rights, certificate or address are wrong."""
 class SchemaUnknown(ActionNeeded):
     """The Schema Registry does not have the schema that a record names."""
+class KafkaRefused(ActionNeeded):
+    """The brokers refuse: credentials, certificates, rights, a protocol that they do not speak."""
 
 # The lake
 class ClockWentBack(ActionNeeded):
@@ -249,6 +251,8 @@ class TimeIsOver(TryLater):
 # Kafka
 class RegistryUnreachable(TryLater):
     """The Schema Registry does not answer for now."""
+class KafkaUnreachable(TryLater):
+    """No broker answers, or not in time; what was committed before stays."""
 
 # The lake
 class CommitFailed(TryLater):

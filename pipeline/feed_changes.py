@@ -121,7 +121,8 @@ def change_feed(
     def changed(old: Feed) -> Feed:
         return feed_of_options(old.model_dump() | given, f"the changed feed {name}")
 
-    if (wanted := changed(before)).partitioning != before.partitioning:
+    wanted = changed(before)
+    if (wanted.partitioning, wanted.read_from) != (before.partitioning, before.read_from):
         check_readable(lake, wanted, server, tell)
     return FeedChange(before, lake.feeds.change(name, changed), tuple(given))
 
@@ -214,7 +215,7 @@ def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[
 
 
 def _check_source(sources: Sources, table: LakeTable) -> None:
-    feed, found = table.feed, sources.find(table.feed.source)
+    feed, found = table.feed, sources.find(table.feed.source, table.feed.read_from)
     if found.kind != feed.type:
         name = found.source.name
         raise WrongUsage(f"{name} is a {found.kind} on the server, not a {feed.type}", f"--type {found.kind}")

@@ -28,6 +28,8 @@ MOST_DAYS, MOST_VERSIONS = 36_500, 1_000_000
 """What a retention may be at most: a day before the year 1 is no date."""
 
 FeedType = Literal["stream", "table"]
+ReadFrom = Literal["", "ksqldb", "kafka"]
+"""Where a feed's rows are read; empty: as the settings say."""
 
 
 class Strict(BaseModel):
@@ -101,7 +103,7 @@ class Feed(Strict):
     """One ksqlDB source as the lake keeps it.
 
     `partitioning` is `date` (the UTC date of ROWTIME) or `date:COLUMN` (the UTC date of that TIMESTAMP or DATE column)
-    for streams, and `version` for tables.
+    for streams, and `version` for tables. `read_from` says where rows are read when it is not as the settings say.
     """
 
     schema_version: Literal[1] = 1
@@ -114,6 +116,7 @@ class Feed(Strict):
     retention_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
     retention_versions: Annotated[int, Field(ge=1, le=MOST_VERSIONS)] | None = None
     enabled: bool = True
+    read_from: ReadFrom = Field("", description="kafka, ksqldb, or empty: as the settings say")
     owner: str = ""
     tags: tuple[str, ...] = ()
     warehouse: WarehouseMapping | None = None
@@ -147,6 +150,8 @@ class Feed(Strict):
         else:
             if self.partitioning != "version":
                 raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
+            if self.read_from == "kafka":
+                raise ValueError("a table is read from ksqlDB: read_from must be 'ksqldb' or empty")
             if self.storage_mode != "OVERWRITE":
                 raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before")
         return self

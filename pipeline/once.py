@@ -37,7 +37,7 @@ def gaps_before(task: Task) -> dict[int, tuple[int, int]]:
     gaps = dict[int, tuple[int, int]]()
     for partition, (due, _) in task.start.items() if task.ends is not None else ():
         offsets = task.ends.get(partition) if task.ends is not None else None
-        if offsets is None or offsets.end < due:
+        if offsets is None or max(offsets.end, offsets.written) < due:
             raise topic_recreated(task.topic, partition, offsets.end if offsets else 0, due)
         if offsets.start > due and task.wanted.new:
             gaps[partition] = _gap(task, partition, due, offsets.start)

@@ -135,6 +135,9 @@ _FEED_OPTIONS = (
     ),
     click.option("--retention-days", type=_OrNone(1), help="Keep partitions (tables: versions) so long, or `none`."),
     click.option("--retention-versions", type=_OrNone(1), help="Tables: keep so many versions, or `none`."),
+    click.option(
+        "--read-from", type=click.Choice(["ksqldb", "kafka", ""]), help="Where rows are read; else as the settings say."
+    ),
     click.option("--owner", help="Who answers for it."),
     click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
 )

@@ -58,7 +58,7 @@ def check_sources(name: str, server: OpenSources, lake: Lake) -> Iterator[Check]
 def _check_feed(sources: Sources, lake: Lake, feed: Feed) -> Check:
     """The source exists, can be read, and has the columns that the warehouse mapping names."""
     preview(sources, lake.table(feed))
-    found = sources.find(feed.source)
+    found = sources.find(feed.source, feed.read_from)
     columns, name = found.columns(), found.source.name
     there = {column.lake_name for column in columns}
     mapped = set(feed.warehouse.columns.values()) if feed.warehouse else set()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # settings hold a ReadPolicy, and are read before anything th
     import pyarrow as pa
 
     from pipeline.columns import Column
+    from pipeline.feeds import ReadFrom
 
 UNKNOWN = -1
 MOST_RECORDS = 2**44
@@ -40,21 +41,26 @@ def weakest(outcomes: Sequence[Outcome | None]) -> Outcome | None:
 
 @dataclass(frozen=True)
 class Source:
-    """A stream or table, and the topic that its rows are in."""
+    """A stream or table, and the topic that its rows are in; `topic_id` is empty where the source does not tell it."""
 
     name: str
     kind: str
     topic: str
     partitions: int
+    topic_id: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
 class Offsets:
-    """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it."""
+    """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it.
+
+    `written` is the end of what cannot be read yet, too: of transactions that are open; UNKNOWN where that is not told.
+    """
 
     start: int
     end: int
     consumed: int
+    written: int = UNKNOWN
 
 
 class Bookmark(NamedTuple):
@@ -279,8 +285,11 @@ class Sources(Protocol):
     def list(self) -> Mapping[str, str]:
         """Every one by its exact name: `stream` or `table`."""
 
-    def find(self, name: str) -> StreamSource | TableSource:
-        """The one of that name, or the only one that equals it but for case. Raises SourceUnknown."""
+    def find(self, name: str, read_from: ReadFrom = "") -> StreamSource | TableSource:
+        """The one of that name, or the only one that equals it but for case; its rows come the way that is asked for.
+
+        Raises SourceUnknown, and KafkaSettingsInvalid for a way that there are no settings for.
+        """
 
 
 OpenSources = Callable[[], AbstractContextManager[Sources]]

@@ -15,7 +15,19 @@ from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
 from tests.vectors import VECTORS
 
 pytest_plugins = ["pytester"]
-_SETTINGS = ("LAKE_", "KSQLDB_", "MYSQL_", "QUIET_S", "STALL_S", "SNAPSHOT_", "COMMIT_ROWS", "EXPIRE_", "EXPORT_")
+_SETTINGS = (
+    "LAKE_",
+    "KSQLDB_",
+    "MYSQL_",
+    "QUIET_S",
+    "STALL_S",
+    "SNAPSHOT_",
+    "COMMIT_ROWS",
+    "EXPIRE_",
+    "EXPORT_",
+    "KAFKA_",
+    "SCHEMA_REGISTRY_",
+)
 # A test may kill the server, the machine stays up.
 _NOT_WAITING_FOR_THE_DISK = ("--innodb-flush-method=nosync", "--debug-no-sync", "--innodb-doublewrite=OFF")
 

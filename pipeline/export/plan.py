@@ -33,7 +33,7 @@ def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
 
     Raises SourceUnknown when it is a table at the source, TopicChanged when it reads another topic now.
     """
-    found = sources.find(table.feed.source)
+    found = sources.find(table.feed.source, table.feed.read_from)
     if found.kind != "stream":
         raise _of_other_kind(found.source, table.feed)
     if table.exists and table.topic != found.source.topic:
@@ -46,7 +46,7 @@ def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
 
 def table_of(sources: Sources, feed: Feed) -> TableSource:
     """The feed's table. Raises SourceUnknown when it is a stream at the source."""
-    found = sources.find(feed.source)
+    found = sources.find(feed.source, feed.read_from)
     if found.kind != "table":
         raise _of_other_kind(found.source, feed)
     return found

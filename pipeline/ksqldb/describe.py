@@ -44,12 +44,21 @@ def quote(name: str) -> str:
 
 @dataclass(frozen=True)
 class Description(Source):
-    """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION."""
+    """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION.
+
+    `timestamp` is the column that ROWTIME is of, empty for the record's own time; `header_keys` the columns of one
+    header, each with its key. `statement` has the properties that DESCRIBE shows nowhere else.
+    """
 
     columns: tuple[Column, ...]
     window: str | None
     pullable: bool
     readers: tuple[str, ...]
+    key_format: str = ""
+    value_format: str = ""
+    timestamp: str = ""
+    statement: str = ""
+    header_keys: tuple[tuple[str, str], ...] = ()
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -102,6 +111,11 @@ def describe(client: Client, name: str) -> Description:
             pullable=kind == "table"
             and bool(described.get("writeQueries") or _SOURCE_TABLE.match(str(described.get("statement") or ""))),
             readers=tuple(sink for query in described.get("readQueries") or () for sink in query.get("sinks") or ()),
+            key_format=str(described.get("keyFormat") or ""),
+            value_format=str(described.get("valueFormat") or ""),
+            timestamp=str(described.get("timestamp") or ""),
+            statement=str(described.get("statement") or ""),
+            header_keys=tuple((str(e["name"]), str(e["headerKey"])) for e in described["fields"] if e.get("headerKey")),
         )
 
 

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from pipeline.errors import KafkaSettingsInvalid
+from pipeline.feeds import ReadFrom
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source, list_sources
 from pipeline.ksqldb.pull import KsqldbTable
@@ -22,8 +24,13 @@ class KsqldbSources:
     def list(self) -> Mapping[str, str]:
         return list_sources(self.client)
 
-    def find(self, name: str) -> KsqldbStream | KsqldbTable:
+    def find(self, name: str, read_from: ReadFrom = "") -> KsqldbStream | KsqldbTable:
         source = find_source(self.client, name)
+        if read_from == "kafka":
+            raise KafkaSettingsInvalid(
+                f"{source.name} is to be read from Kafka, and no brokers are set",
+                "set KAFKA_BOOTSTRAP_SERVERS, or: python manage_feeds.py update FEED --read-from ksqldb",
+            )
         return (KsqldbStream if source.kind == "stream" else KsqldbTable)(self.client, source)
 
 

@@ -34,6 +34,12 @@ class KsqldbStream:
     def columns(self) -> tuple[Column, ...]:
         return project(self.source, positions=True).describe().columns
 
+    def exact_columns(self) -> tuple[Column, ...]:
+        """With the key types of MAPs, which only the answer of a query has: it is ended at once."""
+        answer = self._begin(Task("", self.source.topic, {}), Limits()).answer
+        answer.close()
+        return answer.layout.columns
+
     def ends(self) -> Mapping[int, Offsets] | None:
         return true_ends(self._client, self.source)
 

@@ -101,7 +101,8 @@ class ToySource:
     def list(self) -> dict[str, str]:
         return {found.source.name: found.kind for found in (self.stream, self.table)}
 
-    def find(self, name: str) -> ToyStream | ToyTable:
+    def find(self, name: str, read_from: str = "") -> ToyStream | ToyTable:
+        assert not read_from
         for found in (self.stream, self.table):
             if found.source.name == name:
                 return found

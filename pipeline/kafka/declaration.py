@@ -1,0 +1,112 @@
+"""How ksqlDB reads the records of a stream's topic, from what DESCRIBE shows of it and the statement that made it.
+
+Facts: ksqlDB's documentation of CREATE STREAM and of its serialization formats; DESCRIBE as recorded on 7.6 and 8.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pipeline.columns import POSITION_COLUMNS, Column, SqlType
+from pipeline.errors import SourceNotReadable
+from pipeline.kafka.formats.payload import FormatName, Payload
+from pipeline.ksqldb.describe import Description
+
+_TOKEN = re.compile(r"'(?:[^']|'')*'|`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[(),=]|[^\s(),='`\"]+")
+_FORMATS: Mapping[str, FormatName] = {
+    "JSON": "JSON",
+    "JSON_SR": "JSON_SR",
+    "AVRO": "AVRO",
+    "PROTOBUF": "PROTOBUF",
+    "PROTOBUF_NOSR": "PROTOBUF_NOSR",
+    "DELIMITED": "DELIMITED",
+    "KAFKA": "KAFKA",
+    "NONE": "NONE",
+}
+_CAN_BE_BARE = ("JSON", "JSON_SR", "AVRO")
+"""The formats in which a single value can stand without a record around it, so that a server's default decides."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Where each column of a stream's rows is in a record.
+
+    `columns` are all of them in the lake's order, the positions first. `headers` are those of record headers, each
+    with the key of its header, or None for all of them. `timestamp` is the column that ROWTIME is of, empty for the
+    record's own time, and `timestamp_format` how it is written where it is text.
+    """
+
+    columns: tuple[Column, ...]
+    key: Payload
+    value: Payload
+    headers: tuple[tuple[str, str | None], ...]
+    timestamp: str
+    timestamp_format: str
+
+
+def declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
+    """The declaration of a stream. `columns` are its own with exact types, the positions before them.
+
+    `wraps` asks the server whether single values are wrapped by default. Raises SourceNotReadable.
+    """
+    if source.window is not None:
+        raise _not_from_kafka(source, "its keys are windows")
+    given = properties(source.statement)
+    own = columns[len(POSITION_COLUMNS) :]
+    keys, values = _of_role(own, "KEY"), _of_role(own, "VALUE")
+    key_format, value_format = _format(source, source.key_format), _format(source, source.value_format)
+    wrapped = True
+    if len(values) == 1 and value_format in _CAN_BE_BARE:
+        said = given.get("WRAP_SINGLE_VALUE")
+        wrapped = wraps() if said is None else said.upper() == "TRUE"
+    bare_key = len(keys) == 1 and not key_format.startswith("PROTOBUF")
+    by_name = dict(source.header_keys)
+    return Declaration(
+        columns,
+        Payload(key_format, keys, not bare_key, given.get("KEY_DELIMITER", ",")),
+        Payload(value_format, values, wrapped, given.get("VALUE_DELIMITER", ",")),
+        tuple((column.name, by_name.get(column.name)) for column in own if column.role == "HEADER"),
+        source.timestamp,
+        given.get("TIMESTAMP_FORMAT", ""),
+    )
+
+
+def properties(statement: str) -> dict[str, str]:
+    """The WITH clause of a CREATE statement: names in capitals, texts without their quotes.
+
+    It stands behind the columns, in brackets that nothing else of the statement has before AS SELECT.
+    """
+    tokens, depth = _TOKEN.findall(statement), 0
+    for at, token in enumerate(tokens):
+        depth += (token == "(") - (token == ")")
+        if depth == 0 and token.upper() == "AS":
+            break
+        if depth == 0 and token.upper() == "WITH" and tokens[at + 1 : at + 2] == ["("]:
+            inside = tokens[at + 2 :]
+            inside = inside[: inside.index(")")] if ")" in inside else inside
+            pairs = [place for place, sign in enumerate(inside) if sign == "=" and 0 < place < len(inside) - 1]
+            return {inside[place - 1].strip("`\"'").upper(): _text(inside[place + 1]) for place in pairs}
+    return {}
+
+
+def _text(token: str) -> str:
+    return token[1:-1].replace("''", "'") if token.startswith("'") else token
+
+
+def _of_role(columns: tuple[Column, ...], role: str) -> tuple[tuple[str, SqlType], ...]:
+    return tuple((column.name, column.type) for column in columns if column.role == role)
+
+
+def _format(source: Description, name: str) -> FormatName:
+    if name.upper() not in _FORMATS:
+        raise _not_from_kafka(source, f"it has the format {name or 'that the server does not tell'}")
+    return _FORMATS[name.upper()]
+
+
+def _not_from_kafka(source: Description, why: str) -> SourceNotReadable:
+    return SourceNotReadable(
+        f"{source.name} cannot be read from Kafka itself: {why}",
+        "read it by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb",
+    )

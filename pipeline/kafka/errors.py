@@ -1,0 +1,84 @@
+"""What Kafka's client says, in our words and by what to do next; its own words name no setting and may hold anything.
+
+The client reports most trouble beside its calls, to a callback, and the call itself then only runs out of time: so
+`Troubles` remembers what was heard.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError, KafkaException
+
+from pipeline.errors import KafkaRefused, KafkaUnreachable, PipelineError, TopicGone
+
+_CREDENTIALS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.ILLEGAL_SASL_STATE)
+_PROTOCOL = (KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
+_RIGHTS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_LASTING = (*_CREDENTIALS, *_PROTOCOL, *_RIGHTS, KafkaError._SSL)
+_NO_CONCERN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)  # no group is joined; the client looks for its coordinator still
+GONE = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_ID,
+)
+
+
+class Troubles:
+    """The errors that a client of `topic` reported beside its calls; give `hear` to it as `error_cb`."""
+
+    def __init__(self, topic: str, servers: str) -> None:
+        self._topic, self._servers = topic, servers
+        self._lasting: int | None = None
+
+    def hear(self, error: KafkaError) -> None:
+        if error.code() in _LASTING:
+            self._lasting = error.code()
+
+    def raise_lasting(self) -> None:
+        """Raises KafkaRefused when something was heard that does not pass by itself."""
+        if self._lasting is not None:
+            raise translated(self._lasting, self._topic, self._servers)
+
+    def error(self, raised: KafkaException | KafkaError) -> PipelineError:
+        """The error to raise for what a call of the client raised, or a message of it holds."""
+        found = raised.args[0] if isinstance(raised, KafkaException) else raised
+        code = found.code() if isinstance(found, KafkaError) else KafkaError._FAIL
+        return translated(code, self._topic, self._servers)
+
+
+def is_lasting(error: KafkaError) -> bool:
+    """Whether it does not pass by itself."""
+    return error.code() in _LASTING
+
+
+def translated(code: int, topic: str, servers: str) -> PipelineError:
+    """The error for a code of librdkafka or of a broker."""
+    if code in GONE:
+        return TopicGone(
+            f"Kafka at {servers} has no topic {topic}; the lake keeps the rows that it has",
+            "if it was deleted, archive its feed (manage_feeds.py archive); else correct KAFKA_BOOTSTRAP_SERVERS",
+        )
+    if code in _RIGHTS:
+        return KafkaRefused(
+            f"the account of Kafka may not read the topic {topic}",
+            f"give it READ and DESCRIBE on the topic {topic}; no right on a group is needed",
+        )
+    if code in _CREDENTIALS:
+        return KafkaRefused(
+            f"Kafka at {servers} refuses the credentials",
+            "correct KAFKA_USER and KAFKA_PASSWORD, or KAFKA_OAUTH_CLIENT and KAFKA_OAUTH_SECRET",
+        )
+    if code == KafkaError._SSL:
+        return KafkaRefused(
+            f"no TLS connection to Kafka at {servers}: a certificate is not trusted, or one side speaks no TLS",
+            "correct KAFKA_SECURITY_PROTOCOL, KAFKA_CA_FILE, KAFKA_CLIENT_CERT and KAFKA_CLIENT_KEY",
+        )
+    if code in _PROTOCOL:
+        return KafkaRefused(
+            f"Kafka at {servers} does not speak as it was asked to ({KafkaError(code).name()})",
+            "correct KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_MECHANISM; Kafka 2.1 or newer is needed",
+        )
+    return KafkaUnreachable(
+        f"Kafka at {servers} does not answer ({KafkaError(code).name()})",
+        "see whether the brokers run and KAFKA_BOOTSTRAP_SERVERS names them, then run the same command again",
+    )

@@ -1,0 +1,169 @@
+"""Records of topic partitions between offsets, in batches that memory can hold.
+
+No group is joined and nothing is committed to Kafka: partitions are assigned, each from its first offset. Offsets
+without a record (of aborted transactions, the marks of transactions, compaction) are passed over by the client, which
+says when it is at a partition's end; so a partition whose last offsets have no record is not waited for. The client
+fetches ahead into a queue of a fixed size; while that is full nothing more is taken from the socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.errors import ReadStalled
+from pipeline.kafka.connection import Brokers
+from pipeline.kafka.errors import GONE, Troubles
+from pipeline.kafka.topic import QUIET, look_at
+from pipeline.source import Limits, Outcome
+
+_MOST_RECORDS = 16_384
+_MOST_BYTES = 16 * 2**20
+_FIRST_RECORDS = 512
+_WAIT_S = 0.1
+_HELD_S = 0.5
+"""How long a batch that is not full waits for more."""
+
+_OPTIONS: Mapping[str, Any] = {
+    "group.id": "data-lake",  # the client asks for a name; nobody joins it
+    "client.id": "data-lake",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "error",
+    "allow.auto.create.topics": False,
+    "check.crcs": True,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.queue.backoff.ms": 20,
+    "fetch.wait.max.ms": 100,
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """A batch of records, in the order of their offsets within a partition; places as numpy arrays, one entry each."""
+
+    messages: list[Message]
+    partitions: Any
+    offsets: Any
+
+
+class Reader:
+    """Reads `spans`: by partition the first offset, and the end, which is not read. `outcome` is set at its end."""
+
+    def __init__(self, brokers: Brokers, topic: str, spans: Mapping[int, tuple[int, int]], limits: Limits) -> None:
+        self._brokers, self._topic, self._limits = brokers, topic, limits
+        self._spans = {p: span for p, span in spans.items() if span[0] < span[1]}
+        self._troubles = Troubles(topic, brokers.servers)
+        self._most = _FIRST_RECORDS
+        self.outcome: Outcome | None = None
+
+    def batches(self) -> Iterator[Records]:
+        """Raises ReadStalled, after what came, when nothing more comes or retention is faster than the read.
+
+        Raises TopicGone, KafkaRefused, KafkaUnreachable.
+        """
+        if not self._spans:
+            self.outcome = "exact"
+            return
+        try:
+            consumer = Consumer({**self._brokers.options(), **_OPTIONS, **QUIET, "error_cb": self._troubles.hear})
+            try:
+                consumer.assign([TopicPartition(self._topic, p, first) for p, (first, _) in self._spans.items()])
+                yield from self._read(consumer)
+            finally:
+                consumer.close()
+        except KafkaException as error:
+            raise self._troubles.error(error) from None
+
+    def _read(self, consumer: Consumer) -> Iterator[Records]:
+        due = {partition: end for partition, (_, end) in self._spans.items()}
+        held: list[Message] = []
+        held_bytes, moved_at = 0, time.monotonic()
+        held_since = moved_at
+        while due and not self._limits.over:
+            came, at_end = self._sorted(consumer.consume(self._most, _WAIT_S), due)
+            now = time.monotonic()
+            if came or at_end:
+                moved_at = now
+            elif now - moved_at >= self._limits.stall_s:
+                if held:
+                    yield self._within(held)
+                raise self._stalled()
+            if came:
+                held_since = held_since if held else now
+                held += came
+                came_bytes = sum(map(len, came))
+                held_bytes += came_bytes
+                self._most = max(1, min(_MOST_RECORDS, _MOST_BYTES * len(came) // (came_bytes + 1)))
+            passed = self._passed(came, due) | at_end
+            for partition in passed:
+                del due[partition]
+            if passed and due:
+                consumer.pause([TopicPartition(self._topic, partition) for partition in passed])
+            full = len(held) >= _MOST_RECORDS or held_bytes >= _MOST_BYTES
+            if held and (full or not due or now - held_since >= _HELD_S):
+                yield self._within(held)
+                held, held_bytes, moved_at = [], 0, time.monotonic()
+        if held:
+            yield self._within(held)
+        self.outcome = "time limit" if due else "exact"
+
+    def _sorted(self, messages: list[Message], due: Mapping[int, int]) -> tuple[list[Message], set[int]]:
+        """Records, and the partitions at whose end the client is. Raises for the errors among the messages."""
+        errors = [message for message in messages if message.error() is not None]
+        if not errors:
+            self._troubles.raise_lasting()
+            return messages, set()
+        at_end = set[int]()
+        for message in errors:
+            error: Any = message.error()
+            partition: Any = message.partition()
+            offset: Any = message.offset()
+            if error.code() != KafkaError._PARTITION_EOF:
+                self._judge(error, partition)
+            elif partition in due and offset >= due[partition]:
+                at_end.add(partition)
+        return [message for message in messages if message.error() is None], at_end
+
+    def _judge(self, error: KafkaError, partition: int | None) -> None:
+        """Raises for what does not pass by itself; the client goes on after the rest."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise ReadStalled(
+                f"the topic {self._topic} lost rows of partition {partition} before they were read",
+                "the rows that came are kept; run the same command again, which says what is lost",
+            )
+        if error.code() in GONE:
+            look_at(self._brokers, self._topic)  # raises when it is gone; a broker that starts may not know it yet
+        self._troubles.hear(error)
+        self._troubles.raise_lasting()
+
+    def _passed(self, came: list[Message], due: Mapping[int, int]) -> set[int]:
+        """The partitions whose last record, or one behind it, has come."""
+        last: dict[Any, Any] = {message.partition(): message.offset() for message in came}
+        return {p for p, offset in last.items() if p in due and offset >= due[p] - 1}
+
+    def _within(self, messages: list[Message]) -> Records:
+        """The records before the ends."""
+        partitions = np.fromiter((message.partition() for message in messages), np.int32, len(messages))
+        offsets = np.fromiter((message.offset() for message in messages), np.int64, len(messages))
+        ends = np.full(max(self._spans) + 1, -1, np.int64)
+        for partition, (_, end) in self._spans.items():
+            ends[partition] = end
+        within = offsets < ends[partitions]
+        if within.all():
+            return Records(messages, partitions, offsets)
+        kept = [message for message, good in zip(messages, within.tolist(), strict=True) if good]
+        return Records(kept, partitions[within], offsets[within])
+
+    def _stalled(self) -> ReadStalled:
+        return ReadStalled(
+            f"reading the topic {self._topic} stalled: nothing came for {self._limits.stall_s:g} s",
+            "the rows that came are kept; look at the brokers, then run the same command again",
+        )

@@ -1,0 +1,83 @@
+"""Records of a topic as the rows that ksqlDB makes of them, in the lake's columns; what makes no row is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from pipeline.columns import arrow_schema, arrow_type, lake_name
+from pipeline.kafka.declaration import Declaration
+from pipeline.kafka.formats.deserializer import deserializer
+from pipeline.kafka.reader import Records
+from pipeline.kafka.registry import RegistryClient
+from pipeline.kafka.rowtime import NO_TIME, rowtimes
+
+NO_VALUE = "no value"
+NO_ROWTIME = "no time in the timestamp column, or one before 1970"
+
+
+class Rows:
+    """Turns batches of records into batches of rows; `left_out` counts the others by reason.
+
+    Only those from `first` on, by partition, are counted: what lies before is read as a witness.
+    """
+
+    def __init__(self, declaration: Declaration, registry: RegistryClient | None, first: Mapping[int, int]) -> None:
+        self._declaration = declaration
+        self._key = deserializer(declaration.key, registry)
+        self._value = deserializer(declaration.value, registry)
+        self._first = first
+        self._schema = arrow_schema(declaration.columns)
+        self._header_types = {column.name: arrow_type(column.type) for column in declaration.columns}
+        self.left_out: Counter[str] = Counter()
+
+    def batch(self, records: Records) -> pa.RecordBatch:
+        """The rows of a batch, in its order."""
+        messages, declaration = records.messages, self._declaration
+        keys = self._key.read([message.key() for message in messages])
+        values = self._value.read([message.value() for message in messages])
+        arrays = dict(zip((name for name, _ in declaration.key.columns), keys.arrays, strict=True))
+        arrays |= zip((name for name, _ in declaration.value.columns), values.arrays, strict=True)
+        for name, header in declaration.headers:
+            arrays[name] = pa.array(_headers(messages, header), type=self._header_types[name])
+        times = self._rowtimes(messages, arrays)
+        arrays |= {
+            "ROWTIME": pa.array(times),
+            "ROWPARTITION": pa.array(records.partitions),
+            "ROWOFFSET": pa.array(records.offsets),
+        }
+        columns = [arrays[column.name] for column in declaration.columns]
+        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        reasons = dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
+        reasons |= dict.fromkeys(values.no_row, NO_VALUE) | dict(values.unreadable) | dict(keys.unreadable)
+        return self._without(batch, records, reasons) if reasons else batch
+
+    def _rowtimes(self, messages: Sequence[Message], arrays: Mapping[str, pa.Array]) -> Any:
+        declaration = self._declaration
+        if declaration.timestamp:
+            return rowtimes(arrays[declaration.timestamp], declaration.timestamp_format)
+        kinds_and_times = [message.timestamp() for message in messages]
+        times = [NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else time for kind, time in kinds_and_times]
+        return np.maximum(np.array(times, np.int64), NO_TIME)
+
+    def _without(self, batch: pa.RecordBatch, records: Records, reasons: Mapping[int, str]) -> pa.RecordBatch:
+        for place, reason in reasons.items():
+            if records.offsets[place] >= self._first.get(int(records.partitions[place]), 0):
+                self.left_out[reason] += 1
+        kept = np.ones(len(batch), bool)
+        kept[list(reasons)] = False
+        return batch.filter(pa.array(kept))
+
+
+def _headers(messages: Sequence[Message], key: str | None) -> list[Any]:
+    """All headers of each record, or the last one of that key."""
+    by_record = [message.headers() or [] for message in messages]
+    if key is None:
+        names = lake_name("KEY"), lake_name("VALUE")
+        return [[dict(zip(names, header, strict=True)) for header in headers] for headers in by_record]
+    return [next((value for name, value in reversed(headers) if name == key), None) for headers in by_record]

@@ -1,0 +1,79 @@
+"""The streams and tables of a ksqlDB server whose streams are read from Kafka; the server is asked what they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pipeline.columns import Column, SqlType
+from pipeline.errors import StatementRefused
+from pipeline.feeds import ReadFrom
+from pipeline.kafka.connection import Brokers, Registry
+from pipeline.kafka.declaration import declared
+from pipeline.kafka.registry import RegistryClient
+from pipeline.kafka.stream import KafkaStream
+from pipeline.kafka.topic import look_at
+from pipeline.ksqldb import source as ksqldb
+from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.describe import Description, find_source
+from pipeline.ksqldb.pull import KsqldbTable
+from pipeline.ksqldb.stream import KsqldbStream
+from pipeline.source import Source
+
+_WRAPS = "ksql.persistence.wrap.single.values"
+
+
+@dataclass(frozen=True)
+class KafkaSources:
+    """See `pipeline.source.Sources`. Tables, and streams that are asked for from `ksqldb`, are read from there."""
+
+    client: Client
+    place: str
+    brokers: Brokers
+    registry: RegistryClient | None
+
+    def list(self) -> Mapping[str, str]:
+        return ksqldb.KsqldbSources(self.client, self.place).list()
+
+    def find(self, name: str, read_from: ReadFrom = "") -> KafkaStream | KsqldbStream | KsqldbTable:
+        described = find_source(self.client, name)
+        if described.kind == "table":
+            return KsqldbTable(self.client, described)
+        by_rest = KsqldbStream(self.client, described)
+        if read_from == "ksqldb":
+            return by_rest
+        declaration = declared(described, self._columns(described, by_rest), self._wraps)
+        topic = look_at(self.brokers, described.topic)
+        source = Source(described.name, described.kind, topic.name, len(topic.offsets), topic_id=topic.id)
+        return KafkaStream(source, declaration, self.brokers, self.registry)
+
+    def _columns(self, described: Description, stream: KsqldbStream) -> tuple[Column, ...]:
+        """With the key types of MAPs, which DESCRIBE leaves out: only Avro has others than STRING."""
+        by_avro = "AVRO" in (described.value_format, described.key_format)
+        has_map = any(_has_map(column.type) for column in described.columns)
+        return stream.exact_columns() if by_avro and has_map else stream.columns()
+
+    def _wraps(self) -> bool:
+        """Whether the server wraps single values by default; true where it may not be asked."""
+        try:
+            answer = self.client.ksql("SHOW PROPERTIES;")
+        except StatementRefused:
+            return True
+        listed = [entry for entity in answer for entry in entity.get("properties") or ()]
+        return all(str(entry.get("value")).lower() != "false" for entry in listed if entry.get("name") == _WRAPS)
+
+
+def _has_map(type_: SqlType) -> bool:
+    inner = [type_.element] if type_.element else [field for _, field in type_.fields]
+    return type_.base == "MAP" or any(map(_has_map, inner))
+
+
+@contextlib.contextmanager
+def connected(
+    connection: Connection, brokers: Brokers, registry: Registry | None, wait: bool = True
+) -> Iterator[KafkaSources]:
+    """The sources of a server that is there and supported; the brokers are asked when a stream is looked up."""
+    with ksqldb.connected(connection, wait) as sources:
+        place = f"{sources.place}, streams from Kafka at {brokers.servers}"
+        yield KafkaSources(sources.client, place, brokers, RegistryClient(registry) if registry else None)

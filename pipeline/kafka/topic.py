@@ -1,0 +1,78 @@
+"""What a topic is at this moment: its id, its partitions, where each begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its own list
+
+from pipeline.kafka.connection import Brokers
+from pipeline.kafka.errors import Troubles
+from pipeline.source import Offsets
+
+QUIET: Mapping[str, Any] = {"log_level": 0}
+"""The client's own log would go to the terminal; what it reports is told in our words."""
+
+_LOOK_S = 0.05
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call] # it has no types
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call] # it has no types
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic at one moment. `id` is empty where the brokers do not tell it (before Kafka 2.8).
+
+    The ends are those of committed records: a transaction that is open, and all that was written after it began, lies
+    behind the end.
+    """
+
+    name: str
+    id: str
+    offsets: Mapping[int, Offsets]
+
+
+def look_at(brokers: Brokers, name: str) -> Topic:
+    """The topic now; never makes one. Raises TopicGone, KafkaRefused, KafkaUnreachable."""
+    troubles = Troubles(name, brokers.servers)
+    try:
+        options: dict[str, Any] = {**brokers.options(), **QUIET, "error_cb": troubles.hear}
+        admin = AdminClient(options)
+        asked = admin.describe_topics(TopicCollection([name]), request_timeout=brokers.timeout_s)
+        described = _answer(admin, asked[name], troubles)
+        partitions = sorted(partition.id for partition in described.partitions)
+
+        def ask(spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, int]:
+            answers = admin.list_offsets(
+                {TopicPartition(name, partition): spec for partition in partitions},
+                isolation_level=isolation,
+                request_timeout=brokers.timeout_s,
+            )
+            return {place.partition: _answer(admin, answer, troubles).offset for place, answer in answers.items()}
+
+        # In this order: records that come in between lie behind an end, and none of them before a start.
+        starts = ask(_EARLIEST, IsolationLevel.READ_COMMITTED)
+        ends = ask(_LATEST, IsolationLevel.READ_COMMITTED)
+        written = ask(_LATEST, IsolationLevel.READ_UNCOMMITTED)
+    except KafkaException as error:
+        raise troubles.error(error) from None
+    offsets = {p: Offsets(starts[p], max(starts[p], ends[p]), ends[p], written[p]) for p in partitions}
+    return Topic(name, _text(described.topic_id), offsets)
+
+
+def _answer(admin: AdminClient, answer: Future[Any], troubles: Troubles) -> Any:
+    """The client would try wrong credentials again and again until the time is over."""
+    while not answer.done():
+        admin.poll(_LOOK_S)
+        troubles.raise_lasting()
+    return answer.result()
+
+
+def _text(topic_id: Any) -> str:
+    """As Kafka's own tools print it; empty for none, and for the one of 0 that an old broker's answer becomes."""
+    if topic_id is None or not (topic_id.get_most_significant_bits() or topic_id.get_least_significant_bits()):
+        return ""
+    return str(topic_id)

@@ -1,0 +1,117 @@
+"""Topics of a broker with the rows of the emulator's sources, in the bytes that ksqlDB itself writes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from ksqldb_emulator.dataset import Record, Source
+from ksqldb_emulator.sqltypes import Type
+from tests.vectors import load_lines
+
+_KEYS: Mapping[str, Callable[[Any], bytes]] = {
+    "STRING": str.encode,
+    "INTEGER": struct.Struct(">i").pack,
+    "BIGINT": struct.Struct(">q").pack,
+    "DOUBLE": struct.Struct(">d").pack,
+}
+
+
+def new_topic(servers: str, partitions: int = 1, **config: str) -> str:
+    """An empty topic of a name that no other test has."""
+    return made_topic(servers, f"t-{uuid.uuid4().hex[:12]}", partitions, **config)
+
+
+def made_topic(servers: str, name: str, partitions: int = 1, **config: str) -> str:
+    settings = {"retention.ms": "-1"} | {option.replace("_", "."): value for option, value in config.items()}
+    topic = NewTopic(name, partitions, 1, config=settings)
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([topic])[name].result(30)
+    return name
+
+
+def producer(servers: str, **more: Any) -> Producer:
+    return Producer({"bootstrap.servers": servers, "linger.ms": 1, "message.max.bytes": 20_000_000} | more)
+
+
+Payload = tuple[bytes | None, bytes | None]
+
+
+def write(servers: str, source: Source, records: Iterable[Record], raw: Mapping[tuple[int, int], Payload] = {}) -> None:
+    """Appends the records to the source's topic; each gets the offset that it names, if all before it are there.
+
+    `raw` has keys and values by place; the others are written as ksqlDB would.
+    """
+    client, failed = producer(servers), list[Any]()
+
+    def check(error: object, offset: int, due: int) -> None:
+        if error is not None or offset != due:
+            failed.append((error, offset, due))
+
+    for record in records:
+        key, value = raw.get((record.partition, record.offset)) or payload(source, record)
+        client.produce(
+            source.topic,
+            value,
+            key,
+            record.partition,
+            timestamp=record.rowtime,
+            on_delivery=lambda error, sent, due=record.offset: check(error, sent.offset(), due),
+        )
+    assert client.flush(60) == 0
+    assert not failed
+
+
+def recorded_payloads(topic: str) -> dict[tuple[int, int], Payload]:
+    """What was produced to a topic of the recorded server, by place; none for topics that ksqlDB itself writes."""
+    events = [event for event in load_lines("recorded/events.jsonl") if event["topic"] == topic]
+    return {(event["partition"], event["offset"]): (_bytes(event, "key"), _bytes(event, "value")) for event in events}
+
+
+def _bytes(event: Mapping[str, Any], part: str) -> bytes | None:
+    text = event[part]
+    if text is None:
+        return None
+    return bytes.fromhex(text) if event.get(f"{part}_is_hex") else text.encode()
+
+
+def payload(source: Source, record: Record) -> tuple[bytes | None, bytes | None]:
+    """The key in the KAFKA format and the value in JSON; a record without values has none."""
+    types = {column.name: column.type for column in source.columns}
+    given = record.values if record.values is not None else record.key or {}
+    keys = [_KEYS[types[name].base](given[name]) if given.get(name) is not None else None for name in source.keys]
+    if record.values is None:
+        return (keys[0] if keys else None), None
+    values = {column.name: record.values[column.name] for column in source.columns if column.role == "VALUE"}
+    text = ",".join(f"{json.dumps(name)}:{_json(value, types[name])}" for name, value in values.items())
+    return (keys[0] if keys else None), f"{{{text}}}".encode()
+
+
+def _json(value: Any, type_: Type) -> str:
+    """Dates and times are numbers, decimals are written out."""
+    if value is None:
+        return "null"
+    if type_.base == "ARRAY":
+        assert type_.element_type is not None
+        return f"[{','.join(_json(item, type_.element_type) for item in value)}]"
+    if type_.base == "MAP":
+        assert type_.element_type is not None
+        return f"{{{','.join(f'{json.dumps(k)}:{_json(item, type_.element_type)}' for k, item in value.items())}}}"
+    if type_.base == "STRUCT":
+        return f"{{{','.join(f'{json.dumps(name)}:{_json(value.get(name), inner)}' for name, inner in type_.fields)}}}"
+    if type_.base == "BYTES":
+        return json.dumps(base64.b64encode(value).decode())
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps({math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN"))
+    return json.dumps(value, ensure_ascii=False)
