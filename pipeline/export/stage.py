@@ -21,6 +21,9 @@ from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.once import OnceOnly
 from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource, TableRead, Task
 
+PART_BYTES = 2**30
+"""Of values in memory, after which a part ends, however few its rows are."""
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -107,11 +110,16 @@ class StagedTable:
 def _fill(
     writer: StagedWriter, batches: Iterator[pa.RecordBatch], limit: int | None, bookmarks: dict[int, Bookmark]
 ) -> bool:
-    """Writes batches until `limit` rows are there; returns whether the read has ended. Moves `bookmarks` along."""
+    """Writes batches until `limit` rows are there, or as many bytes as a part may have; moves `bookmarks` along.
+
+    Returns whether the read has ended.
+    """
+    size_bytes = 0
     for batch in batches:
+        size_bytes += batch.nbytes
         writer.add(batch)
         _move(bookmarks, batch)
-        if limit is not None and writer.row_count >= limit:
+        if (limit is not None and writer.row_count >= limit) or size_bytes >= PART_BYTES:
             return False
     return True
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import resource
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +25,11 @@ from pipeline.lake.disk import checksum, delete_file, make_folder, sync_file
 from pipeline.lake.store import disk_errors
 
 ROW_GROUP_ROWS = 131_072
-_OPEN_FILES = 32
+ROW_GROUP_BYTES = 64 * 2**20
+"""Of values in memory: what reaches either limit is written."""
+_WAITING_BYTES = 2 * ROW_GROUP_BYTES
+_SMALL_BATCHES = 256
+_OPEN_FILES = 512
 _YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
 Partition = str | None
@@ -47,11 +53,24 @@ class StagedFile:
 
 @dataclass
 class _Open:
+    """A file that is being written. `waiting` are batches for its next row group, `small` the newest ones."""
+
     path: Path
     file: pa.OSFile
     writer: pq.ParquetWriter
-    waiting: list[pa.RecordBatch]
+    waiting: list[pa.RecordBatch] = field(default_factory=list)
+    small: list[pa.RecordBatch] = field(default_factory=list)
     waiting_rows: int = 0
+    waiting_bytes: int = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """A batch costs more than its values: many small ones become one."""
+        self.small.append(batch)
+        self.waiting_rows += batch.num_rows
+        self.waiting_bytes += batch.nbytes
+        if len(self.small) >= _SMALL_BATCHES:
+            self.waiting.append(pa.concat_batches(self.small))
+            self.small = []
 
 
 class StagedWriter:
@@ -66,7 +85,8 @@ class StagedWriter:
         self._date_column, self._partition = date_column, partition
         self._open: OrderedDict[Partition, _Open] = OrderedDict()
         self._staged: list[StagedFile] = []
-        self._file_count = 0
+        self._file_count = self._waiting_bytes = 0
+        self._most_open = min(_OPEN_FILES, max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
         self.row_count = 0
         if date_column is not None:
             check_partition_column(schema, date_column)
@@ -82,9 +102,8 @@ class StagedWriter:
                 self._append(self._partition, batch)
                 return
             dates = partition_dates([batch], self._date_column)[0]
-            for date in pc.unique(dates):
-                mask = pc.is_null(dates) if not date.is_valid else pc.fill_null(pc.equal(dates, date), False)
-                self._append(date.as_py().isoformat() if date.is_valid else None, batch.filter(mask))
+            for partition, rows in _by_date(batch, dates):
+                self._append(partition, rows)
 
     def finish(self) -> list[StagedFile]:
         """Closes and syncs every file. A table's version without rows is a file without rows: it exists."""
@@ -120,24 +139,28 @@ class StagedWriter:
 
     def _append(self, partition: Partition, batch: pa.RecordBatch) -> None:
         if partition not in self._open:
-            while len(self._open) >= _OPEN_FILES:
+            while len(self._open) >= self._most_open:
                 self._close(next(iter(self._open)))
             path = self._folder / f"{self._file_count:05}.staged"
             self._file_count += 1
             file = pa.OSFile(str(path), "wb")
             writer = pq.ParquetWriter(file, self._schema, compression="snappy", store_decimal_as_integer=True)
-            self._open[partition] = _Open(path, file, writer, [])
+            self._open[partition] = _Open(path, file, writer)
         entry = self._open[partition]
         self._open.move_to_end(partition)
-        entry.waiting.append(batch)
-        entry.waiting_rows += batch.num_rows
-        if entry.waiting_rows >= ROW_GROUP_ROWS:
+        entry.add(batch)
+        self._waiting_bytes += batch.nbytes
+        if entry.waiting_rows >= ROW_GROUP_ROWS or entry.waiting_bytes >= ROW_GROUP_BYTES:
             self._write_waiting(entry)
+        elif self._waiting_bytes >= _WAITING_BYTES:
+            self._write_waiting(max(self._open.values(), key=lambda entry: entry.waiting_bytes))
 
     def _write_waiting(self, entry: _Open) -> None:
-        if entry.waiting:
-            entry.writer.write_table(pa.Table.from_batches(entry.waiting, self._schema), row_group_size=ROW_GROUP_ROWS)
-            entry.waiting, entry.waiting_rows = [], 0
+        if entry.waiting or entry.small:
+            rows = pa.Table.from_batches([*entry.waiting, *entry.small], self._schema)
+            entry.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        self._waiting_bytes -= entry.waiting_bytes
+        entry.waiting, entry.small, entry.waiting_rows, entry.waiting_bytes = [], [], 0, 0
 
     def _close(self, partition: Partition) -> None:
         entry = self._open[partition]
@@ -157,6 +180,22 @@ class StagedWriter:
                 stats=_delta_stats(metadata, self._schema),
             )
         )
+
+
+def _by_date(batch: pa.RecordBatch, dates: pa.Array) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+    """The rows of each date, in their order, as batches of their own: one that shares memory would keep all of it."""
+    found = pc.unique(dates)
+    if len(found) <= 1:
+        yield from ((_iso(date), batch) for date in found)
+        return
+    numbers = pc.index_in(dates, value_set=found).to_numpy(zero_copy_only=False)
+    order = np.argsort(numbers, kind="stable")
+    for date, places in zip(found, np.split(order, np.cumsum(np.bincount(numbers))[:-1]), strict=True):
+        yield _iso(date), batch.take(pa.array(places))
+
+
+def _iso(date: pa.Scalar) -> Partition:
+    return date.as_py().isoformat() if date.is_valid else None
 
 
 def discard(files: Sequence[StagedFile]) -> None:

@@ -1,0 +1,88 @@
+"""What is staged is bounded in memory by bytes as well as by rows, and each date's rows stay in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.lake import writer as writers
+from pipeline.lake.writer import StagedFile, StagedWriter
+from tests.lake.small_tables import SCHEMA
+
+DAY_MS = 86_400_000
+
+
+def batch_of(days: Sequence[int | None], first: int = 0, text: str = "v") -> pa.RecordBatch:
+    """A row for each day."""
+    rows = [
+        {"rowtime": None if day is None else day * DAY_MS, "rowpartition": 0, "rowoffset": first + n, "v": text}
+        for n, day in enumerate(days)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+
+def written(folder: Path, batches: Sequence[pa.RecordBatch]) -> list[StagedFile]:
+    writer = StagedWriter(folder, SCHEMA, date_column="rowtime")
+    for batch in batches:
+        writer.add(batch)
+    return writer.finish()
+
+
+def row_groups(file: StagedFile) -> list[int]:
+    metadata = pq.read_metadata(file.path)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+@given(st.lists(st.lists(st.none() | st.integers(0, 5), max_size=20), max_size=6))
+def test_each_date_has_its_rows_in_their_order(
+    tmp_path_factory: pytest.TempPathFactory, days: list[list[int | None]]
+) -> None:
+    batches = [batch_of(each, 100 * n) for n, each in enumerate(days)]
+
+    files = written(tmp_path_factory.mktemp("staged"), batches)
+
+    offsets: dict[int | None, list[int]] = {}
+    for number, each in enumerate(days):
+        for place, day in enumerate(each):
+            offsets.setdefault(day, []).append(100 * number + place)
+    found = [pq.read_table(file.path)["rowoffset"].to_pylist() for file in files]
+    assert sorted(found) == sorted(offsets.values())
+    assert sorted(file.partition or "" for file in files) == sorted(
+        "" if day is None else f"1970-01-{day + 1:02}" for day in offsets
+    )
+
+
+def test_long_rows_are_written_in_small_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", 10_000)
+
+    (file,) = written(tmp_path, [batch_of([0], n, "x" * 4000) for n in range(9)])
+
+    assert row_groups(file) == [3, 3, 3]
+
+
+def test_what_waits_of_many_dates_is_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "_WAITING_BYTES", 100_000)
+
+    files = written(tmp_path, [batch_of(range(20), 20 * n, "x" * 1000) for n in range(20)])
+
+    assert len(files) == 20
+    assert all(file.row_count == 20 for file in files)
+    assert max(max(row_groups(file)) for file in files) < 15
+
+
+def test_many_small_batches_become_one(tmp_path: Path) -> None:
+    writer = StagedWriter(tmp_path, SCHEMA, date_column="rowtime")
+    before = pa.total_allocated_bytes()
+
+    for n in range(4000):
+        writer.add(batch_of([0], n))
+
+    assert pa.total_allocated_bytes() - before < 400_000
+    (file,) = writer.finish()
+    assert row_groups(file) == [4000]
