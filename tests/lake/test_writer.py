@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.lake import writer as writers
@@ -39,6 +39,7 @@ def row_groups(file: StagedFile) -> list[int]:
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.none() | st.integers(0, 5), max_size=20), max_size=6))
 def test_each_date_has_its_rows_in_their_order(
     tmp_path_factory: pytest.TempPathFactory, days: list[list[int | None]]
