@@ -8,13 +8,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo test check lint torture bench-warehouse mutants clean
+.PHONY: help demo demo-kafka test check lint torture bench-warehouse mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
 
 demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 	$(BIN)/python -m demo
+
+demo-kafka: $(READY)  ## Export one stream by REST and from a private Kafka by turns: no row comes twice
+	$(BIN)/python -m demo.two_ways
 
 test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
 	$(BIN)/python -m pytest -n 3 --dist worksteal

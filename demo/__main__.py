@@ -18,12 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
-import duckdb
 
 from demo.dataset import build_demo
 from demo.private_mysql import PrivateServer, ServerMissing, free_port, running_mariadb
+from demo.story import ROOT, query_lake, run, say
 
-ROOT = Path(__file__).resolve().parent.parent
 _SECONDS_OF_ARRIVALS = 60
 
 
@@ -36,7 +35,7 @@ def main(folder: Path, transactions: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     today = dt.datetime.now(dt.UTC).date()
-    _say("Sample data: 14 days of payment transactions, run through the pipeline of demo/pipeline.sql")
+    say("Sample data: 14 days of payment transactions, run through the pipeline of demo/pipeline.sql")
     dataset = build_demo(transactions, today, seed=7, arriving=transactions // 50, over_s=_SECONDS_OF_ARRIVALS)
     dataset.save(folder / "dataset.json")
     lake = folder / "data_lake"
@@ -54,35 +53,35 @@ def main(folder: Path, transactions: int) -> None:
         _tell_the_story(env, lake, warehouse is not None)
         if warehouse is not None:
             _show_warehouse(env)
-    _say(f"Done. The lake is in {lake}; look around:")
+    say(f"Done. The lake is in {lake}; look around:")
     click.echo(f"  LAKE_ROOT={lake} {sys.executable} metadata_utils.py --report")
     click.echo(f"  python -c \"import duckdb; db = duckdb.connect(); db.sql(open('{lake}/views.sql').read()); ...\"")
 
 
 def _tell_the_story(env: Mapping[str, str], lake: Path, with_warehouse: bool) -> None:
-    _say("1. Which feeds: four streams, four tables")
-    _run(env, "manage_feeds.py", "sync")
-    _say("2. Is everything ready?")
-    _run(env, "test_setup.py", *([] if with_warehouse else ["--no-mysql"]))
-    _say("3. Everything that ksqlDB has, into the lake")
-    _run(env, "export_to_data_lake.py", "--all")
+    say("1. Which feeds: four streams, four tables")
+    run(env, "manage_feeds.py", "sync")
+    say("2. Is everything ready?")
+    run(env, "test_setup.py", *([] if with_warehouse else ["--no-mysql"]))
+    say("3. Everything that ksqlDB has, into the lake")
+    run(env, "export_to_data_lake.py", "--all")
     if with_warehouse:
-        _say("4. The table snapshots, into the warehouse")
-        _run(env, "sync_to_mysql.py", "--init-schema", "--source", "lake")
-    _say("5. Events went on arriving: only new rows are added, and one version a table")
-    _run(env, "export_to_data_lake.py", "--all")
+        say("4. The table snapshots, into the warehouse")
+        run(env, "sync_to_mysql.py", "--init-schema", "--source", "lake")
+    say("5. Events went on arriving: only new rows are added, and one version a table")
+    run(env, "export_to_data_lake.py", "--all")
     if with_warehouse:
-        _run(env, "sync_to_mysql.py", "--source", "lake")
-    _say("6. What is in the lake, and is it what was written?")
-    _run(env, "metadata_utils.py", "--stats")
-    _run(env, "metadata_utils.py", "verify", *(["--warehouse"] if with_warehouse else []))
-    _say("7. A query on the lake: DuckDB over data_lake/views.sql")
-    _query_lake(
+        run(env, "sync_to_mysql.py", "--source", "lake")
+    say("6. What is in the lake, and is it what was written?")
+    run(env, "metadata_utils.py", "--stats")
+    run(env, "metadata_utils.py", "verify", *(["--warehouse"] if with_warehouse else []))
+    say("7. A query on the lake: DuckDB over data_lake/views.sql")
+    query_lake(
         lake,
         "SELECT date, count(*) AS transactions, sum(amount_eur) AS eur\n"
         "FROM transaction_stream_anonymized\nGROUP BY date ORDER BY date DESC LIMIT 5",
     )
-    _query_lake(
+    query_lake(
         lake,
         "SELECT version, count(*) AS users_and_types, sum(total_amount) AS total\n"
         "FROM user_transaction_summary_history\nGROUP BY version ORDER BY version",
@@ -90,7 +89,7 @@ def _tell_the_story(env: Mapping[str, str], lake: Path, with_warehouse: bool) ->
 
 
 def _show_warehouse(env: Mapping[str, str]) -> None:
-    _say("8. A query on the warehouse: MySQL")
+    say("8. A query on the warehouse: MySQL")
     sql = (
         "SELECT m.payment_method_id, m.is_known, p.transaction_count, p.total_amount\n"
         "FROM current_payment_method_totals AS p\n"
@@ -101,24 +100,6 @@ def _show_warehouse(env: Mapping[str, str]) -> None:
     client = shutil.which("mariadb") or shutil.which("mysql") or "mysql"
     command = [client, "--no-defaults", "-h", env["MYSQL_HOST"], "-P", env["MYSQL_PORT"], "-u", "root", "--table"]
     subprocess.run([*command, env["MYSQL_DATABASE"], "-e", sql], check=True)
-
-
-def _query_lake(lake: Path, sql: str) -> None:
-    click.echo(sql)
-    with duckdb.connect() as connection:
-        connection.execute((lake / "views.sql").read_text(encoding="utf-8"))
-        click.echo(str(connection.sql(sql)))
-
-
-def _run(env: Mapping[str, str], script: str, *arguments: str) -> None:
-    click.secho(f"$ python {' '.join([script, *arguments])}", bold=True)
-    result = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, env=dict(env), check=False)
-    if result.returncode != 0:
-        raise SystemExit(f"the demo stops: {script} ended with exit code {result.returncode}")
-
-
-def _say(text: str) -> None:
-    click.secho(f"\n== {text}", fg="cyan", bold=True)
 
 
 @contextlib.contextmanager

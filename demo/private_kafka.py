@@ -48,6 +48,7 @@ num.network.threads=1
 num.io.threads=2
 background.threads=2
 log.initial.task.delay.ms=500
+log.retention.ms=-1
 log.retention.check.interval.ms=500
 log.cleaner.backoff.ms=200
 log.cleaner.dedupe.buffer.size=8000000
@@ -82,7 +83,8 @@ class PrivateKafka:
 
     def _answers(self) -> bool:
         with contextlib.suppress(KafkaException):
-            return bool(self.admin().list_topics(timeout=1).brokers)
+            admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 200})
+            return bool(admin.list_topics(timeout=1).brokers)
         return False
 
     def stop(self, by: int = signal.SIGTERM) -> None:
@@ -91,15 +93,6 @@ class PrivateKafka:
             self.process.send_signal(by)
             self.process.wait(timeout=_PATIENCE_S)
             self.process = None
-
-    def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 200})
-
-    def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
-        """Makes an empty topic; the names in `config` have underscores where Kafka's have dots."""
-        given = {option.replace("_", "."): value for option, value in config.items()}
-        admin = self.admin()  # what is asked ends with the client, so it is held until the answer is there
-        admin.create_topics([NewTopic(name, partitions, 1, config=given)])[name].result(_PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -147,3 +140,10 @@ def resolved_jars(home: Path) -> Path:
                 raise ServerMissing(f"Kafka's jars cannot be fetched: {(done.stdout or done.stderr)[-500:]}")
             complete.write_text(wanted, encoding="utf-8")
     return jars
+
+
+def create_topic(servers: str, name: str, partitions: int = 1, **config: str) -> None:
+    """Makes an empty topic; the names in `config` have underscores where Kafka's have dots."""
+    given = {option.replace("_", "."): value for option, value in config.items()}
+    admin = AdminClient({"bootstrap.servers": servers})  # what is asked ends with the client, so it is held
+    admin.create_topics([NewTopic(name, partitions, 1, config=given)])[name].result(_PATIENCE_S)

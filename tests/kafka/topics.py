@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
+from demo.private_kafka import create_topic
 from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
 from tests.vectors import load_lines
@@ -32,10 +32,7 @@ def new_topic(servers: str, partitions: int = 1, **config: str) -> str:
 
 
 def made_topic(servers: str, name: str, partitions: int = 1, **config: str) -> str:
-    settings = {"retention.ms": "-1"} | {option.replace("_", "."): value for option, value in config.items()}
-    topic = NewTopic(name, partitions, 1, config=settings)
-    admin = AdminClient({"bootstrap.servers": servers})
-    admin.create_topics([topic])[name].result(30)
+    create_topic(servers, name, partitions, **config)
     return name
 
 

@@ -1,0 +1,32 @@
+"""What a demo does on the terminal: it says what comes, runs a script as a person would, and asks the lake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import duckdb
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def say(text: str) -> None:
+    click.secho(f"\n== {text}", fg="cyan", bold=True)
+
+
+def run(env: Mapping[str, str], script: str, *arguments: str) -> None:
+    """Runs a script, which speaks to the terminal itself; ends the demo where it fails."""
+    click.secho(f"$ python {' '.join([script, *arguments])}", bold=True)
+    result = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, env=dict(env), check=False)
+    if result.returncode != 0:
+        raise SystemExit(f"the demo stops: {script} ended with exit code {result.returncode}")
+
+
+def query_lake(lake: Path, sql: str) -> None:
+    click.echo(sql)
+    with duckdb.connect() as connection:
+        connection.execute((lake / "views.sql").read_text(encoding="utf-8"))
+        click.echo(str(connection.sql(sql)))
