@@ -71,10 +71,10 @@ class StopRule:
             return "exact"
         if any(ends[p].start != UNKNOWN or positions.get(p) != _NOT_FETCHED for p in due):
             self._unfetched_since = None
-        elif self._unfetched_since is None:
+            return None
+        if self._unfetched_since is None:
             self._unfetched_since = now
-        waited_s = 0.0 if self._unfetched_since is None else now - self._unfetched_since
-        return "quiet" if waited_s >= self.quiet_s * _EMPTY_FACTOR else None
+        return "quiet" if now - self._unfetched_since >= self.quiet_s * _EMPTY_FACTOR else None
 
     def _reached(self, partition: int, offsets: Offsets, positions: Mapping[int, Position]) -> bool:
         nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
@@ -86,7 +86,7 @@ class StopRule:
             return False
         steps = [positions[partition][0] - before[0] for partition, before in self._calm.items()]
         waiting = sum(max(0, fetched + 1 - committed) for fetched, committed in positions.values() if fetched >= 0)
-        return min(steps, default=0) >= 0 and sum(steps) < _POLL_RECORDS and waiting < _POLL_RECORDS
+        return all(step >= 0 for step in steps) and sum(steps) < _POLL_RECORDS and waiting < _POLL_RECORDS
 
     @staticmethod
     def _is_processed(positions: Mapping[int, Position]) -> bool:

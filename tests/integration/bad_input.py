@@ -61,30 +61,74 @@ def script(name: str) -> click.Command:
 
 
 def attempts(seed: int, count: int, feeds: tuple[str, ...]) -> Iterator[Attempt]:
+    """The commands number `seed * count` and following; the first of all give each option and each setting once."""
     dice = random.Random(seed)
-    for _ in range(count):
-        name = dice.choice(SCRIPTS)
-        command, words = script(name), list[str]()
-        if isinstance(command, click.Group) and dice.random() < 0.9:
-            words += _options(dice, command, feeds, 0.03)
-            words.append(dice.choice(sorted(command.commands)) if dice.random() < 0.97 else dice.choice(_TEXTS))
-            command = command.commands.get(words[-1], command)
-        words += _options(dice, command, feeds, 0.2)
+    everything = [*all_options(), *all_settings()]
+    for number in range(seed * count, (seed + 1) * count):
+        due = everything[number] if number < len(everything) else None
+        if isinstance(due, Option):
+            command, words = script(due.script), [due.command] if due.command else []
+            command = command.commands[due.command] if isinstance(command, click.Group) and words else command
+            name, words = due.script, words + _options(dice, command, feeds, 0.1, due.option)
+        else:
+            name = dice.choice(SCRIPTS)
+            words = _command(dice, script(name), feeds)
         settings = {}
-        if dice.random() < 0.2:
-            setting = dice.choice(sorted(Settings.model_fields)).upper()
+        if isinstance(due, str) or dice.random() < 0.2:
+            setting = due if isinstance(due, str) else dice.choice(all_settings())
             settings[setting] = dice.choice({"KSQLDB_URL": _URLS, "LAKE_ROOT": _ROOTS}.get(setting, _SETTINGS))
         spoiled = dice.choice(sorted(SPOILED)) if dice.random() < 0.3 else "nothing"
         yield Attempt(name, tuple(words), settings, spoiled)
 
 
-def _options(dice: random.Random, command: click.Command, feeds: tuple[str, ...], share: float) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """An option of a script, or of one of its commands."""
+
+    script: str
+    command: str
+    option: str
+
+
+def all_options() -> list[Option]:
+    commands = [(name, "", script(name)) for name in SCRIPTS]
+    commands += [(name, inner, each) for name, _, group in commands for inner, each in _inner(group).items()]
+    return [
+        Option(name, inner, parameter.opts[0])
+        for name, inner, command in commands
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+
+
+def _inner(command: click.Command) -> dict[str, click.Command]:
+    return command.commands if isinstance(command, click.Group) else {}
+
+
+def all_settings() -> list[str]:
+    return sorted(name.upper() for name in Settings.model_fields)
+
+
+def _command(dice: random.Random, command: click.Command, feeds: tuple[str, ...]) -> list[str]:
+    words = list[str]()
+    if isinstance(command, click.Group) and dice.random() < 0.9:
+        words += _options(dice, command, feeds, 0.03)
+        words.append(dice.choice(sorted(command.commands)) if dice.random() < 0.97 else dice.choice(_TEXTS))
+        command = command.commands.get(words[-1], command)
+    return words + _options(dice, command, feeds, 0.2)
+
+
+def _options(
+    dice: random.Random, command: click.Command, feeds: tuple[str, ...], share: float, due: str = ""
+) -> list[str]:
     words = []
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             count = dice.choice((0, 1, 2)) if parameter.nargs != 1 else int(dice.random() < 0.95)
             words += [_value(dice, parameter, feeds) for _ in range(count)]
-        elif isinstance(parameter, click.Option) and dice.random() < (0.9 if parameter.required else share):
+        elif isinstance(parameter, click.Option) and (
+            parameter.opts[0] == due or dice.random() < (0.9 if parameter.required else share)
+        ):
             words.append(parameter.opts[0])
             if not parameter.is_flag:
                 words.append(_value(dice, parameter, feeds))

@@ -14,7 +14,7 @@ from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.feeds import parse_feed
-from tests.integration.bad_input import SPOILED, Attempt, attempts, complaints
+from tests.integration.bad_input import SPOILED, Attempt, all_options, all_settings, attempts, complaints
 from tests.integration.commands import command, ran
 from tests.support import lake_at
 
@@ -51,6 +51,19 @@ def state(lake: Path) -> dict[str, bytes]:
         for path in files
         if not any(part in path.relative_to(lake).as_posix() for part in _NO_STATE)
     }
+
+
+def test_every_option_and_every_setting_is_tried() -> None:
+    tried = [each for batch in range(BATCHES) for each in attempts(batch, COMMANDS, tuple(FEEDS))]
+    settings = {name for each in tried for name in each.settings}
+    words = {each.script: set[str]() for each in tried}
+    for each in tried:
+        words[each.script] |= {f"{each.arguments[0]} {word}" for word in each.arguments[1:]} | set(each.arguments)
+
+    assert len(tried) == 500
+    assert settings == set(all_settings())
+    for option in all_options():
+        assert f"{option.command} {option.option}".strip() in words[option.script]
 
 
 @pytest.mark.timeout(600)

@@ -137,6 +137,15 @@ def test_a_scan_that_ends_before_the_bookmark_means_another_topic(committed: int
         assert first_verdict(stopping, seen)[0] == "quiet"
 
 
+def test_a_scan_that_stands_still_before_the_bookmark_for_the_quiet_time_is_at_its_end() -> None:
+    judge = rule(1, bookmark={0: 10})
+
+    assert judge.judge({0: (3, 4)}, 0) is None
+    assert judge.judge({0: (3, 4)}, QUIET_S - 0.1) is None
+    with pytest.raises(TopicChanged, match="the topic s was recreated or cut"):
+        judge.judge({0: (3, 4)}, QUIET_S)
+
+
 def test_a_scan_of_big_records_is_given_time_to_come_to_its_bookmark() -> None:
     """Some hundred records a second are less than a poll in the quiet time; while they move, that is no end."""
     stopping = rule(1, bookmark={0: 1_000_000})
@@ -188,13 +197,25 @@ def test_a_poll_that_was_only_now_processed_begins_the_quiet_time() -> None:
     assert first_verdict(rule(1), [*waits, *then]) == ("quiet", 9 + QUIET_S)
 
 
-@pytest.mark.parametrize(("waiting", "quiet_at"), [(999, 10.0), (1000, 12.0)])
-def test_a_full_poll_that_waits_to_be_processed_is_no_quiet_time(waiting: int, quiet_at: float) -> None:
-    """Partition 1 waits, and is processed at the tenth second; a step back in partition 0 does not make up for it."""
-    behind = [(float(n), {0: (99, 400), 1: (waiting - 1, 0)}) for n in range(10)]
-    done = [(10.0 + n, {0: (99, 400), 1: (waiting - 1, waiting)}) for n in range(9)]
+@pytest.mark.parametrize(("waiting", "other", "quiet_at"), [
+    (999, (99, 400), 10.0),
+    (1000, (99, 400), 12.0),
+    (998, (0, 0), 10.0),
+    (999, (0, 0), 12.0),
+    (999, (-1, -1), 11.0),
+])  # fmt: skip
+def test_a_full_poll_that_waits_to_be_processed_is_no_quiet_time(
+    waiting: int, other: Position, quiet_at: float
+) -> None:
+    """Partition 1 waits, and is processed at the tenth second; a step back in partition 0 does not make up for it.
 
-    assert first_verdict(rule(2), [*behind, *done]) == ("quiet", quiet_at)
+    Its first record counts when it waits, and an empty one (which is given four times as long) has none that waits.
+    """
+    behind = [(float(n), {0: other, 1: (waiting - 1, 0)}) for n in range(10)]
+    after = (0, 1) if other == (0, 0) else other
+    done = [(10.0 + n, {0: after, 1: (waiting - 1, waiting)}) for n in range(9)]
+
+    assert first_verdict(rule(2), [*behind, *done]) == ("quiet", quiet_at + (other == (-1, -1)))
 
 
 @pytest.mark.parametrize(("fetched", "quiet_at"), [(499, QUIET_S), (500, 2 + QUIET_S)])
