@@ -20,7 +20,8 @@ _DOUBLE = re.compile(r"([+-]?)(?:(NaN|Infinity)|((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:
 _HEX_DOUBLE = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?[0-9]+)[fFdD]?")
 _TRIMMED = "".join(map(chr, range(0x21)))
 _MOST_EXPONENT = 2**31 - 1
-_EXACT = decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+EXACT = decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+"""In which a decimal is brought to a scale: a digit that would be lost raises decimal.Inexact."""
 
 
 def integer_of(text: str, bits: int) -> int:
@@ -61,7 +62,7 @@ def fit(value: Decimal, precision: int, scale: int) -> Decimal:
     if value.adjusted() >= precision - scale:
         raise Unreadable(f"a number with more than {precision - scale} digits before the point")
     try:
-        return value.quantize(Decimal(1).scaleb(-scale), context=_EXACT)
+        return value.quantize(Decimal(1).scaleb(-scale), context=EXACT)
     except decimal.Inexact:
         raise Unreadable(f"a number with more than {scale} digits behind the point") from None
 
@@ -74,8 +75,15 @@ def narrowed(value: int | Decimal, bits: int) -> int:
 
 def _whole(value: Decimal) -> int:
     """Without the digits of an exponent that leaves none of the low 64 bits."""
+    refuse_beyond_double(value)
     exponent = exponent_of(value)
     return 0 if exponent >= 64 or value.adjusted() < 0 else int(value)
+
+
+def refuse_beyond_double(value: Decimal) -> None:
+    """Raises Unreadable: Jackson 2.14 makes an infinity of a fraction that no double can hold, others do not."""
+    if math.isinf(float(value)):
+        raise Unreadable("a number that is too large for a double")
 
 
 def exponent_of(value: Decimal) -> int:
@@ -89,5 +97,6 @@ def exponent_of(value: Decimal) -> int:
 
 def text_of(value: Decimal) -> str:
     """As BigDecimal.toString writes it: 1.10, 1E+5; there is no negative zero."""
+    refuse_beyond_double(value)
     exponent_of(value)
     return str(value if value else value.copy_abs())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, DecimalException
+from decimal import Decimal, DecimalException, Inexact
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.columns import SqlType
 from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
-from pipeline.kafka.formats.java import double_of
+from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
 from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
@@ -27,6 +27,7 @@ from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DecimalException)
 _PREFIX_BYTES = 5
 _FEW_ROWS = 32
+_MOST_ZEROS = 1000
 _MAY_BE_TINY = re.compile(rb"[eE]-[0-9]{3}|0{200}")
 """In each number that is not zero and too small for a double."""
 
@@ -189,13 +190,22 @@ def _read(values: Values, type_: SqlType) -> Values:
 
 
 def _decimals(values: Values, type_: SqlType) -> Values:
-    """Arrow sees to it that no digit is lost."""
+    """With just their scale: for one of many more digits behind the point pyarrow (26) reads beyond its own tables."""
     others = _others(values, "DECIMAL")
-    if not others:
-        return values
-    if others == {int}:
-        return [Decimal(value) if isinstance(value, int) else value for value in values]
-    return _read(values, type_)
+    if others - {int}:
+        values = _read(values, type_)
+    step = Decimal(1).scaleb(-type_.scale)
+
+    def to_scale(value: Decimal | int) -> Decimal:
+        decimal = Decimal(value)
+        if not decimal and abs(decimal.adjusted()) > _MOST_ZEROS:
+            raise NotHeld("a zero whose exponent may be out of range")
+        return decimal.quantize(step, None, EXACT)
+
+    try:
+        return [None if value is None else to_scale(value) for value in values]
+    except Inexact:
+        raise NotHeld("a number with too many digits behind the point") from None
 
 
 def _coerced(value: Any, type_: SqlType) -> Any:
