@@ -48,6 +48,11 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     yield readiness.check_lake_root(lake)
     yield readiness.check_disk(lake)
+    brokers = settings.kafka_connection()
+    if brokers is not None:
+        from pipeline.kafka.checks import check_kafka
+
+        yield from check_kafka(brokers, settings.schema_registry())
     yield from readiness.check_sources("ksqldb", settings.sources, lake)
     if with_mysql:
         yield from readiness.check_mysql(settings.mysql_server(), lake, PROJECT_ROOT / "sql")

@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from demo.private_mysql import ServerMissing, free_port, install_packages
 
 PACKAGES = ("default-jre-headless", "maven")
+USERS = ("reader", "stranger")
 LARGEST_RECORD_BYTES = 20_000_000
 _ROOT = Path(__file__).resolve().parent.parent
 _POM = _ROOT / "demo" / "kafka" / "pom.xml"
@@ -35,6 +36,11 @@ _PROPERTIES = f"""\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_PLAINTEXT
+listener.name.users.sasl.enabled.mechanisms=PLAIN
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 auto.create.topics.enable=false
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
@@ -58,19 +64,25 @@ log.segment.delete.delay.ms=1000
 
 @dataclass
 class PrivateKafka:
-    """A running broker, whoever asks may do everything. A record may have `LARGEST_RECORD_BYTES`.
+    """A running broker. A record may have `LARGEST_RECORD_BYTES`.
 
-    What was written stays through `stop` and `start`, at the same address.
+    At `servers` whoever asks may do everything; at `servers_for_users` one of `USERS`, with its name as password, may
+    do what a rule allows. What was written stays through `stop` and `start`, at the same address.
     """
 
     folder: Path
     command: list[str]
     port: int
+    users_port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def servers_for_users(self) -> str:
+        return f"127.0.0.1:{self.users_port}"
 
     def start(self) -> None:
         """Returns when the broker answers."""
@@ -100,12 +112,15 @@ def running_kafka(folder: Path) -> Iterator[PrivateKafka]:
     """A new, empty broker in `folder` until the block ends; raises ServerMissing where there can be none."""
     install_packages("Java and Maven", PACKAGES, lambda: bool(shutil.which("java") and shutil.which("mvn")))
     jars = resolved_jars(_ROOT / "build" / "kafka")
-    port, controller = free_port(), free_port()
-    listeners = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"
+    port, controller, users = free_port(), free_port(), free_port()
+    listeners = f"PLAINTEXT://127.0.0.1:{port},USERS://127.0.0.1:{users},CONTROLLER://127.0.0.1:{controller}"
+    known = " ".join(f'user_{name}="{name}"' for name in USERS)
     properties = folder / "server.properties"
     properties.write_text(
         f"{_PROPERTIES}listeners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={folder / 'data'}\n"
-        f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n",
+        f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n"
+        "listener.name.users.plain.sasl.jaas.config="
+        f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};\n",
         encoding="utf-8",
     )
     java = [*_JAVA, "-cp", f"{jars}/*"]
@@ -114,7 +129,7 @@ def running_kafka(folder: Path) -> Iterator[PrivateKafka]:
     made = subprocess.run(form, capture_output=True, text=True, check=False)
     if made.returncode:
         raise RuntimeError(f"Kafka could not make its data folder: {(made.stderr or made.stdout)[-2000:]}")
-    broker = PrivateKafka(folder, [*java, "kafka.Kafka", str(properties)], port)
+    broker = PrivateKafka(folder, [*java, "kafka.Kafka", str(properties)], port, users)
     try:
         broker.start()
         yield broker

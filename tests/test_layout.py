@@ -76,6 +76,7 @@ ORDER = [
     "pipeline.kafka.rowtime",
     "pipeline.kafka.errors",
     "pipeline.kafka.topic",
+    "pipeline.kafka.checks",
     "pipeline.kafka.reader",
     "pipeline.kafka.rows",
     "pipeline.kafka.stream",

@@ -11,6 +11,7 @@ from pipeline.errors import StatementRefused
 from pipeline.feeds import ReadFrom
 from pipeline.kafka.connection import Brokers, Registry
 from pipeline.kafka.declaration import declared
+from pipeline.kafka.formats.deserializer import deserializer
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.stream import KafkaStream
 from pipeline.kafka.topic import look_at
@@ -44,6 +45,8 @@ class KafkaSources:
         if read_from == "ksqldb":
             return by_rest
         declaration = declared(described, self._columns(described, by_rest), self._wraps)
+        for payload in (declaration.key, declaration.value):
+            deserializer(payload, self.registry)  # which says now what it cannot read, or lacks
         topic = look_at(self.brokers, described.topic)
         source = Source(described.name, described.kind, topic.name, len(topic.offsets), topic_id=topic.id)
         return KafkaStream(source, declaration, self.brokers, self.registry)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its own list
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec  # type: ignore[attr-defined] # not in its own list
 
 from pipeline.kafka.connection import Brokers
-from pipeline.kafka.errors import Troubles
+from pipeline.kafka.errors import Troubles, translated
 from pipeline.source import Offsets
 
 QUIET: Mapping[str, Any] = {"log_level": 0}
@@ -41,8 +41,11 @@ def look_at(brokers: Brokers, name: str) -> Topic:
     try:
         options: dict[str, Any] = {**brokers.options(), **QUIET, "error_cb": troubles.hear}
         admin = AdminClient(options)
-        asked = admin.describe_topics(TopicCollection([name]), request_timeout=brokers.timeout_s)
+        asked = admin.describe_topics(
+            TopicCollection([name]), include_authorized_operations=True, request_timeout=brokers.timeout_s
+        )
         described = _answer(admin, asked[name], troubles)
+        _refuse_unreadable(described.authorized_operations, name, brokers)
         partitions = sorted(partition.id for partition in described.partitions)
 
         def ask(spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, int]:
@@ -61,6 +64,23 @@ def look_at(brokers: Brokers, name: str) -> Topic:
         raise troubles.error(error) from None
     offsets = {p: Offsets(starts[p], max(starts[p], ends[p]), ends[p], written[p]) for p in partitions}
     return Topic(name, _text(described.topic_id), offsets)
+
+
+def count_brokers(brokers: Brokers) -> int:
+    """How many brokers the cluster has. Raises KafkaRefused, KafkaUnreachable."""
+    troubles = Troubles("", brokers.servers)
+    try:
+        options: dict[str, Any] = {**brokers.options(), **QUIET, "error_cb": troubles.hear}
+        admin = AdminClient(options)
+        return len(_answer(admin, admin.describe_cluster(request_timeout=brokers.timeout_s), troubles).nodes)
+    except KafkaException as error:
+        raise troubles.error(error) from None
+
+
+def _refuse_unreadable(rights: Sequence[AclOperation] | None, name: str, brokers: Brokers) -> None:
+    """Before rows are due, and also where none are; brokers before Kafka 2.3 do not tell."""
+    if rights and AclOperation.READ not in rights:
+        raise translated(KafkaError.TOPIC_AUTHORIZATION_FAILED, name, brokers.servers)
 
 
 def _answer(admin: AdminClient, answer: Future[Any], troubles: Troubles) -> Any:

@@ -16,10 +16,10 @@ from demo.private_mysql import ServerMissing
 
 
 @contextlib.contextmanager
-def shared_kafka(folder: Path) -> Iterator[str]:
-    """The address of the broker of all processes that name the same folder; the one that started it ends last.
+def shared_kafka(folder: Path) -> Iterator[tuple[str, str]]:
+    """The broker of all processes that name the same folder: its addresses for anyone, and for users.
 
-    The kernel frees what a dead process holds, and the broker dies with the process that started it.
+    Who started it ends last. The kernel frees what a dead process holds, and the broker dies with who started it.
     """
     folder.mkdir(exist_ok=True)
     address = folder / "address"
@@ -28,15 +28,16 @@ def shared_kafka(folder: Path) -> Iterator[str]:
         fcntl.flock(needed, fcntl.LOCK_SH)
         if address.exists():
             fcntl.flock(starting, fcntl.LOCK_UN)
-            yield address.read_text(encoding="utf-8")
+            anyone, for_users = address.read_text(encoding="utf-8").split()
+            yield anyone, for_users
             return
         home = folder / f"broker-{os.getpid()}"
         home.mkdir()
         with running_kafka(home) as broker:
-            address.write_text(broker.servers, encoding="utf-8")
+            address.write_text(f"{broker.servers} {broker.servers_for_users}", encoding="utf-8")
             fcntl.flock(starting, fcntl.LOCK_UN)
             try:
-                yield broker.servers
+                yield broker.servers, broker.servers_for_users
             finally:
                 fcntl.flock(starting, fcntl.LOCK_EX)
                 address.unlink()  # whoever comes from now on starts its own
@@ -46,11 +47,22 @@ def shared_kafka(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
-    """The bootstrap servers of a private broker; each test takes topics of its own."""
+def kafka_addresses(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[tuple[str, str]]:
     own = tmp_path_factory.getbasetemp()
     try:
-        with shared_kafka((own if worker_id == "master" else own.parent) / "kafka") as servers:
-            yield servers
+        with shared_kafka((own if worker_id == "master" else own.parent) / "kafka") as addresses:
+            yield addresses
     except ServerMissing as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def kafka(kafka_addresses: tuple[str, str]) -> str:
+    """The bootstrap servers of a private broker; each test takes topics of its own."""
+    return kafka_addresses[0]
+
+
+@pytest.fixture
+def kafka_for_users(kafka_addresses: tuple[str, str]) -> str:
+    """The same broker where a user and a password are asked for, and rules count."""
+    return kafka_addresses[1]
