@@ -24,7 +24,6 @@ from pipeline import cli, options
 
 if TYPE_CHECKING:
     from data_lake_config import Settings
-    from pipeline.lake.feed_store import BrokenFeed
     from pipeline.source import OpenSources
 
 
@@ -50,9 +49,9 @@ def sync(discover: bool) -> None:
     added = add_missing(lake, DEFAULT_FEEDS, _server(settings) if discover else None, cli.tell)
     for feed in added:
         cli.say(f"added {feed.type} {feed.name}")
-    broken: list[BrokenFeed] = []
-    cli.say(f"{plural(len(added), 'feed')} added, {plural(len(lake.feeds.list(broken=broken.append)), 'active feed')}")
-    cli.end_with(lost.error for lost in broken)
+    found = lake.feeds.list()
+    cli.say(f"{plural(len(added), 'feed')} added, {plural(len(found.feeds), 'active feed')}")
+    cli.end_with(found.errors)
 
 
 @main.command("list")
@@ -63,13 +62,12 @@ def list_feeds(archived: bool, json_output: bool) -> None:
     from pipeline.report.feeds import feeds_json, feeds_lines
 
     _, lake = open_feeds(log=False)
-    broken: list[BrokenFeed] = []
-    feeds = lake.feeds.list(archived, broken.append)
+    feeds, broken = found = lake.feeds.list(archived)
     if not lake.feeds.is_there():
         lake.feeds.check_there()
     if json_output or feeds or not broken:
         cli.show(json_output, feeds_json(feeds), feeds_lines(feeds, archived, str(lake.feeds.folder)))
-    cli.end_with(lost.error for lost in broken)
+    cli.end_with(found.errors)
 
 
 @main.command()

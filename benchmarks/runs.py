@@ -122,7 +122,7 @@ def peak_bytes(pid: int | str = "self") -> int:
     return int(found[1]) * 1024
 
 
-def settle(server: Server, limit_s: float = 120) -> None:
+def wait_until_written(server: Server, limit_s: float = 120) -> None:
     """Waits until the server has written what earlier runs left in its memory, so that no run pays for another's rows.
 
     Else a bare load took three times as long after millions of rows had been dropped (MariaDB 10.11). Its settings are
@@ -142,7 +142,7 @@ def settle(server: Server, limit_s: float = 120) -> None:
 
 
 def _measure(way: str, load: Callable[..., float], server: Server, data: DataSet, *values: Any) -> Run:
-    settle(server)
+    wait_until_written(server)
     with ProcessPoolExecutor(1, _CONTEXT) as process:
         seconds, peak = process.submit(_in_child, load, server, data, *values).result()
     return Run(way, data.row_count, seconds, peak)

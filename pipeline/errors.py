@@ -267,7 +267,7 @@ class ReadInPart(TryLater):
     """The server did not send all the rows again that the lake has; nothing was replaced."""
 class WorkerLost(TryLater):
     """A process that staged rows ended before its task did; what was committed before stays."""
-class SnapshotUnsettled(TryLater):
+class SnapshotNotBelieved(TryLater):
     """A table could not be read whole for some time; the last good snapshot stays the current one."""
 
 # The warehouse

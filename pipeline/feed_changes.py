@@ -15,7 +15,7 @@ from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, Vi
 from pipeline.export.preview import preview
 from pipeline.feeds import FEED_NAME, Feed, WarehouseMapping, parse_feed
 from pipeline.lake.columns import annotated_schema
-from pipeline.lake.feed_store import FeedStore, ignored
+from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.lake import Lake
 from pipeline.lake.retention import due
 from pipeline.lake.table import LakeTable
@@ -90,15 +90,11 @@ def add_missing(
     if server is not None:
         with server() as sources:
             listed = sources.list()
-        found, unnamed = feeds_of(listed, _all_feeds(lake))
+        found, unnamed = feeds_of(listed, lake.feeds.readable())
         added += create_missing(lake.feeds, found, tell)
         for source in unnamed:
             tell(f"skipped {source}: add it by hand under a name of your own")
     return added
-
-
-def _all_feeds(lake: Lake) -> list[Feed]:
-    return [feed for archived in (False, True) for feed in lake.feeds.list(archived, ignored)]
 
 
 def add_feed(lake: Lake, options: Mapping[str, Any], server: OpenSources, tell: Callable[[str], None]) -> Feed:
@@ -143,7 +139,7 @@ def propose_table(lake: Lake, name: str, server: OpenSources, from_scratch: bool
         columns = columns_of_table(sources.find(feed.source))
     mapping = feed.warehouse
     if mapping is None or from_scratch:
-        mapping = propose_mapping(feed, columns, _all_feeds(lake))
+        mapping = propose_mapping(feed, columns, lake.feeds.readable())
     return ProposedTable(feed, mapping, fact_sql(feed, mapping, columns))
 
 

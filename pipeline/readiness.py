@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.export.preview import preview
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import BrokenFeed, ignored
 from pipeline.lake.lake import Lake
 from pipeline.source import OpenSources, Sources
 from pipeline.start import Check, ok
@@ -43,11 +42,11 @@ def check_sources(name: str, server: OpenSources, lake: Lake) -> Iterator[Check]
     try:
         with server() as sources:
             yield ok(name, sources.place)
-            broken = list[BrokenFeed]()
-            feeds = [feed for feed in lake.feeds.list(broken=broken.append) if feed.enabled]
-            for lost in broken:
+            found = lake.feeds.list()
+            feeds = [feed for feed in found.feeds if feed.enabled]
+            for lost in found.broken:
                 yield Check(f"feed {lost.name}", "failed", lost.error.message, lost.error.hint)
-            if not feeds and not broken:
+            if not feeds and not found.broken:
                 yield Check("feeds", "failed", "there are none", "python manage_feeds.py sync")
             for feed in feeds:
                 yield guarded(f"feed {feed.name}", lambda feed=feed: _check_feed(sources, lake, feed))  # type: ignore[misc] # bound at once
@@ -109,7 +108,7 @@ def _check_schema(server: Server, lake: Lake, sql: Path) -> Check:
         files = list_migrations(connection, sql)
         refuse_changed(files)
         missing = [file.name for file in files if file.state == "missing"]
-        mappings = [feed.warehouse for feed in lake.feeds.list(broken=ignored) if feed.warehouse]
+        mappings = [feed.warehouse for feed in lake.feeds.list().feeds if feed.warehouse]
         tables = {"etl_snapshots"} | {mapping.fact for mapping in mappings}
         for table in sorted(tables):
             target_columns(connection, table)

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.errors import ClusterNotWhole, SnapshotShrank, SnapshotUnsettled, TryLater
+from pipeline.errors import ClusterNotWhole, SnapshotNotBelieved, SnapshotShrank, TryLater
 from pipeline.source import Limits, Look, ReadPolicy, TableRead, TableSource, TableState
 
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
@@ -104,7 +104,7 @@ def read_until_believed(
 
     `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look` a
     read is whole by its own proof, if `proved` says so of the last one: then one is enough, but for the first of a
-    table and one with fewer rows than the last. Raises SnapshotUnsettled, SnapshotShrank, and what `read` and `look`
+    table and one with fewer rows than the last. Raises SnapshotNotBelieved, SnapshotShrank, and what `read` and `look`
     raise.
     """
     believed = _Reader(read, look, table, policy, passing, proved).until_believed(previous_rows)
@@ -200,7 +200,7 @@ class _Reader(Generic[_S]):
         longest_s = max(limit_s * _LONGEST, self._policy.recheck_s)
         self._pause_s = min(max(2 * self._pause_s, limit_s * _SHORTEST), longest_s)
         if now + self._pause_s > self._trouble_since + limit_s:
-            raise SnapshotUnsettled(
+            raise SnapshotNotBelieved(
                 f"the table {self._table} could not be read whole within {limit_s:g} s: {trouble}",
                 "nothing of it was kept; look at the server that it is read from, then run the same command again",
             )

@@ -20,7 +20,7 @@ from pipeline.export.snapshot import export_table
 from pipeline.export.stream import export_stream
 from pipeline.faults import contained
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import BrokenFeed, ignored
+from pipeline.lake.feed_store import BrokenFeed
 from pipeline.lake.files import NULL_PARTITION
 from pipeline.lake.lake import Lake, Upkeep
 from pipeline.lake.names import name_of_act
@@ -101,7 +101,7 @@ def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:
 def expire_archived_feeds(lake: Lake, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
     """What a run of all feeds does at its end: archived ones age as well."""
     upkeep = Upkeep(lake, holder, name_of_act(run.id, "expire archived"), run.now, run.max_expire)
-    return expire_archived(upkeep, lake.feeds.list(archived=True, broken=ignored))
+    return expire_archived(upkeep, lake.feeds.list(archived=True).feeds)
 
 
 def _export(

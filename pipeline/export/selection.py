@@ -17,8 +17,8 @@ def choose_feeds(
     if everything == bool(streams or tables):
         raise WrongUsage("give either --all, or feeds by --stream and --table", "python export_to_data_lake.py --help")
     if everything:
-        broken: list[BrokenFeed] = []
-        feeds = [feed for feed in store.list(broken=broken.append) if feed.enabled]
+        found = store.list()
+        feeds, broken = [feed for feed in found.feeds if feed.enabled], list(found.broken)
         if not feeds and not broken:
             store.check_there()
             raise WrongUsage(

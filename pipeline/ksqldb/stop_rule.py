@@ -1,4 +1,4 @@
-"""When a push query is at its end, judged from its positions in SHOW QUERIES EXTENDED; nothing is asked here.
+"""When a push query is at its end, by its positions in SHOW QUERIES EXTENDED; nothing is asked here.
 
 Facts, seen on 7.2, 7.6 and 8.3: the listed `endOffset` is what was fetched, not the end of the topic; an empty
 partition stays at -1 for ever; a scan that is behind fetches full polls, several a second.
@@ -46,7 +46,7 @@ class StopRule:
         Raises TopicChanged when the scan ended before the bookmark.
         """
         if self.ends is not None:
-            return self._judge_by_ends(self.ends, positions, now)
+            return self._decide_by_ends(self.ends, positions, now)
         if not self._is_calm(positions):
             self._calm, self._calm_since = positions, now
         if positions != self._last:
@@ -62,7 +62,7 @@ class StopRule:
             raise topic_recreated(self.source.topic, partition, positions[partition][1], self.bookmark[partition])
         return "quiet"
 
-    def _judge_by_ends(
+    def _decide_by_ends(
         self, ends: Mapping[int, Offsets], positions: Mapping[int, Position], now: float
     ) -> Outcome | None:
         """A partition that retention has emptied is never fetched; it is waited for where its start is not known."""

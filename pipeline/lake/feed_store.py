@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from pipeline.errors import (
     FeedExists,
@@ -35,6 +36,17 @@ class BrokenFeed:
 
     name: str
     error: PipelineError
+
+
+class FoundFeeds(NamedTuple):
+    """The feeds that can be read, by name, and the files among them that cannot."""
+
+    feeds: tuple[Feed, ...]
+    broken: tuple[BrokenFeed, ...] = ()
+
+    @property
+    def errors(self) -> tuple[PipelineError, ...]:
+        return tuple(lost.error for lost in self.broken)
 
 
 class FeedStore:
@@ -62,12 +74,10 @@ class FeedStore:
         if not any(name.endswith(".json") for folder in (_ACTIVE, _ARCHIVED) for name in self._names(folder)):
             raise LakeMissing(f"there is no lake at {root}: no feeds are there", f"set LAKE_ROOT, {begin}")
 
-    def list(self, archived: bool = False, broken: Callable[[BrokenFeed], None] | None = None) -> tuple[Feed, ...]:
-        """All active (or archived) feeds by name, those that can be read; `broken` gets the others.
-
-        Raises FeedInvalid or LakeDamaged for a broken one where there is no `broken`: none is skipped in silence.
-        """
-        folder, feeds = _ARCHIVED if archived else _ACTIVE, list[Feed]()
+    def list(self, archived: bool = False) -> FoundFeeds:
+        """All active (or archived) feeds."""
+        folder = _ARCHIVED if archived else _ACTIVE
+        feeds, broken = list[Feed](), list[BrokenFeed]()
         for name in self._names(folder):
             if not name.endswith(".json"):
                 continue
@@ -76,10 +86,12 @@ class FeedStore:
             except (FeedInvalid, LakeDamaged) as error:
                 if self._store.size(f"{folder}/{name}") is None:  # it was archived or deleted just now
                     continue
-                if broken is None:
-                    raise
-                broken(BrokenFeed(name.removesuffix(".json"), error))
-        return tuple(feeds)
+                broken.append(BrokenFeed(name.removesuffix(".json"), error))
+        return FoundFeeds(tuple(feeds), tuple(broken))
+
+    def readable(self) -> tuple[Feed, ...]:
+        """Active and archived feeds, as far as they can be read: of the others nothing but the name is known."""
+        return (*self.list().feeds, *self.list(archived=True).feeds)
 
     def get(self, name: str) -> Feed:
         """The active feed of that name.
@@ -119,9 +131,8 @@ class FeedStore:
         if names:
             get = self.get_anywhere if archived else self.get
             return [get(name) for name in dict.fromkeys(names)], ()
-        broken: list[BrokenFeed] = []
-        feeds = [*self.list(broken=broken.append), *(self.list(True, broken.append) if archived else ())]
-        return feeds, [one.error for one in broken]
+        found = [self.list(), *([self.list(archived=True)] if archived else [])]
+        return [feed for one in found for feed in one.feeds], [error for one in found for error in one.errors]
 
     def select(self, names: Sequence[str], type_: str | None = None) -> tuple[Feed, ...]:
         """The feeds of those names, each of `type_` if given."""
@@ -148,7 +159,7 @@ class FeedStore:
                 f"there is already an archived feed {feed.name!r}",
                 f"to bring it back: python manage_feeds.py restore {feed.name}",
             )
-        for other in (*self.list(broken=ignored), *self.list(archived=True, broken=ignored)):
+        for other in self.readable():
             for view in set(feed.view_names) & set(other.view_names):
                 raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
 
@@ -215,7 +226,3 @@ class FeedStore:
         if feed.name != path.stem:
             raise FeedInvalid(f"{where} holds the feed {feed.name!r}", f"rename the file to {feed.name}.json")
         return feed
-
-
-def ignored(_: BrokenFeed) -> None:
-    """The views of a feed that cannot be read are not known; its file keeps its name taken."""

@@ -13,7 +13,7 @@ from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
 from pipeline.faults import contained
 from pipeline.feeds import Feed
-from pipeline.lake.feed_store import BrokenFeed, FeedStore
+from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.table import VIEWS, LakeTable
@@ -28,8 +28,8 @@ def write_views(
     """
     with disk_errors(store.uri()), store.short_lock(".views.lock"):
         before = store.read(VIEWS).decode() if store.size(VIEWS) is not None else ""
-        broken: list[BrokenFeed] = []
-        feeds, statements = known.list(broken=broken.append), list[str]()
+        feeds, broken = known.list()
+        statements = list[str]()
         for lost in broken:
             statements += _old_views(before, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
             tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")

@@ -17,8 +17,8 @@ def choose_feeds(
 
     A broken file is nobody's concern where feeds are named. `scd2` are the dimensions that the settings name.
     """
-    broken: list[BrokenFeed] = []
-    mapped = [feed for feed in store.list(broken=broken.append) if feed.enabled and feed.warehouse is not None]
+    found = store.list()
+    mapped = [feed for feed in found.feeds if feed.enabled and feed.warehouse is not None]
     feeds = list(store.select(names)) if names else mapped
     for feed in feeds:
         if feed.type != "table":
@@ -32,13 +32,12 @@ def choose_feeds(
     for feed in feeds:
         mapping_of(feed)
     refuse_unknown_dimensions(store, scd2)
-    return feeds, [] if names else broken
+    return feeds, [] if names else list(found.broken)
 
 
 def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
     """A misspelled name would keep no history, and say nothing. With a feed that cannot be read nobody knows."""
-    broken: list[BrokenFeed] = []
-    feeds = store.list(broken=broken.append)
+    feeds, broken = store.list()
     if broken:
         return
     known = {feed.warehouse.dimension.table for feed in feeds if feed.warehouse and feed.warehouse.dimension}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import PipelineError, SnapshotShrank, SnapshotUnsettled, TryLater
+from pipeline.errors import PipelineError, SnapshotNotBelieved, SnapshotShrank, TryLater
 from pipeline.export.believed import read_until_believed
 from pipeline.source import Look, ReadPolicy
 
@@ -131,7 +131,7 @@ def test_a_table_that_shrinks_at_every_read_is_given_up_after_the_limit() -> Non
     reads, clock = Reads(*range(900, 0, -50)), Clock()
 
     with pytest.raises(
-        SnapshotUnsettled, match="within 180 s: it had fewer rows at each read, 500 at the last"
+        SnapshotNotBelieved, match="within 180 s: it had fewer rows at each read, 500 at the last"
     ) as raised:
         believe(reads, Looks(CLEAN), clock, 1000)
 
@@ -142,7 +142,7 @@ def test_a_table_that_shrinks_at_every_read_is_given_up_after_the_limit() -> Non
 def test_nothing_is_read_while_a_look_finds_trouble() -> None:
     reads, clock = Reads(), Clock()
 
-    with pytest.raises(SnapshotUnsettled, match="could not be read whole within 180 s: b is UNRESPONSIVE") as raised:
+    with pytest.raises(SnapshotNotBelieved, match="could not be read whole within 180 s: b is UNRESPONSIVE") as raised:
         believe(reads, Looks(DYING), clock)
 
     assert (reads.asked, raised.value.exit_code) == (0, 75)
@@ -157,7 +157,7 @@ def test_a_pause_is_never_so_short_that_looks_follow_at_once_nor_shorter_than_is
 ) -> None:
     clock = Clock()
 
-    with pytest.raises(SnapshotUnsettled):
+    with pytest.raises(SnapshotNotBelieved):
         read_until_believed(Reads(), Looks(DYING), "T", None, clock.policy(recheck_s=recheck_s))
 
     assert clock.pauses == pauses

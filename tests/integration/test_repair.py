@@ -172,7 +172,7 @@ def test_an_export_reads_no_old_files_and_verify_names_one_that_is_damaged(lake_
         found = run(lake_root, None, "metadata_utils", "verify", code=1)
 
     assert nothing_due.stdout == "1 feed exported, 0 rows\n"
-    assert found.stdout == f"s: 1 problem\n  file is missing: {old.path}\n"
+    assert found.stdout == f"s: 1 problem\n  file is missing:\n    {old.path}\n"
 
 
 def test_rows_of_another_topic_of_that_name_do_not_repair_a_file(lake_root: Path) -> None:

@@ -168,7 +168,7 @@ def test_an_export_that_cannot_say_anything_exports_all_the_same(
 
     assert done.returncode == 0
     assert done.stdout.startswith("8 feeds exported, ")
-    for feed in lake_at(lake_root).feeds.list():
+    for feed in lake_at(lake_root).feeds.list().feeds:
         assert lake_at(lake_root).table(feed).files, feed.name
 
 

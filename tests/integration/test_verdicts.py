@@ -49,7 +49,7 @@ def test_findings_are_told_although_another_feed_cannot_be_read(lake_root: Path)
 
     assert done.returncode == 1
     assert "\n  content is not what was written (checksum differs):\n    date=" in done.stdout
-    assert "b: not all could be verified: the ksqlDB source 'B' does not exist on the server\n" in done.stdout
+    assert "b: not all could be verified: the ksqlDB source 'B' does not exist on the server" in done.stdout
     assert "hint: the server has: A" in done.stderr
     assert {finding["feed"] for finding in shown["findings"]} == {"a"}
     assert [error["feed"] for error in shown["errors"]] == ["b"]
@@ -93,7 +93,7 @@ def test_a_column_that_is_gone_new_or_other_at_the_server_is_a_finding(
         done = verify(lake_root, "--source", url=server.url)
 
     assert done.returncode == 1
-    assert done.stdout == f"s: 1 problem\n  columns differ from the server's: {said}\n"
+    assert " ".join(done.stdout.split()) == f"s: 1 problem columns differ from the server's: {said}"
 
 
 def test_a_feed_with_a_damaged_log_stops_neither_the_others_export_nor_their_verification(lake_root: Path) -> None:
@@ -108,5 +108,6 @@ def test_a_feed_with_a_damaged_log_stops_neither_the_others_export_nor_their_ver
     assert exported.returncode == 0
     assert "views.sql is not up to date for one feed: the feed a cannot be read" in exported.stderr
     assert done.returncode == 1
-    assert f"a: not all could be verified: the feed a cannot be read: {log}/{0:020}.json is not whole\n" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert f"a: not all could be verified: the feed a cannot be read: {log}/{0:020}.json is not whole" in said
     assert "b: ok\n" in done.stdout

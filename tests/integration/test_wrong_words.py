@@ -122,7 +122,7 @@ def test_a_feed_that_could_never_be_exported_is_refused(
 
     assert said in done.stderr
     assert "\nhint: " in done.stderr
-    assert len(lake_at(lake).feeds.list()) == 8
+    assert len(lake_at(lake).feeds.list().feeds) == 8
 
 
 def test_a_feed_is_added_without_a_server_too_and_that_is_said(lake: Path) -> None:

@@ -15,7 +15,7 @@ from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
-from pipeline.errors import SnapshotUnsettled, TimeIsOver
+from pipeline.errors import SnapshotNotBelieved, TimeIsOver
 from pipeline.export.believed import read_believed
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
@@ -94,7 +94,7 @@ def test_what_a_dying_node_leaves_of_a_pull_is_never_believed(
         state = table.state()
         if fate is Pull.FAILING:
             server.cluster.kill_node(DEAD, in_s=0.2)
-        with pytest.raises(SnapshotUnsettled, match=r"127\.0\.0\.1:8089 is UNRESPONSIVE") as raised:
+        with pytest.raises(SnapshotNotBelieved, match=r"127\.0\.0\.1:8089 is UNRESPONSIVE") as raised:
             read_believed(table, state, Limits(), ReadPolicy(0.3, 1, 0.2), None, dies)
 
     assert raised.value.exit_code == 75

@@ -175,11 +175,11 @@ class TestAnyStore:
         with pytest.raises(FeedExists):
             lake.feeds.add(STREAM)
         lake.feeds.archive(STREAM.name)
-        assert lake.feeds.list() == ()
+        assert lake.feeds.list().feeds == ()
         lake.feeds.restore(STREAM.name)
         assert lake.feeds.get(STREAM.name) == STREAM
         lake.feeds.delete(STREAM.name)
-        assert lake.feeds.list() == ()
+        assert lake.feeds.list().feeds == ()
 
     def test_the_space_for_new_files_is_known_before_the_lake_is_there(self, lake: Lake) -> None:
         assert [check.state for check in (check_lake_root(lake), check_disk(lake))] == ["ok", "ok"]
