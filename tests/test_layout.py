@@ -48,6 +48,7 @@ ORDER = [
     "pipeline.ksqldb.projection",
     "pipeline.ksqldb.stop_rule",
     "pipeline.ksqldb.push",
+    "pipeline.ksqldb.columns",
     "pipeline.ksqldb.stream",
     "pipeline.ksqldb.newest_rows",
     "pipeline.ksqldb.pull",

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.columns import Column, SqlType
 from pipeline.errors import StatementRefused
 from pipeline.feeds import ReadFrom
 from pipeline.kafka.connection import Brokers, Registry
@@ -17,7 +16,7 @@ from pipeline.kafka.stream import KafkaStream
 from pipeline.kafka.topic import look_at
 from pipeline.ksqldb import source as ksqldb
 from pipeline.ksqldb.client import Client, Connection
-from pipeline.ksqldb.describe import Description, find_source
+from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream
 from pipeline.source import Source
@@ -44,18 +43,12 @@ class KafkaSources:
         by_rest = KsqldbStream(self.client, described)
         if read_from == "ksqldb":
             return by_rest
-        declaration = declared(described, self._columns(described, by_rest), self._wraps)
+        declaration = declared(described, by_rest.columns(), self._wraps)
         for payload in (declaration.key, declaration.value):
             deserializer(payload, self.registry)  # which says now what it cannot read, or lacks
         topic = look_at(self.brokers, described.topic)
         source = Source(described.name, described.kind, topic.name, len(topic.offsets), topic_id=topic.id)
         return KafkaStream(source, declaration, self.brokers, self.registry)
-
-    def _columns(self, described: Description, stream: KsqldbStream) -> tuple[Column, ...]:
-        """With the key types of MAPs, which DESCRIBE leaves out: only Avro has others than STRING."""
-        by_avro = "AVRO" in (described.value_format, described.key_format)
-        has_map = any(_has_map(column.type) for column in described.columns)
-        return stream.exact_columns() if by_avro and has_map else stream.columns()
 
     def _wraps(self) -> bool:
         """Whether the server wraps single values by default; true where it may not be asked."""
@@ -65,11 +58,6 @@ class KafkaSources:
             return True
         listed = [entry for entity in answer for entry in entity.get("properties") or ()]
         return all(str(entry.get("value")).lower() != "false" for entry in listed if entry.get("name") == _WRAPS)
-
-
-def _has_map(type_: SqlType) -> bool:
-    inner = [type_.element] if type_.element else [field for _, field in type_.fields]
-    return type_.base == "MAP" or any(map(_has_map, inner))
 
 
 @contextlib.contextmanager

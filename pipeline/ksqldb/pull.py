@@ -25,6 +25,7 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
+from pipeline.ksqldb.columns import columns_of
 from pipeline.ksqldb.describe import Description, lag, quote, table_offsets, true_ends
 from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.newest_rows import NewestRows, row_keys
@@ -54,7 +55,7 @@ class KsqldbTable:
 
     def columns(self) -> tuple[Column, ...]:
         refuse_unreadable(self.source)
-        return project(self.source, positions=False).describe().columns
+        return columns_of(self._client, self.source, positions=False)
 
     def state(self) -> TableState:
         offsets = table_offsets(self._client, self.source)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column
 from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.columns import columns_of
 from pipeline.ksqldb.describe import Description, quote, true_ends
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import PushRead, start_push
@@ -32,13 +33,7 @@ class KsqldbStream:
         self._begun: PushRead | None = None
 
     def columns(self) -> tuple[Column, ...]:
-        return project(self.source, positions=True).describe().columns
-
-    def exact_columns(self) -> tuple[Column, ...]:
-        """With the key types of MAPs, which only the answer of a query has: it is ended at once."""
-        answer = self._begin(Task("", self.source.topic, {}), Limits()).answer
-        answer.close()
-        return answer.layout.columns
+        return columns_of(self._client, self.source, positions=True)
 
     def ends(self) -> Mapping[int, Offsets] | None:
         return true_ends(self._client, self.source)

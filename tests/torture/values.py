@@ -93,8 +93,8 @@ class Generated:
         ]
         stream, table = f"S{self.number}", f"T{self.number}"
         query = Query(f"CTAS_{table}", "CREATE TABLE ...", (table,), (table.lower(),), (stream.lower(),))
-        yield Source(stream, "STREAM", columns, stream.lower(), 3, records, read_queries=(query,))
-        yield Source(table, "TABLE", columns, table.lower(), 1, list(records), write_query=query)
+        yield Source(stream, "STREAM", columns, stream.lower(), 3, records, read_queries=(query,), value_format="AVRO")
+        yield Source(table, "TABLE", columns, table.lower(), 1, list(records), write_query=query, value_format="AVRO")
 
     def feeds(self) -> Iterator[Feed]:
         for kind in ("stream", "table"):
