@@ -54,6 +54,8 @@ def declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[
     if source.window is not None:
         raise _not_from_kafka(source, "its keys are windows")
     given = properties(source.statement)
+    if any(name.endswith("_PROTOBUF_NULLABLE_REPRESENTATION") for name in given):
+        raise _not_from_kafka(source, "its statement says how PROTOBUF has NULLs")
     own = columns[len(POSITION_COLUMNS) :]
     keys, values = _of_role(own, "KEY"), _of_role(own, "VALUE")
     key_format, value_format = _format(source, source.key_format), _format(source, source.value_format)

@@ -11,7 +11,8 @@ ProtobufNoSRConverter:
 - DECIMAL is confluent.type.Decimal, DATE google.type.Date, TIME google.type.TimeOfDay, TIMESTAMP
   google.protobuf.Timestamp; wrappers such as StringValue are STRUCTs of a `value`.
 - Without a registry the fields have the numbers 1, 2, ... in the order of the columns.
-What is not certain is refused: dates before 1583 (the calendar), unset fields of proto2, values that an enum has not.
+What is not certain is refused: dates before 1583 (the calendar), unset fields of proto2, values that an enum has not,
+bare values in a wrapper as the whole record.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _RegisteredMessages:
 
     def _message(self, places: tuple[int, ...]) -> Any:
         if self._file is None:
-            raise Unreadable("a schema that is none of Protobuf")
+            raise Unreadable("a schema that is none of Protobuf, or that of a bare value")
         types = list(self._file.message_types_by_name.values())
         for depth, place in enumerate(places):
             if depth and any(each.GetOptions().map_entry for each in types):

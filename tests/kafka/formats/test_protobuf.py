@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, wrappers_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from ksqldb_emulator.sqltypes import Type
 from pipeline.errors import KafkaSettingsInvalid, TypeNotSupported
 from pipeline.kafka.registry import Reference, RegisteredSchema
 from tests.kafka.formats.reading import Schemas, lake_row, reader_of, rows_read
-from tests.kafka.formats.wire import as_protobuf_shows, message, number, piece
+from tests.kafka.formats.wire import as_protobuf_shows, message, number, piece, varint
 from tests.torture.generated import or_null, scalars, values
 
 F: Any = descriptor_pb2.FieldDescriptorProto
@@ -251,6 +251,16 @@ def test_a_wrapper_is_a_struct_and_an_import_is_found() -> None:
         registered({"W": "STRING"}, schema, HEAD, references=(Reference("other.proto", RegisteredSchema(other)),))[0],
         str,
     )
+
+
+def test_a_bare_value_is_not_taken_for_a_record_without_its_columns() -> None:
+    wrappers = base64.b64encode(wrappers_pb2.DESCRIPTOR.serialized_pb).decode()
+    place = list(wrappers_pb2.DESCRIPTOR.message_types_by_name).index("StringValue")
+    payload = b"\0\0\0\0\1\x02" + varint(2 * place) + piece(1, b"x")
+
+    assert registered({"V": "STRING"}, wrappers, payload) == [
+        "a schema that is none of Protobuf, or that of a bare value"
+    ]
 
 
 def test_an_unset_field_of_proto2_is_refused_and_a_set_one_read() -> None:
