@@ -45,7 +45,7 @@ def sync(discover: bool) -> None:
     from pipeline.feed_changes import add_missing
     from pipeline.text import plural
 
-    settings, lake = open_feeds()
+    settings, lake = open_feeds(begins=True)
     added = add_missing(lake, DEFAULT_FEEDS, _server(settings) if discover else None, cli.tell)
     for feed in added:
         cli.say(f"added {feed.type} {feed.name}")
@@ -104,7 +104,7 @@ def add(**fields: Any) -> None:
     """Add a feed."""
     from pipeline.feed_changes import add_feed
 
-    settings, lake = open_feeds()
+    settings, lake = open_feeds(begins=True)
     feed = add_feed(lake, fields, _server(settings, wait=False), cli.tell)
     cli.say(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
 

@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from pipeline.lake.lake import Lake
 
 
-def open_feeds(log: bool = True) -> tuple[Settings, Lake]:
-    """The settings and the lake; `log` for a command that changes something."""
+def open_feeds(log: bool = True, begins: bool = False) -> tuple[Settings, Lake]:
+    """The settings and the lake; `log` for a command that changes something.
+
+    Only one that `begins` a lake makes its folder: to any other a lake that is not mounted is an error, LakeMissing.
+    """
     from data_lake_config import load_settings
 
     settings = load_settings()
     lake = settings.lake(cli.tell)
-    if log:
+    if begins:
         lake.feeds.make_folders()
+    elif log:
+        lake.feeds.check_there()
+    if log:
         cli.keep_log(lake.open_log, "manage_feeds")
     return settings, lake
 

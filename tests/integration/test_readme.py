@@ -34,6 +34,14 @@ def test_readme_shows_commands_and_queries() -> None:
     assert kinds.count("python") == 2
 
 
+def test_settings_of_the_readme_are_where_cron_finds_them_too() -> None:
+    lines = [line for kind, text in blocks() if kind == "bash" for line in text.splitlines()]
+
+    assert [line for line in lines if line.startswith("export ")] == []
+    assert [line for line in lines if line.startswith("cat >") and not re.match(r"cat >>?\.env <<'END'$", line)] == []
+    assert any(line.startswith("LAKE_ROOT=") for line in lines)
+
+
 @pytest.mark.mysql
 @pytest.mark.readme
 @pytest.mark.timeout(3600)

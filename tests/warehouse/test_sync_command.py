@@ -100,6 +100,27 @@ def test_an_option_of_loads_is_refused_before_a_command(three_snapshots: Server,
     assert done.stderr == "error: --table does not go with the command history\nhint: leave it out\n"
 
 
+@pytest.mark.parametrize("number", ["36501", "99999999999", "9" * 25])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("expire", "--yes", "--keep-days"), 2),
+        (("expire", "--yes", "--keep-snapshots"), 0),
+        (("rollback", "--to-snapshot"), 2),
+        (("redate", "--yes", "--snapshot"), 2),
+        (("--source", "lake", "--lake-version"), 2),
+    ],
+)
+def test_a_number_that_nobody_can_mean_changes_nothing(
+    three_snapshots: Server, small_lake: Path, words: tuple[str, ...], code: int, number: str
+) -> None:
+    done = command(three_snapshots, small_lake, *words, number)
+
+    assert done.exit_code == code, done.output
+    assert rows_of(three_snapshots, SNAPSHOTS) == [(1,), (2,), (3,)]
+    assert rows_of(three_snapshots, SHOWN) == [(3,)]
+
+
 def test_what_was_done_is_in_the_log(warehouse: Server, small_lake: Path) -> None:
     command(warehouse, small_lake, "--source", "lake", "--all-versions")
     command(warehouse, small_lake, "rollback", "--to-snapshot", "1")
