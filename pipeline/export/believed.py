@@ -157,6 +157,9 @@ class _Reader(Generic[_S]):
                 if enough or (before is not None and not smaller):
                     return found
                 if smaller:
+                    # What fewer rows agree with later may be the same loss again: of a node that died and is back.
+                    _discard(first)
+                    first = None
                     self._wait(f"it had fewer rows at each read, {found.row_count} at the last")
                 else:
                     self._policy.sleep(self._pause_s)
