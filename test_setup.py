@@ -7,20 +7,22 @@ Changes nothing: no file, no row. The exit code says whether export and sync wou
 from __future__ import annotations
 
 if __name__ == "__main__":  # before anything that may be missing is imported
-    import sys
-    from pathlib import Path
-
     from pipeline import start
 
     start.guard("python -m pip install --force-reinstall -r requirements.txt -c requirements.lock")
-    start.refuse(Path(__file__).resolve().parent, sys.argv[1:])
+    import sys
+    from pathlib import Path
+
+    from pipeline import prerequisites
+
+    prerequisites.refuse(Path(__file__).resolve().parent, sys.argv[1:])
 
 from collections.abc import Iterator
 
 import click
 
 from pipeline import cli, options
-from pipeline.start import Check, check_packages, check_python, lines_of, report
+from pipeline.prerequisites import Check, check_packages, check_python, lines_of, report
 
 __test__ = False  # a command, whatever its name makes test runners think
 

@@ -1,8 +1,8 @@
 """The machinery behind the scripts, room by room; each imports only from those above it. docs/architecture.md has more.
 
     errors          every error: message, hint, exit code
-    start, process, settings, validation, faults, text
-                    the ground of a command: signals, `.env`, rules in words, counts and tables as text
+    start, prerequisites, process, settings, validation, faults, text
+                    the ground of a command: packages, signals, `.env`, rules in words, counts and tables as text
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
     findings, exact_text, fingerprint

@@ -9,8 +9,8 @@ from pipeline.errors import PipelineError
 from pipeline.export.preview import preview
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
+from pipeline.prerequisites import Check, ok
 from pipeline.source import OpenSources, Sources
-from pipeline.start import Check, ok
 from pipeline.text import size_text
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import list_migrations, refuse_changed

@@ -17,6 +17,7 @@ from tests.support import ROOT
 
 ORDER = [
     "pipeline.start",
+    "pipeline.prerequisites",
     "pipeline.errors",
     "pipeline.text",
     "pipeline.faults",

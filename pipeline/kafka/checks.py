@@ -9,7 +9,7 @@ from pipeline.errors import PipelineError, SchemaUnknown
 from pipeline.kafka.connection import Brokers, Registry
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.topic import count_brokers
-from pipeline.start import Check, ok
+from pipeline.prerequisites import Check, ok
 from pipeline.text import plural
 
 _SOME_SCHEMA = 1
