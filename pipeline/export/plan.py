@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.errors import SourceUnknown, TopicChanged
 from pipeline.feeds import Feed
+from pipeline.lake.change import number_of
 from pipeline.lake.table import LakeTable
 from pipeline.once import gaps_before
 from pipeline.source import (
@@ -40,6 +41,11 @@ def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
         raise TopicChanged(
             f"{found.source.name} now reads the topic {found.source.topic}; the lake's rows are from {table.topic}",
             f"python manage_feeds.py archive {table.feed.name}, then add a new feed for it",
+        )
+    if found.source.topic_id and table.topic_number not in (None, number_of(found.source.topic_id)):
+        raise TopicChanged(
+            f"the topic {found.source.topic} was recreated: it has another id than that of the lake's rows",
+            f"keep the history under its feed (manage_feeds.py archive {table.feed.name}) and add a new one",
         )
     return found
 

@@ -103,7 +103,8 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     gaps = {p: gap for part in parts for p, gap in part.gaps.items()}
     rows = sum(part.row_count for part in parts)
     note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": kept.row_count, "gaps": gaps_note(gaps)}
-    change = Change(files, table.files, marks | reached, stream.source.partitions, note=note)
+    source = stream.source
+    change = Change(files, table.files, marks | reached, source.partitions, source.topic_id, note=note)
     done.commit(table, run.id, change, run.now)
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")

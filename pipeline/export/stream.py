@@ -62,7 +62,8 @@ class StreamCommits:
         run, done = self._run, self._done
         if part.row_count or part.bookmarks:
             note = _note(run, part, more, self._table.bookmarks())
-            change = Change(part.files, bookmarks=part.bookmarks, partitions=self._source.partitions, note=note)
+            source = self._source
+            change = Change(part.files, (), part.bookmarks, source.partitions, source.topic_id, note=note)
             done.commit(self._table, name_of_part(run.id, done.commits), change, run.now)
             if more:
                 run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +19,16 @@ from pipeline.source import Bookmark
 
 CURRENT = "current-version"
 PARTITIONS = "topic-partitions"
-"""Identifiers of Delta transactions: the version that readers take, and how many topic partitions have bookmarks."""
+TOPIC_NUMBER = "/id"
+"""Identifiers of Delta transactions: the version that readers take, how many topic partitions have bookmarks, and
+(behind the topic's name) which topic of that name they are of."""
 _NO_ROW = -(2**63)
 """In the place of a ROWTIME that a bookmark no longer has: no identifier can be taken back."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does. `bookmarks` are by topic partition.
+    """What one commit does. `bookmarks` are by topic partition, of the topic with `topic_id` where the source tells it.
 
     `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed. `rule` is the
     retention by which rows are kept from now on; without it the longer one of the feed's and the one so far. `returns`
@@ -36,6 +39,7 @@ class Change:
     removes: Sequence[DataFile] = ()
     bookmarks: Mapping[int, Bookmark] = field(default_factory=dict)
     partitions: int | None = None
+    topic_id: str = ""
     current_version: int | None = None
     schema: pa.Schema | None = None
     rule: Rule | None = None
@@ -82,23 +86,30 @@ def transactions(
     current: int | None,
     rule: Rule,
     now: dt.datetime,
+    topic_number: int | None = None,
 ) -> list[deltalake.Transaction]:
     """All identifiers of the table after the change, those that stay as they are too: each gets the same fresh time.
 
-    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `rule` is
-    the one that holds where the change has none.
+    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `rule` and
+    `topic_number` are those that hold where the change has none.
     """
     dated = {partition for partition, (_, rowtime_ms) in marks.items() if rowtime_ms is not None}
     marks = {**marks, **change.bookmarks}
     count = max(change.partitions or 0, 0, *(partition + 1 for partition in marks))
     wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
     wanted |= (change.rule or rule).transactions()
+    wanted[f"{topic}{TOPIC_NUMBER}"] = number_of(change.topic_id) if change.topic_id else topic_number
     for partition, (next_offset, rowtime_ms) in marks.items():
         wanted[f"{topic}/{partition}"] = next_offset
         wanted[f"{topic}/{partition}/rowtime"] = _NO_ROW if rowtime_ms is None and partition in dated else rowtime_ms
     return [
         deltalake.Transaction(app_id, version, _ms(now)) for app_id, version in wanted.items() if version is not None
     ]
+
+
+def number_of(topic_id: str) -> int:
+    """The id of a topic as the number that an application transaction can hold."""
+    return int.from_bytes(hashlib.sha256(topic_id.encode()).digest()[:7], "big")
 
 
 def bookmarks_in(transaction: Callable[[str], int | None], topic: str) -> dict[int, Bookmark]:

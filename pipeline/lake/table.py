@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.change import CURRENT, Change, bookmarks_in, file_actions, transactions
+from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, file_actions, transactions
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
 from pipeline.lake.delta import KEEP_LOG, commit_properties, delta_errors, partitioned_schema, plain_schema
@@ -100,15 +100,19 @@ class LakeTable:
         return str(self._table.metadata().configuration.get("ksqldb.topic", ""))
 
     @property
+    def topic_number(self) -> int | None:
+        """Which topic of that name it is (see `change.number_of`); None where no source told it yet."""
+        return self._table.transaction_version(f"{self.topic}{TOPIC_NUMBER}") if self.exists else None
+
+    @property
     def created_at(self) -> dt.datetime:
         return dt.datetime.fromtimestamp((self._table.metadata().created_time or 0) / 1000, dt.UTC)
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of the data files, each with its ksqlDB name and type as field metadata."""
-        return pa.schema(
-            [column for column in plain_schema(self._table.schema()) if column.name != self.partition_column]
-        )
+        columns = plain_schema(self._table.schema())
+        return pa.schema([column for column in columns if column.name != self.partition_column])
 
     @property
     def files(self) -> tuple[DataFile, ...]:
@@ -146,9 +150,7 @@ class LakeTable:
 
     def bookmarks(self) -> dict[int, Bookmark]:
         """The bookmark of each topic partition that has one."""
-        if not self.exists:
-            return {}
-        return bookmarks_in(self._table.transaction_version, self.topic)
+        return bookmarks_in(self._table.transaction_version, self.topic) if self.exists else {}
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
         """The files as they were after an earlier commit. Raises CommitFailed where the log no longer has them."""
@@ -223,9 +225,9 @@ class LakeTable:
             paths = [place_of(self.partition_column, file, commit_id, n) for n, file in enumerate(change.adds)]
             self.store.take_in({path: staged.path for path, staged in zip(paths, change.adds, strict=True)})
             actions = file_actions(change, paths, self.partition_column, now)
-            own = Rule.of(self.feed)
+            own, number = Rule.of(self.feed), self.topic_number
             rule = (self.rule or own).longer(own)
-            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now)
+            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now, number)
             schema = self._table.schema()
             if change.schema is not None:
                 schema = partitioned_schema(change.schema, self.partition_column)
@@ -279,10 +281,7 @@ class LakeTable:
     def _publish(
         self, write: Callable[[Path], object], paths: Sequence[str] = (), now: dt.datetime | None = None
     ) -> None:
-        """Makes the next log entry by `write`, which commits to the copy of this table that it is given.
-
-        `paths` are the files that it adds.
-        """
+        """Makes the next log entry, with new files at `paths`, by `write`: it commits to the copy that it is given."""
         version, before = self.delta_version + 1 if self.exists else 0, self.newest_at
         publish_entry(self.store, version, write, lambda: refuse_lost(self.store, paths))
         with commit_stands(version, self.uri()):

@@ -16,6 +16,10 @@ from confluent_kafka import Producer
 from demo.private_kafka import create_topic
 from ksqldb_emulator.dataset import Record, Source
 from ksqldb_emulator.sqltypes import Type
+from ksqldb_emulator.testing import comes_true
+from pipeline.errors import KafkaUnreachable, TopicGone
+from pipeline.kafka.connection import Brokers
+from pipeline.kafka.topic import look_at
 from tests.vectors import load_lines
 
 _KEYS: Mapping[str, Callable[[Any], bytes]] = {
@@ -32,8 +36,18 @@ def new_topic(servers: str, partitions: int = 1, **config: str) -> str:
 
 
 def made_topic(servers: str, name: str, partitions: int = 1, **config: str) -> str:
-    create_topic(servers, name, partitions, **config)
+    """Times of long ago do not expire there, unless `config` says so."""
+    create_topic(servers, name, partitions, **({"retention_ms": "-1"} | config))
+    assert comes_true(lambda: has_partitions(servers, name, partitions))
     return name
+
+
+def has_partitions(servers: str, name: str, count: int) -> bool:
+    """Whether each of so many partitions has a leader that answers: a broker takes a moment for it."""
+    try:
+        return len(look_at(Brokers(servers), name).offsets) == count
+    except (KafkaUnreachable, TopicGone):
+        return False
 
 
 def producer(servers: str, **more: Any) -> Producer:

@@ -10,7 +10,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from pipeline.lake.change import Change, transactions
+from pipeline.lake.change import Change, number_of, transactions
 from pipeline.lake.log import entry_time
 from pipeline.lake.rule import Rule
 from pipeline.source import Bookmark
@@ -29,6 +29,14 @@ def written(change: Change, marks: dict[int, Bookmark] | None = None, current: i
     found = {each.app_id: each.version for each in made}
     assert found.items() >= rule.transactions().items()
     return {name: version for name, version in found.items() if name not in rule.transactions()}
+
+
+def test_a_topic_keeps_its_number_until_it_is_told_again() -> None:
+    told = written(Change(bookmarks={0: (1, 5)}, topic_id="EQN9ZOj2T3-lHPdWjN4ZPg"))
+    kept = transactions(Change(), "topic", {}, None, Rule(days=30, versions=7), NOW, told["topic/id"])
+
+    assert told["topic/id"] == number_of("EQN9ZOj2T3-lHPdWjN4ZPg") != number_of("6Pt06ZtLRMCB9E1E87RYkA")
+    assert {each.app_id: each.version for each in kept}["topic/id"] == told["topic/id"]
 
 
 def test_bookmarks_that_stay_are_written_with_those_that_move() -> None:
