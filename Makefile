@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Hundreds of processes begin in a run of the tests: none compiles again what another has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
 .PHONY: help demo demo-kafka test check lint torture bench-warehouse mutants clean

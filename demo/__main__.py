@@ -28,7 +28,7 @@ _SECONDS_OF_ARRIVALS = 60
 
 @click.command()
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=ROOT / "build" / "demo")
-@click.option("--transactions", default=5000, show_default=True)
+@click.option("--transactions", envvar="DEMO_TRANSACTIONS", default=5000, show_default=True)
 def main(folder: Path, transactions: int) -> None:
     """Run the whole job on sample data."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped

@@ -23,6 +23,7 @@ def server(mariadb: PrivateServer) -> Server:
     return Server(mariadb.host, mariadb.port, user=mariadb.user, database="bench")
 
 
+@pytest.mark.long
 @pytest.mark.mysql
 def test_every_way_leaves_the_rows_that_it_was_given(mariadb: PrivateServer, server: Server, tmp_path: Path) -> None:
     big, small = (make_data_set(tmp_path / str(users), users, seed=1) for users in (40, 3))

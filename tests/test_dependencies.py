@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,9 @@ def test_the_lock_pins_all_dependencies_and_extras() -> None:
 def test_commands_import_what_is_declared_and_all_of_it() -> None:
     distributions = packages_distributions()
     used: set[str] = set()
+    formats = [f'extra == "{extra}"' for extra in ("avro", "protobuf", "schemaregistry")]
+    with_formats = [line for line in requires("confluent-kafka") or [] if line.endswith(tuple(formats))]
+    brought = {name_of(line) for line in [*EXTRAS["kafka"], *with_formats]}
     ours = {"pipeline", "commands", *(path.stem for path in ROOT.glob("*.py"))}
     for path in [
         *ROOT.glob("*.py"),
@@ -74,7 +77,7 @@ def test_commands_import_what_is_declared_and_all_of_it() -> None:
     ]:
         for package in imported(path) - sys.stdlib_module_names - ours:
             names = {name_of(name) for name in distributions.get(package, [package])}
-            if "kafka" in path.parts and names <= {name_of(line) for line in EXTRAS["kafka"]}:
+            if "kafka" in path.parts and names <= brought:
                 continue
             assert len(names) == 1, package
             used |= names
@@ -88,6 +91,14 @@ def test_nothing_of_the_project_is_installed_as_a_package() -> None:
     assert not list((ROOT / "data_lake").glob("*.py"))
 
 
+def test_what_make_mutants_changes_and_runs_is_there() -> None:
+    settings = PROJECT["tool"]["mutmut"]
+
+    for name in settings["only_mutate"] + settings["pytest_add_cli_args_test_selection"]:
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.long
 @pytest.mark.server
 def test_the_main_job_runs_where_pandas_is_not_installed(tmp_path: Path, mariadb: PrivateServer) -> None:
     for name in NOT_IMPORTED:

@@ -128,6 +128,7 @@ def test_lake_has_the_arrow_types_of_the_design(lake_root: Path) -> None:
     assert schema.field("dec_38_10").metadata[b"ksqldb.type"] == b"DECIMAL(38, 10)"
 
 
+@pytest.mark.long
 def test_events_that_arrive_between_and_during_exports_are_there_once_and_on_their_date(lake_root: Path) -> None:
     events = list(generate(900, DAY, seed=11))
     pipeline = Pipeline()

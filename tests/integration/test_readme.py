@@ -43,7 +43,7 @@ def test_settings_of_the_readme_are_where_cron_finds_them_too() -> None:
 
 
 @pytest.mark.mysql
-@pytest.mark.readme
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) -> None:
     project = _copy_of_the_project(tmp_path / "project")
@@ -68,7 +68,7 @@ def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) ->
         done = subprocess.run(
             ["bash", "-x", str(script_file)],
             cwd=project,
-            env=os.environ | {"PATH": f"{shims}:{os.environ['PATH']}"},
+            env=os.environ | {"PATH": f"{shims}:{os.environ['PATH']}", "DEMO_TRANSACTIONS": "500"},
             capture_output=True,
             text=True,
             timeout=3000,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 
 from pipeline.errors import ClusterNotWhole, TableQueryPaused
 from pipeline.export.believed import read_watched
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.cluster import look_at_query
 from pipeline.ksqldb.describe import Description, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.source import Limits, Look, Offsets, TableRead, TableState
-from tests.ksqldb.replay import ReplayServer, Scripted, replaying
+from tests.ksqldb.replay import ReplayServer, Scripted
 from tests.vectors import load_lines, needs_vectors
 
 TABLE = Description("T", "table", "t", 2, (), None, True, ())
@@ -36,18 +35,6 @@ class OnlyLooked(KsqldbTable):
     def read(self, _: Limits, watched: bool) -> TableRead:
         self.reads.append(watched)
         return TableRead((), iter(()))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ReplayServer]:
-    with replaying() as script:
-        yield script
-
-
-@pytest.fixture
-def client(server: ReplayServer) -> Iterator[Client]:
-    with Client(Connection(server.url)) as client:
-        yield client
 
 
 def own_query(*tasks: str, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,19 +20,13 @@ from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.source import Limits, TableRead
-from tests.ksqldb.replay import ReplayServer, Scripted, replaying
+from tests.ksqldb.replay import ReplayServer, Scripted
 from tests.support import wait_until
 from tests.vectors import in_both, recorded
 
 
 def all_rows(read: TableRead) -> list[dict[str, Any]]:
     return [row for batch in read.batches for row in batch.to_pylist()]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ReplayServer]:
-    with replaying() as script:
-        yield script
 
 
 @pytest.mark.parametrize("own", in_both(["", "own: "]))

@@ -17,6 +17,7 @@ from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.source import Limits
 
 
+@pytest.mark.long
 @pytest.mark.server
 def test_a_folded_table_is_whole_for_a_slow_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = (Column("K", parse_type("STRING"), "KEY"), Column("TEXT", parse_type("STRING")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -26,18 +26,6 @@ from tests.vectors import in_both, recorded
 
 SOURCE = Description("S", "stream", "s", 4, (), None, False, ())
 Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ReplayServer]:
-    with replaying() as script:
-        yield script
-
-
-@pytest.fixture
-def client(server: ReplayServer) -> Iterator[Client]:
-    with Client(Connection(server.url, retry_s=0)) as client:
-        yield client
 
 
 def task(bookmarks: Mapping[int, Bookmark], wanted: Wanted = NEW_ROWS) -> Task:

@@ -43,6 +43,7 @@ def test_a_place_that_fails_is_told(case: Case, figure: Figure, tmp_path: Path, 
     assert figure.holds, figure
 
 
+@pytest.mark.long
 @pytest.mark.mysql
 def test_the_figures_count_cases_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(odd_sources, "CASES", (odd_sources.duplicated_rows_of_a_stream,))

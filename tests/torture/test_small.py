@@ -22,8 +22,9 @@ from tests.torture.loads import killed_loads
 from tests.torture.page import write_row
 from tests.torture.power_loss import WAYS, power_loss
 from tests.torture.readers import COMMIT_READERS, check_complete
-from tests.torture.values import check_lake, check_warehouse, generate, generated_values
+from tests.torture.values import check_lake, generate, generated_values
 from tests.torture.victim import scene
+from tests.torture.warehouse_values import check_warehouse
 
 EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F1": lambda folder: random_kills(folder, kills=6, seed=1),
@@ -37,6 +38,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.mysql
 @pytest.mark.server
 @pytest.mark.parametrize("name", list(EXPERIMENTS))

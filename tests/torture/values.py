@@ -9,15 +9,12 @@ value that its column cannot hold has to be among the rejects, whole, and no oth
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import deltalake
 import duckdb
@@ -26,84 +23,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.unpacked_mysql import running_mysql
-from ksqldb_emulator.dataset import Column, Dataset, Query, Record, Source
-from ksqldb_emulator.sqltypes import Type
+from ksqldb_emulator.dataset import Dataset, Record
 from ksqldb_emulator.testing import running
-from pipeline.feeds import Feed, WarehouseMapping, parse_feed
-from pipeline.verify.warehouse import check_warehouse as compare_with_lake
-from pipeline.warehouse.connection import Connection, text_of
-from pipeline.warehouse.migrations import init_schema
+from pipeline.feeds import Feed
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.sources import lake_snapshots, mapping_of
-from pipeline.warehouse.sync import SyncRequest, load_one
 from tests.expected import (
-    Token,
     arrow_text,
-    json_shows,
     lake_form,
-    lake_name,
-    mysql_holds,
-    mysql_shows,
-    mysql_type,
     seen_forms,
 )
 from tests.support import lake_at
+from tests.torture.drawn import Generated
 from tests.torture.figures import Figure
 from tests.torture.generated import draw, inexact, rows, schemas
-from tests.torture.victim import DAY_MS, Scene, stopwatch
+from tests.torture.victim import Scene, stopwatch
+from tests.torture.warehouse_values import check_warehouse
 
 _READERS = ("Parquet", "DuckDB", "pandas")
 Servers = Mapping[str, Callable[[Path], AbstractContextManager[PrivateServer]]]
-_NOW_MS = 1_790_000_000_000
 _COLUMNS = 18
 _FIRST_INEXACT = 1001  # number of a set
-_KEY_LENGTH = 700  # of texts in a key: an index takes 3,072 bytes
 _MAP_NAMES = re.compile(r" \('.*?'\)(?=>)")  # Arrow shows a map's type with a name that means nothing
-_IN_FULL = {"DOUBLE": "value", "BYTES": "HEX(value)"}
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A set of typed columns with its rows; the column N before them numbers the rows."""
-
-    number: int
-    types: tuple[Type, ...]
-    rows: list[tuple[Any, ...]]
-
-    @property
-    def columns(self) -> list[tuple[str, Type, list[Any]]]:
-        """The lake's name, the type and the values of each column."""
-        cells = list(zip(*self.rows, strict=True))
-        return [(lake_name(_name(place)), type_, list(cells[place - 1])) for place, type_ in enumerate(self.types, 1)]
-
-    def is_key(self, type_: Type) -> bool:
-        """Whether a column is part of its fact's key: texts of every other set."""
-        return type_.base == "STRING" and self.number % 2 == 1
-
-    def sources(self) -> Iterator[Source]:
-        """The rows as a stream over three partitions, and as the table that a query makes of it."""
-        names = [_name(place) for place in range(1, len(self.types) + 1)]
-        columns = (Column("N", Type("BIGINT"), "KEY"), *map(Column, names, self.types))
-        records = [
-            Record(n % 3, n // 3, _NOW_MS + n * DAY_MS // 40, {"N": n, **dict(zip(names, row, strict=True))})
-            for n, row in enumerate(self.rows)
-        ]
-        stream, table = f"S{self.number}", f"T{self.number}"
-        query = Query(f"CTAS_{table}", "CREATE TABLE ...", (table,), (table.lower(),), (stream.lower(),))
-        yield Source(stream, "STREAM", columns, stream.lower(), 3, records, read_queries=(query,), value_format="AVRO")
-        yield Source(table, "TABLE", columns, table.lower(), 1, list(records), write_query=query, value_format="AVRO")
-
-    def feeds(self) -> Iterator[Feed]:
-        for kind in ("stream", "table"):
-            name = f"{kind[0]}{self.number}"
-            yield parse_feed({"name": name, "type": kind, "source": name.upper()}, name)
-
-
-def _name(place: int) -> str:
-    return f"Größe {place}" if place % 4 == 0 else f"C{place}"
 
 
 def generated_values(folder: Path, cells: int, seed: int, servers: Servers | None = None) -> Figure:
@@ -237,77 +179,3 @@ def check_refusals(figure: Figure, folder: Path, count: int, seed: int) -> int:
         refused += 2 - len(taken)
         check_lake(figure, folder / "lake", one, taken)
     return refused
-
-
-def check_warehouse(figure: Figure, product: str, server: Server, root: Path, sets: Sequence[Generated]) -> int:
-    """Loads each column into a fact of its own, and compares; returns how many values were rejected, and had to be."""
-    init_schema(server, PROJECT_ROOT / "sql")
-    rejected = 0
-    for drawn in sets:
-        feeds = _facts(drawn)
-        with Connection(server) as connection:
-            for feed, type_ in zip(feeds, drawn.types, strict=True):
-                connection.run(_declaration(mapping_of(feed), type_, connection.is_mariadb))
-        load_one(server, lake_snapshots(lake_at(root), feeds, None), SyncRequest("lake"), dt.datetime.now(dt.UTC))
-        with Connection(server) as connection:
-            rejected += _check_facts(figure, product, connection, drawn)
-            for feed in feeds:
-                verified = compare_with_lake(connection, lake_at(root).table(feed))
-                if verified.findings or verified.compared != ("in the warehouse 1 snapshot as in the lake",):
-                    figure.count(f"differences in {product}", f"verify --warehouse reports {verified}")
-    return rejected
-
-
-def _facts(drawn: Generated) -> list[Feed]:
-    """The table's feed once for each column: its fact holds the row's number and that column."""
-    feed, found = list(drawn.feeds())[1], []
-    for place, (name, type_, _) in enumerate(drawn.columns):
-        keys = ("n", "value") if drawn.is_key(type_) else ("n",)
-        mapping = WarehouseMapping(fact=f"f{drawn.number}_{place}", keys=keys, columns={"n": "n", "value": name})
-        found.append(feed.model_copy(update={"warehouse": mapping}))
-    return found
-
-
-def _declaration(mapping: WarehouseMapping, type_: Type, is_mariadb: bool) -> str:
-    declared = f"VARCHAR({_KEY_LENGTH})" if "value" in mapping.keys else mysql_type(type_, is_mariadb)
-    return (
-        f"CREATE TABLE {mapping.fact} (id BIGINT AUTO_INCREMENT PRIMARY KEY, snapshot_version INT NOT NULL,"
-        f" snapshot_date DATE NOT NULL, n INT NOT NULL, value {declared} NULL,"
-        f" UNIQUE (snapshot_version, {', '.join(mapping.keys)}),"
-        " FOREIGN KEY (snapshot_version) REFERENCES etl_snapshots (snapshot_version) ON DELETE CASCADE)"
-        " DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin"
-    )
-
-
-def _check_facts(figure: Figure, product: str, connection: Connection, drawn: Generated) -> int:
-    wrong, rejected = f"differences in {product}", 0
-    listed = "SELECT fact_table, column_name, reason, row_json FROM etl_rejects WHERE fact_table LIKE %s"
-    rejects: dict[tuple[str, int], str] = {}
-    for fact, column, reason, text in connection.rows(listed, (f"f{drawn.number}\\_%",)):
-        row = json.loads(text, parse_float=Token, parse_int=Token)
-        n = int(row["n"])
-        rejects[text_of(fact), n] = f"{text_of(column)} {text_of(reason)}"
-        for (name, type_, _), value in zip(drawn.columns, drawn.rows[n], strict=True):
-            if not json_shows(row[name], value, type_):
-                figure.count(wrong, f"reject of {fact}, {name} {type_}: {value!r}, not {row[name]!r}")
-    for place, (_, type_, values) in enumerate(drawn.columns):
-        fact = f"f{drawn.number}_{place}"
-        shown = _IN_FULL.get(type_.base, "CAST(value AS CHAR)")
-        found = dict(connection.rows(f"SELECT n, {shown} FROM {fact}"))
-        for n, value in enumerate(values):
-            reason = rejects.pop((fact, n), None)
-            fits = mysql_holds(value, type_, connection.is_mariadb)
-            if drawn.is_key(type_):
-                fits = value is not None and not value.endswith(" ") and len(value) <= _KEY_LENGTH
-            rejected += not fits
-            seen = found.pop(n) if n in found else "no row"
-            seen = text_of(seen) if isinstance(seen, bytes | bytearray) else seen
-            if fits == (reason is not None) or (not fits and seen != "no row"):
-                figure.count(wrong, f"{fact} {type_}: {value!r} is {seen!r}, rejected: {reason}")
-            elif not fits and not re.match(r"value .{3}", str(reason)):
-                figure.count(wrong, f"{fact} {type_}: {value!r} is rejected as {reason!r}")
-            elif fits and not mysql_shows(seen, value, type_, connection.is_mariadb):
-                figure.count(wrong, f"{fact} {type_}: {value!r}, not {seen!r}")
-        figure.count(wrong, f"{fact}: rows from nowhere", len(found))
-    figure.count(wrong, f"rejects from nowhere {rejects}", len(rejects))
-    return rejected

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer, ServerMissing
 from demo.unpacked_mysql import running_mysql
 from pipeline.warehouse.server import Server
@@ -20,7 +23,7 @@ _numbers = itertools.count(1)
 def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
     """A private MySQL for the whole run; each test takes a database of its own."""
     try:
-        with running_mysql(tmp_path_factory.mktemp("mysql")) as server:
+        with running_mysql(tmp_path_factory.mktemp("mysql"), ["--performance-schema=OFF"]) as server:
             yield server
     except ServerMissing as error:
         pytest.skip(str(error))
@@ -56,6 +59,12 @@ def empty_server(private_server: PrivateServer) -> Server:
 def warehouse(empty_server: Server) -> Server:
     """A server with the star schema, empty, for the account that may load and no more."""
     return made_warehouse(empty_server)
+
+
+@pytest.fixture
+def sql_folder(tmp_path: Path) -> Path:
+    """A copy of the project's files of the schema, to be changed."""
+    return Path(shutil.copytree(PROJECT_ROOT / "sql", tmp_path / "sql"))
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,7 @@ def everything_but(server: Server, gone: set[int]) -> dict[str, list[tuple[Any, 
     return there | {table: rows_of(server, f"SELECT * FROM {table} ORDER BY 1") for table in others}
 
 
+@pytest.mark.long
 def test_a_backfill_of_thirty_versions_equals_the_lake_value_by_value(
     warehouse: Server,
     private_server: PrivateServer,
@@ -211,6 +212,7 @@ def test_expiry_takes_all_of_a_snapshot_and_nothing_else(
     assert rows_of(full, "SELECT DISTINCT snapshot_version FROM current_payment_method_totals") == [(5,)]
 
 
+@pytest.mark.long
 def test_an_expiry_that_is_killed_between_its_chunks_is_finished_by_the_next(
     full: Server, month: list[State], lake_root: Path
 ) -> None:

@@ -1,0 +1,22 @@
+"""A server that answers as a test says, and a client of it that waits for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.ksqldb.client import Client, Connection
+from tests.ksqldb.replay import ReplayServer, replaying
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ReplayServer]:
+    with replaying() as script:
+        yield script
+
+
+@pytest.fixture
+def client(server: ReplayServer) -> Iterator[Client]:
+    with Client(Connection(server.url, retry_s=0)) as client:
+        yield client

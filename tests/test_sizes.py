@@ -1,0 +1,69 @@
+"""No module holds two nouns, and no function two stories."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.test_layout import SCRIPTS
+
+ROOMS = ("commands", "pipeline", "ksqldb_emulator", "benchmarks", "demo")
+NOT_YET = [ROOT / "tests" / folder for folder in ("export", "kafka")]
+"""Where test modules are longer still."""
+
+
+def measured(*rooms: str) -> list[Path]:
+    """The scripts, and the files of these folders."""
+    return sorted([*ROOT.glob("*.py"), *(path for room in rooms for path in (ROOT / room).rglob("*.py"))])
+
+
+def long_functions(lines: list[str]) -> list[str]:
+    """Those above 40 lines, decorators aside, that give no reason: above them, or in their first line or next to it."""
+    found = []
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        above = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+        start = lines[max(above - 1, 0) : node.lineno + 1]
+        if (node.end_lineno or 0) - node.lineno >= 40 and not any("# long: " in line for line in start):
+            found.append(node.name)
+    return found
+
+
+def test_no_module_is_over_300_lines() -> None:
+    paths = measured(*ROOMS, "tests")
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+
+    assert not {path for path, length in lengths.items() if length > 300 and not {*path.parents} & {*NOT_YET}}
+
+
+def test_no_function_is_over_40_lines_without_a_reason() -> None:
+    paths = measured(*ROOMS)
+    found = {
+        str(path.relative_to(ROOT)): long_functions(path.read_text(encoding="utf-8").splitlines()) for path in paths
+    }
+
+    assert not {name: functions for name, functions in found.items() if functions}
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS.keys() - {"data_lake_config"}))
+def test_a_script_is_below_150_lines(name: str) -> None:
+    """It parses, builds, calls and says; what it does is in the room that it is about."""
+    assert len(SCRIPTS[name].read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_a_long_function_needs_its_reason_where_it_begins() -> None:
+    long = ["def f():", *["    x = 1"] * 40]
+
+    assert long_functions(long) == ["f"]
+    assert long_functions(["async " + long[0], *long[1:]]) == ["f"]
+    assert long_functions(["# long: a table", "@cache", *long]) == []
+    assert long_functions(["@cache", "# long: a table", *long]) == []
+    assert long_functions([long[0] + "  # long: a table", *long[1:]]) == []
+    assert long_functions([long[0], "    # long: a table", *long[1:]]) == []
+    assert long_functions([*long[:2], "    # long: too late", *long[2:]]) == ["f"]
+    assert long_functions(["# long: of another", "", *long]) == ["f"]
+    assert long_functions(long[:-1]) == []
