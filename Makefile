@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka test check lint torture bench-warehouse mutants clean
+.PHONY: help demo demo-kafka test check lint torture bench-warehouse fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -38,19 +38,23 @@ torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTUR
 bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.warehouse
 
+fuzz: $(READY)  ## Try ten million answers to make the two decoders differ (hours; FUZZ=n: so many)
+	$(BIN)/python -m tests.decode.fuzz $(FUZZ)
+
 mutants: $(READY)  ## Change the code at its heart, one place at a time: which changes does no fast test notice?
 	$(INSTALL) '.[mutants]'
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 clean:  ## Remove the virtual environment and everything that was built
-	rm -rf $(VENV) build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build native/target mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(READY): requirements.txt requirements.lock
+$(READY): requirements.txt requirements.lock $(wildcard native/src/*.rs native/Cargo.*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); \
 	  else echo "Python's venv module is missing: install Debian's package python3-venv"; exit 1; fi; }
 	$(INSTALL) '.[dev]'
+	@native/build.sh $(BIN)
 	@touch $@

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 from pipeline.decode.layout import Engine
 from pipeline.decode.rows import Reference
 
 
+@functools.cache
 def engine() -> Engine:
-    """The fastest engine that there is."""
-    return Reference()
+    """The native engine where it is built and of the version that this code speaks to, else the reference."""
+    try:
+        from pipeline.decode.native import VERSION, Native, built_version
+    except ImportError:
+        return Reference()
+    return Native() if built_version() == VERSION else Reference()

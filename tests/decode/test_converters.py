@@ -12,12 +12,12 @@ from ksqldb_emulator.sql import Select, parse
 from ksqldb_emulator.sqltypes import Type
 from ksqldb_emulator.values import encode
 from pipeline.columns import Column
-from pipeline.decode.engine import engine
-from pipeline.decode.layout import Layout
+from pipeline.decode.layout import Engine, Layout
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.sqltypes import parse_type
+from tests.decode.engines import engine as engine
 from tests.expected import lake_form, seen_forms
 from tests.torture.generated import is_exact, nested, or_null, scalars, values
 
@@ -43,13 +43,14 @@ def answered(types: list[Type], rows: list[tuple[Any, ...]]) -> tuple[Layout, by
 
 
 @given(st.data())
-def test_each_row_becomes_what_the_lake_keeps(data: st.DataObject) -> None:
+def test_each_row_becomes_what_the_lake_keeps(engine: Engine, data: st.DataObject) -> None:
     types = data.draw(st.lists(TYPES, min_size=1, max_size=3))
     row = st.tuples(*[or_null(values(type_)) for type_ in types])
     made = data.draw(st.lists(row, min_size=1, max_size=3))
     layout, elements = answered(types, made)
 
-    batch = engine().decoder(False, layout).decode(elements).batch
+    decoder = engine.decoder(False, layout)
+    batch = decoder.decode(elements).batch
 
     columns = zip(types, zip(*made, strict=True), strict=True)
     wanted = [[lake_form(value, type_) for value in column] for type_, column in columns]

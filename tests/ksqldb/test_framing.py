@@ -12,7 +12,10 @@ from ksqldb_emulator.values import to_json
 from pipeline.errors import AnswerIncomplete, AnswerMalformed, PipelineError, QueryFailed
 from pipeline.ksqldb import framing as framing_module
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing
+from tests.decode.engines import engine
 from tests.decode.rows import tuples
+
+pytestmark = pytest.mark.usefixtures(engine.__name__)
 
 W4 = b'[{"queryId":"q","columnNames":["A","B"],"columnTypes":["INTEGER","STRING"]},[1,"x],["],[2,"\xc3\xa9\\"]"]]'
 W2 = (

@@ -10,12 +10,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.decode import engine as engines
 from pipeline.decode import rows as decode_rows
-from pipeline.decode.engine import engine
 from pipeline.errors import AnswerMalformed, PipelineError
 from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Rows
+from tests.decode.engines import engine
 from tests.decode.rows import tuples
+
+pytestmark = pytest.mark.usefixtures(engine.__name__)
 
 ERROR = b'{"@type":"generic_error","error_code":50000,"message":"boom"}'
 PLAIN = [
@@ -176,7 +179,7 @@ def test_no_bytes_in_no_pieces_end_in_anything_but_an_error_of_ours(data: bytes,
 
 
 def test_nothing_is_kept_of_what_was_taken() -> None:
-    elements = Elements(engine())
+    elements = Elements(engines.engine())
     elements.add(b"[")
     for number in range(100):
         elements.add(b",[1]" if number else b"[0]")
@@ -196,14 +199,14 @@ def test_only_one_long_row_is_refused_and_blanks_are_counted_however_they_come(m
 
 
 def test_elements_that_came_together_are_taken_apart() -> None:
-    assert [*each_element(b'[1], {"a":[2]},[]', engine())] == [b"[1]", b'{"a":[2]}', b"[]"]
+    assert [*each_element(b'[1], {"a":[2]},[]', engines.engine())] == [b"[1]", b'{"a":[2]}', b"[]"]
     for separator in (b"", b" "):
         with pytest.raises(AnswerMalformed):
-            [*each_element(b"[1]" + separator + b"[2]", engine())]
+            [*each_element(b"[1]" + separator + b"[2]", engines.engine())]
 
 
 def test_nothing_is_taken_that_is_not_whole() -> None:
-    elements = Elements(engine())
+    elements = Elements(engines.engine())
     for part in (b"", b"[", b"[1", b"]"):
         assert elements.take() == b""
         elements.add(part)

@@ -13,13 +13,16 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import Column, SqlType, lake_name
-from pipeline.decode.engine import engine
+from pipeline.decode import engine as engines
 from pipeline.errors import AnswerMalformed, ColumnNamesCollide, SourceNotReadable, TypeNotSupported
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.framing import Header
 from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.sqltypes import described_type, parse_schema, parse_type
+from tests.decode.engines import engine
 from tests.vectors import exchanges, needs_vectors
+
+pytestmark = pytest.mark.usefixtures(engine.__name__)
 
 LONG = Decimal("12345678901234567890.1234567891")
 ROUGH = Decimal("1.2345678901234567E19")  # what the server makes of it inside a STRUCT
@@ -36,7 +39,7 @@ class Reading:
     def __init__(self, projection: Projection, types: list[SqlType]) -> None:
         names = [part.alias for plan in projection.plans for part in plan.parts]
         self.layout = projection.layout(Header("q", tuple(map(Column, names, types))))
-        self._decoder = engine().decoder(False, self.layout)
+        self._decoder = engines.engine().decoder(False, self.layout)
 
     def batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
         return self._decoder.decode(msgspec.json.Encoder(decimal_format="number").encode(rows)[1:-1]).batch

@@ -18,8 +18,11 @@ from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
 from pipeline.ksqldb.sqltypes import parse_schema
+from tests.decode.engines import engine
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import exchanges, in_both, load_lines, needs_vectors, own_exchanges, recorded
+
+pytestmark = pytest.mark.usefixtures(engine.__name__)
 
 SPOKEN = (Framing.STREAMED_ROWS.value, Framing.PLAIN_ARRAY.value)
 UTC = ZoneInfo("UTC")  # as Arrow gives it

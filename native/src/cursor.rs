@@ -1,0 +1,235 @@
+//! A place in JSON text, and the tokens that can be read there.
+
+use std::borrow::Cow;
+
+/// What is read here is not of the usual form: whether it is good, and what it means, is for the reference to say.
+#[derive(Debug)]
+pub struct Unusual;
+
+pub type Read<T> = Result<T, Unusual>;
+
+pub struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(text: &'a [u8]) -> Self {
+        Cursor { text, at: 0 }
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    /// The next byte; 0, with which no token begins, at the end.
+    #[inline]
+    fn byte(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    /// The first byte that is no white space.
+    #[inline]
+    pub fn peek(&mut self) -> u8 {
+        while matches!(self.byte(), b' ' | b'\n' | b'\t' | b'\r') {
+            self.at += 1;
+        }
+        self.byte()
+    }
+
+    /// Takes this byte if it comes next.
+    #[inline]
+    pub fn take(&mut self, wanted: u8) -> bool {
+        // Not `at += usize::from(found)`: rustc 1.95 forgets the addition where the caller branches on the result.
+        if self.peek() != wanted {
+            return false;
+        }
+        self.at += 1;
+        true
+    }
+
+    #[inline]
+    pub fn expect(&mut self, wanted: u8) -> Read<()> {
+        if self.take(wanted) { Ok(()) } else { Err(Unusual) }
+    }
+
+    pub fn expect_word(&mut self, word: &[u8]) -> Read<()> {
+        self.peek();
+        self.expect_here(word)
+    }
+
+    /// The same without white space before it.
+    pub fn expect_here(&mut self, word: &[u8]) -> Read<()> {
+        if !self.text[self.at.min(self.text.len())..].starts_with(word) {
+            return Err(Unusual);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    #[inline]
+    pub fn take_null(&mut self) -> Read<bool> {
+        if self.peek() != b'n' {
+            return Ok(false);
+        }
+        self.expect_word(b"null").map(|()| true)
+    }
+
+    pub fn boolean(&mut self) -> Read<bool> {
+        let is_true = self.peek() == b't';
+        self.expect_word(if is_true { b"true" } else { b"false" })?;
+        Ok(is_true)
+    }
+
+    /// The text of a number, which is one by JSON's grammar.
+    pub fn number(&mut self) -> Read<&'a [u8]> {
+        self.peek();
+        let rest = &self.text[self.at.min(self.text.len())..];
+        let length = number_length(rest).ok_or(Unusual)?;
+        self.at += length;
+        Ok(&rest[..length])
+    }
+
+    /// A string; only one that has escapes is copied.
+    pub fn string(&mut self) -> Read<Cow<'a, [u8]>> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let mut seen = 0;
+        loop {
+            match self.byte() {
+                b'"' => break,
+                b'\\' => return self.escaped_string(start).map(Cow::Owned),
+                byte if byte < 0x20 => return Err(Unusual),
+                byte => seen |= byte,
+            }
+            self.at += 1;
+        }
+        let found = &self.text[start..self.at];
+        self.at += 1;
+        if seen >= 0x80 && std::str::from_utf8(found).is_err() {
+            return Err(Unusual);
+        }
+        Ok(Cow::Borrowed(found))
+    }
+
+    fn escaped_string(&mut self, start: usize) -> Read<Vec<u8>> {
+        let mut found = self.text[start..self.at].to_vec();
+        loop {
+            let byte = self.byte();
+            self.at += 1;
+            match byte {
+                b'"' => break,
+                b'\\' => self.escape(&mut found)?,
+                byte if byte < 0x20 => return Err(Unusual),
+                byte => found.push(byte),
+            }
+        }
+        if std::str::from_utf8(&found).is_err() {
+            return Err(Unusual);
+        }
+        Ok(found)
+    }
+
+    fn escape(&mut self, found: &mut Vec<u8>) -> Read<()> {
+        let byte = self.byte();
+        self.at += 1;
+        found.push(match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let mut code = self.four_hex_digits()?;
+                if (0xd800..0xdc00).contains(&code) {
+                    if self.text.get(self.at..self.at + 2) != Some(b"\\u") {
+                        return Err(Unusual);
+                    }
+                    self.at += 2;
+                    let low = self.four_hex_digits()?;
+                    if !(0xdc00..0xe000).contains(&low) {
+                        return Err(Unusual);
+                    }
+                    code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+                }
+                let letter = char::from_u32(code).ok_or(Unusual)?;
+                found.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+                return Ok(());
+            }
+            _ => return Err(Unusual),
+        });
+        Ok(())
+    }
+
+    fn four_hex_digits(&mut self) -> Read<u32> {
+        let digits = self.text.get(self.at..self.at + 4).ok_or(Unusual)?;
+        self.at += 4;
+        digits
+            .iter()
+            .try_fold(0, |code, &digit| (digit as char).to_digit(16).map(|value| code * 16 + value).ok_or(Unusual))
+    }
+
+    /// The text of the next value, whatever it is; where it ends is found by brackets and quotes alone.
+    pub fn value(&mut self) -> Read<&'a [u8]> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            b'[' | b'{' => self.skip_nested()?,
+            b'"' => drop(self.string()?),
+            _ => {
+                while !matches!(self.byte(), b',' | b']' | b'}' | b' ' | b'\n' | b'\t' | b'\r' | 0) {
+                    self.at += 1;
+                }
+            }
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn skip_nested(&mut self) -> Read<()> {
+        let mut depth = 0;
+        loop {
+            match self.byte() {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth -= 1,
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                0 => return Err(Unusual),
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// How many bytes the number takes that `text` begins with.
+pub fn number_length(text: &[u8]) -> Option<usize> {
+    let digits_from = |start: usize| text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut at = usize::from(text.first() == Some(&b'-'));
+    let whole = digits_from(at);
+    if whole == 0 || (whole > 1 && text[at] == b'0') {
+        return None;
+    }
+    at += whole;
+    if text.get(at) == Some(&b'.') {
+        let fraction = digits_from(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        at += if matches!(text.get(at + 1), Some(b'+' | b'-')) { 2 } else { 1 };
+        let exponent = digits_from(at);
+        if exponent == 0 {
+            return None;
+        }
+        at += exponent;
+    }
+    Some(at)
+}

@@ -1,0 +1,67 @@
+//! What a column of the answer is, in the words of `pipeline.decode.native`.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+#[derive(Clone)]
+pub enum Kind {
+    Boolean,
+    Int32,
+    Int64,
+    Double,
+    Decimal {
+        precision: u8,
+        scale: i8,
+        rounded: bool,
+    },
+    Text,
+    Base64,
+    Date,
+    Time,
+    Timestamp,
+    /// A BIGINT that is kept as a TIMESTAMP.
+    EpochMs,
+    /// The text of the value as it is, for Python to read.
+    Json,
+    List(Box<Kind>),
+    Map(Box<Kind>, Box<Kind>),
+    Struct(Vec<Vec<u8>>, Vec<Kind>),
+}
+
+/// A kind out of its tuple: a word, and what belongs to it.
+pub fn kind_of(spec: &Bound<'_, PyTuple>) -> PyResult<Kind> {
+    let word: String = spec.get_item(0)?.extract()?;
+    let inner = |place: usize| -> PyResult<Kind> { kind_of(spec.get_item(place)?.downcast()?) };
+    Ok(match word.as_str() {
+        "boolean" => Kind::Boolean,
+        "int32" => Kind::Int32,
+        "int64" => Kind::Int64,
+        "double" => Kind::Double,
+        "decimal" => {
+            let (precision, scale): (u8, i8) = (spec.get_item(1)?.extract()?, spec.get_item(2)?.extract()?);
+            if precision == 0 || precision > 38 || scale < 0 || scale as u8 > precision {
+                return Err(PyValueError::new_err("no such decimal"));
+            }
+            Kind::Decimal { precision, scale, rounded: spec.get_item(3)?.extract()? }
+        }
+        "text" => Kind::Text,
+        "base64" => Kind::Base64,
+        "date" => Kind::Date,
+        "time" => Kind::Time,
+        "timestamp" => Kind::Timestamp,
+        "epoch_ms" => Kind::EpochMs,
+        "json" => Kind::Json,
+        "list" => Kind::List(Box::new(inner(1)?)),
+        "map" => Kind::Map(Box::new(inner(1)?), Box::new(inner(2)?)),
+        "struct" => {
+            let names: Vec<String> = spec.get_item(1)?.extract()?;
+            let fields = (2..spec.len()).map(inner).collect::<PyResult<Vec<Kind>>>()?;
+            if names.len() != fields.len() {
+                return Err(PyValueError::new_err("a name for each field"));
+            }
+            Kind::Struct(names.into_iter().map(String::into_bytes).collect(), fields)
+        }
+        _ => return Err(PyValueError::new_err(format!("no such kind: {word}"))),
+    })
+}

@@ -1,0 +1,151 @@
+"""The engine in Rust, built from `native/`: what is not of the usual form it leaves to the reference.
+
+So both mean the same, and each refusal is decided and worded in one place. A column with long decimals inside STRUCTs
+is cut out by it, and put together in Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ksqldb_lake_native
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from pipeline.columns import EXACT_DOUBLE_DIGITS, SCALARS, SqlType, arrow_type
+from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, Scan
+from pipeline.decode.reference import json_type
+from pipeline.decode.rows import ReferenceDecoder, column_array
+
+VERSION = "0.1.0"
+"""Of the module that this code speaks to."""
+
+_WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
+_JSON = ("json",)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def built_version() -> str:
+    """The version that is installed."""
+    return str(ksqldb_lake_native.__version__)
+
+
+class Native:
+    """See `layout.Engine`."""
+
+    name = "native"
+
+    def decoder(self, streamed: bool, layout: Layout) -> Decoder:
+        return NativeDecoder(streamed, layout)
+
+    def scan(self, data: bytes, state: Scan) -> Ends:
+        ends, closed_at, after = ksqldb_lake_native.scan(data, *state)
+        return Ends(np.frombuffer(ends, np.dtype("<i8")), closed_at, Scan(*after))
+
+
+class NativeDecoder:
+    """See `layout.Decoder`. `left` counts how often the reference was asked."""
+
+    def __init__(self, streamed: bool, layout: Layout) -> None:
+        self._layout = layout
+        self._reference = ReferenceDecoder(streamed, layout)
+        kinds = [kind for part in layout.parts for kind in _kinds_of(part)]
+        self._decoder = ksqldb_lake_native.Decoder(streamed, kinds)
+        types = [_in_batch(kind, part) for part in layout.parts for kind in _kinds_of(part)]
+        self._schema = pa.schema([(str(place), type_) for place, type_ in enumerate(types)])
+        self._json_decoders = [msgspec.json.Decoder(json_type(type_)) for type_ in layout.sent]
+        self.left = 0
+
+    def decode(self, elements: bytes) -> Decoded:
+        found = self._decoder.decode(elements)
+        if found is not None:
+            capsule, tombstones = found
+            batch = self._in_columns(pa.record_batch(_Handed(self._schema, capsule)))
+            if batch is not None:
+                return Decoded(batch, tombstones)
+        self.left += 1
+        return self._reference.decode(elements)
+
+    def _in_columns(self, places: pa.RecordBatch) -> pa.RecordBatch | None:
+        """The columns of the lake; None where a part that was cut out is not what it should be."""
+        arrays, at = [], 0
+        for part in self._layout.parts:
+            end = at + len(part.sent)
+            if not _is_usual(part):
+                try:
+                    values = [
+                        [self._json_decoders[place].decode(text) for text in places.column(place).to_pylist()]
+                        for place in range(at, end)
+                    ]
+                except _DECODE_ERRORS:
+                    return None
+                arrays.append(column_array(part, values))
+            else:
+                arrays.append(places.column(at).flatten()[0] if part.is_wrapped else places.column(at))
+            at = end
+        return pa.RecordBatch.from_arrays(arrays, schema=self._layout.schema)
+
+
+class _Handed:
+    """An array that is taken over by the protocol of Arrow's capsules."""
+
+    def __init__(self, schema: pa.Schema, array: Any) -> None:
+        self._schema, self._array = schema, array
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:  # the protocol's
+        return self._schema.__arrow_c_schema__(), self._array
+
+
+def _is_usual(part: AnswerColumn) -> bool:
+    """Whether the module makes the column's array; else it cuts out the text of each value."""
+    kept, sent = part.column.type, part.sent[0]
+    is_moment = kept.base == "TIMESTAMP" and sent.base == "BIGINT"
+    return not part.puts and (part.is_wrapped or sent == kept or is_moment) and _is_known(kept, part.is_wrapped)
+
+
+def _is_known(type_: SqlType, inside_struct: bool) -> bool:
+    """Whether the module has the type; keys that the server sends as doubles are refused by the reference."""
+    if type_.base in SCALARS:
+        return SCALARS[type_.base].sent_as != "integer" or SCALARS[type_.base].arrow in _WORDS
+    if type_.base == "STRUCT":
+        return all(_is_known(field, True) for _, field in type_.fields)
+    key = type_.key
+    if key and inside_struct and key.base == "DECIMAL" and key.precision > EXACT_DOUBLE_DIGITS:
+        return False
+    return all(_is_known(part, inside_struct) for part in (key, type_.element) if part)
+
+
+def _kinds_of(part: AnswerColumn) -> list[tuple[Any, ...]]:
+    """What is made of each place of a column."""
+    if not _is_usual(part):
+        return [_JSON] * len(part.sent)
+    (sent,) = part.sent
+    if part.is_wrapped:
+        return [("struct", [sent.fields[0][0]], _kind(part.column.type, True))]
+    if part.column.type.base == "TIMESTAMP" and sent.base == "BIGINT":
+        return [("epoch_ms",)]
+    return [_kind(sent, False)]
+
+
+def _in_batch(kind: tuple[Any, ...], part: AnswerColumn) -> pa.DataType:
+    if kind == _JSON:
+        return pa.binary()
+    kept = arrow_type(part.column.type)
+    return pa.struct([("", kept)]) if part.is_wrapped else kept
+
+
+def _kind(type_: SqlType, inside_struct: bool) -> tuple[Any, ...]:
+    """A type in the words of the module, with what stands inside it."""
+    if type_.base == "DECIMAL":
+        return ("decimal", type_.precision, type_.scale, inside_struct)
+    if type_.base in SCALARS:
+        row = SCALARS[type_.base]
+        return (row.sent_as if row.sent_as != "integer" else _WORDS[row.arrow],)
+    if type_.base == "STRUCT":
+        return ("struct", [name for name, _ in type_.fields], *(_kind(field, True) for _, field in type_.fields))
+    assert type_.element
+    if type_.base == "MAP":
+        assert type_.key
+        return ("map", _kind(type_.key, False), _kind(type_.element, inside_struct))
+    return ("list", _kind(type_.element, inside_struct))
