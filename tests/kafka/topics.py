@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import math
 import struct
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
 from demo.private_kafka import create_topic
 from ksqldb_emulator.dataset import Record, Source
@@ -62,11 +63,12 @@ def write(servers: str, source: Source, records: Iterable[Record], raw: Mapping[
 
     `raw` has keys and values by place; the others are written as ksqlDB would.
     """
-    client, failed = producer(servers), list[Any]()
+    # Without it a record that is sent again may come twice, or behind the next one.
+    client, failed = producer(servers, **{"enable.idempotence": True}), list[Any]()
 
-    def check(error: object, offset: int, due: int) -> None:
-        if error is not None or offset != due:
-            failed.append((error, offset, due))
+    def check(due: int, error: object, sent: Message) -> None:
+        if error is not None or sent.offset() != due:
+            failed.append((error, sent.offset(), due))
 
     for record in records:
         key, value = raw.get((record.partition, record.offset)) or payload(source, record)
@@ -76,10 +78,10 @@ def write(servers: str, source: Source, records: Iterable[Record], raw: Mapping[
             key,
             record.partition,
             timestamp=record.rowtime,
-            on_delivery=lambda error, sent, due=record.offset: check(error, sent.offset(), due),
+            on_delivery=functools.partial(check, record.offset),
         )
     assert client.flush(60) == 0
-    assert not failed
+    assert not failed, failed[:3]
 
 
 def recorded_payloads(topic: str) -> dict[tuple[int, int], Payload]:

@@ -66,6 +66,15 @@ def make_dataset(rows: int, days: int = 4, keys: int = KEYS) -> Dataset:
     return Dataset([stream, Source("LATEST", "TABLE", columns, "latest", 1, list(records), write_query=query)])
 
 
+def following(records: Sequence[Record], count: int) -> list[Record]:
+    """So many new ones, with the time of the last."""
+    last, start = records[-1], len(records)
+    return [
+        replace(last, partition=n % 3, offset=n // 3, values={**(last.values or {}), "K": f"ké{n % KEYS}", "N": n})
+        for n in range(start, start + count)
+    ]
+
+
 @dataclass
 class Scene:
     """A lake and the server that it is filled from."""
@@ -106,15 +115,7 @@ class Scene:
     def add_rows(self, count: int) -> None:
         """Lets more events arrive, in the stream and in the table."""
         for name in ("EVENTS", "LATEST"):
-            records = self.emulator.source(name).records
-            last, start = records[-1], len(records)
-            new = [
-                replace(
-                    last, partition=n % 3, offset=n // 3, values={**(last.values or {}), "K": f"ké{n % KEYS}", "N": n}
-                )
-                for n in range(start, start + count)
-            ]
-            self.emulator.append(name, new)
+            self.emulator.append(name, following(self.emulator.source(name).records, count))
 
     def source_rows(self) -> Counter[tuple[int, int, int]]:
         """(partition, offset, n) of every row of the stream."""
