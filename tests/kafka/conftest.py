@@ -46,6 +46,12 @@ def shared_kafka(folder: Path) -> Iterator[tuple[str, str]]:
         shutil.rmtree(home)
 
 
+@pytest.fixture(autouse=True)
+def _certificates_that_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's client loads what the variable names, for plain HTTP too."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def kafka_addresses(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[tuple[str, str]]:
     own = tmp_path_factory.getbasetemp()

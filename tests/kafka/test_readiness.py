@@ -83,10 +83,7 @@ def test_rights_to_read_the_topic_are_enough_and_others_are_not(
     assert wrong["kafka"][:2] == ("failed", f"Kafka at {kafka_for_users} refuses the credentials")
 
 
-def test_a_format_that_needs_the_registry_is_reported_before_a_row_is_due(
-    kafka: str, lake_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE")  # the registry's client loads what it names, for plain HTTP too
+def test_a_format_that_needs_the_registry_is_reported_before_a_row_is_due(kafka: str, lake_root: Path) -> None:
     topic, gone = new_topic(kafka), f"http://127.0.0.1:{free_port()}"
 
     with running(stream_over(topic, lake_root, value_format="AVRO")) as server:
