@@ -40,7 +40,6 @@ impl<'a> Cursor<'a> {
     /// Takes this byte if it comes next.
     #[inline]
     pub fn take(&mut self, wanted: u8) -> bool {
-        // Not `at += usize::from(found)`: rustc 1.95 forgets the addition where the caller branches on the result.
         if self.peek() != wanted {
             return false;
         }

@@ -21,6 +21,7 @@ from pipeline.errors import TypeNotSupported, ValueNotRepresentable
 
 _DOUBLE_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _WIDE = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_EVEN)
+_EXACT = decimal.Context(prec=76, traps=[decimal.Inexact, decimal.InvalidOperation])
 _EPOCH_ORDINAL = dt.date(1970, 1, 1).toordinal()
 _GREGORIAN_START_MS = -12219292800000
 _ISO_DATE = re.compile(r"([+-]?\d{4,})-(\d\d)-(\d\d)")
@@ -87,7 +88,7 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
         if convert is not None:
             values = [None if value is None else convert(value) for value in values]
         return pa.array(values, type=kind)
-    except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.InvalidOperation) as error:
+    except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.DecimalException) as error:
         raise ValueNotRepresentable(
             f"column {column}: a value does not fit its declared type {type_}"
             + (f": {error}" if isinstance(error, _Unreadable) else ""),  # a library's own words are left out
@@ -98,7 +99,7 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
 def _converter(type_: SqlType, inside_struct: bool) -> Convert | None:
     """What turns one decoded, non-null JSON value into one that Arrow takes; None when it already does."""
     if type_.base == "DECIMAL":
-        return _round_to(type_.scale) if inside_struct else None
+        return _round_to(type_.scale) if inside_struct else _exact(type_.scale)
     if type_.base in SCALARS:
         return FORMS[SCALARS[type_.base].sent_as].convert
     if type_.base == "MAP":
@@ -124,11 +125,14 @@ def _pairs(type_: SqlType, inside_struct: bool) -> Convert:
         )
     convert, read_key = _converter(element, inside_struct), FORMS[SCALARS[key.base].sent_as].read_key
     assert read_key
+    to_scale = _exact(key.scale) if key.base == "DECIMAL" else None
 
     def to_pairs(value: dict[str, Any] | list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else value
         if key.base != "STRING":
             items = [(read_key(name) if isinstance(name, str) else name, item) for name, item in items]
+        if to_scale is not None:
+            items = [(name if name is None else to_scale(name), item) for name, item in items]
         if convert is None:
             return list(items)
         return [(name, None if item is None else convert(item)) for name, item in items]
@@ -156,6 +160,18 @@ def _round_to(scale: int) -> Convert:
     """A double inside a STRUCT stands for the decimal next to it."""
     step = Decimal(1).scaleb(-scale)
     return lambda value: value.quantize(step, context=_WIDE)
+
+
+def _exact(scale: int) -> Convert:
+    """Arrow 26 crashes for a decimal with an exponent far below the scale, so each is brought to its scale before."""
+    step = Decimal(1).scaleb(-scale)
+
+    def to_scale(value: Decimal) -> Decimal:
+        if not value.is_finite():
+            raise _Unreadable(f"{value} is not a number")
+        return value.quantize(step, context=_EXACT)
+
+    return to_scale
 
 
 def _double(value: float | str) -> float:
