@@ -58,7 +58,7 @@ def values_of(array: pa.Array) -> list[Any]:
     """
     try:
         return list(array.to_pylist(maps_as_pydicts="strict"))
-    except (OverflowError, KeyError):
+    except (OverflowError, KeyError, ValueError):  # ValueError for such maps inside a STRUCT
         return _one_by_one(array)
 
 

@@ -70,3 +70,5 @@ def test_keys_that_are_one_for_python_stay_two() -> None:
     maps = pa.array([[(0.0, 1), (-0.0, 2)], None, [(1.5, 3)]], pa.map_(pa.float64(), pa.int32()))
 
     assert texts_of(maps).to_pylist() == ['{"-0.0": 2, "0.0": 1}', None, '{"1.5": 3}']
+    inside = pa.array([{"m": [(0.0, 1), (-0.0, 2)]}, None], pa.struct([("m", maps.type)]))
+    assert texts_of(inside).to_pylist() == ['{"m": {"-0.0": 2, "0.0": 1}}', None]
