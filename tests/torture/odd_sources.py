@@ -40,11 +40,11 @@ def short_first_table_pull(trial: Trial) -> None:
 
 
 def short_later_table_pull(trial: Trial) -> None:
-    """Of a later snapshot the second pull is the short one: a third has to be as big as it."""
+    """Of a later snapshot the second pull is the short one: two more have to agree."""
     trial.expect_done(trial.run("--all"))
     trial.stage.emulator.faults.add(Fault("pull", chunk_bytes=100))
     trial.stage.emulator.faults.add(Fault("pull", keep_share=0.66))
-    trial.expect_done(trial.run(*TABLE), "read 3 times before it was believed")
+    trial.expect_done(trial.run(*TABLE), "read 4 times before it was believed")
     trial.expect_complete()
 
 
