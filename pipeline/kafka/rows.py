@@ -11,8 +11,10 @@ import pyarrow as pa
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from pipeline.columns import arrow_schema, arrow_type, lake_name
+from pipeline.errors import ValueNotRepresentable
 from pipeline.kafka.declaration import Declaration
 from pipeline.kafka.formats.deserializer import deserializer
+from pipeline.kafka.formats.payload import Deserialized
 from pipeline.kafka.reader import Records
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rowtime import NO_TIME, rowtimes
@@ -54,8 +56,20 @@ class Rows:
         columns = [arrays[column.name] for column in declaration.columns]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         reasons = dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
-        reasons |= dict.fromkeys(values.no_row, NO_VALUE) | dict(values.unreadable) | dict(keys.unreadable)
+        reasons |= dict(keys.unreadable) | dict(values.unreadable) | dict.fromkeys(values.no_row, NO_VALUE)
+        for place in sorted((values.uncertain | keys.uncertain) - _certain(values) - _certain(keys)):
+            self._refuse(records, place, reasons[place])
         return self._without(batch, records, reasons) if reasons else batch
+
+    def _refuse(self, records: Records, place: int, reason: str) -> None:
+        """Raises ValueNotRepresentable for a record of which ksqlDB may have a row."""
+        partition, offset = int(records.partitions[place]), int(records.offsets[place])
+        if offset >= self._first.get(partition, 0):
+            raise ValueNotRepresentable(
+                f"the record at offset {offset} of partition {partition} cannot be read ({reason}), and ksqlDB may "
+                "have a row of it",
+                "read this feed by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb",
+            )
 
     def _rowtimes(self, messages: Sequence[Message], arrays: Mapping[str, pa.Array]) -> Any:
         declaration = self._declaration
@@ -72,6 +86,11 @@ class Rows:
         kept = np.ones(len(batch), bool)
         kept[list(reasons)] = False
         return batch.filter(pa.array(kept))
+
+
+def _certain(read: Deserialized) -> set[int]:
+    """The places where there is no row for certain."""
+    return (set(read.unreadable) - read.uncertain) | read.no_row
 
 
 def _headers(messages: Sequence[Message], key: str | None) -> list[Any]:

@@ -28,9 +28,9 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from pipeline.columns import SqlType
-from pipeline.kafka.formats.connect import ConnectField, ConnectType, translation
+from pipeline.kafka.formats.connect import UNION, ConnectField, ConnectType, translation
 from pipeline.kafka.formats.java import narrowed
-from pipeline.kafka.formats.payload import Payload, Unreadable
+from pipeline.kafka.formats.payload import Payload, Uncertain, Unreadable
 from pipeline.kafka.formats.registered import Decode, RegisteredDeserializer
 from pipeline.kafka.registry import RegisteredSchema, RegistryClient
 
@@ -97,7 +97,7 @@ def _decoder(schema: RegisteredSchema, declared: SqlType) -> Decode:
 
 def _always(reason: str) -> Decode:
     def refuse(_encoded: bytes) -> Any:
-        raise Unreadable(reason)
+        raise Uncertain(reason)
 
     return refuse
 
@@ -140,7 +140,7 @@ class _Schemas:
                 return self.type_of(others[0])
             for part in others:
                 self.type_of(part)
-            return ConnectType("a union of several types")
+            return ConnectType(UNION)
         if isinstance(node, str) and node in self._named:
             node = self._named[node]
         attributes = node if isinstance(node, dict) else {}
@@ -183,7 +183,7 @@ class _Schemas:
             if value is not None:
                 return value
             if default == _NOT_READ or type(default) not in _DEFAULTS.get(type_.kind, ()):
-                raise Unreadable("a NULL for which the schema has a default that is not read")
+                raise Uncertain("a NULL for which the schema has a default that is not read")
             return default
 
         return ConnectField(name, type_, get)

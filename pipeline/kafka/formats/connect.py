@@ -22,9 +22,11 @@ from typing import Any
 from pipeline.columns import SqlType
 from pipeline.kafka.formats.held import held_date, held_time, held_timestamp
 from pipeline.kafka.formats.java import fit
-from pipeline.kafka.formats.payload import Unreadable
+from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 Convert = Callable[[Any], Any]
+UNION = "a union of several types"
+_FLOATS = ("FLOAT32", "FLOAT64")
 _INT32 = ("INT8", "INT16", "INT32")
 _TAKEN: Mapping[str, tuple[str, ...]] = {
     "BOOLEAN": ("BOOLEAN",),
@@ -33,7 +35,7 @@ _TAKEN: Mapping[str, tuple[str, ...]] = {
     "TIME": _INT32,
     "BIGINT": (*_INT32, "INT64"),
     "TIMESTAMP": (*_INT32, "INT64"),
-    "DOUBLE": ("FLOAT32", "FLOAT64"),
+    "DOUBLE": _FLOATS,
     "STRING": (*_INT32, "INT64", "BOOLEAN", "STRING"),
     "DECIMAL": ("BYTES", "DECIMAL"),
     "BYTES": ("BYTES", "DECIMAL"),
@@ -71,7 +73,8 @@ class ConnectType:
 def translation(connect: ConnectType, declared: SqlType) -> Convert:
     """What reads a raw value, or None, into the form that `arrays` takes; raises Unreadable with the way to it."""
     if connect.kind not in _TAKEN[declared.base]:
-        return _refusal(f"{connect.kind} where {declared.base} is declared")
+        is_uncertain = connect.kind == UNION or (connect.kind in _FLOATS and declared.base == "STRING")
+        return _refusal(f"{connect.kind} where {declared.base} is declared", Uncertain if is_uncertain else Unreadable)
     if declared.base == "ARRAY":
         return _array(connect, declared)
     if declared.base == "MAP":
@@ -81,9 +84,9 @@ def translation(connect: ConnectType, declared: SqlType) -> Convert:
     return _scalar(connect, declared)
 
 
-def _refusal(reason: str) -> Convert:
+def _refusal(reason: str, error: type[Unreadable] = Unreadable) -> Convert:
     def refuse(_raw: Any) -> Any:
-        raise Unreadable(reason)
+        raise error(reason)
 
     return refuse
 
@@ -140,7 +143,7 @@ def _map(connect: ConnectType, declared: SqlType) -> Convert:
             return None
         pairs = {_at(".key", convert_key, key): _at("{}", convert, item) for key, item in read(raw)}
         if None in pairs:
-            raise Unreadable("a MAP with a NULL among its keys, which the lake cannot hold")
+            raise Uncertain("a MAP with a NULL among its keys, which the lake cannot hold")
         return pairs
 
     return convert_pairs
@@ -164,7 +167,7 @@ def _struct(connect: ConnectType, declared: SqlType) -> Convert:
             try:
                 row[place] = convert(get(raw))
             except Unreadable as error:
-                raise _on_the_way(name, error) from None
+                raise error.inside(name) from None
         return row
 
     return convert_fields
@@ -174,10 +177,4 @@ def _at(step: str, convert: Convert, raw: Any) -> Any:
     try:
         return convert(raw)
     except Unreadable as error:
-        raise _on_the_way(step, error) from None
-
-
-def _on_the_way(step: str, error: Unreadable) -> Unreadable:
-    path, _, reason = str(error).rpartition(": ")
-    separator = "" if not path or path.startswith(("[", "{", ".")) else "."
-    return Unreadable(f"{step}{separator}{path}: {reason}")
+        raise error.inside(step) from None

@@ -20,9 +20,10 @@ from pipeline.errors import TypeNotSupported
 from pipeline.kafka.formats.arrays import Arrays
 from pipeline.kafka.formats.held import held_date, held_time, held_timestamp
 from pipeline.kafka.formats.java import decimal_of, double_of, fit, integer_of
-from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
 
 _BLANKS = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
+_UNPADDED = re.compile("[A-Za-z0-9+/]+")
 _LINE_END = re.compile(r"[\r\n]")
 _WORDS_FOR_DELIMITERS = {"SPACE": " ", "TAB": "\t"}
 
@@ -45,7 +46,7 @@ class DelimitedDeserializer:
         self._unquoted = re.compile(f"[^{re.escape(self._delimiter)}\r\n]*")
 
     def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
-        unreadable = dict[int, str]()
+        unreadable, uncertain = dict[int, str](), set[int]()
         rows = list[Sequence[Any]]()
         nulls = [None] * len(self._types)
         for at, payload in enumerate(payloads):
@@ -53,17 +54,19 @@ class DelimitedDeserializer:
                 rows.append(nulls if payload is None else self._row(payload))
             except Unreadable as error:
                 unreadable[at] = str(error)
+                if isinstance(error, Uncertain):
+                    uncertain.add(at)
                 rows.append(nulls)
         columns = list(zip(*rows, strict=True)) or [()] * len(self._types)
         arrays = tuple(Arrays().array(values, type_) for values, type_ in zip(columns, self._types, strict=True))
         no_row = frozenset(at for at, payload in enumerate(payloads) if payload is None)
-        return Deserialized(arrays, unreadable, no_row)
+        return Deserialized(arrays, unreadable, no_row, uncertain)
 
     def _row(self, payload: bytes) -> list[Any]:
         try:
             text = payload.decode()
         except UnicodeDecodeError:
-            raise Unreadable("no UTF-8") from None
+            raise Uncertain("no UTF-8") from None
         texts = self._first_line(text)
         if len(texts) != len(self._types):
             raise Unreadable(f"{len(texts)} values for {len(self._types)} columns")
@@ -74,7 +77,7 @@ class DelimitedDeserializer:
         try:
             return _READ[type_.base](text, type_) if text else None
         except Unreadable as error:
-            raise Unreadable(f"{self._names[place]}: {error}") from None
+            raise type(error)(f"{self._names[place]}: {error}") from None
 
     def _first_line(self, text: str) -> list[str]:
         """Raises Unreadable where a line, the first or a later one, is not well formed."""
@@ -111,7 +114,8 @@ def _bytes(text: str, _type: SqlType) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise Unreadable("a text that is no base64") from None
+        may_lack_padding = _UNPADDED.fullmatch(text) is not None
+        raise (Uncertain if may_lack_padding else Unreadable)("a text that is no base64") from None
 
 
 _READ: Mapping[str, Callable[[str, SqlType], Any]] = {

@@ -7,25 +7,25 @@ ksqlDB's own range is wider: it reads each whole number as a DATE or a TIMESTAMP
 from __future__ import annotations
 
 from pipeline.kafka.formats.arrays import DAY_MS
-from pipeline.kafka.formats.payload import Unreadable
+from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 
 def held_date(days: int) -> int:
-    """Days since 1970. Raises Unreadable, as the others do."""
+    """Days since 1970. Raises Unreadable or Uncertain, as the others do."""
     if not -(2**31) <= days < 2**31:
-        raise Unreadable("a DATE that the lake cannot hold")
+        raise Uncertain("a DATE that the lake cannot hold")
     return days
 
 
 def held_time(milliseconds: int) -> int:
     """Milliseconds of a day."""
     if not 0 <= milliseconds < DAY_MS:
-        raise Unreadable("a number that is no time of day")
+        raise (Uncertain if milliseconds == DAY_MS else Unreadable)("a number that is no time of day")
     return milliseconds
 
 
 def held_timestamp(milliseconds: int) -> int:
     """Milliseconds since 1970."""
     if not -(2**63) <= milliseconds * 1000 < 2**63:
-        raise Unreadable("a TIMESTAMP that the lake cannot hold")
+        raise Uncertain("a TIMESTAMP that the lake cannot hold")
     return milliseconds

@@ -12,7 +12,7 @@ import math
 import re
 from decimal import Decimal
 
-from pipeline.kafka.formats.payload import Unreadable
+from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,10})?")
@@ -27,7 +27,7 @@ EXACT = decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, t
 def integer_of(text: str, bits: int) -> int:
     """Raises Unreadable, for a number that is out of range too."""
     if not _INTEGER.fullmatch(text):
-        raise Unreadable("a text that is no whole number")
+        raise _not_read(text, "a text that is no whole number")
     value = int(text) if len(text) < 40 else 1 << 100
     if not -(1 << bits - 1) <= value < 1 << bits - 1:
         raise Unreadable(f"a text with a number of more than {bits} bits")
@@ -45,14 +45,18 @@ def double_of(text: str) -> float:
             return float.fromhex(match[1])
         except OverflowError:
             return -math.inf if text.startswith("-") else math.inf
-    raise Unreadable("a text that is no number")
+    raise _not_read(text, "a text that is no number")
 
 
 def decimal_of(text: str) -> Decimal:
     """Raises Unreadable."""
     if not _DECIMAL.fullmatch(text):
-        raise Unreadable("a text that is no decimal number")
+        raise _not_read(text, "a text that is no decimal number")
     return Decimal(text)
+
+
+def _not_read(text: str, reason: str) -> Unreadable:
+    return (Unreadable if text.isascii() else Uncertain)(reason)
 
 
 def fit(value: Decimal, precision: int, scale: int) -> Decimal:
@@ -81,9 +85,9 @@ def _whole(value: Decimal) -> int:
 
 
 def refuse_beyond_double(value: Decimal) -> None:
-    """Raises Unreadable: Jackson 2.14 makes an infinity of a fraction that no double can hold, others do not."""
+    """Raises Uncertain: Jackson 2.14 makes an infinity of a fraction that no double can hold, others do not."""
     if math.isinf(float(value)):
-        raise Unreadable("a number that is too large for a double")
+        raise Uncertain("a number that is too large for a double")
 
 
 def exponent_of(value: Decimal) -> int:

@@ -27,7 +27,7 @@ from typing import Any
 from pipeline.columns import SqlType
 from pipeline.kafka.formats.held import held_date, held_time, held_timestamp
 from pipeline.kafka.formats.java import decimal_of, double_of, exponent_of, fit, integer_of, narrowed, text_of
-from pipeline.kafka.formats.payload import Unreadable
+from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 _SPACE = " \t\r\n"
 _BASE64 = re.compile(
@@ -48,13 +48,13 @@ def parse(payload: bytes) -> Any:
     try:
         text = payload.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Unreadable("no UTF-8") from None
+        raise Uncertain("no UTF-8") from None
     start = len(text) - len(text.lstrip(_SPACE))
     if start == len(text):
         return MISSING
     try:
         value, end = _DECODER.raw_decode(text, start)
-    except (ValueError, decimal.DecimalException, RecursionError) as error:
+    except (ValueError, decimal.DecimalException) as error:
         raise error if isinstance(error, Unreadable) else Unreadable("no JSON") from None
     if not isinstance(value, dict | list | str) and end < len(text) and text[end] not in _SPACE:
         raise Unreadable("no JSON")
@@ -77,13 +77,13 @@ def _refuse_word(_word: str) -> Any:
 
 def _whole_number(digits: str) -> int:
     if len(digits) > _MOST_DIGITS:
-        raise Unreadable(f"a number of more than {_MOST_DIGITS} digits")
+        raise Uncertain(f"a number of more than {_MOST_DIGITS} digits")
     return int(digits)
 
 
 def _fraction(digits: str) -> Decimal:
     if len(digits) > _MOST_DIGITS:
-        raise Unreadable(f"a number of more than {_MOST_DIGITS} digits")
+        raise Uncertain(f"a number of more than {_MOST_DIGITS} digits")
     value = Decimal(digits)
     exponent_of(value)
     return value
@@ -157,7 +157,7 @@ def _string(value: Any, _type: SqlType) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unreadable("half of a surrogate pair in a text, which is no character") from None
+        raise Uncertain("half of a surrogate pair in a text, which is no character") from None
     return text
 
 
@@ -235,9 +235,7 @@ def _inside(step: str, value: Any, type_: SqlType) -> Any:
     try:
         return coerce(value, type_)
     except Unreadable as error:
-        path, _, reason = str(error).rpartition(": ")
-        separator = "" if not path or path.startswith(("[", "{", ".")) else "."
-        raise Unreadable(f"{step}{separator}{path}: {reason}") from None
+        raise error.inside(step) from None
 
 
 _TEXT = SqlType("STRING")

@@ -22,7 +22,7 @@ from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
 from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
-from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DecimalException)
 _PREFIX_BYTES = 5
@@ -44,7 +44,7 @@ class JsonDeserializer:
         batch = _Batch(self._payload, self._type, self._spellings, payloads)
         array = batch.array()
         columns = array.flatten() if self._payload.wrapped else [array]
-        return Deserialized(tuple(columns), batch.unreadable, frozenset(batch.no_row))
+        return Deserialized(tuple(columns), batch.unreadable, frozenset(batch.no_row), batch.uncertain)
 
 
 class _Batch:
@@ -54,6 +54,7 @@ class _Batch:
         self, payload: Payload, type_: SqlType, spellings: Spellings, payloads: Sequence[bytes | None]
     ) -> None:
         self.unreadable: dict[int, str] = {}
+        self.uncertain: set[int] = set()
         self.no_row = {at for at, each in enumerate(payloads) if each is None}
         self._wrapped, self._has_prefix = payload.wrapped, payload.format == "JSON_SR"
         self._type, self._spellings, self._payloads = type_, spellings, payloads
@@ -110,6 +111,8 @@ class _Batch:
             self._spellings.learn(value)
         except (Unreadable, RecursionError) as error:
             self.unreadable[at] = str(error) if isinstance(error, Unreadable) else "JSON that is nested too deeply"
+            if isinstance(error, Uncertain | RecursionError):
+                self.uncertain.add(at)
 
     def _settle(self, start: int, stop: int) -> None:
         """Reads exactly what does not become an array, and what is near it."""

@@ -35,7 +35,8 @@ class Deserialized:
     """Payloads as columns: one array for each column of the `Payload`, as long as there were payloads.
 
     `unreadable` has the reason for each place where ksqlDB has no row because it cannot read the payload, or where
-    what it reads is not known or cannot be held. Reasons hold no data, so they can be counted. `no_row` has the places
+    what it reads is not known or cannot be held; the latter are also `uncertain`. Reasons hold no data, so they can be
+    counted. `no_row` has the places
     where there is no payload, and with the format NONE all. A stream has no row of these, for a table they are
     deletes; a key there is NULL. At both the arrays are null.
     """
@@ -43,6 +44,7 @@ class Deserialized:
     arrays: tuple[pa.Array, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
     no_row: AbstractSet[int] = frozenset()
+    uncertain: AbstractSet[int] = frozenset()
 
 
 class Deserializer(Protocol):
@@ -54,3 +56,13 @@ class Deserializer(Protocol):
 
 class Unreadable(ValueError):
     """Why a payload cannot be read, in our words and without its data."""
+
+    def inside(self, step: str) -> Unreadable:
+        """The same with one more step of the way to the value before it."""
+        path, _, reason = str(self).rpartition(": ")
+        separator = "" if not path or path.startswith(("[", "{", ".")) else "."
+        return type(self)(f"{step}{separator}{path}: {reason}")
+
+
+class Uncertain(Unreadable):
+    """The same of one that ksqlDB may have a row of: what it reads there is not known, or the lake cannot hold it."""

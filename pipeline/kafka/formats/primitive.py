@@ -39,7 +39,8 @@ class KafkaDeserializer:
             array, unreadable = (
                 _texts(payloads) if self._type.base == "STRING" else (pa.array(payloads, pa.binary()), {})
             )
-        return Deserialized((array,), unreadable, no_row)
+        uncertain = frozenset(unreadable if self._type.base == "STRING" else ())
+        return Deserialized((array,), unreadable, no_row, uncertain)
 
 
 class NoneDeserializer:

@@ -31,7 +31,7 @@ from pipeline.columns import SqlType
 from pipeline.errors import TypeNotSupported
 from pipeline.kafka.formats.connect import ConnectField, ConnectType, Convert, translation
 from pipeline.kafka.formats.java import narrowed
-from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
 from pipeline.kafka.formats.protobuf_files import message_of_columns, registered_file
 from pipeline.kafka.formats.registered import Decode, RegisteredDeserializer, read_each
 from pipeline.kafka.registry import RegistryClient
@@ -89,11 +89,11 @@ class _RegisteredMessages:
 
     def _message(self, places: tuple[int, ...]) -> Any:
         if self._file is None:
-            raise Unreadable("a schema that is none of Protobuf, or that of a bare value")
+            raise Uncertain("a schema that is none of Protobuf, or that of a bare value")
         types = list(self._file.message_types_by_name.values())
         for depth, place in enumerate(places):
             if depth and any(each.GetOptions().map_entry for each in types):
-                raise Unreadable("a type inside one with a map, so that its place is not certain")
+                raise Uncertain("a type inside one with a map, so that its place is not certain")
             if not 0 <= place < len(types):
                 raise Unreadable("a type that its schema does not have")
             found = types[place]
@@ -209,7 +209,7 @@ def _getter(field: Any) -> Convert:
 
     def get(message: Any) -> Any:
         if not message.HasField(name):
-            raise Unreadable("a field of proto2 that is not set")
+            raise Uncertain("a field of proto2 that is not set")
         return getattr(message, name)
 
     return get
@@ -225,7 +225,7 @@ def _chosen(choice: str, name: str) -> Convert:
 
 def _enum_name(names: Mapping[int, str], number: int) -> str:
     if number not in names:
-        raise Unreadable("a number that its enum does not have")
+        raise Uncertain("a number that its enum does not have")
     return names[number]
 
 
@@ -244,7 +244,7 @@ def _date(message: Any) -> int:
     except (ValueError, OverflowError):
         raise Unreadable("a date that is none") from None
     if date.year < _FIRST_SURE_YEAR:
-        raise Unreadable(f"a date before {_FIRST_SURE_YEAR}, whose calendar is not certain")
+        raise Uncertain(f"a date before {_FIRST_SURE_YEAR}, whose calendar is not certain")
     return date.toordinal() - _EPOCH_DAY
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.columns import SqlType
 from pipeline.kafka.formats.arrays import Arrays, NotHeld
-from pipeline.kafka.formats.payload import Deserialized, Payload, Unreadable
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
 
 Decode = Callable[[bytes], Any]
 """From what is encoded to a row, or a single value; raises Unreadable."""
@@ -43,7 +43,7 @@ class RegisteredDeserializer:
 
 def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode) -> Deserialized:
     """Payloads decoded one by one, and made columns of at once."""
-    unreadable: dict[int, str] = {}
+    unreadable, uncertain = dict[int, str](), set[int]()
     values: list[Any] = []
     for at, one in enumerate(payloads):
         value = None
@@ -54,6 +54,8 @@ def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode
                     raise Unreadable("a bare null where STRUCT is declared")
             except Unreadable as error:
                 unreadable[at] = str(error).removeprefix(": ")
+                if isinstance(error, Uncertain):
+                    uncertain.add(at)
         values.append(value)
     no_row = frozenset(at for at, one in enumerate(payloads) if one is None)
     arrays = Arrays()
@@ -66,5 +68,6 @@ def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode
                 arrays.array([value], type_)
             except NotHeld as error:
                 values[at], unreadable[at] = None, str(error)
+                uncertain.add(at)
         array = arrays.array(values, type_)
-    return Deserialized(tuple(array.flatten()) if payload.wrapped else (array,), unreadable, no_row)
+    return Deserialized(tuple(array.flatten()) if payload.wrapped else (array,), unreadable, no_row, uncertain)

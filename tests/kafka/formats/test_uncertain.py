@@ -1,0 +1,127 @@
+"""Records that ksqlDB cannot read are left out; those that it may have a row of are refused, so that no row is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME
+
+from pipeline.columns import Column, SqlType
+from pipeline.errors import ValueNotRepresentable
+from pipeline.kafka.declaration import Declaration
+from pipeline.kafka.formats.payload import Deserialized, FormatName, Payload
+from pipeline.kafka.reader import Records
+from pipeline.kafka.registry import RegisteredSchema
+from pipeline.kafka.rows import NO_VALUE, Rows
+from tests.kafka.formats.encoding import avro_payload
+from tests.kafka.formats.reading import Schemas, columns_of, reader_of
+
+CASES: list[tuple[FormatName, str, list[bytes], list[bytes]]] = [
+    ("JSON", "STRING", [b'{"V":"\xff"}', b'{"V":"\\ud800"}', b'{"V":1e400}'], [b"{", b'{"V":NaN}']),
+    ("JSON", "INTEGER", ['{"V":"\u0661"}'.encode(), b'{"V":' + b"1" * 1001 + b"}"], [b'{"V":"x"}', b'{"V":true}']),
+    ("JSON", "DOUBLE", ['{"V":"\u0661"}'.encode()], [b'{"V":"x"}']),
+    ("JSON", "DECIMAL(5, 2)", ['{"V":"\u0661"}'.encode()], [b'{"V":"x"}', b'{"V":1234.5}', b'{"V":1.005}']),
+    ("JSON", "TIME", [b'{"V":86400000}'], [b'{"V":86400001}', b'{"V":-1}']),
+    ("JSON", "DATE", [b'{"V":2147483648}'], [b'{"V":"x"}']),
+    ("JSON", "TIMESTAMP", [b'{"V":9223372036854775}'[:-1] + b"000}"], [b'{"V":"x"}']),
+    ("JSON", "STRUCT<`A` ARRAY<MAP<STRING, TIME>>>", [b'{"V":{"A":[{"k":86400000}]}}'], [b'{"V":{"A":[{"k":-1}]}}']),
+    ("JSON", "STRING", [b'{"V":' + b"[" * 100_000 + b"]" * 100_000 + b"}"], []),
+    ("DELIMITED", "STRING", [b"\xff"], [b"a,b", b'"a']),
+    ("DELIMITED", "BYTES", [b"YQ"], [b"Y*"]),
+    ("DELIMITED", "BIGINT", ["\u0661".encode()], [b"1.5", b"9223372036854775808"]),
+    ("KAFKA", "STRING", [b"\xff"], []),
+    ("KAFKA", "BIGINT", [], [b"1"]),
+]
+
+
+def read_by(format_: FormatName, type_: str, payloads: list[bytes]) -> Deserialized:
+    return reader_of(format_, {"V": type_}).read([*payloads, None])
+
+
+@pytest.mark.parametrize(("format_", "type_", "uncertain", "certain"), CASES)
+def test_what_ksqldb_may_read_is_told_from_what_it_cannot_read(
+    format_: FormatName, type_: str, uncertain: list[bytes], certain: list[bytes]
+) -> None:
+    read = read_by(format_, type_, [*uncertain, *certain])
+
+    assert sorted(read.unreadable) == list(range(len(uncertain) + len(certain)))
+    assert sorted(read.uncertain) == list(range(len(uncertain)))
+
+
+@pytest.mark.parametrize(
+    ("type_", "schema", "value", "is_uncertain"),
+    [
+        ("STRING", ["null", "int", "string"], "a", True),
+        ("STRING", "double", 1.5, True),
+        ("INTEGER", "string", "1", False),
+        ("TIME", {"type": "int", "logicalType": "time-millis"}, 86_400_000, True),
+        ("TIMESTAMP", "long", 2**62, True),
+        ("MAP<STRING, TIMESTAMP>", {"type": "map", "values": "long"}, {"k": 2**62}, True),
+    ],
+)
+def test_of_avro_too(type_: str, schema: Any, value: Any, is_uncertain: bool) -> None:
+    record = {"type": "record", "name": "R", "fields": [{"name": "V", "type": schema}]}
+    plain = json.loads(json.dumps(record).replace("logicalType", "other"))
+    reader = reader_of("AVRO", {"V": type_}, registry=Schemas({1: RegisteredSchema(json.dumps(record))}))
+
+    read = reader.read([avro_payload(plain, {"V": value}), b"no magic byte"])
+
+    assert sorted(read.unreadable) == [0, 1]
+    assert read.uncertain == ({0} if is_uncertain else set())
+
+
+class Sent(NamedTuple):
+    """A record as Kafka's client gives it."""
+
+    sent_key: bytes | None
+    sent_value: bytes | None
+
+    def key(self) -> bytes | None:
+        return self.sent_key
+
+    def value(self) -> bytes | None:
+        return self.sent_value
+
+    def timestamp(self) -> tuple[int, int]:
+        return TIMESTAMP_CREATE_TIME, 1_790_000_000_000
+
+    def headers(self) -> None:
+        return None
+
+
+def rows_of(sent: list[Sent], first: int = 0) -> Rows:
+    """After a batch of these records, at the offsets 0, 1, ... of partition 3."""
+    names = [("ROWTIME", "BIGINT"), ("ROWPARTITION", "INTEGER"), ("ROWOFFSET", "BIGINT")]
+    columns = [Column(name, SqlType(base)) for name, base in names]
+    columns += [Column("K", SqlType("STRING"), "KEY"), Column("V", SqlType("TIME"))]
+    key, value = Payload("KAFKA", columns_of({"K": "STRING"}), False), Payload("JSON", columns_of({"V": "TIME"}))
+    rows = Rows(Declaration(tuple(columns), key, value, (), "", ""), None, {3: first})
+    places = np.full(len(sent), 3, np.int32), np.arange(len(sent), dtype=np.int64)
+    rows.batch(Records(cast(Any, sent), *places))
+    return rows
+
+
+GOOD = Sent(b"k", b'{"V":1}')
+
+
+@pytest.mark.parametrize("uncertain", [Sent(b"k", b'{"V":86400000}'), Sent(b"\xff", b'{"V":1}')])
+def test_a_record_that_may_have_a_row_ends_the_read(uncertain: Sent) -> None:
+    with pytest.raises(ValueNotRepresentable, match="offset 1 of partition 3") as refused:
+        rows_of([GOOD, uncertain, GOOD])
+
+    assert "--read-from ksqldb" in refused.value.hint
+
+
+def test_what_is_left_out_for_certain_is_counted() -> None:
+    left_out = [Sent(b"\xff", None), Sent(b"\xff", b"{"), Sent(b"k", b'{"V":-1}'), Sent(b"k", None)]
+
+    counted = rows_of([GOOD, *left_out]).left_out
+
+    assert (counted[NO_VALUE], counted.total()) == (2, 4)
+
+
+def test_before_the_bookmark_nothing_is_refused() -> None:
+    assert not rows_of([Sent(b"k", b'{"V":86400000}'), GOOD], first=1).left_out
