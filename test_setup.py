@@ -18,11 +18,15 @@ if __name__ == "__main__":  # before anything that may be missing is imported
     prerequisites.refuse(Path(__file__).resolve().parent, sys.argv[1:])
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline import cli, options
 from pipeline.prerequisites import Check, check_packages, check_python, lines_of, report
+
+if TYPE_CHECKING:
+    from data_lake_config import Settings
 
 __test__ = False  # a command, whatever its name makes test runners think
 
@@ -50,14 +54,24 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     yield readiness.check_lake_root(lake)
     yield readiness.check_disk(lake)
-    brokers = settings.kafka_connection()
+    yield from _check_kafka(settings)
+    yield from readiness.check_sources("ksqldb", settings.sources, lake)
+    if with_mysql:
+        yield from readiness.check_mysql(settings.mysql_server(), lake, PROJECT_ROOT / "sql")
+
+
+def _check_kafka(settings: Settings) -> Iterator[Check]:
+    from pipeline.errors import PipelineError
+
+    try:
+        brokers = settings.kafka_connection()
+    except PipelineError as error:
+        yield Check("kafka", "failed", error.message, error.hint)
+        return
     if brokers is not None:
         from pipeline.kafka.checks import check_kafka
 
         yield from check_kafka(brokers, settings.schema_registry())
-    yield from readiness.check_sources("ksqldb", settings.sources, lake)
-    if with_mysql:
-        yield from readiness.check_mysql(settings.mysql_server(), lake, PROJECT_ROOT / "sql")
 
 
 @click.command()

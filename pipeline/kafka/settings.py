@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
+from pipeline.errors import KafkaSettingsInvalid
 from pipeline.kafka.connection import Brokers, Registry
 
 _HOUR = 3600
@@ -73,9 +75,14 @@ class KafkaSettings(BaseModel):
         return self
 
     def kafka_connection(self) -> Brokers | None:
-        """The brokers; None where there are none to read from."""
+        """The brokers; None where there are none to read from. Raises KafkaSettingsInvalid without Kafka's client."""
         if not self.kafka_bootstrap_servers:
             return None
+        if find_spec("confluent_kafka") is None:
+            raise KafkaSettingsInvalid(
+                "KAFKA_BOOTSTRAP_SERVERS is set, and the package confluent-kafka is not installed",
+                "python -m pip install -c requirements.lock '.[kafka]'",
+            )
         return Brokers(
             servers=self.kafka_bootstrap_servers,
             protocol=self.kafka_security_protocol,

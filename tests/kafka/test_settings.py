@@ -11,6 +11,7 @@ import data_lake_config
 from data_lake_config import Settings, load_settings
 from pipeline.errors import KafkaSettingsInvalid, SettingsInvalid
 from pipeline.kafka.connection import Brokers
+from test_setup import run_checks
 from tests.integration.commands import ran
 
 SCRAM = {
@@ -39,6 +40,19 @@ def brokers(**given: str) -> Brokers:
 def test_without_bootstrap_servers_there_is_no_kafka() -> None:
     assert Settings().kafka_connection() is None
     assert Settings().schema_registry() is None
+
+
+def test_brokers_without_their_client_say_how_it_is_installed(lake_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.kafka.settings.find_spec", lambda _name: None)
+    settings = Settings(kafka_bootstrap_servers="broker-1:9092", lake_root=str(lake_root))
+
+    with pytest.raises(KafkaSettingsInvalid, match="confluent-kafka is not installed") as raised:
+        settings.kafka_connection()
+    monkeypatch.setattr(data_lake_config, "load_settings", lambda _tell: settings)
+    (check,) = [check for check in run_checks(with_mysql=False) if check.name == "kafka"]
+
+    assert raised.value.hint == "python -m pip install -c requirements.lock '.[kafka]'"
+    assert (check.state, check.hint) == ("failed", raised.value.hint)
 
 
 def test_a_secret_is_in_the_options_of_the_client_and_in_no_repr() -> None:
