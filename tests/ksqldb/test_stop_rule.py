@@ -138,12 +138,12 @@ def test_a_scan_that_ends_before_the_bookmark_means_another_topic(committed: int
 
 
 def test_a_scan_that_stands_still_before_the_bookmark_for_the_quiet_time_is_at_its_end() -> None:
-    judge = rule(1, bookmark={0: 10})
+    stopping = rule(1, bookmark={0: 10})
 
-    assert judge.judge({0: (3, 4)}, 0) is None
-    assert judge.judge({0: (3, 4)}, QUIET_S - 0.1) is None
+    assert stopping.decide({0: (3, 4)}, 0) is None
+    assert stopping.decide({0: (3, 4)}, QUIET_S - 0.1) is None
     with pytest.raises(TopicChanged, match="the topic s was recreated or cut"):
-        judge.judge({0: (3, 4)}, QUIET_S)
+        stopping.decide({0: (3, 4)}, QUIET_S)
 
 
 def test_a_scan_of_big_records_is_given_time_to_come_to_its_bookmark() -> None:

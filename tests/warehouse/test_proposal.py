@@ -35,7 +35,7 @@ def feed(name: str = "rates", **fields: Any) -> Feed:
 
 def columns(schema: str, window: str | None = None, kind: str = "table") -> tuple[Column, ...]:
     client = Client(KsqldbConnection("http://localhost"))
-    described = Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, ())
+    described = Description("RATES", kind, "rates", 1, parse_schema(schema), window, True, (), value_format="JSON")
     return columns_of_table((KsqldbTable if kind == "table" else KsqldbStream)(client, described))
 
 
