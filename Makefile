@@ -24,7 +24,7 @@ demo-kafka: $(READY)  ## Export one stream by REST and from a private Kafka by t
 test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-check: lint  ## Lint, types, and the tests without servers (a minute of one core)
+check: lint  ## Lint, types, and the tests without servers (two minutes of one core)
 	$(BIN)/python -m pytest -m "not mysql and not server" -q
 
 lint: $(READY)  ## ruff and mypy --strict
