@@ -128,4 +128,4 @@ class Engine(Protocol):
     def decoder(self, streamed: bool, layout: Layout) -> Decoder: ...
 
     def scan(self, data: bytes, state: Scan) -> Ends:
-        """Goes on behind the bytes that led to `state`. Only brackets are told apart here, and strings skipped."""
+        """Goes on behind the bytes that led to `state`. Only brackets are distinguished here, and strings skipped."""

@@ -15,7 +15,7 @@ from pipeline.kafka.errors import Troubles, translated
 from pipeline.source import Offsets
 
 QUIET: Mapping[str, Any] = {"log_level": 0}
-"""The client's own log would go to the terminal; what it reports is told in our words."""
+"""The client's own log would go to the terminal; what it reports is said in our words."""
 
 _LOOK_S = 0.05
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call] # it has no types

@@ -46,7 +46,7 @@ _SCALARS: Mapping[str, Any] = {
     "INTEGER": _whole(-(2**31), 2**31 - 1),
     "BIGINT": _LONG,
     "DOUBLE": float | str,
-    "DECIMAL": Any,  # so that a number is told from a text: the first stays int or Decimal
+    "DECIMAL": Any,  # so that a number is distinguished from a text: the first stays int or Decimal
     "STRING": str,
     "BYTES": bytes,
     "DATE": _whole(-(2**31), 2**31 - 1),
