@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.runs import Run
+from benchmarks.process import Run
 
 LABELS = {
     "load, no checks": "LOAD DATA, no checks",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks import ways
+from benchmarks.process import Run, call_apart
 from benchmarks.rows import DataSet, totals_of
 from data_lake_config import PROJECT_ROOT
 from pipeline.warehouse.connection import Connection
@@ -20,7 +17,6 @@ from pipeline.warehouse.server import Server
 
 _IDLE_PAGES = 100  # of 16 kB: an idle server goes on writing a few of its own
 _WRITE_NOW = {"innodb_io_capacity_max": 20_000, "innodb_io_capacity": 20_000, "innodb_max_dirty_pages_pct": 0}
-_CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -34,21 +30,6 @@ class Sizes:
 
 FULL = Sizes(100_000, 10_000, 300)
 QUICK = Sizes(10_000, 10_000, 300)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of one way. The memory is the client's peak, with Python and all libraries."""
-
-    way: str
-    rows: int
-    seconds: float
-    peak_bytes: int
-
-    @property
-    def rate(self) -> float:
-        """Rows a second."""
-        return self.rows / self.seconds
 
 
 @dataclass(frozen=True)
@@ -114,14 +95,6 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Run]]] = {
 }
 
 
-def peak_bytes(pid: int | str = "self") -> int:
-    """The most memory that a process has held. A fork's ru_maxrss would start with its parent's."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
-
-
 def wait_until_written(server: Server, limit_s: float = 120) -> None:
     """Waits until the server has written what earlier runs left in its memory, so that no run pays for another's rows.
 
@@ -143,13 +116,7 @@ def wait_until_written(server: Server, limit_s: float = 120) -> None:
 
 def _measure(way: str, load: Callable[..., float], server: Server, data: DataSet, *values: Any) -> Run:
     wait_until_written(server)
-    with ProcessPoolExecutor(1, _CONTEXT) as process:
-        seconds, peak = process.submit(_in_child, load, server, data, *values).result()
-    return Run(way, data.row_count, seconds, peak)
-
-
-def _in_child(load: Callable[..., float], *values: Any) -> tuple[float, int]:
-    return load(*values), peak_bytes()
+    return call_apart(way, data.row_count, load, server, data, *values)
 
 
 def new_warehouse(server: Server) -> None:

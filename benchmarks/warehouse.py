@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import platform
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+from benchmarks.page import PAGE, head, write_figures
+from benchmarks.process import peak_bytes
 from benchmarks.report import Measured, as_tables
 from benchmarks.rows import make_data_set
-from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Run, Sizes, peak_bytes, warm_up
+from benchmarks.runs import FULL, GROUPS, QUICK, Bench, Sizes, warm_up
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.unpacked_mysql import running_mysql
 from pipeline.warehouse.connection import Connection, text_of
 from pipeline.warehouse.server import Server
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-_START, _END = "<!-- figures: written by the command -->", "<!-- end of figures -->"
 _COMMON = ("--innodb-buffer-pool-size=3G", "--max-allowed-packet=128M", "--innodb-flush-log-at-trx-commit=1")
 _STARTERS: dict[str, tuple[Callable[..., AbstractContextManager[PrivateServer]], tuple[str, ...]]] = {
     "MariaDB": (running_mariadb, (*_COMMON, "--innodb-log-file-size=2G")),
@@ -46,7 +44,7 @@ _SETTINGS = (
 def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence[str], rounds: int) -> Measured:
     """Every chosen group of ways once a round, forth and back: what slows the machine for a while hits all of them."""
     warm_up(bench)
-    runs: list[Run] = []
+    runs = []
     for number in range(1, rounds + 1):
         for group in groups if number % 2 else reversed(groups):
             for run in GROUPS[group](bench):
@@ -90,16 +88,6 @@ def run_all(
     return measured
 
 
-def head(sizes: Sizes, rounds: int, seed: int, day: dt.date, load: float) -> str:
-    """What is needed to repeat the run; `load` is the machine's load average before it."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "mysql-connector-python"))
-    return (
-        f"{day}, `{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse`, {sizes.users:,} users with ten rows"
-        f" each, seed {seed}, rounds: {rounds}, Python {platform.python_version()}, {packages},"
-        f" {os.cpu_count()} cores with a load of {load:.1f} before the run."
-    )
-
-
 @click.command()
 @click.option("--server", "products", multiple=True, type=click.Choice(list(_STARTERS)), help="Only this server.")
 @click.option("--only", "groups", multiple=True, type=click.Choice(list(GROUPS)), help="Only these ways.")
@@ -112,13 +100,15 @@ def main(products: tuple[str, ...], groups: tuple[str, ...], rounds: int, seed: 
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         measured = run_all(Path(folder), sizes, products or tuple(_STARTERS), groups or tuple(GROUPS), rounds, seed)
-    figures = f"{head(sizes, rounds, seed, dt.datetime.now(dt.UTC).date(), load)}\n\n{as_tables(measured)}"
+    asked = f"{'BENCH=quick ' if sizes == QUICK else ''}make bench-warehouse"
+    what, today = f"{sizes.users:,} users with ten rows each", dt.datetime.now(dt.UTC).date()
+    words = head(asked, what, rounds, seed, ("pyarrow", "mysql-connector-python"), today, load)
+    figures = f"{words}\n\n{as_tables(measured)}"
     click.echo(f"\n{figures}")
     if sizes != FULL or len(measured) < len(_STARTERS) or (groups and set(groups) != set(GROUPS)):
         click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_START)
-    PAGE.write_text(f"{before}{_START}\n\n{figures}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+    write_figures("bench-warehouse", figures)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.page import head
+from benchmarks.process import Run
 from benchmarks.report import GOALS, LABELS, Measured, as_tables
 from benchmarks.rows import make_data_set, totals_of
-from benchmarks.runs import GROUPS, Bench, Run, Sizes, new_warehouse
-from benchmarks.warehouse import head, measure
+from benchmarks.runs import GROUPS, Bench, new_warehouse
+from benchmarks.warehouse import measure
 from benchmarks.ways import WrongRows, bare_load, check_rows, check_snapshots, sync
 from demo.private_mysql import PrivateServer
 from pipeline.warehouse.connection import Connection
@@ -91,8 +93,8 @@ def test_a_goal_that_is_missed_is_said_in_words() -> None:
 
 
 def test_a_run_says_how_to_repeat_it() -> None:
-    text = head(Sizes(5, 4, 3), rounds=2, seed=9, day=dt.date(2026, 11, 20), load=0.25)
+    text = head("make bench-warehouse", "5 users", 2, 9, ("pyarrow",), day=dt.date(2026, 11, 20), load=0.25)
 
-    assert "`make bench-warehouse`, 5 users with ten rows each, seed 9, rounds: 2" in text
+    assert "`make bench-warehouse`, 5 users, seed 9, rounds: 2" in text
     assert text.startswith("2026-11-20")
     assert "a load of 0.2 before" in text
