@@ -50,6 +50,8 @@ class Settings(KsqldbSettings, KafkaSettings):
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
     expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
+    compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
+    compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
     export_workers: int = Field(0, ge=0, le=256, description="processes for a source that can seek; 0: one a core")
 

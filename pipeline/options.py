@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -51,6 +53,20 @@ class Day(click.DateTime):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         moment: dt.datetime = super().convert(value, param, ctx)
         return moment.date()
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as `128MB` or `1.5 GB`: decimal units, as they are shown."""
+
+    name = "size"
+    _UNITS = MappingProxyType({"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *([KMG]?B|)", str(value).strip().upper())
+        size = int(float(found[1]) * self._UNITS[found[2]]) if found else 0
+        if size < 1:
+            self.fail(f"{value!r} is no size such as 128MB.", param, ctx)
+        return size
 
 
 def handed_on(context: click.Context) -> bool:

@@ -25,6 +25,7 @@ _SETTINGS = (
     "COMMIT_ROWS",
     "EXPIRE_",
     "EXPORT_",
+    "COMPACT_",
     "KAFKA_",
     "SCHEMA_REGISTRY_",
 )

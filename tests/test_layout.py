@@ -106,6 +106,8 @@ ORDER = [
     "pipeline.lake.versions",
     "pipeline.lake.retention",
     "pipeline.lake.rewrite",
+    "pipeline.lake.sorting",
+    "pipeline.lake.compaction",
     "pipeline.lake.unexpire",
     "pipeline.export.believed",
     "pipeline.export.plan",

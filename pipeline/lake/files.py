@@ -184,7 +184,9 @@ def read_files(
         with opened:
             with file_errors(store.uri(file.path), feed):
                 parquet = pq.ParquetFile(opened)
-            batches = parquet.iter_batches(batch_size=batch_rows)
+            # A batch that reached over row groups would not be bounded in bytes.
+            groups = range(parquet.num_row_groups)
+            batches = (batch for group in groups for batch in parquet.iter_batches(batch_rows, row_groups=[group]))
             while True:
                 with file_errors(store.uri(file.path), feed):
                     batch = next(batches, None)

@@ -9,8 +9,15 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-Act = Literal["accept clock", "expire", "expire archived", "keep", "widen"]
-_ACTS: dict[Act, str] = {"accept clock": "cc", "expire": "ee", "expire archived": "ea", "keep": "dd", "widen": "bb"}
+Act = Literal["accept clock", "compact", "expire", "expire archived", "keep", "widen"]
+_ACTS: dict[Act, str] = {
+    "accept clock": "cc",
+    "compact": "ca",
+    "expire": "ee",
+    "expire archived": "ea",
+    "keep": "dd",
+    "widen": "bb",
+}
 _FILE = re.compile(r"(?P<commit>[0-9TZ]+-[0-9a-f]+)-\d{5}-(?P<checksum>[0-9a-f]{16})\.parquet")
 
 

@@ -1,4 +1,6 @@
-"""Rows of the lake written again: an old version as the new one, a wider type in all rows. Each is one commit or none.
+"""Rows of the lake written again: an old version as the new one, a wider type in all rows, many files as one.
+
+Each is one commit or none.
 
 Rolling back publishes old rows as a new version: history is never rewritten.
 """
@@ -7,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import VersionUnknown, WrongUsage
+from pipeline.errors import LakeDamaged, VersionUnknown, WrongUsage
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged, stage_copy
@@ -20,10 +23,10 @@ from pipeline.lake.lake import Upkeep
 from pipeline.lake.names import name_of_part
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import next_version
-from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.lake.writer import Partition, StagedFile, StagedWriter, discard
 from pipeline.source import MOST_RECORDS
 
-Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
+RowsOf = Callable[[Sequence[DataFile]], Iterable[pa.RecordBatch]]
 
 
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:
@@ -67,31 +70,62 @@ def widen(table: LakeTable, columns: Sequence[str], schema: pa.Schema, commit_id
     wanted = {name: schema.field(name) for name in columns}
     wide = pa.schema([wanted.get(column.name, column) for column in table.schema])
 
-    def cast(batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.cast(wide.remove_metadata())
+    def cast(files: Sequence[DataFile]) -> Iterator[pa.RecordBatch]:
+        return (batch.cast(wide.remove_metadata()) for batch in table.read_batches(files))
 
+    groups: dict[Partition, list[DataFile]] = {}
+    for file in table.files:
+        groups.setdefault(file.partition, []).append(file)
     change = Change(schema=wide, note={"kind": "widen", "columns": list(columns)})
-    rewrite(table, table.files, cast, change, commit_id, now)
+    rewrite(table, list(groups.values()), cast, change, commit_id, now)
 
 
 def rewrite(
-    table: LakeTable, files: Sequence[DataFile], transform: Transform, change: Change, commit_id: str, now: dt.datetime
-) -> None:
-    """Puts what `transform` makes of the rows of `files` in their place, in one commit that also does `change`.
+    table: LakeTable,
+    groups: Sequence[Sequence[DataFile]],
+    rows_of: RowsOf,
+    change: Change,
+    commit_id: str,
+    now: dt.datetime,
+) -> list[StagedFile]:
+    """Puts what `rows_of` makes of each group of files in their place, in one commit that also does `change`.
 
-    The rows stay in their partitions, and are as old as before. Where `change` has a schema, `files` are all files.
+    The files of a group are of one partition; their rows stay in it, and are as old as before. Where `change` has a
+    schema, the groups have all files. Returns the new files. Raises LakeDamaged where rows would be lost or doubled;
+    what is staged then goes, and the lake is as it was.
     """
     schema, staged = (change.schema or table.schema).remove_metadata(), list[StagedFile]()
-    for number, partition in enumerate(dict.fromkeys(file.partition for file in files)):
-        writer = StagedWriter(table.staging_folder(name_of_part(commit_id, number)), schema, partition=partition)
-        members = [file for file in files if file.partition == partition]
-        for batch in table.read_batches(members):
-            writer.add(transform(batch))
-        written_at = max(file.added_at for file in members)
-        staged += [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
+    try:
+        for number, members in enumerate(groups):
+            folder = table.staging_folder(name_of_part(commit_id, number))
+            staged += _staged_anew(table, folder, schema, members, rows_of)
+    except BaseException:
+        discard(staged)
+        raise
     note = {**change.note, "rows": sum(file.row_count for file in staged)}
-    removes = files if change.schema is None else ()
+    removes = [file for members in groups for file in members] if change.schema is None else ()
     table.commit(commit_id, dataclasses.replace(change, adds=staged, removes=removes, note=note), now)
+    return staged
+
+
+def _staged_anew(
+    table: LakeTable, folder: Path, schema: pa.Schema, members: Sequence[DataFile], rows_of: RowsOf
+) -> list[StagedFile]:
+    writer = StagedWriter(folder, schema, partition=members[0].partition)
+    try:
+        for batch in rows_of(members):
+            writer.add(batch)
+        due = sum(file.row_count for file in members)
+        if writer.row_count != due:
+            raise LakeDamaged(
+                f"{members[0].path} and files beside it have {writer.row_count:,} rows, {due:,} were written",
+                f"see what can be done: python metadata_utils.py repair {table.feed.name}",
+            )
+        written_at = max(file.added_at for file in members)
+        return [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
+    except BaseException:
+        writer.discard()
+        raise
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:

@@ -76,7 +76,11 @@ def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
     for entry in table.history():
         note = entry.get("pipeline") or {}
         when = entry_time(entry)
-        if note.get("kind") != "expire" or (when is not None and when < since):
+        if when is not None and when < since:
+            continue
+        if note.get("kind") == "compact":  # what it took was there, and no expiry before it has taken it
+            seen |= {file.path for file in table.files_at(entry["version"] - 1)}
+        if note.get("kind") != "expire":
             continue
         for file in table.files_at(entry["version"] - 1):
             if file.partition in note["partitions"] and file.path not in seen:

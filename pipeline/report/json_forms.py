@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from typing import IO, Any
 
+from pipeline.errors import PipelineError
+from pipeline.lake.compaction import Compacted, Group
 from pipeline.lake.metadata import metadata_json, rfc3339
+from pipeline.lake.retention import partition_names
 from pipeline.report.model import History, LakeState
 from pipeline.verify.verification import Verification
 
@@ -31,6 +35,32 @@ def verification_json(verification: Verification) -> dict[str, Any]:
         "findings": [vars(finding) for finding in verification.findings],
         "errors": [{"feed": feed, "message": error.message, "hint": error.hint} for feed, error in verification.errors],
     }
+
+
+def would_compact_json(feed: str, groups: Sequence[Group]) -> dict[str, Any]:
+    """As `compacted_json`, of what would be done: how large the new files would be is not known."""
+    files = [file for group in groups for file in group]
+    return {
+        "feed": feed,
+        "partitions": partition_names(files),
+        "rows": sum(file.row_count for file in files),
+        "files": len(files),
+        "bytes": sum(file.size_bytes for file in files),
+        "files_after": len(groups),
+        "bytes_after": None,
+        "commits": 0,
+    }
+
+
+def compacted_json(done: Compacted) -> dict[str, Any]:
+    """Of one feed."""
+    after = {"files_after": len(done.made), "bytes_after": sum(file.size_bytes for file in done.made)}
+    return would_compact_json(done.feed, [done.taken]) | after | {"commits": done.commits}
+
+
+def compaction_json(feeds: Sequence[dict[str, Any]], errors: Sequence[PipelineError], dry_run: bool) -> dict[str, Any]:
+    said = [{"message": error.message, "hint": error.hint} for error in errors]
+    return {"schema_version": 1, "dry_run": dry_run, "feeds": feeds, "errors": said}
 
 
 def write_csv(lake: LakeState, file: IO[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from pipeline.lake.compaction import Compacted, Group
 from pipeline.lake.metadata import FeedState, PartitionState, rfc3339
 from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
@@ -123,3 +124,22 @@ def returned_text(feed: str, found: Expired, verb: str) -> str:
     lines = [f"{feed}: {verb} {plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]
     lines += [f"  {plural(rows, 'row')} cannot come back: {reason}" for reason, rows in found.lost.items()]
     return "\n".join(lines)
+
+
+def would_compact_text(feed: str, groups: Sequence[Group]) -> str:
+    if not groups:
+        return f"{feed}: nothing to compact"
+    files = [file for group in groups for file in group]
+    size, partitions = sum(file.size_bytes for file in files), {file.partition for file in files}
+    of = f"{plural(len(files), 'file')} ({size_text(size)}) in {plural(len(partitions), 'partition')}"
+    return f"{feed}: would make {plural(len(groups), 'file')} of {of}"
+
+
+def compacted_text(done: Compacted) -> str:
+    if not done.taken:
+        return f"{done.feed}: nothing to compact"
+    before, after = (
+        f"{plural(len(files), 'file')} ({size_text(sum(file.size_bytes for file in files))})"
+        for files in (done.taken, done.made)
+    )
+    return f"{done.feed}: {before} in {plural(len(done.partitions), 'partition')} became {after}"

@@ -1,0 +1,153 @@
+"""Many small files become few large ones: the same rows, sorted, in commits that add and lose none.
+
+A file's day is the date of its partition, or else the day it was added on. Files of days that are over, below half of
+the target size, go together where there are at least two of a partition; a file that came late waits for a second one.
+Readers of older versions keep the old files for the grace period.
+
+Each commit takes as much as one file of the target size has, and the feed is held for one commit at a time: an export
+that waits gets in, and what was killed goes on from there. A crash leaves the old files or the new ones in the log.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from pipeline.errors import LakeDamaged
+from pipeline.feeds import Feed
+from pipeline.lake.change import Change
+from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.lake import Upkeep
+from pipeline.lake.names import name_of_part
+from pipeline.lake.retention import partition_names
+from pipeline.lake.rewrite import rewrite
+from pipeline.lake.sorting import in_order
+from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import Partition, StagedFile
+
+Group = Sequence[DataFile]
+"""Files of one partition that become one."""
+_MOST_FILES = 1000
+"""Of one commit, about."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to become of small files: `target_bytes` is what a file should have, `before` the first day that is left
+    alone; without it that is today.
+    """
+
+    target_bytes: int
+    before: dt.date | None = None
+
+
+@dataclass
+class Compacted:
+    """What became of a feed's small files so far. `refused` are partitions with a file that is not what was written."""
+
+    feed: str
+    taken: list[DataFile] = field(default_factory=list)
+    made: list[StagedFile] = field(default_factory=list)
+    commits: int = 0
+    refused: dict[Partition, LakeDamaged] = field(default_factory=dict)
+
+    @property
+    def partitions(self) -> list[str]:
+        return partition_names(self.taken)
+
+
+def small_files(table: LakeTable, goal: Goal, now: dt.datetime) -> list[Group]:
+    """The files that are to go together, the oldest partitions first; empty where nothing is worth it."""
+    if not table.exists:
+        return []
+    before = goal.before or table.guarded(now).date()
+    small = [f for f in table.files if 2 * f.size_bytes < goal.target_bytes and _day(table.feed, f) < before]
+    partitions: dict[str, list[DataFile]] = {name: [] for name in partition_names(small)}
+    for file in sorted(small, key=_by_time):
+        partitions[file.partition or ""].append(file)
+    return [group for files in partitions.values() for group in _groups(files, goal.target_bytes) if len(group) > 1]
+
+
+def _day(feed: Feed, file: DataFile) -> dt.date:
+    dated = feed.type == "stream" and file.partition is not None
+    return dt.date.fromisoformat(file.partition or "") if dated else file.added_at.date()
+
+
+def _by_time(file: DataFile) -> tuple[dt.datetime, int, str]:
+    """Neighbours in time are neighbours in offsets, so that each new file has few of them to look through."""
+    return file.added_at, file.bounds.get("rowoffset", (0, 0))[0], file.path
+
+
+def _groups(files: Sequence[DataFile], target_bytes: int) -> Iterator[Group]:
+    group, size = list[DataFile](), 0
+    for file in files:
+        if size + file.size_bytes > target_bytes:
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size_bytes
+    yield group
+
+
+def compact_part(table: LakeTable, goal: Goal, commit_id: str, now: dt.datetime, done: Compacted) -> bool:
+    """Compacts as much as one commit takes, if anything; returns whether there is more. Counts it in `done`.
+
+    A partition with a file that is not what was written is left as it is, and `done.refused` says why.
+    """
+    groups, size, files = list[Group](), 0, 0
+    found = iter(small_files(table, goal, now))
+    for group in found:
+        if group[0].partition in done.refused:
+            continue
+        if (damage := _damage(table, group)) is not None:
+            done.refused[group[0].partition] = damage
+            continue
+        groups.append(group)
+        size, files = size + sum(file.size_bytes for file in group), files + len(group)
+        if size >= goal.target_bytes or files >= _MOST_FILES:
+            break
+    if not groups:
+        return False
+    taken = [file for group in groups for file in group]
+    note = {"kind": "compact", "partitions": partition_names(taken), "files": len(taken), "files_after": len(groups)}
+    change = Change(data_change=False, note=note)
+    done.made += rewrite(table, groups, lambda files: _rows(table, files), change, commit_id, now)
+    done.taken += taken
+    done.commits += 1
+    return any(group[0].partition not in done.refused for group in found)
+
+
+def _rows(table: LakeTable, files: Group) -> Iterable[pa.RecordBatch]:
+    rows = table.read_batches(files)
+    return in_order(rows, table.store) if table.feed.type == "stream" else rows
+
+
+def _damage(table: LakeTable, group: Group) -> LakeDamaged | None:
+    """A changed file that can be read all the same would become a sound one with other rows."""
+    for file in group:
+        if (problem := file_problem(table.store, file)) is not None:
+            folder = file.path.partition("/")[0]
+            return LakeDamaged(
+                f"{folder} of {table.feed.name} is not compacted: {table.uri(file.path)}: {problem}",
+                f"see what can be done: python metadata_utils.py repair {table.feed.name}",
+            )
+    return None
+
+
+def compact_feed(upkeep: Upkeep, feed: Feed, goal: Goal, done: Compacted) -> None:
+    """Compacts all that is worth it, and counts it in `done`. Raises FeedLocked, also between two of its commits."""
+    goes_on = bool(small_files(upkeep.lake.table(feed), goal, upkeep.now))
+    for number in itertools.count():
+        if not goes_on:
+            return
+        with upkeep.lake.writing(feed, upkeep.holder) as table:
+            goes_on = compact_part(table, goal, name_of_part(upkeep.run_id, number), upkeep.now, done)
+
+
+def would_compact(upkeep: Upkeep, feed: Feed, goal: Goal) -> list[Group]:
+    """What `compact_feed` would put together, if each file is what was written."""
+    return small_files(upkeep.lake.table(feed), goal, upkeep.now)
