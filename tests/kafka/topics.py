@@ -58,13 +58,19 @@ def producer(servers: str, **more: Any) -> Producer:
 Payload = tuple[bytes | None, bytes | None]
 
 
-def write(servers: str, source: Source, records: Iterable[Record], raw: Mapping[tuple[int, int], Payload] = {}) -> None:
+def write(
+    servers: str,
+    source: Source,
+    records: Iterable[Record],
+    client: Producer | None = None,
+    raw: Mapping[tuple[int, int], Payload] = {},
+) -> None:
     """Appends the records to the source's topic; each gets the offset that it names, if all before it are there.
 
-    `raw` has keys and values by place; the others are written as ksqlDB would.
+    `client` is one with a transaction. `raw` has keys and values by place; the others are written as ksqlDB would.
     """
     # Without it a record that is sent again may come twice, or behind the next one.
-    client, failed = producer(servers, **{"enable.idempotence": True}), list[Any]()
+    client, failed = client or producer(servers, **{"enable.idempotence": True}), list[Any]()
 
     def check(due: int, error: object, sent: Message) -> None:
         if error is not None or sent.offset() != due:

@@ -44,7 +44,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F7": lambda folder: generated_values(folder, 100_000 if full else 10_000, seed),
         "F8": lambda folder: odd_sources(folder, full),
         "F9": lambda folder: broken_places(folder, full),
-        "F10": lambda folder: two_ways(folder, 500 if full else 40, seed),
+        "F10": lambda folder: two_ways(folder, 500 if full else 40, seed, readers_every=4),
         "F12": lambda folder: wild_clocks(folder, 300 if full else 40, seed),
         "F13": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
     }

@@ -1,4 +1,8 @@
-"""F10: one live feed, each run by REST or from a real Kafka, its runs killed at random, and the broker too."""
+"""F10: one live feed, each run by REST or from a real Kafka at random, while all that happens to topics happens.
+
+Runs are killed, and the broker too; transactions are aborted, records compacted and deleted, partitions added, and the
+topic is deleted and recreated, between runs and while one reads.
+"""
 
 from __future__ import annotations
 
@@ -7,89 +11,221 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.private_kafka import PrivateKafka, create_topic, running_kafka
-from tests.kafka.topics import write
+from demo.private_kafka import PrivateKafka, running_kafka
+from tests.support import lake_at
 from tests.torture.figures import Figure
+from tests.torture.live_topic import LiveTopic
 from tests.torture.readers import check_complete, check_readers
-from tests.torture.victim import Scene, following, scene, stopwatch
+from tests.torture.victim import Scene, scene, stopwatch
 
-_PROMISES = ("lost rows", "duplicated rows", "rows from nowhere", "holes", "unreadable", "runs that did not resume")
-_LATER = 75
+_PROMISES = ("lost rows", "duplicated rows", "rows from nowhere", "holes", "unreadable", "wrong exit codes")
+_DONE, _REFUSED, _LATER = 0, 1, 75
+_SOME_ROWS = 60
 
 
 @dataclass
 class Live:
-    """A stream whose rows arrive in the broker's topic and at the emulator, at the same offsets."""
+    """The feed: its lake, the topic that its rows come to, and what was counted so far."""
 
     stage: Scene
     broker: PrivateKafka
+    topic: LiveTopic
     rng: random.Random
     figure: Figure
     counts: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 1.0
 
-    def arrive(self, count: int) -> None:
-        """In Kafka first: whatever ksqlDB has, it has from there. Each run begins when both have the same."""
-        source = self.stage.emulator.source("EVENTS")
-        new = following(source.records, count)
-        write(self.broker.servers, source, new)
-        self.stage.emulator.append("EVENTS", new)
-
-    def export(self, way: str, fate: str, arriving: int = 60) -> None:
-        """`way` is REST or Kafka. `fate` is what becomes of the run: ends, killed, or broker killed."""
+    def run(
+        self,
+        way: str,
+        meanwhile: Callable[[], object] = lambda: None,
+        expected: Collection[int] = (_DONE,),
+        accept_gap: bool = False,
+        killed: bool = False,
+    ) -> int:
+        """An export, and what happens while it runs; its exit code, of which the `expected` ones are right."""
         workers = str(self.rng.randint(1, 4))
         servers = self.broker.servers if way == "Kafka" else ""
-        if arriving and fate != "ends":
-            self.arrive(self.rng.randint(1, arriving))
+        arguments = ("--stream", "events", *(["--accept-gap"] if accept_gap else []))
         started = time.monotonic()
-        process = self.stage.start(
-            "--stream", "events", KAFKA_BOOTSTRAP_SERVERS=servers, EXPORT_WORKERS=workers, STALL_S="120"
-        )
-        if fate == "ends" and arriving:
-            self.arrive(self.rng.randint(1, arriving))
-        elif fate != "ends":
+        process = self.stage.start(*arguments, KAFKA_BOOTSTRAP_SERVERS=servers, EXPORT_WORKERS=workers, STALL_S="120")
+        meanwhile()
+        if killed:
             process.join(self.rng.uniform(0, self.slowest_s))
-        if fate == "broker killed":
-            self.broker.stop(signal.SIGKILL)
-            self.broker.start()
-        elif fate == "killed" and process.exitcode is None and process.pid is not None:
+        if killed and process.exitcode is None and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)
             self.counts["kills"] += 1
         process.join()
-        if fate == "ends":
+        if not killed and expected == (_DONE,):
             self.slowest_s = time.monotonic() - started
+        code = process.exitcode
+        assert code is not None
+        allowed = {*expected, -signal.SIGKILL} if killed else set(expected)
+        detail = f"run {self.figure.tried}, {way}, {workers} processes, {arguments[2:]}: {code}, not {sorted(allowed)}"
+        self.figure.count("wrong exit codes", detail, int(code not in allowed))
+        self.figure.tried += 1
         self.counts[way] += 1
-        self.counts["kills of the broker"] += fate == "broker killed"
-        expected = {"ends": (0,), "killed": (0, -signal.SIGKILL), "broker killed": (0, _LATER)}[fate]
-        detail = f"run {self.figure.tried}, {way}, {workers} processes, {fate}: exit code {process.exitcode}"
-        self.figure.count("runs that did not resume", detail, int(process.exitcode not in expected))
+        return code
+
+    def arrive(self) -> None:
+        """Rows; now and then those of a transaction, or one of 10 MB."""
+        drawn, count = self.rng.random(), self.rng.randint(1, _SOME_ROWS)
+        if drawn < 0.25:
+            self.topic.transact(count, commit=drawn < 0.1)
+            self.counts["committed transactions" if drawn < 0.1 else "aborted transactions"] += 1
+        elif drawn < 0.3:
+            self.topic.arrive_large()
+            self.counts["records of 10 MB"] += 1
+        else:
+            self.topic.arrive(count)
+
+    @property
+    def bookmarks(self) -> dict[int, int]:
+        """By partition the next offset that is due for the lake."""
+        marks = lake_at(self.stage.root).table(self.stage.stream).bookmarks()
+        return {partition: mark.next_offset for partition, mark in marks.items()}
+
+    @property
+    def any_way(self) -> str:
+        return self.rng.choice(["REST", "Kafka"])
+
+    def check(self, when: str) -> None:
+        check_readers(self.stage, self.figure, self.topic.source_rows, when, self.topic.optional)
+
+    def check_all(self, when: str) -> None:
+        """Reads what is left by both ways; after each the lake has every row once."""
+        for way in ("REST", "Kafka"):
+            self.run(way)
+            check_complete(self.stage, self.figure, self.topic.source_rows, f"{when}, {way}", self.topic.optional)
+
+
+def _rows_arrive(live: Live) -> None:
+    live.run(live.any_way, live.arrive)
+
+
+def _run_killed(live: Live) -> None:
+    live.arrive()
+    live.run(live.any_way, killed=True)
+
+
+def _broker_restarted(live: Live) -> None:
+    """By a power cut or in good order, at a random moment of a run."""
+    live.arrive()
+
+    def restart() -> None:
+        time.sleep(live.rng.uniform(0, live.slowest_s))
+        live.broker.stop(live.rng.choice([signal.SIGKILL, signal.SIGTERM]))
+        live.broker.start()
+
+    live.run("Kafka", restart, (_DONE, _LATER))
+    live.counts["restarts of the broker"] += 1
+
+
+def _compacted(live: Live) -> None:
+    live.arrive()
+    bookmarks = live.bookmarks
+    if live.rng.random() < 0.5:
+        live.run("Kafka", lambda: live.topic.compact(bookmarks))
+    else:
+        live.topic.compact(bookmarks)
+        live.run(live.any_way)
+    live.counts["compactions"] += 1
+
+
+def _expired(live: Live) -> None:
+    """Retention before or past the bookmark. Past it, a person has to accept the gap."""
+    live.arrive()
+    bookmarks, past = live.bookmarks, live.rng.random() < 0.7
+    lost = False
+
+    def expire() -> None:
+        nonlocal lost
+        lost = live.topic.expire(bookmarks, past)
+
+    if live.rng.random() < 0.3:
+        live.run("Kafka", expire, (_DONE, _REFUSED, _LATER))
+        live.run(live.any_way, accept_gap=True)
+    else:
+        expire()
+        live.run(live.any_way, expected=(_REFUSED if lost else _DONE,))
+        if lost:
+            live.run(live.any_way, accept_gap=True)
+    live.counts["retentions past the bookmark" if lost else "retentions"] += 1
+
+
+def _partition_added(live: Live) -> None:
+    if live.rng.random() < 0.5:
+        live.run("Kafka", live.topic.add_partition)
+    else:
+        live.topic.add_partition()
+    live.run(live.any_way, live.arrive)
+    live.counts["added partitions"] += 1
+
+
+def _recreated(live: Live) -> None:
+    """The lake of the old topic stays as it is; the new one gets a lake of its own."""
+    live.topic.arrive(_SOME_ROWS)
+    live.check_all(f"run {live.figure.tried}, before the topic is recreated")
+    known = set(live.topic.rows)
+    live.topic.arrive(_SOME_ROWS)
+    rows, optional = live.topic.source_rows, live.topic.optional | (set(live.topic.rows) - known)
+    if live.rng.random() < 0.3:
+        live.run("Kafka", live.topic.recreate, (_DONE, _REFUSED, _LATER))
+    else:
+        live.topic.recreate()
+    for way in ("REST", "Kafka"):
+        live.run(way, expected=(_REFUSED,))
+    check_complete(live.stage, live.figure, rows, f"run {live.figure.tried}, a recreated topic", optional)
+    live.counts["recreated topics"] += 1
+    live.stage.root = live.stage.root.with_name(f"lake-{live.figure.tried}")
+    lake_at(live.stage.root).feeds.add(live.stage.stream)
+    live.run(live.any_way)
+
+
+Case = Callable[[Live], None]
+_CASES: tuple[tuple[Case, int], ...] = (
+    (_rows_arrive, 7),
+    (_run_killed, 7),
+    (_broker_restarted, 2),
+    (_compacted, 1),
+    (_expired, 2),
+    (_partition_added, 1),
+    (_recreated, 1),
+)
+
+
+def _drawn(rng: random.Random) -> Iterator[Case]:
+    """Cases without end, each as often as it is due."""
+    while True:
+        cases = [case for case, times in _CASES for _ in range(times)]
+        rng.shuffle(cases)
+        yield from cases
 
 
 def two_ways(folder: Path, runs: int, seed: int, readers_every: int = 1) -> Figure:
-    """Random runs; the lake's readers look after every so many, and see every row once after the last."""
-    what = "runs by REST or from Kafka at random, 1 to 4 processes, rows arriving; runs and the broker killed at random"
+    """Random runs; the lake's readers look after every so many cases, and see every row once after the last."""
+    what = (
+        "runs by REST or from Kafka at random, 1 to 4 processes, rows arriving; runs and the broker killed, "
+        "transactions aborted, topics compacted, cut by retention, widened and recreated, between runs and within"
+    )
     figure = Figure("F10", what, _PROMISES, unit="runs")
     rng, started = random.Random(seed), time.monotonic()
     home = folder / "broker"
     home.mkdir()
     with scene(folder, rows=600) as stage, running_kafka(home) as broker:
-        live = Live(stage, broker, rng, figure)
-        source = stage.emulator.source("EVENTS")
-        create_topic(broker.servers, source.topic, source.partitions)
-        write(broker.servers, source, source.records)
-        while figure.tried < runs:
-            fates = ["ends", "killed"] if figure.tried % 4 != 3 else ["broker killed"]
-            fate = rng.choice(fates)
-            live.export("Kafka" if fate == "broker killed" else rng.choice(["REST", "Kafka"]), fate)
-            figure.tried += 1
-            if figure.tried % readers_every == 0:
-                check_readers(stage, figure, stage.source_rows(), f"run {figure.tried}")
-        for way in ("REST", "Kafka"):
-            live.export(way, "ends", arriving=0)
-            check_complete(stage, figure, stage.source_rows(), f"the end, {way}")
+        live = Live(stage, broker, LiveTopic(broker.servers, stage.emulator, rng), rng, figure)
+        live.topic.start()
+        for number, case in enumerate(_drawn(rng), 1):
+            case(live)
+            if number % readers_every == 0:
+                live.check(f"run {figure.tried}, {case.__name__}")
+            if figure.tried >= runs:
+                break
+        live.check_all("the end")
     figure.details = ", ".join(f"{count} {name}" for name, count in sorted(live.counts.items()))
     figure.seconds = stopwatch(started)
     return figure
