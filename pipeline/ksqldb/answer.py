@@ -21,7 +21,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
 
     def __init__(self, response: requests.Response, parser: AnswerParser, end_query: Callable[[str], object]) -> None:
         self._response, self._parser, self._end_query = response, parser, end_query
-        self._pieces = pieces(response.raw)
+        self._pieces = pieces(response.raw, is_long=True)
         self._early: list[Rows] = []
         self._done = False
         self._hung_up = False

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import urllib3
 
 from pipeline.errors import BodyNotReadable, BodyTooLong, ServerUnreachable
+from pipeline.ksqldb.chunks import Dechunker
 from pipeline.ksqldb.errors import quoted
 
 PIECE_BYTES = 64 * 1024
@@ -25,17 +26,19 @@ LONGEST_S = 86_400.0
 _GZIP = zlib.MAX_WBITS | 16
 
 
-def pieces(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def pieces(body: urllib3.BaseHTTPResponse, is_long: bool = False) -> Iterator[bytes]:
     """The body in pieces of at most `PIECE_BYTES`, each as soon as it is there.
 
-    Raises what urllib3 raises (its `DecodeError` for a compressed body that is damaged or cut), or BodyNotReadable.
+    One that `is_long` leaves its connection to be closed. Raises what urllib3 raises (its `DecodeError` for a
+    compressed body that is damaged or cut), or BodyNotReadable.
     """
     packed = body.headers.get("Content-Encoding", "identity").strip().lower()
+    is_chunked = body.headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
+    coming = _dechunked(body) if is_long and is_chunked else _as_it_is(body)
     if packed in ("gzip", "x-gzip"):
-        yield from _unpacked(body)
+        yield from _unpacked(coming)
     elif packed in ("", "identity"):
-        while piece := body.read1(PIECE_BYTES, decode_content=False):
-            yield piece
+        yield from coming
     else:
         raise BodyNotReadable(
             f"something before ksqlDB sends its answers as {quoted(packed)}, which was not asked for",
@@ -43,10 +46,28 @@ def pieces(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         )
 
 
-def _unpacked(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+def _as_it_is(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    while piece := body.read1(PIECE_BYTES, decode_content=False):
+        yield piece
+
+
+def _dechunked(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """From the file that urllib3 reads chunks from, which has some bytes of the body already."""
+    file, chunks = body._fp.fp, Dechunker()  # type: ignore[attr-defined] # it has no public name
+    while not chunks.complete:
+        data = file.read1(PIECE_BYTES)
+        if content := chunks.feed(data):
+            yield content
+        if chunks.problem is not None:
+            raise chunks.problem
+        if not data and not chunks.complete:
+            raise urllib3.exceptions.ProtocolError("the answer ended before its last chunk")
+
+
+def _unpacked(coming: Iterator[bytes]) -> Iterator[bytes]:
     unpack, begun = zlib.decompressobj(_GZIP), False
     try:
-        while piece := body.read1(PIECE_BYTES, decode_content=False):
+        for piece in coming:
             while piece:
                 if unpack.eof:
                     unpack = zlib.decompressobj(_GZIP)

@@ -1,0 +1,61 @@
+"""HTTP's chunked transfer coding (RFC 9112, 7.1), taken off all chunks that came together.
+
+A server sends each row of a push as a chunk of its own, and urllib3 reads them one by one, which costs more than
+decoding the rows. What is not as the RFC has it is refused, also where urllib3 would guess, and a body is complete only
+with the empty line behind its last chunk. The verdict, and the content before it, are the same however the body was cut
+on its way. At most one line is kept back.
+"""
+
+from __future__ import annotations
+
+import re
+
+import urllib3
+
+MOST_LINE_BYTES = 4096
+"""Of a size with its extensions, or of all trailers together; ksqlDB sends neither extensions nor trailers."""
+
+# The end of a chunk is read with the size of the next one. Fifteen digits are more than any body has bytes.
+_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+_SIZE_BEGUN = re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,15}(?:[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?)?)?)?)?")
+_TRAILERS = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]++\r\n)*+\r\n")
+_TRAILERS_BEGUN = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]++\r\n)*+[\t\x20-\x7e\x80-\xff]*+\r?")
+
+
+class Dechunker:
+    """Takes the bytes of a body as they come. What follows its end is not looked at.
+
+    `problem` is what is wrong behind the content that was given back so far.
+    """
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.problem: urllib3.exceptions.ProtocolError | None = None
+        self._kept = b"\r\n"  # as if a chunk had ended
+        self._left = 0  # of the chunk at hand
+        self._is_last = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The content in it."""
+        if self._left and self._left >= len(data):
+            self._left -= len(data)
+            return data
+        contents = [data[: self._left]]
+        data, at = (self._kept + data, 0) if self._kept else (data, self._left)
+        while not self._is_last and (found := _SIZE.match(data, at, at + MOST_LINE_BYTES)):
+            start, size = found.end(), int(found[1], 16)
+            at = start + size
+            contents.append(data[start:at])
+            self._is_last = size == 0
+        self._left, self._kept = max(0, at - len(data)), data[at:]
+        if not self._left:
+            self._check_kept()
+        return b"".join(contents)
+
+    def _check_kept(self) -> None:
+        """What is there of the next size, or of what is behind the last chunk, must be the beginning of one."""
+        if self._is_last and _TRAILERS.match(self._kept, 0, MOST_LINE_BYTES):
+            self.complete, self._kept = True, b""
+        begun = _TRAILERS_BEGUN if self._is_last else _SIZE_BEGUN
+        if len(self._kept) >= MOST_LINE_BYTES or begun.fullmatch(self._kept) is None:
+            self.problem = urllib3.exceptions.ProtocolError("the answer is not in chunks as it says")
