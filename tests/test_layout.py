@@ -38,6 +38,7 @@ ORDER = [
     "pipeline.ksqldb.errors",
     "pipeline.ksqldb.elements",
     "pipeline.ksqldb.framing",
+    "pipeline.ksqldb.chunks",
     "pipeline.ksqldb.bodies",
     "pipeline.ksqldb.answer",
     "pipeline.ksqldb.client",
