@@ -38,8 +38,9 @@ torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTUR
 bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.warehouse
 
-fuzz: $(READY)  ## Try ten million answers to make the two decoders differ (hours; FUZZ=n: so many)
+fuzz: $(READY)  ## Try ten million answers, and payloads, to make the two decoders differ (hours; FUZZ=n: so many)
 	$(BIN)/python -m tests.decode.fuzz $(FUZZ)
+	$(BIN)/python -m tests.decode.fuzz_payloads $(FUZZ)
 
 mutants: $(READY)  ## Change the code at its heart, one place at a time: which changes does no fast test notice?
 	$(INSTALL) '.[mutants]'

@@ -185,6 +185,29 @@ impl<'a> Cursor<'a> {
         Ok(&self.text[start..self.at])
     }
 
+    /// Passes over the next value, which is JSON by all its rules, with numbers that each reader can hold.
+    pub fn skip(&mut self, most_depth: usize) -> Read<()> {
+        let inner = most_depth.checked_sub(1).ok_or(Unusual)?;
+        match self.peek() {
+            b'{' => {
+                self.at += 1;
+                each(self, b'}', |text| {
+                    text.string()?;
+                    text.expect(b':')?;
+                    text.skip(inner)
+                })
+            }
+            b'[' => {
+                self.at += 1;
+                each(self, b']', |text| text.skip(inner))
+            }
+            b'"' => self.string().map(drop),
+            b't' | b'f' => self.boolean().map(drop),
+            b'n' => self.expect_word(b"null"),
+            _ => crate::numbers::short_double(self.number()?).map(drop),
+        }
+    }
+
     fn skip_nested(&mut self) -> Read<()> {
         let mut depth = 0;
         loop {
@@ -231,4 +254,17 @@ pub fn number_length(text: &[u8]) -> Option<usize> {
         at += exponent;
     }
     Some(at)
+}
+
+/// Calls `one` for each of the items up to `closing`, whose opening bracket was taken.
+pub fn each<'a>(text: &mut Cursor<'a>, closing: u8, mut one: impl FnMut(&mut Cursor<'a>) -> Read<()>) -> Read<()> {
+    if text.take(closing) {
+        return Ok(());
+    }
+    loop {
+        one(text)?;
+        if !text.take(b',') {
+            return text.expect(closing);
+        }
+    }
 }

@@ -22,6 +22,18 @@ pub enum Kind {
     Timestamp,
     /// A BIGINT that is kept as a TIMESTAMP.
     EpochMs,
+    /// The kinds from here on are of payloads, in which ksqlDB takes more forms of a value than it writes itself.
+    LooseDouble,
+    LooseDecimal {
+        precision: u8,
+        scale: i8,
+    },
+    LooseText,
+    /// Whole numbers: a DATE in days since 1970, a TIME in milliseconds of its day.
+    EpochDays,
+    DayMs,
+    /// Fields that are found by their name, or else by its upper-case form.
+    LooseStruct(Vec<Vec<u8>>, Vec<Kind>),
     /// The text of the value as it is, for Python to read.
     Json,
     List(Box<Kind>),
@@ -38,10 +50,13 @@ pub fn kind_of(spec: &Bound<'_, PyTuple>) -> PyResult<Kind> {
         "int32" => Kind::Int32,
         "int64" => Kind::Int64,
         "double" => Kind::Double,
-        "decimal" => {
+        "decimal" | "loose_decimal" => {
             let (precision, scale): (u8, i8) = (spec.get_item(1)?.extract()?, spec.get_item(2)?.extract()?);
             if precision == 0 || precision > 38 || scale < 0 || scale as u8 > precision {
                 return Err(PyValueError::new_err("no such decimal"));
+            }
+            if word == "loose_decimal" {
+                return Ok(Kind::LooseDecimal { precision, scale });
             }
             Kind::Decimal { precision, scale, rounded: spec.get_item(3)?.extract()? }
         }
@@ -52,15 +67,20 @@ pub fn kind_of(spec: &Bound<'_, PyTuple>) -> PyResult<Kind> {
         "timestamp" => Kind::Timestamp,
         "epoch_ms" => Kind::EpochMs,
         "json" => Kind::Json,
+        "loose_double" => Kind::LooseDouble,
+        "loose_text" => Kind::LooseText,
+        "epoch_days" => Kind::EpochDays,
+        "day_ms" => Kind::DayMs,
         "list" => Kind::List(Box::new(inner(1)?)),
         "map" => Kind::Map(Box::new(inner(1)?), Box::new(inner(2)?)),
-        "struct" => {
+        "struct" | "loose_struct" => {
             let names: Vec<String> = spec.get_item(1)?.extract()?;
             let fields = (2..spec.len()).map(inner).collect::<PyResult<Vec<Kind>>>()?;
             if names.len() != fields.len() {
                 return Err(PyValueError::new_err("a name for each field"));
             }
-            Kind::Struct(names.into_iter().map(String::into_bytes).collect(), fields)
+            let names = names.into_iter().map(String::into_bytes).collect();
+            if word == "struct" { Kind::Struct(names, fields) } else { Kind::LooseStruct(names, fields) }
         }
         _ => return Err(PyValueError::new_err(format!("no such kind: {word}"))),
     })

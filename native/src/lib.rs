@@ -1,4 +1,4 @@
-//! Answers of ksqlDB into Arrow, as `pipeline/decode/layout.py` has it.
+//! Answers of ksqlDB, and records' payloads, into Arrow, as `pipeline/decode/layout.py` has it.
 //!
 //! What is read here means exactly what the reference in Python makes of it. Whatever is not of the usual form, good or
 //! bad, is left to that: no value is guessed, and no refusal is decided or worded here.
@@ -9,9 +9,12 @@ mod column;
 mod cursor;
 mod ends;
 mod kinds;
+mod names;
 mod numbers;
+mod payloads;
 mod rows;
 mod times;
+mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,9 +60,38 @@ impl Decoder {
     }
 }
 
+#[pyclass(frozen)]
+struct PayloadDecoder {
+    has_prefix: bool,
+    kind: kinds::Kind,
+}
+
+type Found<'py> = (Bound<'py, PyCapsule>, Vec<usize>, Vec<usize>);
+
+#[pymethods]
+impl PayloadDecoder {
+    #[new]
+    fn new(has_prefix: bool, kind: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        Ok(PayloadDecoder { has_prefix, kind: kinds::kind_of(kind)? })
+    }
+
+    /// The values as a capsule `arrow_array`, with null for what is not of the usual form, and the places of these and of
+    /// missing payloads; None where nothing can be said.
+    fn decode<'py>(&self, py: Python<'py>, payloads: Vec<Option<Bound<'py, PyBytes>>>) -> PyResult<Option<Found<'py>>> {
+        let bytes: Vec<Option<&[u8]>> =
+            payloads.iter().map(|payload| payload.as_ref().map(|one| one.as_bytes())).collect();
+        let read = py
+            .detach(|| catch_unwind(AssertUnwindSafe(|| payloads::read_payloads(&bytes, self.has_prefix, &self.kind))));
+        let Ok(Ok(read)) = read else { return Ok(None) };
+        let array = FFI_ArrowArray::new(&read.values);
+        Ok(Some((PyCapsule::new(py, array, Some(c"arrow_array".into()))?, read.left, read.missing)))
+    }
+}
+
 #[pymodule]
 fn ksqldb_lake_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(scan, module)?)?;
-    module.add_class::<Decoder>()
+    module.add_class::<Decoder>()?;
+    module.add_class::<PayloadDecoder>()
 }

@@ -3,6 +3,7 @@
 use crate::cursor::{Read, Unusual};
 
 const MOST_DIGITS: i32 = 38;
+const MOST_LENGTH: usize = 300;
 
 pub fn integer(text: &[u8]) -> Read<i64> {
     let (negative, digits) = signed(text);
@@ -22,6 +23,14 @@ pub fn double(text: &[u8]) -> Read<f64> {
     }
     let value: f64 = std::str::from_utf8(text).map_err(|_| Unusual)?.parse().map_err(|_| Unusual)?;
     if value.is_finite() { Ok(value) } else { Err(Unusual) }
+}
+
+/// The same of a number that no reader refuses for its length or its exponent.
+pub fn short_double(text: &[u8]) -> Read<f64> {
+    if let Some(at) = text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        small_exponent(&text[at + 1..])?;
+    }
+    if text.len() > MOST_LENGTH { Err(Unusual) } else { double(text) }
 }
 
 /// A decimal in units of its last digit. `text` is a number by JSON's grammar.

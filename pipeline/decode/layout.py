@@ -120,12 +120,36 @@ class Ends(NamedTuple):
     state: Scan
 
 
+@dataclass(frozen=True)
+class UsualPayloads:
+    """What a fast way has read of records' payloads: one value each, null for those that are `left` or `missing`."""
+
+    values: pa.Array
+    left: Sequence[int]
+    """The places of those that are not of the usual form; nothing is said of them."""
+    missing: Sequence[int]
+    """The places of those that are None."""
+
+
+class PayloadDecoder(Protocol):
+    """Reads JSON payloads of the usual form as ksqlDB does; what others mean, `kafka.formats.json_payloads` says."""
+
+    def read(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
+        """None where all of them are left."""
+
+
 class Engine(Protocol):
     """One way to do both."""
 
     name: str
 
     def decoder(self, streamed: bool, layout: Layout) -> Decoder: ...
+
+    def payload_decoder(self, type_: SqlType, has_prefix: bool) -> PayloadDecoder | None:
+        """For payloads of one value of the type, behind a zero and a schema's number where that is their form.
+
+        None where there is no faster way than the complete one.
+        """
 
     def scan(self, data: bytes, state: Scan) -> Ends:
         """Goes on behind the bytes that led to `state`. Only brackets are distinguished here, and strings skipped."""

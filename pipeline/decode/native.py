@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns import EXACT_DOUBLE_DIGITS, SCALARS, SqlType, arrow_type
-from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, Scan
+from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, PayloadDecoder, Scan
+from pipeline.decode.native_payloads import Handed, NativePayloads
 from pipeline.decode.reference import json_type
 from pipeline.decode.rows import ReferenceDecoder, column_array
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Of the module that this code speaks to."""
 
 _WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
@@ -38,6 +39,9 @@ class Native:
 
     def decoder(self, streamed: bool, layout: Layout) -> Decoder:
         return NativeDecoder(streamed, layout)
+
+    def payload_decoder(self, type_: SqlType, has_prefix: bool) -> PayloadDecoder:
+        return NativePayloads(type_, has_prefix)
 
     def scan(self, data: bytes, state: Scan) -> Ends:
         ends, closed_at, after = ksqldb_lake_native.scan(data, *state)
@@ -61,7 +65,7 @@ class NativeDecoder:
         found = self._decoder.decode(elements)
         if found is not None:
             capsule, tombstones = found
-            batch = self._in_columns(pa.record_batch(_Handed(self._schema, capsule)))
+            batch = self._in_columns(pa.record_batch(Handed(self._schema, capsule)))
             if batch is not None:
                 return Decoded(batch, tombstones)
         self.left += 1
@@ -85,16 +89,6 @@ class NativeDecoder:
                 arrays.append(places.column(at).flatten()[0] if part.is_wrapped else places.column(at))
             at = end
         return pa.RecordBatch.from_arrays(arrays, schema=self._layout.schema)
-
-
-class _Handed:
-    """An array that is taken over by the protocol of Arrow's capsules."""
-
-    def __init__(self, schema: pa.Schema, array: Any) -> None:
-        self._schema, self._array = schema, array
-
-    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:  # the protocol's
-        return self._schema.__arrow_c_schema__(), self._array
 
 
 def _is_usual(part: AnswerColumn) -> bool:

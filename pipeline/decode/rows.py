@@ -25,6 +25,9 @@ class Reference:
     def decoder(self, streamed: bool, layout: Layout) -> Decoder:
         return ReferenceDecoder(streamed, layout)
 
+    def payload_decoder(self, *_: object) -> None:
+        return None
+
     def scan(self, data: bytes, state: Scan) -> Ends:
         return row_ends.scan(data, state)
 

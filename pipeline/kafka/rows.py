@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.kafka.rowtime import NO_TIME, rowtimes
 
 NO_VALUE = "no value"
 NO_ROWTIME = "no time in the timestamp column, or one before 1970"
+_KEY, _VALUE, _TIME = map(operator.methodcaller, ("key", "value", "timestamp"))
 
 
 class Rows:
@@ -41,8 +43,8 @@ class Rows:
     def batch(self, records: Records) -> pa.RecordBatch:
         """The rows of a batch, in its order."""
         messages, declaration = records.messages, self._declaration
-        keys = self._key.read([message.key() for message in messages])
-        values = self._value.read([message.value() for message in messages])
+        keys = self._key.read(list(map(_KEY, messages))) if declaration.key.columns else Deserialized(())
+        values = self._value.read(list(map(_VALUE, messages)))
         arrays = dict(zip((name for name, _ in declaration.key.columns), keys.arrays, strict=True))
         arrays |= zip((name for name, _ in declaration.value.columns), values.arrays, strict=True)
         for name, header in declaration.headers:
@@ -57,8 +59,9 @@ class Rows:
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         reasons = dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
         reasons |= dict(keys.unreadable) | dict(values.unreadable) | dict.fromkeys(values.no_row, NO_VALUE)
-        for place in sorted((values.uncertain | keys.uncertain) - _certain(values) - _certain(keys)):
-            self._refuse(records, place, reasons[place])
+        if uncertain := values.uncertain | keys.uncertain:
+            for place in sorted(uncertain - _certain(values) - _certain(keys)):
+                self._refuse(records, place, reasons[place])
         return self._without(batch, records, reasons) if reasons else batch
 
     def _refuse(self, records: Records, place: int, reason: str) -> None:
@@ -75,9 +78,11 @@ class Rows:
         declaration = self._declaration
         if declaration.timestamp:
             return rowtimes(arrays[declaration.timestamp], declaration.timestamp_format)
-        kinds_and_times = [message.timestamp() for message in messages]
-        times = [NO_TIME if kind == TIMESTAMP_NOT_AVAILABLE else time for kind, time in kinds_and_times]
-        return np.maximum(np.array(times, np.int64), NO_TIME)
+        kinds, given = zip(*map(_TIME, messages), strict=True) if messages else ((), ())
+        times = np.array(given, np.int64)
+        if TIMESTAMP_NOT_AVAILABLE in kinds:
+            times[np.array(kinds) == TIMESTAMP_NOT_AVAILABLE] = NO_TIME
+        return np.maximum(times, NO_TIME)
 
     def _without(self, batch: pa.RecordBatch, records: Records, reasons: Mapping[int, str]) -> pa.RecordBatch:
         for place, reason in reasons.items():

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -174,21 +174,32 @@ def outcome(decoder: Decoder, elements: bytes) -> Outcome:
     except (PipelineError, NotAsDeclared) as error:
         return type(error).__name__, str(error)
     decoded.batch.validate(full=True)
-    return "read", (decoded.batch.schema, _texts(decoded.batch), [*decoded.tombstones], [*decoded.notices])
+    return "read", (decoded.batch.schema, texts(decoded.batch.columns), [*decoded.tombstones], [*decoded.notices])
 
 
-def _texts(batch: pa.RecordBatch) -> list[object]:
+def texts(columns: Iterable[pa.Array]) -> list[object]:
     """The columns as what tells apart whatever differs: 0.0 and -0.0 too."""
-    return [_text(column) for column in batch.columns]
+    return [_text(column) for column in columns]
 
 
 def _text(column: pa.Array) -> object:
     try:
         return repr(column.to_pylist())
-    except OverflowError:  # dates that Python does not have; what is below a NULL is of no account
-        if pa.types.is_struct(column.type):
-            return column.is_valid().to_pylist(), [_text(field) for field in column.flatten()]
-        return column
+    except OverflowError:  # dates that Python does not have
+        return repr(column.cast(_with_numbers(column.type)).to_pylist())
+
+
+def _with_numbers(type_: pa.DataType) -> pa.DataType:
+    """The type with whole numbers in the place of dates and times."""
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _with_numbers(field.type)) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(_with_numbers(type_.key_type), _with_numbers(type_.item_type))
+    if pa.types.is_list(type_):
+        return pa.list_(pa.field("element", _with_numbers(type_.value_type)))
+    if pa.types.is_timestamp(type_):
+        return pa.int64()
+    return pa.int32() if pa.types.is_date(type_) else type_
 
 
 def compare_scans(one: Engine, other: Engine, data: bytes, cut: int) -> None:

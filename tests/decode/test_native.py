@@ -12,11 +12,22 @@ import pytest
 from pipeline.columns import Column
 from pipeline.decode.engine import engine
 from pipeline.decode.layout import AnswerColumn, Decoded, Layout
+from pipeline.kafka.formats.json_payloads import JsonDeserializer
+from pipeline.kafka.formats.payload import Payload
 from pipeline.ksqldb.sqltypes import parse_schema
 from tests.decode.engines import needs_native
+from tests.kafka.formats.reading import columns_of
 from tests.support import ROOT
 
 WIDE = 300
+EVERY_TYPE = {
+    "A": "BOOLEAN", "B": "BIGINT", "C": "DOUBLE", "D": "DECIMAL(5, 2)", "E": "DATE", "F": "TIME", "G": "TIMESTAMP",
+    "H": "MAP<STRING, ARRAY<STRING>>", "I": "STRUCT<`X` INTEGER, `Y` BYTES>",
+}  # fmt: skip
+AS_DECLARED = (
+    '{"A": true, "B": 7, "C": 1.5, "D": 1.2, "E": 20000, "F": 1, "G": 2, "H": {"k": ["v", 12, null]},'
+    ' "I": {"X": 1, "Y": "aaaa"}, "OTHER": null}'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +50,33 @@ def test_engines_do_not_differ_on_generated_answers_good_and_broken() -> None:
 
     assert count["read, natively"] > 200
     assert count["NotAsDeclared"] > 200
+
+
+@needs_native
+def test_engines_do_not_differ_on_generated_payloads_good_and_broken() -> None:
+    from tests.decode.fuzz_payloads import run
+
+    count = run(5000, int(os.environ.get("PYTEST_RANDOM_SEED", "2")))
+
+    assert count["read natively"] > 500
+
+
+@needs_native
+@pytest.mark.parametrize("prefix", [b"", b"\x00\x00\x00\x00\x07"])
+def test_payloads_are_read_natively_in_any_case_and_only_strange_ones_are_left(prefix: bytes) -> None:
+    reader = JsonDeserializer(Payload("JSON_SR" if prefix else "JSON", columns_of(EVERY_TYPE)))
+    payloads = [prefix + text.encode() for text in (AS_DECLARED, AS_DECLARED.lower(), '{"more": [{"x": 1e5}]}', "{}")]
+
+    usual = reader.usual([*payloads, None, prefix + b'{"B": "1.5"}', *payloads, prefix + b"{"])
+
+    assert usual is not None
+    assert (list(usual.left), list(usual.missing)) == ([5, 10], [4])
+    read = reader.read([*payloads, None, prefix + b'{"B": "1"}', *payloads, prefix + b"{"])
+    rows = [tuple(array[at].as_py() for array in read.arrays) for at in range(11)]
+    assert rows[0] == rows[1] == rows[6]
+    assert rows[0][1] == 7
+    assert rows[5] == (None, 1, *[None] * 7)
+    assert (read.no_row, read.unreadable) == ({4}, {10: "no JSON"})
 
 
 @needs_native

@@ -1,15 +1,16 @@
 """JSON and JSON_SR, at the speed of a typed decoder.
 
-A record whose values have the forms that are certainly read as they stand is decoded straight into its types; each
-other one is read by `json_exact`, which says what ksqlDB makes of it. JSON_SR is JSON behind five bytes, a zero and
-the number of its schema, which ksqlDB does not look at (KsqlJsonDeserializer, JsonSerdeUtils.readJsonSR).
+Where the native engine is built it reads what is of the usual form. Of the other records, those whose values have the
+forms that are certainly read as they stand are decoded straight into their types; each other one is read by
+`json_exact`, which says what ksqlDB makes of it. JSON_SR is JSON behind five bytes: a zero and the number of a schema,
+which ksqlDB does not look at (KsqlJsonDeserializer, JsonSerdeUtils.readJsonSR).
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, DecimalException, Inexact
 from typing import Any
 
@@ -18,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns import SqlType
+from pipeline.decode.engine import engine
+from pipeline.decode.layout import Engine, UsualPayloads
 from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
 from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
@@ -33,18 +36,41 @@ _MAY_BE_TINY = re.compile(rb"[eE]-[0-9]{3}|0{200}")
 
 
 class JsonDeserializer:
-    """See `Deserializer`."""
+    """See `Deserializer`. `by` reads what is of the usual form, and changes nothing of what is read."""
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, by: Engine | None = None) -> None:
         self._payload = payload
         self._type = SqlType("STRUCT", fields=payload.columns) if payload.wrapped else payload.columns[0][1]
         self._spellings = Spellings(self._type)
+        self._usual = (by or engine()).payload_decoder(self._type, payload.format == "JSON_SR")
 
     def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
-        batch = _Batch(self._payload, self._type, self._spellings, payloads)
-        array = batch.array()
+        usual = self.usual(payloads)
+        if usual is None:
+            batch = self._others(payloads)
+            return self._read(batch.array(), batch.unreadable, batch.no_row, batch.uncertain)
+        if not usual.left:
+            return self._read(usual.values, {}, usual.missing)
+        left = usual.left
+        batch = self._others([payloads[at] for at in left])
+        places = np.arange(len(payloads))
+        places[left] = np.arange(len(payloads), len(payloads) + len(left))
+        array = pa.concat_arrays([usual.values, batch.array()]).take(pa.array(places))
+        unreadable = {left[at]: reason for at, reason in batch.unreadable.items()}
+        return self._read(array, unreadable, usual.missing, {left[at] for at in batch.uncertain})
+
+    def usual(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
+        """What the fast way reads of them."""
+        return self._usual.read(payloads) if self._usual else None
+
+    def _others(self, payloads: Sequence[bytes | None]) -> _Batch:
+        return _Batch(self._payload, self._type, self._spellings, payloads)
+
+    def _read(
+        self, array: pa.Array, unreadable: Mapping[int, str], no_row: Iterable[int], uncertain: Iterable[int] = ()
+    ) -> Deserialized:
         columns = array.flatten() if self._payload.wrapped else [array]
-        return Deserialized(tuple(columns), batch.unreadable, frozenset(batch.no_row), batch.uncertain)
+        return Deserialized(tuple(columns), unreadable, frozenset(no_row), frozenset(uncertain))
 
 
 class _Batch:

@@ -1,0 +1,36 @@
+//! The names of an object's fields in the order in which they came last, which is mostly that of the next object too.
+
+use crate::cursor::{Read, Unusual};
+
+const MOST_NAMES: usize = 1000;
+
+#[derive(Default)]
+pub struct Order(Vec<(Vec<u8>, Option<usize>)>);
+
+impl Order {
+    /// Which of the declared `names` the field is for that comes at a place of its object; None for none of them.
+    pub fn place(&mut self, at: usize, name: &[u8], names: &[Vec<u8>]) -> Read<Option<usize>> {
+        if let Some((known, place)) = self.0.get(at)
+            && known[..] == *name
+        {
+            return Ok(*place);
+        }
+        let place = declared(name, names)?;
+        if at < self.0.len() {
+            self.0[at] = (name.to_vec(), place);
+        } else if at < MOST_NAMES {
+            self.0.push((name.to_vec(), place));
+        }
+        Ok(place)
+    }
+}
+
+/// By the name itself, else by its upper-case form, which only for ASCII is the same for everybody.
+fn declared(name: &[u8], names: &[Vec<u8>]) -> Read<Option<usize>> {
+    let place_of = |name: &[u8]| names.iter().position(|declared| declared[..] == *name);
+    match place_of(name) {
+        Some(place) => Ok(Some(place)),
+        None if !name.is_ascii() => Err(Unusual),
+        None => Ok(place_of(&name.to_ascii_uppercase())),
+    }
+}

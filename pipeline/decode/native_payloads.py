@@ -1,0 +1,64 @@
+"""JSON payloads of Kafka's records by the engine in Rust: by declared type, in the forms that need no second look.
+
+Each payload is read or left by itself, so a strange one among many costs no more than its own reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ksqldb_lake_native
+import pyarrow as pa
+
+from pipeline.columns import SqlType, arrow_type
+from pipeline.decode.layout import UsualPayloads
+
+_WORDS: Mapping[str, str] = {
+    "BOOLEAN": "boolean",
+    "INTEGER": "int32",
+    "BIGINT": "int64",
+    "DOUBLE": "loose_double",
+    "STRING": "loose_text",
+    "BYTES": "base64",
+    "DATE": "epoch_days",
+    "TIME": "day_ms",
+    "TIMESTAMP": "epoch_ms",
+}
+
+
+class NativePayloads:
+    """See `layout.PayloadDecoder`."""
+
+    def __init__(self, type_: SqlType, has_prefix: bool) -> None:
+        self._decoder = ksqldb_lake_native.PayloadDecoder(has_prefix, _kind(type_))
+        self._type = arrow_type(type_)
+
+    def read(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
+        found = self._decoder.decode(payloads)
+        if found is None:
+            return None
+        capsule, left, missing = found
+        return UsualPayloads(pa.array(Handed(self._type, capsule)), left, missing)
+
+
+class Handed:
+    """An array that is taken over by the protocol of Arrow's capsules."""
+
+    def __init__(self, schema: pa.Schema | pa.DataType, array: Any) -> None:
+        self._schema, self._array = schema, array
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:  # the protocol's
+        return self._schema.__arrow_c_schema__(), self._array
+
+
+def _kind(type_: SqlType) -> tuple[Any, ...]:
+    """A type in the words of the module, with what stands inside it."""
+    if type_.base == "DECIMAL":
+        return ("loose_decimal", type_.precision, type_.scale)
+    if type_.base == "STRUCT":
+        return ("loose_struct", [name for name, _ in type_.fields], *(_kind(field) for _, field in type_.fields))
+    if type_.base in _WORDS:
+        return (_WORDS[type_.base],)
+    assert type_.element
+    return ("list", _kind(type_.element)) if type_.base == "ARRAY" else ("map", ("text",), _kind(type_.element))
