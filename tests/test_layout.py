@@ -32,6 +32,7 @@ ORDER = [
     "pipeline.decode.reference",
     "pipeline.decode.row_ends",
     "pipeline.decode.rows",
+    "pipeline.decode.native_payloads",
     "pipeline.decode.native",
     "pipeline.decode.engine",
     "pipeline.ksqldb.sqltypes",
