@@ -113,6 +113,7 @@ ORDER = [
     "pipeline.lake.unexpire",
     "pipeline.export.believed",
     "pipeline.export.plan",
+    "pipeline.export.behind",
     "pipeline.export.stage",
     "pipeline.export.order",
     "pipeline.export.worker",

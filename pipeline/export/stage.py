@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
+from pipeline.export.behind import WriterBehind
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedFile, StagedWriter
@@ -55,7 +56,8 @@ def stage(
     batches, moved = map(once.keep, read.batches), dict(task.start)
     stalled: ReadStalled | None = None
     for part in itertools.count():
-        writer, bookmarks, ended = staging.writer(name_of_part(name, part)), dict[int, Bookmark](), False
+        writer = WriterBehind(staging.writer(name_of_part(name, part)))
+        bookmarks, ended = dict[int, Bookmark](), False
         try:
             ended = _fill(writer, batches, commit_rows, bookmarks)
         except ReadStalled as error:
@@ -81,7 +83,7 @@ def stage(
 class StagedTable:
     """A read of a table in files that no commit names; see `export.believed`. `number` counts the reads."""
 
-    writer: StagedWriter
+    writer: WriterBehind
     files: list[StagedFile]
     columns: tuple[Column, ...]
     schema: pa.Schema
@@ -90,7 +92,7 @@ class StagedTable:
     @classmethod
     def of(cls, read: TableRead, folder: Path, partition: str, number: int) -> StagedTable:
         schema = arrow_schema(read.columns)
-        writer = StagedWriter(folder, schema, partition=partition)
+        writer = WriterBehind(StagedWriter(folder, schema, partition=partition))
         try:
             for batch in read.batches:
                 writer.add(batch)
@@ -108,7 +110,7 @@ class StagedTable:
 
 
 def _fill(
-    writer: StagedWriter, batches: Iterator[pa.RecordBatch], limit: int | None, bookmarks: dict[int, Bookmark]
+    writer: WriterBehind, batches: Iterator[pa.RecordBatch], limit: int | None, bookmarks: dict[int, Bookmark]
 ) -> bool:
     """Writes batches until `limit` rows are there, or as many bytes as a part may have; moves `bookmarks` along.
 
