@@ -124,6 +124,10 @@ class Settings(KsqldbSettings, KafkaSettings):
 
         return kafka.connected(self.ksqldb_connection(), brokers, self.schema_registry(), wait)
 
+    @property
+    def compact_target_bytes(self) -> int:
+        return self.compact_target_mb * 10**6
+
     def limits(self) -> Limits:
         return Limits(self.quiet_s, self.stall_s)
 

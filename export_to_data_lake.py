@@ -2,8 +2,9 @@
 """Exports feeds from ksqlDB into the lake: streams append their new rows, tables add a snapshot.
 
 What happens, in this order, for each feed: take its lock; remove what a killed run left; read; commit rows and
-progress in one step; expire by the retention rule; rewrite `_metadata.json` and `views.sql`. Killed before the commit
-the lake is as it was; killed after it, only the last two steps are missing, and the next run does them.
+progress in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and
+`views.sql`. Killed before the commit the lake is as it was; killed after it, only the steps behind it are missing, and
+the next run does them.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
 
 def _new_run(settings: Settings, request: ExportRequest, now: dt.datetime) -> Run:
     from pipeline.export.commit import Run
+    from pipeline.lake.compaction import Goal
 
     return Run(
         id=cli.new_run_id(now),
@@ -89,6 +91,7 @@ def _new_run(settings: Settings, request: ExportRequest, now: dt.datetime) -> Ru
         commit_rows=settings.commit_rows,
         policy=settings.read_policy(request.allow_shrink),
         max_expire=settings.expire_max_share,
+        compact=Goal(settings.compact_target_bytes) if settings.compact_after_export else None,
         accept_gap=request.accept_gap,
         workers=settings.export_workers or os.cpu_count() or 1,
         tell=cli.tell,

@@ -139,7 +139,7 @@ def compact(
     from pipeline.text import UNCHANGED
 
     settings, lake = open_lake()
-    goal = Goal(target_size or settings.compact_target_mb * 10**6, before)
+    goal = Goal(target_size or settings.compact_target_bytes, before)
     chosen, unreadable = lake.feeds.choose(feeds, archived=True)
     errors, upkeep, forms, lines = [*unreadable], _upkeep(lake, "compact", dry_run), [], []
     for index, feed in enumerate(chosen):

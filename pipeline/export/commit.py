@@ -13,6 +13,7 @@ from pipeline.columns import Column
 from pipeline.errors import CommitStands
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
+from pipeline.lake.compaction import Goal
 from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
@@ -23,7 +24,7 @@ from pipeline.text import plural
 @dataclass(frozen=True)
 class Run:
     """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits, `workers` the
-    processes that stage rows.
+    processes that stage rows; `compact` says what small files are to become after an export, if anything.
 
     `tell` hears of each commit on the way of a long export.
     """
@@ -34,6 +35,7 @@ class Run:
     commit_rows: int
     policy: ReadPolicy
     max_expire: float
+    compact: Goal | None = None
     accept_gap: bool = False
     workers: int = 1
     tell: Callable[[str], None] = lambda _: None

@@ -1,8 +1,9 @@
 """One run: feeds exported one after the other, each under its lock; the failure of one does not stop the others.
 
 What happens for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and progress
-in one step; expire by the retention rule; rewrite `_metadata.json` and `views.sql`. Killed before the commit the lake
-is as it was; killed after it, only the last two steps are missing, and the next run does them.
+in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and `views.sql`. Killed
+before the commit the lake is as it was; killed after it, only the steps behind it are missing, and the next run does
+them.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pipeline.export.snapshot import export_table
 from pipeline.export.stream import export_stream
 from pipeline.faults import contained
 from pipeline.feeds import Feed
+from pipeline.lake.compaction import Compacted, compact_part
 from pipeline.lake.feed_store import BrokenFeed
 from pipeline.lake.files import NULL_PARTITION
 from pipeline.lake.lake import Lake, Upkeep
 from pipeline.lake.names import name_of_act
 from pipeline.lake.retention import ArchivedExpiry, expire, expire_archived
+from pipeline.lake.table import LakeTable
 from pipeline.source import Sources
 from pipeline.text import plural
 
@@ -124,3 +127,15 @@ def _export(
             undated = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
         result.expired = expire(table, name_of_act(run.id, "expire"), run.now, run.max_expire)
+        _compact(table, run, result.exported)
+
+
+def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
+    """One commit of it at most, and none when time is over: a run stays as short as what is new."""
+    if run.compact is None or (run.limits.deadline is not None and time.monotonic() >= run.limits.deadline):
+        return
+    done = Compacted(table.feed.name)
+    compact_part(table, run.compact, name_of_act(run.id, "compact"), run.now, done)
+    if done.taken:
+        exported.notes.append(f"{plural(len(done.taken), 'small file')} became {len(done.made)}")
+    exported.notes += [damage.message for damage in done.refused.values()]

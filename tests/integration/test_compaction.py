@@ -153,3 +153,27 @@ def test_a_compacted_file_that_is_lost_is_read_again(lake: Path, stream: Source)
     assert "16 rows were read again" in repaired.stdout
     assert places(lake, feed) == old
     assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+
+
+def test_an_export_compacts_where_that_is_set(lake: Path, stream: Source) -> None:
+    feed, settings = feed_for(stream), {"COMPACT_AFTER_EXPORT": "1"}
+    more_rows(stream)
+
+    done = ran(lake, "export_to_data_lake", "--stream", "s", env=settings)
+    again = ran(lake, "export_to_data_lake", "--stream", "s", "--table", "t", env=settings)
+
+    assert "s: 12 rows; 3 files, " in done.stderr
+    assert "; 15 small files became 3 (" in done.stderr
+    assert "small file" not in again.stderr
+    assert files(lake, feed) == DAYS
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+
+
+def test_a_damaged_day_fails_no_export_that_compacts(lake: Path, stream: Source) -> None:
+    more_rows(stream)
+    harmed = harm(lake, feed_for(stream), "missing")
+
+    done = ran(lake, "export_to_data_lake", "--stream", "s", env={"COMPACT_AFTER_EXPORT": "1"})
+
+    assert "; 10 small files became 2; date=" in done.stderr
+    assert f"{harmed.path}: file is missing (" in done.stderr
