@@ -67,6 +67,12 @@ def _second_version(stage: Scene) -> None:
     _must(stage, "--all")
 
 
+def _small_files(stage: Scene) -> None:
+    for _ in range(2):
+        stage.add_rows(30)
+        _must(stage, "--stream", "events")
+
+
 WAYS = (
     Way("stream", ("--stream", "events")),
     Way("table", ("--table", "latest")),
@@ -74,12 +80,13 @@ WAYS = (
     Way("repair", ("repair", "events", "--yes"), "metadata_utils", _lose_a_file, broken=True),
     Way("unexpire", ("unexpire", "events"), "metadata_utils", _expire_all, grace_hours=48),
     Way("rollback", ("rollback", "latest", "--to-version", "1"), "metadata_utils", _second_version),
+    Way("compact", ("compact", "events"), "metadata_utils", _small_files),
 )
 
 
 def every_crash_point(folder: Path, every: int) -> Figure:
     """Dies before and after one in `every` steps of one run of each command in WAYS."""
-    what = "a kill before and after the file-system and commit steps of exports, a repair, an unexpiry and a rollback"
+    what = "a kill before and after the file-system and commit steps of exports, repair, unexpire, rollback and compact"
     promises = (
         "lost rows", "duplicated rows", "unreadable", "half snapshots", "runs that did not resume", "kills that missed"
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""F1 and F5: exports killed at random times, and many exports at once."""
+"""F1 and F5: exports and compactions killed at random times, and many of them at once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,21 @@ from tests.torture.figures import Figure
 from tests.torture.readers import check_complete, check_readers, read_stream
 from tests.torture.victim import KEYS, Scene, scene, stopwatch
 
-_WAYS = (("--all",), ("--stream", "events"), ("--table", "latest"))
+_EXPORT, _UPKEEP = "export_to_data_lake", "metadata_utils"
+_COMPACT = ("compact", "events")
+_GRACE = "1"
+"""Hours, where readers run beside what replaces files."""
+_WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (_EXPORT, ("--all",)),
+    (_EXPORT, ("--stream", "events")),
+    (_EXPORT, ("--table", "latest")),
+    (_UPKEEP, _COMPACT),
+)
 
 
 def random_kills(folder: Path, kills: int, seed: int) -> Figure:
     """SIGKILL at uniformly random times; after each kill read, at the end compare with the source."""
-    what = "SIGKILL at random times during exports of a stream and a table"
+    what = "SIGKILL at random times during exports of a stream and a table, and compactions"
     promises = ("lost rows", "duplicated rows", "unreadable", "runs that did not resume", "rows that vanished")
     figure = Figure("F1", what, promises, unit="kills")
     rng, started = random.Random(seed), time.monotonic()
@@ -28,21 +37,24 @@ def random_kills(folder: Path, kills: int, seed: int) -> Figure:
         _export_all(stage, figure)  # the first process also starts what the others are forked from
         commits += _start_again(stage)
         seen = read_stream(stage.root, "delta")
-        lasts = {way: _seconds_of(stage, way) for way in _WAYS}
+        lasts = {way: _seconds_of(stage, *way) for way in _WAYS}
         while figure.tried < kills:
             before, seen = seen, read_stream(stage.root, "delta")
             figure.count("rows that vanished", f"kill {figure.tried}", sum((before - seen).values()))
             if sum(seen.values()) == sum(source.values()):
                 # Everything is committed: a run that ends well is checked whole, then it begins again from nothing.
                 _export_all(stage, figure)
+                _clean(stage, figure)
                 check_complete(stage, figure, source, f"round {rounds}")
                 rounds, commits, seen = rounds + 1, commits + _start_again(stage), Counter()
-            way = rng.choice(_WAYS)
-            if stage.kill_after(rng.uniform(0, lasts[way]), *way):
+            script, arguments = rng.choice(_WAYS)
+            if stage.kill_after(rng.uniform(0, lasts[script, arguments]), *arguments, script=script):
                 figure.tried += 1
                 check_readers(stage, figure, source, f"kill {figure.tried}")
                 check_table(stage, figure, f"kill {figure.tried}")
         _export_all(stage, figure)
+        figure.count("runs that did not resume", "compact", int(stage.run(*_COMPACT, script=_UPKEEP) != 0))
+        _clean(stage, figure)
         check_complete(stage, figure, source, "the end")
         commits += _start_again(stage)
     figure.details = f"{rounds + 1} loads of {sum(source.values())} rows from nothing, {commits} commits of the stream"
@@ -50,10 +62,10 @@ def random_kills(folder: Path, kills: int, seed: int) -> Figure:
     return figure
 
 
-def _seconds_of(stage: Scene, way: tuple[str, ...]) -> float:
-    """How long an export takes that has everything to do."""
+def _seconds_of(stage: Scene, script: str, arguments: tuple[str, ...]) -> float:
+    """How long a command takes that has everything to do."""
     started = time.monotonic()
-    stage.run(*way)
+    stage.run(*arguments, script=script)
     return time.monotonic() - started
 
 
@@ -70,6 +82,12 @@ def _export_all(stage: Scene, figure: Figure) -> None:
     figure.count("runs that did not resume", f"exit code {code}", int(code != 0))
 
 
+def _clean(stage: Scene, figure: Figure) -> None:
+    """Files that were replaced by a compaction go, for a bare glob."""
+    code = stage.run("expire", script=_UPKEEP)
+    figure.count("runs that did not resume", f"expire: exit code {code}", int(code != 0))
+
+
 def check_table(stage: Scene, figure: Figure, when: str) -> None:
     """The current version is whole, whatever was killed."""
     table = lake_at(stage.root).table(stage.table)
@@ -82,8 +100,8 @@ def check_table(stage: Scene, figure: Figure, when: str) -> None:
 
 
 def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
-    """Many processes export the same feeds; readers and expiry run beside them."""
-    what = "processes exporting the same feeds at once, readers and expiry beside them"
+    """Many processes export the same feeds; readers, expiry and compaction run beside them."""
+    what = "processes exporting the same feeds at once, readers, expiry and compaction beside them"
     figure = Figure("F5", what, ("errors", "unreadable", "lost rows", "histories that are not linear"), unit="runs")
     started = time.monotonic()
     with scene(folder, rows=1500) as stage:
@@ -91,25 +109,32 @@ def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
         for number in range(rounds):
             stage.add_rows(100)
             source = stage.source_rows()
-            running = [stage.start("--all") for _ in range(processes)]
-            running.append(stage.start("expire", script="metadata_utils"))
+            running = [
+                stage.start(*command, script=_UPKEEP, EXPIRE_GRACE_HOURS=_GRACE) for command in (("expire",), _COMPACT)
+            ]
+            running += [stage.start("--all", EXPIRE_GRACE_HOURS=_GRACE) for _ in range(processes)]
             while any(process.is_alive() for process in running):
                 check_readers(stage, figure, source, f"round {number}")
             codes = [int(process.exitcode or 0) for process in running]
             figure.tried += processes
-            held += codes[:-1].count(75)
+            held += codes[2:].count(75)
             bad = [code for code in codes if code not in (0, 75)]
             figure.count("errors", f"round {number}: {codes}", len(bad))
         _export_all(stage, figure)
+        figure.count("errors", "compact", int(stage.run(*_COMPACT, script=_UPKEEP) != 0))
+        _clean(stage, figure)
         check_complete(stage, figure, stage.source_rows(), "the end")
-        commits = 0
+        commits, compactions = 0, 0
         for feed in (stage.stream, stage.table):
-            versions = [int(entry["version"]) for entry in lake_at(stage.root).table(feed).history()]
+            history = lake_at(stage.root).table(feed).history()
+            versions = [int(entry["version"]) for entry in history]
+            compactions += sum((entry.get("pipeline") or {}).get("kind") == "compact" for entry in history)
             linear = versions == list(range(max(versions), -1, -1))
             figure.count("histories that are not linear", feed.name, int(not linear))
             commits += len(versions)
         figure.details = (
-            f"{commits} commits of both feeds in {rounds} rounds; {held} runs found a feed held and exited 75"
+            f"{commits} commits of both feeds in {rounds} rounds, {compactions} of them compactions; "
+            f"{held} runs found a feed held and exited 75"
         )
     figure.seconds = stopwatch(started)
     return figure

@@ -46,6 +46,7 @@ WAYS = (
     Way("export_to_data_lake", ("--stream", "events", "--full", "--json")),
     Way("metadata_utils", ("rollback", "latest", "--to-version", "1")),
     Way("metadata_utils", ("expire", "latest")),
+    Way("metadata_utils", ("compact", "events")),
     Way("manage_feeds", ("update", "latest", "--owner", "somebody")),
 )
 

@@ -69,6 +69,7 @@ WAYS = (
     Way(("--table", "latest"), killed_at=r" mkdir .*/version="),
     Way(("--stream", "events", "--full")),
     Way(("rollback", "latest", "--to-version", "3"), script="metadata_utils"),
+    Way(("compact", "events"), script="metadata_utils"),
     Way(("update", "latest", "--owner", "somebody"), script="manage_feeds"),
 )
 
@@ -232,7 +233,7 @@ def try_crash(stage: Scene, figure: Figure, way: Way, crash: Crash, whole: Tree)
     if _check_tables(stage, figure, where):
         check_readers(stage, figure, source, where)
     figure.count("runs that did not resume", where, int(stage.run("--all") != 0))
-    if "--full" in way.arguments:  # the files that were replaced, for a bare glob
+    if "--full" in way.arguments or "compact" in way.arguments:  # the files that were replaced, for a bare glob
         figure.count(
             "runs that did not resume", f"{where}, expire", int(stage.run("expire", script="metadata_utils") != 0)
         )

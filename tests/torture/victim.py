@@ -102,9 +102,9 @@ class Scene:
         process.join()
         return int(process.exitcode or 0)
 
-    def kill_after(self, seconds: float, *arguments: str) -> bool:
-        """Kills an export at that moment; returns whether it was still running."""
-        process = self.start(*arguments)
+    def kill_after(self, seconds: float, *arguments: str, script: str = "export_to_data_lake") -> bool:
+        """Kills a script at that moment; returns whether it was still running."""
+        process = self.start(*arguments, script=script)
         process.join(seconds)
         running_still = process.exitcode is None
         if running_still and process.pid is not None:
