@@ -91,6 +91,7 @@ def _description(state: State, source: Source, extended: bool) -> dict[str, Any]
     fields = [
         {"name": column.name, "schema": column.type.described()}
         | ({} if column.role == "VALUE" else {"type": column.role})
+        | ({"headerKey": column.header_key} if column.header_key else {})
         for column in source.columns
     ]
     return {

@@ -23,9 +23,12 @@ WIDE = Context(prec=76)
 
 @dataclass(frozen=True)
 class Column:
+    """`role` is VALUE, KEY or HEADER; `header_key` names the one header that a HEADER column has."""
+
     name: str
     type: Type
     role: str = "VALUE"
+    header_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,15 @@ def _source_text(source: Source) -> str:
         for name, value in vars(source).items()
         if name not in ("columns", "records", "write_query", "read_queries")
     }
-    plain["columns"] = [[column.name, str(column.type), column.role] for column in source.columns]
+    plain["columns"] = [_column_entry(column) for column in source.columns]
     plain["write_query"] = source.write_query and vars(source.write_query)
     plain["read_queries"] = [vars(query) for query in source.read_queries]
     rows = ",\n".join(_record_text(record, types) for record in source.records)
     return f'{json.dumps(plain, ensure_ascii=False)[:-1]}, "records": [\n{rows}\n]}}'
+
+
+def _column_entry(column: Column) -> list[str]:
+    return [column.name, str(column.type), column.role, *([column.header_key] if column.header_key else [])]
 
 
 def _record_text(record: Record, types: Mapping[str, Type]) -> str:
@@ -166,7 +173,7 @@ def _to_json(value: Any, type_: Type) -> str:
 
 
 def _source(entry: dict[str, Any]) -> Source:
-    columns = tuple(Column(name, parse_type(type_), role) for name, type_, role in entry.pop("columns"))
+    columns = tuple(Column(name, parse_type(type_), *more) for name, type_, *more in entry.pop("columns"))
     types = {column.name: column.type for column in columns}
     records = [_record(raw, types) for raw in entry.pop("records")]
     write_query, read_queries = entry.pop("write_query"), entry.pop("read_queries")

@@ -7,7 +7,8 @@
     columns         one table of types; names and roles of columns
     findings, exact_text, fingerprint
                     what a check found; values as exact text; the hash of rows
-    source, once    what any source gives, and each row of it once
+    source, unreadable, once
+                    what any source gives, its records that are no rows, and each row of it once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST
     kafka/          the source that is read from the brokers

@@ -104,6 +104,7 @@ class Feed(Strict):
 
     `partitioning` is `date` (the UTC date of ROWTIME) or `date:COLUMN` (the UTC date of that TIMESTAMP or DATE column)
     for streams, and `version` for tables. `read_from` says where rows are read when it is not as the settings say.
+    With `keep_unreadable` the records of a stream's topic that are no rows are kept beside it.
     """
 
     schema_version: Literal[1] = 1
@@ -117,6 +118,7 @@ class Feed(Strict):
     retention_versions: Annotated[int, Field(ge=1, le=MOST_VERSIONS)] | None = None
     enabled: bool = True
     read_from: ReadFrom = Field("", description="kafka, ksqldb, or empty: as the settings say")
+    keep_unreadable: bool = Field(False, description="keep records of the topic that are no rows")
     owner: str = ""
     tags: tuple[str, ...] = ()
     warehouse: WarehouseMapping | None = None
@@ -152,6 +154,8 @@ class Feed(Strict):
                 raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
             if self.read_from == "kafka":
                 raise ValueError("a table is read from ksqlDB: read_from must be 'ksqldb' or empty")
+            if self.keep_unreadable:
+                raise ValueError("only a stream has records that are no rows: keep_unreadable must be false")
             if self.storage_mode != "OVERWRITE":
                 raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before")
         return self
@@ -165,10 +169,20 @@ class Feed(Strict):
     def kind_folder(self) -> str:
         return "streams" if self.type == "stream" else "tables"
 
+    def of_unreadable(self) -> Feed:
+        """What the records of the stream's topic that are no rows are kept as: by their dates, as long as its rows."""
+        return _Unreadable(name=self.name, type="stream", source=self.source, retention_days=self.retention_days)
+
     @property
     def view_names(self) -> tuple[str, ...]:
         """Its views in `views.sql`: of a table the current version first."""
         return (self.name,) if self.type == "stream" else (f"{self.name}_current", f"{self.name}_history")
+
+
+class _Unreadable(Feed):
+    @property
+    def kind_folder(self) -> str:
+        return "unreadable"
 
 
 _TABLE_DEFAULTS = {"partitioning": "version", "storage_mode": "OVERWRITE"}

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline.errors import TopicChanged
 from pipeline.source import MOST_RECORDS, Limits, Outcome, StreamSource, Task, weakest
+from pipeline.unreadable import counted
 
 WITNESSES = 20
 """Offsets before a bookmark that are asked for again: some may have no row, or one without a value to compare."""
@@ -147,12 +148,13 @@ def read_once(stream: StreamSource, tasks: Iterable[Task], limits: Limits) -> Re
         outcomes = list[Outcome | None]()
         for task in tasks:
             once, read = OnceOnly(task), stream.read(task, limits)
-            yield from map(once.keep, read.batches)
+            for batch in read.batches:
+                whole.unreadable += sum(map(counted, read.take_unreadable()), Counter[str]())
+                yield once.keep(batch)
             outcomes.append(read.outcome)
             whole.proved &= read.proved
             whole.replayed_rows += once.replayed_rows
             whole.gaps |= once.gaps
-            whole.unreadable += Counter(read.unreadable)
         whole.outcome = weakest(outcomes)
 
     whole = ReadOnce(batches())

@@ -154,6 +154,11 @@ _FEED_OPTIONS = (
     click.option(
         "--read-from", type=click.Choice(["ksqldb", "kafka", ""]), help="Where rows are read; else as the settings say."
     ),
+    click.option(
+        "--keep-unreadable/--drop-unreadable",
+        default=None,
+        help="Streams: keep the records that are no rows beside it.",
+    ),
     click.option("--owner", help="Who answers for it."),
     click.option("--tag", "tags", multiple=True, help="A label (repeatable)."),
 )

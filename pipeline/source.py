@@ -185,14 +185,19 @@ class Plan:
 class StreamRead:
     """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; after them the rest is known.
 
-    Where a read is not `proved`, the connection had to be left, and the last rows may not have come. `unreadable`
-    counts, by reason, the records so far that are no rows because they cannot be read.
+    Where a read is not `proved`, the connection had to be left, and the last rows may not have come. `unreadable` are
+    the records that came with the batches so far and are no rows (see `pipeline.unreadable`): whoever takes the batches
+    takes them away.
     """
 
     batches: Iterator[pa.RecordBatch]
     outcome: Outcome | None = None
     proved: bool = True
-    unreadable: dict[str, int] = field(default_factory=dict)
+    unreadable: list[pa.RecordBatch] = field(default_factory=list)
+
+    def take_unreadable(self) -> list[pa.RecordBatch]:
+        taken, self.unreadable = self.unreadable, []
+        return taken
 
 
 @dataclass

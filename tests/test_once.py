@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import unreadable
 from pipeline.errors import TopicChanged
 from pipeline.once import WITNESSES, OnceOnly, gaps_before, read_once
 from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Limits, Offsets, StreamRead, Task, Wanted
@@ -236,7 +237,9 @@ def test_gaps_and_records_that_cannot_be_read_are_those_of_all_tasks() -> None:
         def read(self, task: Task, under: Limits) -> StreamRead:
             assert under is limits
             (partition,) = task.start
-            return StreamRead(iter([batch_of([(0, partition, 9)])]), unreadable={"no JSON": 1, f"of {partition}": 2})
+            reasons = ["no JSON", f"of {partition}", f"of {partition}"]
+            records = pa.RecordBatch.from_pylist([{"reason": reason} for reason in reasons], schema=unreadable.SCHEMA)
+            return StreamRead(iter([batch_of([(0, partition, 9)])]), unreadable=[records])
 
     tasks = [task({partition: Bookmark(5)}, accept_gap=True) for partition in range(2)]
     read = read_once(Stream(), tasks, limits)  # type: ignore[arg-type] # reads is all it is asked

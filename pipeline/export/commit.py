@@ -48,7 +48,9 @@ class Run:
 
 @dataclass
 class ExportResult:
-    """What one feed's export has done so far. `outcome` is how a stream's read ended."""
+    """What one feed's export has done so far. `outcome` is how a stream's read ended; `unreadable` counts, by reason,
+    the records of what was committed that are no rows.
+    """
 
     rows: int = 0
     files: int = 0
@@ -59,6 +61,7 @@ class ExportResult:
     lag: int | None = None
     notes: list[str] = field(default_factory=list)
     undated_rows: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
 
     def commit(self, table: LakeTable, commit_id: str, change: Change, now: dt.datetime) -> None:
         """Commits the change and counts what it adds; also when the disk fails after the commit stands."""
@@ -75,6 +78,7 @@ class ExportResult:
         self.files += len(staged)
         self.size_bytes += sum(file.size_bytes for file in staged)
         self.commits += 1
+        self.unreadable.update(change.note.get("unreadable", {}))
         self.undated_rows += sum(file.row_count for file in staged if file.partition is None)
 
     def describe(self, reads: Sequence[_Read]) -> None:
@@ -84,8 +88,7 @@ class ExportResult:
         gaps = {partition: gap for read in reads for partition, gap in read.gaps.items()}
         self.notes = [f"{replayed_rows} rows came again and were dropped"] if replayed_rows else []
         self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(gaps.items())]
-        unreadable = sum((Counter(read.unreadable) for read in reads), Counter[str]())
-        self.notes += [f"{plural(n, 'record')} left out: {reason}" for reason, n in sorted(unreadable.items())]
+        self.notes += [f"{plural(n, 'record')} left out: {reason}" for reason, n in sorted(self.unreadable.items())]
 
 
 class _Read(Protocol):
@@ -95,8 +98,6 @@ class _Read(Protocol):
     def replayed_rows(self) -> int: ...
     @property
     def gaps(self) -> Mapping[int, tuple[int, int]]: ...
-    @property
-    def unreadable(self) -> Mapping[str, int]: ...
 
 
 def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: str) -> None:
@@ -111,3 +112,8 @@ def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: 
 def gaps_note(gaps: Mapping[int, tuple[int, int]]) -> dict[str, list[int]]:
     """Lost offsets as a commit records them: from, and the first that is there again."""
     return {str(partition): list(gap) for partition, gap in sorted(gaps.items())}
+
+
+def unreadable_note(counts: Mapping[str, int]) -> dict[str, int]:
+    """Records without a row as a commit records them: how many for each reason."""
+    return dict(sorted(counts.items()))

@@ -19,7 +19,6 @@ from pipeline.export.stage import Staged
 from pipeline.export.worker import ENDED, GO_ON, Assignment
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
-from pipeline.lake.writer import discard
 from pipeline.source import Limits, StreamSource, Task
 
 _AHEAD = 2
@@ -81,7 +80,8 @@ def _stage_apart(work: Work, workers: int) -> _Parts:
                 raise pool.error
     finally:
         pool.stop()
-        discard([file for part in pool.order.left() for file in part.files])
+        for part in pool.order.left():
+            part.discard()
 
 
 class _Worker:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
-from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
+from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
 from pipeline.export.plan import cut, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
@@ -23,7 +24,7 @@ from pipeline.lake.names import name_of_act, name_of_part
 from pipeline.lake.rewrite import rows_not_in
 from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import StagedFile, StagedWriter, discard, partition_dates
+from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
 from pipeline.once import ReadOnce, read_once, row_recreated
 from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source, Sources, Wanted
 
@@ -52,9 +53,10 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
     except BaseException:
         writer.discard()
         raise
-    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count}
-    done.describe([read])
+    note = {"kind": "replace day", "run": run.id, "day": day.isoformat(), "rows": writer.row_count,
+            "unreadable": unreadable_note(read.unreadable)}  # fmt: skip
     done.commit(table, run.id, Change(adds=staged, removes=old, note=note), run.now)
+    done.describe([read])
 
 
 def _rows_of(day: dt.date, table: LakeTable) -> Wanted:
@@ -97,15 +99,18 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
         files += kept.finish()
     except BaseException:
         kept.discard()
-        discard([file for part in parts for file in part.files])
+        for part in parts:
+            part.discard()
         raise
-    done.describe(parts)
     gaps = {p: gap for part in parts for p, gap in part.gaps.items()}
     rows = sum(part.row_count for part in parts)
-    note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": kept.row_count, "gaps": gaps_note(gaps)}
+    unreadable = sum((Counter(part.unreadable) for part in parts), Counter[str]())
+    note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": kept.row_count, "gaps": gaps_note(gaps),
+            "unreadable": unreadable_note(unreadable)}  # fmt: skip
     source = stream.source
     change = Change(files, table.files, marks | reached, source.partitions, source.topic_id, note=note)
     done.commit(table, run.id, change, run.now)
+    done.describe(parts)
     if kept.row_count:
         done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
 

@@ -121,8 +121,10 @@ def _export(
             export_table(sources, table, run, result.exported, request.version)
         elif request.day is not None:
             export_day(sources, table, run, result.exported, request.day)
+        elif request.full:
+            export_full(sources, table, run, result.exported)
         else:
-            (export_full if request.full else export_stream)(sources, table, run, result.exported)
+            _export_stream(sources, lake, table, run, result.exported, holder)
         if result.exported.undated_rows:
             undated = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
@@ -139,3 +141,14 @@ def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
     if done.taken:
         exported.notes.append(f"{plural(len(done.taken), 'small file')} became {len(done.made)}")
     exported.notes += [damage.message for damage in done.refused.values()]
+
+
+def _export_stream(
+    sources: Sources, lake: Lake, table: LakeTable, run: Run, done: ExportResult, holder: dict[str, str]
+) -> None:
+    if not table.feed.keep_unreadable:
+        export_stream(sources, table, run, done)
+        return
+    with lake.writing(table.feed.of_unreadable(), holder) as kept:
+        export_stream(sources, table, run, done, kept)
+        expire(kept, name_of_act(run.id, "expire"), run.now, max_share=1)

@@ -16,9 +16,10 @@ import pyarrow as pa
 from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
 from pipeline.export.behind import WriterBehind
+from pipeline.export.left_out import LeftOut
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
-from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.lake.writer import StagedFile, StagedWriter, discard
 from pipeline.once import OnceOnly
 from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource, TableRead, Task
 
@@ -30,8 +31,9 @@ PART_BYTES = 2**30
 class Staged:
     """A part of a task, ready to be committed: all rows up to its `bookmarks`.
 
-    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows`, `gaps` and `unreadable` are
-    of it so far; `witnesses` are rows from before the bookmarks that it began at, which the lake should have.
+    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are of it so far;
+    `witnesses` are rows from before the bookmarks that it began at, which the lake should have. `unreadable` counts, by
+    reason, the records of the part that are no rows; in `unreadable_files` are those that are to be kept.
     """
 
     files: Sequence[StagedFile]
@@ -43,6 +45,11 @@ class Staged:
     gaps: Mapping[int, tuple[int, int]]
     witnesses: Sequence[pa.RecordBatch]
     unreadable: Mapping[str, int]
+    unreadable_files: Sequence[StagedFile] = ()
+
+    def discard(self) -> None:
+        """Removes what was staged."""
+        discard([*self.files, *self.unreadable_files])
 
 
 def stage(
@@ -53,17 +60,19 @@ def stage(
     Raises ReadStalled after the part with what came before, and what reading raises; nothing more is staged then.
     """
     once, read = OnceOnly(task), stream.read(task, limits)
-    batches, moved = map(once.keep, read.batches), dict(task.start)
+    moved = dict(task.start)
     stalled: ReadStalled | None = None
     for part in itertools.count():
-        writer = WriterBehind(staging.writer(name_of_part(name, part)))
+        own = name_of_part(name, part)
+        writer, left_out = WriterBehind(staging.writer(own)), LeftOut(staging.kept, own)
         bookmarks, ended = dict[int, Bookmark](), False
         try:
-            ended = _fill(writer, batches, commit_rows, bookmarks)
+            ended = _fill(writer, left_out, read, once, commit_rows, bookmarks)
         except ReadStalled as error:
             stalled = error
         except BaseException:
             writer.discard()
+            left_out.discard()
             raise
         if ended or stalled:
             bookmarks |= _without_rows(task, once, read, moved | bookmarks)
@@ -72,7 +81,7 @@ def stage(
         files = writer.finish()
         goes_on = not ended and stalled is None
         yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, once.replayed_rows, dict(once.gaps),
-                     witnesses, dict(read.unreadable))  # fmt: skip
+                     witnesses, dict(left_out.counts), left_out.finish())  # fmt: skip
         if stalled is not None:
             raise stalled
         if ended:
@@ -110,17 +119,25 @@ class StagedTable:
 
 
 def _fill(
-    writer: WriterBehind, batches: Iterator[pa.RecordBatch], limit: int | None, bookmarks: dict[int, Bookmark]
+    writer: WriterBehind,
+    left_out: LeftOut,
+    read: StreamRead,
+    once: OnceOnly,
+    limit: int | None,
+    bookmarks: dict[int, Bookmark],
 ) -> bool:
     """Writes batches until `limit` rows are there, or as many bytes as a part may have; moves `bookmarks` along.
 
     Returns whether the read has ended.
     """
     size_bytes = 0
-    for batch in batches:
+    for batch in map(once.keep, read.batches):
         size_bytes += batch.nbytes
         writer.add(batch)
         _move(bookmarks, batch)
+        for unreadable in read.take_unreadable():
+            size_bytes += unreadable.nbytes
+            left_out.add(unreadable, bookmarks)
         if (limit is not None and writer.row_count >= limit) or size_bytes >= PART_BYTES:
             return False
     return True

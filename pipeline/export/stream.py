@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table
+from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
 from pipeline.export.plan import cut, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
@@ -17,12 +17,16 @@ from pipeline.lake.change import Change
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import discard
 from pipeline.source import Bookmark, Source, Sources, Task
+from pipeline.unreadable import SCHEMA
 
 
-def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResult) -> None:
+def export_stream(
+    sources: Sources, table: LakeTable, run: Run, done: ExportResult, kept: LakeTable | None = None
+) -> None:
     """Appends the rows after the bookmarks, committing every `run.commit_rows` rows and at the end.
+
+    Records that are no rows go to the table `kept`, where there is one: always before the rows that are around them.
 
     `done` says at each moment what was committed. Raises ReadStalled after committing what came; any other error
     leaves what was committed before it.
@@ -31,8 +35,8 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
     tasks = cut(plan, run.commit_rows, run.workers)
-    commits = StreamCommits(table, stream.source, run, done, tasks)
-    work = Work(tasks, stream, run.limits, Staging.of(table), run.id, run.commit_rows)
+    commits = StreamCommits(table, stream.source, run, done, tasks, kept)
+    work = Work(tasks, stream, run.limits, Staging.of(table, kept), run.id, run.commit_rows)
     with work.parts(run.workers) as parts:
         for number, part in parts:
             commits.commit(number, part)
@@ -42,8 +46,17 @@ def export_stream(sources: Sources, table: LakeTable, run: Run, done: ExportResu
 class StreamCommits:
     """Commits what was staged of a stream's tasks, wherever that was; what one task follows on another in its order."""
 
-    def __init__(self, table: LakeTable, source: Source, run: Run, done: ExportResult, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self,
+        table: LakeTable,
+        source: Source,
+        run: Run,
+        done: ExportResult,
+        tasks: Sequence[Task],
+        kept: LakeTable | None = None,
+    ) -> None:
         self._table, self._source, self._run, self._done, self._tasks = table, source, run, done, tasks
+        self._kept = kept
         self._witnesses = Witnesses(table, source)
         self._last_parts: dict[int, Staged] = {}
 
@@ -54,8 +67,9 @@ class StreamCommits:
         """
         try:
             self._witnesses.check(self._tasks[number], part)
+            self._keep(part)
         except BaseException:
-            discard(part.files)
+            part.discard()
             raise
         self._last_parts[number] = part
         more = part.goes_on or (part.outcome == "exact" and self._ended < len(self._tasks))
@@ -68,6 +82,24 @@ class StreamCommits:
             if more:
                 run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")
         done.describe(list(self._last_parts.values()))
+
+    def _keep(self, part: Staged) -> None:
+        """Commits the records that are no rows. A kill after that leaves them there, and the next run knows it by the
+        bookmarks that come with them.
+        """
+        kept, run, source = self._kept, self._run, self._source
+        if kept is None or not part.unreadable_files:
+            return
+        if not kept.exists:
+            kept.create(SCHEMA, source.topic)
+        reached = kept.bookmarks()
+        moved = {
+            p: mark for p, mark in part.bookmarks.items() if mark.next_offset > reached.get(p, Bookmark(0)).next_offset
+        }
+        rows = sum(file.row_count for file in part.unreadable_files)
+        note = {"kind": "unreadable", "run": run.id, "rows": rows}
+        change = Change(part.unreadable_files, (), moved, source.partitions, source.topic_id, note=note)
+        kept.commit(name_of_part(run.id, self._done.commits), change, run.now)
 
     def end(self) -> None:
         """What no more comes of has met the time limit."""
@@ -88,4 +120,5 @@ def _note(run: Run, part: Staged, more: bool, before: Mapping[int, Bookmark]) ->
         "from": {str(p): before.get(p, Bookmark(0)).next_offset for p in sorted(part.bookmarks)},
         "to": {str(p): mark.next_offset for p, mark in sorted(part.bookmarks.items())},
         "gaps": gaps_note(part.gaps),
+        "unreadable": unreadable_note(part.unreadable),
     }

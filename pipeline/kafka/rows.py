@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipeline.kafka.formats.payload import Deserialized
 from pipeline.kafka.reader import Records
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rowtime import NO_TIME, rowtimes
+from pipeline.unreadable import SCHEMA
 
 NO_VALUE = "no value"
 NO_ROWTIME = "no time in the timestamp column, or one before 1970"
@@ -26,9 +26,9 @@ _KEY, _VALUE, _TIME = map(operator.methodcaller, ("key", "value", "timestamp"))
 
 
 class Rows:
-    """Turns batches of records into batches of rows; `left_out` counts the others by reason.
+    """Turns batches of records into batches of rows; `take_left_out` gives the records that are none.
 
-    Only those from `first` on, by partition, are counted: what lies before is read as a witness.
+    Of these only those from `first` on, by partition: what lies before is read as a witness.
     """
 
     def __init__(self, declaration: Declaration, registry: RegistryClient | None, first: Mapping[int, int]) -> None:
@@ -38,7 +38,7 @@ class Rows:
         self._first = first
         self._schema = arrow_schema(declaration.columns)
         self._header_types = {column.name: arrow_type(column.type) for column in declaration.columns}
-        self.left_out: Counter[str] = Counter()
+        self._left_out = list[pa.RecordBatch]()
 
     def batch(self, records: Records) -> pa.RecordBatch:
         """The rows of a batch, in its order."""
@@ -85,12 +85,36 @@ class Rows:
         return np.maximum(times, NO_TIME)
 
     def _without(self, batch: pa.RecordBatch, records: Records, reasons: Mapping[int, str]) -> pa.RecordBatch:
-        for place, reason in reasons.items():
-            if records.offsets[place] >= self._first.get(int(records.partitions[place]), 0):
-                self.left_out[reason] += 1
+        due = [
+            place
+            for place in sorted(reasons)
+            if records.offsets[place] >= self._first.get(int(records.partitions[place]), 0)
+        ]
+        if due:
+            self._left_out.append(_left_out(records, due, reasons))
         kept = np.ones(len(batch), bool)
         kept[list(reasons)] = False
         return batch.filter(pa.array(kept))
+
+    def take_left_out(self) -> list[pa.RecordBatch]:
+        """The records since the last call that are no rows, in batches of `unreadable.SCHEMA`."""
+        taken, self._left_out = self._left_out, []
+        return taken
+
+
+def _left_out(records: Records, places: Sequence[int], reasons: Mapping[int, str]) -> pa.RecordBatch:
+    messages = [records.messages[place] for place in places]
+    kinds_and_times = map(_TIME, messages)
+    columns = [
+        [None if kind == TIMESTAMP_NOT_AVAILABLE else time for kind, time in kinds_and_times],
+        records.partitions[places],
+        records.offsets[places],
+        [reasons[place] for place in places],
+        list(map(_KEY, messages)),
+        list(map(_VALUE, messages)),
+    ]
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _certain(read: Deserialized) -> set[int]:

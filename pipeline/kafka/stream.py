@@ -56,7 +56,7 @@ class KafkaStream:
         def batches() -> Iterator[pa.RecordBatch]:
             for records in reader.batches():
                 batch = _wanted(rows.batch(records), task.wanted)
-                read.unreadable = dict(rows.left_out)
+                read.unreadable += rows.take_left_out()
                 yield batch
             if reader.outcome == "exact":
                 self._topic()  # rows of another topic of that name are not taken for its own

@@ -69,13 +69,16 @@ class Lake:
     def accept_clock(self, feed: Feed, holder: Mapping[str, str], commit_id: str, now: dt.datetime) -> None:
         """Has the feed go on from `now`, although commits of a later time are there."""
         with self._folder(feed).hold(feed.name, holder):
-            self.table(feed).accept_clock(commit_id, now)
+            for table in (self.table(feed), self.table(feed.of_unreadable())):
+                if table.exists:
+                    table.accept_clock(commit_id, now)
 
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
-        """Deletes all rows of the feed. There is no way back."""
-        folder = self._folder(feed)
-        with folder.hold(feed.name, holder), disk_errors(folder.uri()):
-            folder.delete_all()
+        """Deletes all rows of the feed, and the records that were kept beside it. There is no way back."""
+        beside = self._folder(feed.of_unreadable())
+        for folder in (*([beside] if beside.is_there() else []), self._folder(feed)):
+            with folder.hold(feed.name, holder), disk_errors(folder.uri()):
+                folder.delete_all()
 
     def place_of(self, feed: Feed) -> str:
         """Where the feed's data is, for people."""

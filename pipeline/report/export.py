@@ -30,6 +30,7 @@ def export_json(
                 "version": result.exported.version,
                 "outcome": result.exported.outcome or None,
                 "lag": result.exported.lag,
+                "unreadable": dict(sorted(result.exported.unreadable.items())),
                 "expired_partitions": result.expired,
                 "notes": result.exported.notes,
                 "error": _error_json(result.error),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ksqldb_emulator.testing import comes_true
 from pipeline.errors import ReadStalled
 from pipeline.source import Limits, StreamRead, Task
+from pipeline.unreadable import SCHEMA
 from tests.export.toy_source import ToyStream
 
 How = Literal["dies", "hangs", "leaves out", "stalls", "time is over", "waits for others"]
@@ -43,7 +44,10 @@ class OddToy(ToyStream):
         if self.how == "waits for others":
             assert comes_true(lambda: self.begun() > 3)
         elif self.how == "leaves out":
-            read.unreadable["it is no JSON"] = 2
+            partition, first = self.place
+            made = {"rowpartition": partition, "reason": "it is no JSON"}
+            records = [made | {"rowoffset": offset} for offset in (first + 1, first + 3)]
+            read.unreadable += [pa.RecordBatch.from_pylist(records, schema=SCHEMA)]
         else:
             self._fail(read)
             return

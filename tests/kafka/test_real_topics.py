@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import Emulator, comes_true, running
+from pipeline.feeds import Feed
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.topic import look_at
 from tests.integration.commands import command
@@ -33,6 +34,7 @@ class Bench:
     server: Emulator
     root: Path
     topic: str = ""
+    feed: Feed = FEED
 
     def use(self, topic: str) -> None:
         self.topic = topic
@@ -54,7 +56,7 @@ class Bench:
         return done.output
 
     def try_export(self, *arguments: str, **env: str) -> Result:
-        lake_at(self.root).feeds.save(FEED)
+        lake_at(self.root).feeds.save(self.feed)
         ours = {"KSQLDB_URL": self.server.url, "KAFKA_BOOTSTRAP_SERVERS": self.kafka}
         return command(self.root, "export_to_data_lake", "--stream", "s", *arguments, env=ours | env)
 
@@ -206,12 +208,24 @@ def test_what_makes_no_row_is_counted_by_reason_and_never_again(bench: Bench) ->
         client.produce(bench.topic, value, None, 0, timestamp=START_MS)
     client.flush(60)
 
-    first, second = bench.export(), bench.export()
+    bench.feed = FEED.model_copy(update={"keep_unreadable": True})
+
+    first, second = bench.export(), json.loads(bench.try_export("--json").stdout)
 
     assert "2 rows" in first
     assert "3 records left out: no value" in first
     assert "1 record left out: " in first
-    assert "left out" not in second
+    assert second["feeds"][0]["unreadable"] == {}
+    lake = lake_at(bench.root)
+    (noted,) = [
+        entry["pipeline"]["unreadable"] for entry in lake.table(FEED).history() if "unreadable" in entry["pipeline"]
+    ]
+    (broken,) = noted.keys() - {"no value"}
+    assert noted == {"no value": 3, broken: 1}
+    kept = lake.table(bench.feed.of_unreadable())
+    found = [tuple(row.values()) for batch in kept.read_batches(kept.files) for row in batch.to_pylist()]
+    given = [(1, "no value", None), (2, broken, b"{"), (3, "no value", None), (5, "no value", None)]
+    assert found == [(START_MS, 0, offset, reason, None, value) for offset, reason, value in given]
 
 
 def test_no_broker_is_a_matter_of_time_and_no_topic_one_for_a_person(bench: Bench) -> None:

@@ -6,14 +6,14 @@ with exactly-once here: it has no rows of aborted transactions.
 
 from __future__ import annotations
 
-import functools
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its own list
     AdminClient,
     AlterConfigOpType,
@@ -137,7 +137,7 @@ class LiveTopic:
         if first <= start:
             return False
         wanted = TopicPartition(TOPIC, partition, first)
-        self._admin.delete_records([wanted])[wanted].result(PATIENCE_S)
+        self._ask(lambda admin: admin.delete_records([wanted]))
         known = self._known(bookmarks)
         self.optional |= {place for place in self.rows if place[0] == partition and place[1] < first} - known
         self.emulator.source(SOURCE).log_start[partition] = first
@@ -147,7 +147,7 @@ class LiveTopic:
         count = len(self.ends) + 1
         if count > _MOST_PARTITIONS:
             return
-        self._admin.create_partitions([NewPartitions(TOPIC, count)])[TOPIC].result(PATIENCE_S)
+        self._ask(lambda admin: admin.create_partitions([NewPartitions(TOPIC, count)]))
         assert comes_true(lambda: has_partitions(self.servers, TOPIC, count)), "a new partition has no leader"
         self.emulator.source(SOURCE).partitions = count
         self.ends[count - 1] = 0
@@ -155,7 +155,7 @@ class LiveTopic:
     def recreate(self) -> None:
         """Another topic of the same name: shorter than the old one in each partition, or longer in each."""
         old = dict(self.ends)
-        self._admin.delete_topics([TOPIC])[TOPIC].result(PATIENCE_S)
+        self._ask(lambda admin: admin.delete_topics([TOPIC]))
         assert comes_true(self._is_created), "a topic cannot be made again"
         self.rows, self.optional, self.ends = {}, set(), dict.fromkeys(range(_PARTITIONS), 0)
         source = self.emulator.source(SOURCE)
@@ -223,11 +223,23 @@ class LiveTopic:
             ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, TOPIC, incremental_configs=entries)
-        self._admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
+        self._ask(lambda admin: admin.incremental_alter_configs([resource]))
 
-    @functools.cached_property
-    def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+    def _ask(self, question: Callable[[AdminClient], Mapping[Any, Future[Any]]]) -> None:
+        """A broker that has just started may know no leaders for a moment."""
+
+        def is_answered() -> bool:
+            admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+            try:
+                for answer in question(admin).values():
+                    answer.result(PATIENCE_S)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._NOENT:
+                    raise
+                return False
+            return True
+
+        assert comes_true(is_answered), "the broker has no leaders"
 
 
 def _partitions(records: list[Record]) -> list[int]:

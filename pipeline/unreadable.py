@@ -1,0 +1,45 @@
+"""Records of a topic that are no rows: as its readers give them, count them and keep them.
+
+A source gives them in batches of `SCHEMA`, which is also how the lake keeps them. `rowtime` is the record's own time in
+milliseconds since 1970, null where it has none; `key` and `value` are its bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+SCHEMA = pa.schema(
+    [
+        ("rowtime", pa.int64()),
+        ("rowpartition", pa.int32()),
+        ("rowoffset", pa.int64()),
+        ("reason", pa.string()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+    ]
+)
+
+
+def counted(batch: pa.RecordBatch) -> Counter[str]:
+    """How many there are for each reason."""
+    return Counter({each["values"]: each["counts"] for each in pc.value_counts(batch.column("reason")).to_pylist()})
+
+
+def ends(batch: pa.RecordBatch) -> dict[int, int]:
+    """By topic partition the offset behind the last of them."""
+    found = dict[int, int]()
+    for partition, offset in zip(
+        *(batch.column(name).to_pylist() for name in ("rowpartition", "rowoffset")), strict=True
+    ):
+        found[partition] = max(offset + 1, found.get(partition, 0))
+    return found
+
+
+def not_before(batch: pa.RecordBatch, starts: Mapping[int, int]) -> pa.RecordBatch:
+    """Those that lie at or after the start of their topic partition, where one is named."""
+    places = zip(*(batch.column(name).to_pylist() for name in ("rowpartition", "rowoffset")), strict=True)
+    return batch.filter(pa.array([offset >= starts.get(partition, 0) for partition, offset in places], pa.bool_()))
