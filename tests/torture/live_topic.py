@@ -29,15 +29,16 @@ from ksqldb_emulator.testing import PATIENCE_S, Emulator, comes_true
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.topic import look_at
 from tests.kafka.topics import has_partitions, producer, write
-from tests.torture.victim import KEYS
+from tests.torture.victim import DAY_MS, KEYS
 
 SOURCE, TOPIC = "EVENTS", "events"
 _LARGE_BYTES = 10_000_000
+_STEP_MS = 200
 _PARTITIONS = 3
 _MOST_PARTITIONS = 6
 _COMPACT = {
     "cleanup.policy": "compact",
-    "segment.ms": "100",
+    "segment.ms": str(_STEP_MS // 2),
     "min.cleanable.dirty.ratio": "0.01",
     "max.compaction.lag.ms": "200",
 }
@@ -169,13 +170,16 @@ class LiveTopic:
         self.emulator.replace_source(replace(fresh, records=records))
 
     def _next(self, text: str, partition: int | None = None) -> Record:
-        """A new record at the next offset of a partition, at random where none is named."""
+        """A new record at the next offset of a partition, at random where none is named.
+
+        Each is later than the one before: a broker begins a new segment by the times of records.
+        """
         partition = self.rng.randrange(len(self.ends)) if partition is None else partition
         self._numbers += 1
         n = 1_000_000 + self._numbers
         first = self.emulator.source(SOURCE).records[0]
         values = {"K": f"ké{n % KEYS}", "N": n, "TEXT": text}
-        return Record(partition, self._take(partition), first.rowtime + self.rng.randint(1, 100_000), values)
+        return Record(partition, self._take(partition), first.rowtime + DAY_MS + self._numbers * _STEP_MS, values)
 
     def _take(self, partition: int) -> int:
         self.ends[partition] += 1

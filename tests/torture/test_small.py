@@ -34,7 +34,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F4": lambda folder: power_loss(folder, every=9, seed=1, ways=WAYS[:1]),
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
-    "F10": lambda folder: two_ways(folder, runs=6, seed=395, readers_every=9),
+    "F10": lambda folder: two_ways(folder, runs=6, seed=36, readers_every=9),
     "F12": lambda folder: wild_clocks(folder, rounds=8, seed=1),
     "F13": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
 }

@@ -118,10 +118,13 @@ def test_a_record_that_may_have_a_row_ends_the_read(uncertain: Sent) -> None:
 def test_what_is_left_out_for_certain_is_counted() -> None:
     left_out = [Sent(b"\xff", None), Sent(b"\xff", b"{"), Sent(b"k", b'{"V":-1}'), Sent(b"k", None)]
 
-    counted = rows_of([GOOD, *left_out]).left_out
+    (batch,) = rows_of([GOOD, *left_out]).take_left_out()
 
-    assert (counted[NO_VALUE], counted.total()) == (2, 4)
+    assert batch.column("reason").to_pylist().count(NO_VALUE) == 2
+    places = [(1_790_000_000_000, 3, offset, *sent) for offset, sent in enumerate(left_out, 1)]
+    columns = ("rowtime", "rowpartition", "rowoffset", "key", "value")
+    assert list(zip(*(batch.column(name).to_pylist() for name in columns), strict=True)) == places
 
 
 def test_before_the_bookmark_nothing_is_refused() -> None:
-    assert not rows_of([Sent(b"k", b'{"V":86400000}'), GOOD], first=1).left_out
+    assert not rows_of([Sent(b"k", b'{"V":86400000}'), GOOD], first=1).take_left_out()
