@@ -20,7 +20,8 @@ from pathlib import Path
 import click
 
 from demo.dataset import build_demo
-from demo.private_mysql import PrivateServer, ServerMissing, free_port, running_mariadb
+from demo.private_mysql import PrivateServer, running_mariadb
+from demo.private_process import ServerMissing, free_port
 from demo.story import ROOT, query_lake, run, say
 
 _SECONDS_OF_ARRIVALS = 60

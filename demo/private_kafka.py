@@ -14,7 +14,6 @@ import fcntl
 import shutil
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # not in its own list
 
-from demo.private_mysql import ServerMissing, free_port, install_packages
+from demo.private_process import PrivateProcess, ServerMissing, free_port, install_packages
 
 PACKAGES = ("default-jre-headless", "maven")
 USERS = ("reader", "stranger")
@@ -63,18 +62,15 @@ log.segment.delete.delay.ms=1000
 
 
 @dataclass
-class PrivateKafka:
+class PrivateKafka(PrivateProcess):
     """A running broker. A record may have `LARGEST_RECORD_BYTES`.
 
     At `servers` whoever asks may do everything; at `servers_for_users` one of `USERS`, with its name as password, may
     do what a rule allows. What was written stays through `stop` and `start`, at the same address.
     """
 
-    folder: Path
-    command: list[str]
-    port: int
+    started_by = ("setpriv", "--pdeathsig", "KILL")
     users_port: int = 0
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def servers(self) -> str:
@@ -84,27 +80,11 @@ class PrivateKafka:
     def servers_for_users(self) -> str:
         return f"127.0.0.1:{self.users_port}"
 
-    def start(self) -> None:
-        """Returns when the broker answers."""
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.command], stdout=log, stderr=log)
-        deadline = time.monotonic() + _PATIENCE_S
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Kafka did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with contextlib.suppress(KafkaException):
             admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0, "reconnect.backoff.max.ms": 200})
             return bool(admin.list_topics(timeout=1).brokers)
         return False
-
-    def stop(self, by: int = signal.SIGTERM) -> None:
-        """Ends the broker; SIGKILL is the power cut."""
-        if self.process is not None:
-            self.process.send_signal(by)
-            self.process.wait(timeout=_PATIENCE_S)
-            self.process = None
 
 
 @contextlib.contextmanager

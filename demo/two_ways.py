@@ -21,7 +21,7 @@ from demo.definitions import Pipeline
 from demo.events import PARTITIONS, Event, generate
 from demo.load import produce
 from demo.private_kafka import create_topic, running_kafka
-from demo.private_mysql import ServerMissing
+from demo.private_process import ServerMissing
 from demo.story import ROOT, query_lake, run, say
 from ksqldb_emulator.testing import running
 

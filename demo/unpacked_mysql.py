@@ -17,7 +17,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from demo.private_mysql import PrivateServer, ServerMissing, free_port
+from demo.private_mysql import PrivateServer
+from demo.private_process import ServerMissing, free_port
 
 _ROOT = Path(__file__).resolve().parent.parent
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -44,7 +45,7 @@ def running_mysql(folder: Path, options: Sequence[str] = ()) -> Iterator[Private
         "--secure-file-priv=", "--innodb-flush-method=nosync", "--innodb-doublewrite=OFF",
         *options,
     ]  # fmt: skip
-    server = PrivateServer(command, folder, port)
+    server = PrivateServer(folder, command, port)
     server.start()
     try:
         yield server

@@ -61,11 +61,11 @@ def main(
 
 async def _run(server: Server, host: str, port: int) -> None:
     runner, port = await serve(server, host, port)
-    told_to_stop = asyncio.Event()
+    stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     click.echo(f"ksqlDB emulator: {len(server.state.sources)} sources at http://{host}:{port}")
-    await told_to_stop.wait()
+    await stopping.wait()
     await stop(runner)
 
 

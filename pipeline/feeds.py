@@ -48,7 +48,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Any:
 class DimensionMapping(Strict):
     """A dimension that the feed's rows feed: `columns` maps its columns to the lake's, `key` among them.
 
-    Where several rows tell of one member, the one with the greatest `latest_by` (a lake column) is believed; without
+    Where several rows describe one member, the one with the greatest `latest_by` (a lake column) is believed; without
     it the greatest value of each attribute.
     """
 

@@ -41,7 +41,7 @@ def weakest(outcomes: Sequence[Outcome | None]) -> Outcome | None:
 
 @dataclass(frozen=True)
 class Source:
-    """A stream or table, and the topic that its rows are in; `topic_id` is empty where the source does not tell it."""
+    """A stream or table, and the topic that its rows are in; `topic_id` is empty where it is not known."""
 
     name: str
     kind: str
@@ -54,7 +54,8 @@ class Source:
 class Offsets:
     """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it.
 
-    `written` is the end of what cannot be read yet, too: of transactions that are open; UNKNOWN where that is not told.
+    `written` is the end of all records, those of open transactions too, which cannot be read yet; UNKNOWN where it is
+    not known.
     """
 
     start: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import data_lake_config
-from demo.private_mysql import PrivateServer, ServerMissing, running_mariadb
+from demo.private_mysql import PrivateServer, running_mariadb
+from demo.private_process import ServerMissing
 from tests.vectors import VECTORS
 
 pytest_plugins = ["pytester"]
@@ -103,6 +105,12 @@ def long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]
     return parts
 
 
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays: thousands of collections of garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not VECTORS.is_dir():
         place = f"{VECTORS.parent.name}/{VECTORS.name}"
@@ -111,6 +119,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skip is a failure: everything that a test needs can be had there."""
+    gc.unfreeze()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     left_out = reporter is not None and (reporter.stats.get("skipped") or not VECTORS.is_dir())
     if os.environ.get("CI") and left_out:

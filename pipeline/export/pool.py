@@ -85,7 +85,7 @@ def _stage_apart(work: Work, workers: int) -> _Parts:
 
 
 class _Worker:
-    """A process that stages one task at a time, that of `number`; `waits` when it was not told to go on with it."""
+    """A process that stages one task at a time, that of `number`; `waits` until it may go on with it."""
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()

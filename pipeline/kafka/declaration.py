@@ -103,7 +103,7 @@ def _of_role(columns: tuple[Column, ...], role: str) -> tuple[tuple[str, SqlType
 
 def _format(source: Description, name: str) -> FormatName:
     if name.upper() not in _FORMATS:
-        raise _not_from_kafka(source, f"it has the format {name or 'that the server does not tell'}")
+        raise _not_from_kafka(source, f"it has the format {name or 'that the server does not name'}")
     return _FORMATS[name.upper()]
 
 

@@ -1,6 +1,6 @@
 """ROWTIME as ksqlDB gives it: the record's own time, or that of a column, in milliseconds since 1970.
 
-A record whose time cannot be told, or lies before 1970, is no row: ksqlDB skips it
+A record whose time cannot be determined, or lies before 1970, is no row: ksqlDB skips it
 (`ksql.timestamp.throw.on.invalid` is false unless somebody sets it). Facts: its TimestampExtractor classes, and the
 documentation of Java's DateTimeFormatter for TIMESTAMP_FORMAT.
 """

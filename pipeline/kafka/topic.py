@@ -24,7 +24,7 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call] # it 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic at one moment. `id` is empty where the brokers do not tell it (before Kafka 2.8).
+    """A topic at one moment. `id` is empty where the brokers do not report it (before Kafka 2.8).
 
     The ends are those of committed records: a transaction that is open, and all that was written after it began, lies
     behind the end.
@@ -78,7 +78,7 @@ def count_brokers(brokers: Brokers) -> int:
 
 
 def _refuse_unreadable(rights: Sequence[AclOperation] | None, name: str, brokers: Brokers) -> None:
-    """Before rows are due, and also where none are; brokers before Kafka 2.3 do not tell."""
+    """Before rows are due, and also where none are; brokers before Kafka 2.3 do not report it."""
     if rights and AclOperation.READ not in rights:
         raise translated(KafkaError.TOPIC_AUTHORIZATION_FAILED, name, brokers.servers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import requests
 import urllib3
@@ -95,9 +96,11 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         None lifts it: a push over a large topic is silent while nothing matches. The caller must then watch the query
         from another thread and `hang_up` when it stalls.
         """
-        connection = self._response.raw.connection
-        if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(None if seconds is None else min(seconds, LONGEST_S))
+        # The connection itself lets go of its socket where the answer says that it will be closed.
+        raw: Any = self._response.raw
+        file = raw._fp.fp  # it has no public name
+        if file is not None:
+            file.raw._sock.settimeout(None if seconds is None else min(seconds, LONGEST_S))
 
     @contextlib.contextmanager
     def closing_on_error(self) -> Iterator[None]:

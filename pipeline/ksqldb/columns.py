@@ -1,7 +1,7 @@
 """The columns of a stream or table, with the types of all their parts.
 
 DESCRIBE leaves out the key types of MAPs (see `sqltypes.described_type`). JSON has keys of STRING only, so there they
-are known; for the other formats the header of a query tells them, which is ended before it sends rows.
+are known; for the other formats they are taken from the header of a query, which is ended before it sends rows.
 """
 
 from __future__ import annotations

@@ -60,10 +60,6 @@ class Description(Source):
     statement: str = ""
     header_keys: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns if column.role == "KEY")
-
 
 def list_sources(client: Client) -> dict[str, str]:
     """Every stream and table of the server: name to `stream` or `table`."""
@@ -128,7 +124,7 @@ def true_ends(client: Client, source: Description) -> dict[int, Offsets] | None:
     if not source.partitions:
         _refuse_gone(client, source)
         raise TopicNotDescribed(
-            f"the server does not tell how many partitions the topic {source.topic} has: it cannot ask Kafka for now",
+            f"the server does not report how many partitions the topic {source.topic} has: it cannot ask Kafka for now",
             "look at the Kafka brokers, then run the same command again",
         )
     for sink in source.readers:

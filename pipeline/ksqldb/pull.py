@@ -124,7 +124,7 @@ def _refuse_hidden_keys(source: Description, projection: Projection) -> None:
     for plan in projection.plans:
         if plan.column.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.name)]:
             raise SourceNotReadable(
-                f"a row of the table {source.name} was deleted, and the server does not tell which: its key column "
+                f"a row of the table {source.name} was deleted, and the server does not say which: its key column "
                 f"{plan.column.name} has the type {plan.column.type}",
                 "derive a table that can be pulled (CREATE TABLE ... AS SELECT), or one with a BIGINT or STRING key",
             )

@@ -28,7 +28,7 @@ _NO_ROW = -(2**63)
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does. `bookmarks` are by topic partition, of the topic with `topic_id` where the source tells it.
+    """What one commit does. `bookmarks` are by topic partition, of the topic with `topic_id` where that is known.
 
     `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed. `rule` is the
     retention by which rows are kept from now on; without it the longer one of the feed's and the one so far. `returns`

@@ -101,7 +101,7 @@ class LakeTable:
 
     @property
     def topic_number(self) -> int | None:
-        """Which topic of that name it is (see `change.number_of`); None where no source told it yet."""
+        """Which topic of that name it is (see `change.number_of`); None where no source has reported it yet."""
         return self._table.transaction_version(f"{self.topic}{TOPIC_NUMBER}") if self.exists else None
 
     @property

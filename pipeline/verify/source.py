@@ -94,7 +94,7 @@ class _Rows:
     def compared(self, table: LakeTable) -> Iterator[str]:
         """What was compared, and what was not and why, for people."""
         if not self.same_state and any(self.differing()):
-            yield "the table on the server has moved on since, or does not tell its state: not compared"
+            yield "the table on the server has moved on since, or does not report its state: not compared"
             return
         yield f"{plural(sum(part.row_count for part in self.lake.values()), 'row')} as on the server"
         if self.older_rows:
@@ -119,7 +119,7 @@ def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Ro
 
 
 def _state_of_snapshot(table: LakeTable) -> Any:
-    """The state of the server's table that the current version is of; None where the log does not tell."""
+    """The state of the server's table that the current version is of; None where the log does not say."""
     wanted = table.current_version
     for entry in table.history():
         note = entry.get("pipeline") or {}

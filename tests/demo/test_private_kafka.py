@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.private_kafka import resolved_jars, running_kafka
-from demo.private_mysql import ServerMissing
+from demo.private_process import ServerMissing
 from tests.support import ROOT
 
 START = """

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.private_mysql import PACKAGES, ServerMissing, install_mariadb, running_mariadb
+from demo.private_mysql import PACKAGES, install_mariadb, running_mariadb
+from demo.private_process import ServerMissing
 
 
 @pytest.mark.mysql

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -11,50 +10,25 @@ from typing import Any
 
 import pytest
 
-from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Staged, stage
 from pipeline.export.stream import StreamCommits
-from pipeline.feeds import Feed
 from pipeline.lake.staging import Staging
 from pipeline.source import Limits, StreamSource, Task
-from pipeline.verify.files import check_files
-from pipeline.verify.source import check_source
-from tests.export.toy_run import KILLED, NOW, START_MS, STREAM, TABLE, a_run, export, rows
+from tests.export.toy_lake import rows_there, runs_killed_at_commits, what_is_wrong
+from tests.export.toy_run import NOW, START_MS, STREAM, TABLE, a_run, export, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
-from tests.forked import run_forked
-from tests.support import ROOT, cleaned, lake_at
-
-TOY_RUN = ROOT / "tests" / "export" / "toy_run.py"
+from tests.support import cleaned, lake_at
 
 
 def toy(count: int) -> ToySource:
     return ToySource(ToyStream(rows(count)))
 
 
-def rows_there(root: Path, feed: Feed = STREAM) -> Counter[tuple[Any, ...]]:
-    table = lake_at(root).table(feed)
-    return Counter(tuple(row.values()) for batch in table.read_batches(table.files) for row in batch.to_pylist())
-
-
-def what_is_wrong(root: Path, source: ToySource, feed: Feed = STREAM) -> list[Any]:
-    table = lake_at(root).table(feed)
-    return [*check_files(table).findings, *check_source(source, table, Limits()).findings]
-
-
 def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_root: Path) -> None:
-    killed = 0
-    for count in (9, 13):
-        for when in ["before", "after"] * 4:
-            code = run_forked(TOY_RUN, [str(lake_root), str(count), when], os.environ, ROOT, PATIENCE_S).returncode
-            assert code in (0, KILLED)
-            killed += code == KILLED
-            if code == 0:
-                break
-        else:
-            pytest.fail("the runs never came to an end")
+    killed = sum(runs_killed_at_commits(lake_root, count, ["before", "after"] * 4) for count in (9, 13))
 
     assert killed >= 6
     assert rows_there(lake_root) == Counter(rows(13))

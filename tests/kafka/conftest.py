@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.private_kafka import running_kafka
-from demo.private_mysql import ServerMissing
+from demo.private_process import ServerMissing
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def test_a_single_value_is_wrapped_as_the_statement_says_or_the_server(
     [
         (stream(ID, V, window="SESSION"), "its keys are windows"),
         (stream(ID, V, value_format="SOMETHING"), "it has the format SOMETHING"),
-        (stream(ID, V, key_format=""), "it has the format that the server does not tell"),
+        (stream(ID, V, key_format=""), "it has the format that the server does not name"),
         (
             stream(ID, V, statement="CREATE STREAM S (V INT) WITH (VALUE_PROTOBUF_NULLABLE_REPRESENTATION='OPTIONAL')"),
             "its statement says how PROTOBUF has NULLs",

@@ -13,7 +13,7 @@ from pipeline.kafka.declaration import Declaration
 from pipeline.kafka.formats.payload import Payload
 from pipeline.kafka.stream import KafkaStream
 from pipeline.source import Source
-from tests.export.test_toy_source import rows_there, what_is_wrong
+from tests.export.toy_lake import rows_there, what_is_wrong
 from tests.export.toy_run import START_MS, export
 from tests.export.toy_source import STREAM_COLUMNS, Row, ToySource
 from tests.kafka.topics import new_topic, producer

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from demo.definitions import build
-from demo.private_mysql import free_port
+from demo.private_process import free_port
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import Emulator, running
 from tests.integration.commands import command

@@ -86,7 +86,7 @@ def test_columns_of_a_stream_are_those_that_a_push_answers_with(
 
     answer = [(column.name, column.type) for column in source.columns]
     assert answer == [(column.name, column.type) for column in header if not column.name.startswith("ROW")]
-    assert source.key_names == (answer[0][0],)
+    assert [column.name for column in source.columns if column.role == "KEY"] == [answer[0][0]]
     assert not source.pullable
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -77,8 +77,9 @@ def marked(part: Rows) -> list[Any]:
     return [(row, place in part.tombstones) for place, row in enumerate(tuples(part.batch))]
 
 
-def two_pieces(body: bytes, first: int = 0) -> Iterator[list[bytes]]:
-    return ([body[:at], body[at:]] for at in range(first, len(body) + 1))
+def two_pieces(body: bytes, cuts: Iterable[int] | None = None) -> Iterator[list[bytes]]:
+    """Cut at each of those places, or at every one."""
+    return ([body[:at], body[at:]] for at in (range(len(body) + 1) if cuts is None else cuts))
 
 
 @pytest.mark.parametrize(("framing", "ending", "elements", "comma"), KINDS)
@@ -101,8 +102,8 @@ def test_every_odd_element_at_every_place_has_one_verdict_whatever_the_cut(
 ) -> None:
     for odd in ODD:
         for place in range(len(elements) + 1):
-            body = b"[" + comma.join([*elements[:place], odd, *elements[place:]]) + b"]"
-            check_every_cut(framing, ending, body, len(elements[0]) if place else 0)
+            before = [b"[", *with_commas(elements[:place], comma, behind=True)]
+            check_cuts(framing, ending, before, odd, [*with_commas(elements[place:], comma, behind=False), b"]"])
 
 
 @pytest.mark.parametrize(("framing", "ending", "elements", "comma"), SHORT)
@@ -111,20 +112,33 @@ def test_only_separators_that_the_server_sends_are_taken_whatever_the_cut(
 ) -> None:
     for separator in SEPARATORS:
         for place in range(len(elements) + 1):
-            first, then = comma.join(elements[:place]), comma.join(elements[place:])
-            body = b"[" + first + separator + then + b"]"
-            refused = check_every_cut(framing, ending, body, len(elements[0]) if place else 0)
+            before = [b"[", *with_commas(elements[:place], comma, behind=True)[:-1]]
+            after = [*with_commas(elements[place:], comma, behind=False)[1:], b"]"]
+            refused = check_cuts(framing, ending, before, separator, after)
             one_comma, blank = separator.strip(b" \n") == b",", not separator.strip(b" \n")
             behind, before = place == len(elements), place == 0
             assert (refused == "") == ((one_comma and not before) or (blank and (before or behind))), (separator, place)
 
 
-def check_every_cut(framing: Framing, ending: Ending, body: bytes, first: int) -> str:
-    """Cut from that byte on: a header that is as it should be is cut in other tests."""
+def with_commas(elements: Sequence[bytes], comma: bytes, behind: bool) -> list[bytes]:
+    return [part for element in elements for part in ((element, comma) if behind else (comma, element))]
+
+
+def check_cuts(framing: Framing, ending: Ending, before: Sequence[bytes], odd: bytes, after: Sequence[bytes]) -> str:
+    """Cut at every byte of the odd part, alone and together, at both ends of each other part and once in it.
+
+    Returns the error's kind. What other parts there are is cut at every byte where an answer is good.
+    """
+    body, cuts, at = b"".join([*before, odd, *after]), set[int](), 0
+    for part in [*before, odd, *after]:
+        cuts |= {at, at + len(part) // 2, at + len(part)}
+        at += len(part)
+    start, end = len(b"".join(before)), len(b"".join([*before, odd]))
     wanted = verdict(framing, ending, [body])
-    for pieces in two_pieces(body, first):
+    for pieces in two_pieces(body, sorted(cuts | set(range(start, end)))):
         assert verdict(framing, ending, pieces) == wanted, pieces
-    assert verdict(framing, ending, [body[at : at + 1] for at in range(len(body))]) == wanted
+    single = [odd[at : at + 1] for at in range(len(odd))]
+    assert verdict(framing, ending, [body[:start], *single, body[end:]]) == wanted
     return wanted[1]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_lake_config import PROJECT_ROOT
-from demo.private_mysql import install_packages
+from demo.private_process import install_packages
 from ksqldb_emulator.testing import PATIENCE_S
 from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure

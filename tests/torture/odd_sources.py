@@ -153,8 +153,11 @@ def reader_paused(trial: Trial) -> None:
     running = trial.start("--all", STALL_S=str(stall_s))
     trial.wait_for_rows("EVENTS")
     os.kill(running.process.pid, signal.SIGSTOP)
-    time.sleep(pause_s)
-    os.kill(running.process.pid, signal.SIGCONT)
+    running.process.join(pause_s)
+    if running.process.exitcode is None:
+        os.kill(running.process.pid, signal.SIGCONT)
+    else:
+        trial.wrong("reported wrongly", "the scene is not set: the paused reader was ended, or continued, by another")
     trial.expect_done(running())
     trial.expect_complete()
     trial.expect_no_query()

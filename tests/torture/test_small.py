@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.private_mysql import PrivateServer, ServerMissing
+from demo.private_mysql import PrivateServer
+from demo.private_process import ServerMissing
 from pipeline.warehouse.server import Server
 from tests.torture.answers import cut_answers
 from tests.torture.clocks import wild_clocks

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_lake_config import PROJECT_ROOT
-from demo.private_mysql import PrivateServer, ServerMissing
+from demo.private_mysql import PrivateServer
+from demo.private_process import ServerMissing
 from demo.unpacked_mysql import running_mysql
 from pipeline.warehouse.server import Server
 from tests.warehouse.accounts import made_warehouse

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_lake_config import PROJECT_ROOT, load_settings
-from demo.private_mysql import PrivateServer, ServerMissing, install_packages, running_mariadb
+from demo.private_mysql import PrivateServer, running_mariadb
+from demo.private_process import ServerMissing, install_packages
 from pipeline.readiness import check_mysql
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema

@@ -66,6 +66,7 @@ def test_a_warehouse_from_before_the_ledger_keeps_its_rows_and_takes_new_ones(em
     applied = init_schema(empty_server, SQL)
     load(empty_server, methods(method("voucher", 4), method("card", 5)))
 
+    assert applied
     assert all(is_new for _, is_new in applied)
     facts = "SELECT snapshot_version, payment_method_id, transaction_count FROM fact_payment_method_totals"
     assert sorted(rows_of(empty_server, facts)) == [(1, "voucher", 3), (2, "card", 5), (2, "voucher", 4)]
@@ -146,7 +147,9 @@ def test_an_empty_database_that_somebody_has_made_is_taken(empty_server: Server)
     with Connection(empty_server, with_database=False) as connection:
         connection.run(f"CREATE DATABASE {empty_server.database}")
 
-    assert all(is_new for _, is_new in init_schema(empty_server, SQL))
+    applied = init_schema(empty_server, SQL)
+    assert applied
+    assert all(is_new for _, is_new in applied)
 
 
 @pytest.mark.mysql
@@ -165,6 +168,7 @@ def test_files_run_by_hand_are_run_again_and_recorded(private_server: PrivateSer
     assert rows_of(server, "SELECT file_name FROM etl_schema_files") == []
     applied = init_schema(server, SQL)
 
+    assert applied
     assert all(is_new for _, is_new in applied)
     assert rows_of(server, "SELECT transaction_count FROM current_payment_method_totals") == [(5,)]
     assert not any(is_new for _, is_new in init_schema(server, SQL))

@@ -1,0 +1,77 @@
+"""A server as a process of its own: begun in its own folder, waited for until it answers, stopped by its process id."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+_PATIENCE_S = 300
+_BUILD = Path(__file__).resolve().parent.parent / "build"
+
+
+class ServerMissing(RuntimeError):
+    """There is no server program on this machine, and it cannot be installed."""
+
+
+@dataclass
+class PrivateProcess(ABC):
+    """A running server that listens on `port`. What it says goes to `server.log` in its folder."""
+
+    started_by: ClassVar[tuple[str, ...]] = ()
+    """What stands before its command."""
+    folder: Path
+    command: list[str]
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen([*self.started_by, *self.command], stdout=log, stderr=log)
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {(self.folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether it can be spoken to."""
+
+    def stop(self, by: int = signal.SIGTERM) -> None:
+        """Ends the server; SIGKILL is the power cut."""
+        if self.process is not None:
+            self.process.send_signal(by)
+            self.process.wait(timeout=_PATIENCE_S)
+            self.process = None
+
+
+def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], bool]) -> None:
+    """Installs Debian's packages where what they bring is not there; raises ServerMissing where it cannot."""
+    _BUILD.mkdir(exist_ok=True)
+    with (_BUILD / "install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one, and dpkg puts its files there bit by bit
+        if is_there():
+            return
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            names = " and ".join(packages)
+            raise ServerMissing(f"no {what} here: install Debian's packages {names}, or run this as root")
+        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
