@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -48,6 +48,7 @@ class Settings(KsqldbSettings, KafkaSettings):
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
+    parquet_compression: Literal["snappy", "zstd"] = Field("snappy", description="of new data files: snappy or zstd")
     expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
@@ -111,7 +112,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     def lake(self, tell: Callable[[str], None]) -> Lake:
         from pipeline.lake.lake import Lake
 
-        return Lake(self.lake_root, tell, self.expire_grace_hours)
+        return Lake(self.lake_root, tell, self.expire_grace_hours, compression=self.parquet_compression)
 
     def sources(self, wait: bool = True) -> AbstractContextManager[Sources]:
         """Connects to ksqlDB, which says what there is; where brokers are set the rows of streams come from Kafka."""

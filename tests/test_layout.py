@@ -91,6 +91,8 @@ ORDER = [
     "pipeline.lake.lock",
     "pipeline.lake.local_store",
     "pipeline.lake.feed_store",
+    "pipeline.lake.encoding",
+    "pipeline.lake.open_file",
     "pipeline.lake.writer",
     "pipeline.lake.columns",
     "pipeline.lake.files",

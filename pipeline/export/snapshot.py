@@ -28,7 +28,8 @@ def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResul
     state = source.state()
 
     def store(read: TableRead, count: int) -> StagedTable:
-        return StagedTable.of(read, table.staging_folder(name_of_part(run.id, count)), str(number), count)
+        folder = table.staging_folder(name_of_part(run.id, count))
+        return StagedTable.of(read, folder, str(number), count, table.compression)
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = read_believed(source, state, run.limits, run.policy, previous, store)

@@ -17,6 +17,7 @@ from pipeline.columns import Column, arrow_schema
 from pipeline.errors import ReadStalled
 from pipeline.export.behind import WriterBehind
 from pipeline.export.left_out import LeftOut
+from pipeline.lake.encoding import Compression
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedFile, StagedWriter, discard
@@ -99,9 +100,11 @@ class StagedTable:
     number: int
 
     @classmethod
-    def of(cls, read: TableRead, folder: Path, partition: str, number: int) -> StagedTable:
+    def of(
+        cls, read: TableRead, folder: Path, partition: str, number: int, compression: Compression = "snappy"
+    ) -> StagedTable:
         schema = arrow_schema(read.columns)
-        writer = WriterBehind(StagedWriter(folder, schema, partition=partition))
+        writer = WriterBehind(StagedWriter(folder, schema, partition=partition, compression=compression))
         try:
             for batch in read.batches:
                 writer.add(batch)

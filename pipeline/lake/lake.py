@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
+from pipeline.lake.encoding import Compression
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
@@ -30,11 +31,19 @@ from pipeline.lake.views import write_views
 class Lake:
     """The lake at `url`, in that folder of a local disk or in `store`. `tell` hears what people should know on the way.
 
-    `grace_hours` is how long files that left a table stay for open readers.
+    `grace_hours` is how long files that left a table stay for open readers, `compression` that of new files.
     """
 
-    def __init__(self, url: str, tell: Callable[[str], None], grace_hours: int, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        tell: Callable[[str], None],
+        grace_hours: int,
+        store: Store | None = None,
+        compression: Compression = "snappy",
+    ) -> None:
         self._store, self._tell, self.grace_hours = store or LocalStore(lake_folder(url)), tell, grace_hours
+        self._compression: Compression = compression
         self.feeds = FeedStore(self._store)
 
     def __str__(self) -> str:
@@ -51,7 +60,7 @@ class Lake:
 
     def table(self, feed: Feed) -> LakeTable:
         """The feed's table, to be read. Raises LogDamaged."""
-        return LakeTable(self._store, feed, self._tell)
+        return LakeTable(self._store, feed, self._tell, self._compression)
 
     @contextlib.contextmanager
     def writing(self, feed: Feed, holder: Mapping[str, str]) -> Iterator[LakeTable]:
@@ -60,7 +69,7 @@ class Lake:
         Raises FeedLocked, LogDamaged, ClockWentBack, and what the disk does.
         """
         with self._folder(feed).hold(feed.name, holder):
-            table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell)
+            table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell, self._compression)
             try:
                 yield table
             finally:

@@ -111,7 +111,7 @@ def rewrite(
 def _staged_anew(
     table: LakeTable, folder: Path, schema: pa.Schema, members: Sequence[DataFile], rows_of: RowsOf
 ) -> list[StagedFile]:
-    writer = StagedWriter(folder, schema, partition=members[0].partition)
+    writer = StagedWriter(folder, schema, partition=members[0].partition, compression=table.compression)
     try:
         for batch in rows_of(members):
             writer.add(batch)

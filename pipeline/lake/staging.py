@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.lake.encoding import Compression
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.unreadable import SCHEMA
@@ -37,17 +38,19 @@ class Staging:
     folder: Path
     schema: pa.Schema
     date_column: str
+    compression: Compression = "snappy"
     kept: Kept | None = None
 
     @classmethod
     def of(cls, table: LakeTable, kept: LakeTable | None = None) -> Staging:
         """`kept` is the table of the records that are no rows; see `feeds.Feed.keep_unreadable`."""
-        columns = table.schema.remove_metadata()
-        return cls(table.staging_folder(), columns, table.feed.partition_column, Kept.of(kept) if kept else None)
+        columns, beside = table.schema.remove_metadata(), Kept.of(kept) if kept else None
+        return cls(table.staging_folder(), columns, table.feed.partition_column, table.compression, beside)
 
     def writer(self, name: str) -> StagedWriter:
         """Of files below that name, which no other writer of the table has."""
-        return StagedWriter(self.folder / name, self.schema, date_column=self.date_column)
+        folder = self.folder / name
+        return StagedWriter(folder, self.schema, date_column=self.date_column, compression=self.compression)
 
     def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch in the table's columns."""

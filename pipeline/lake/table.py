@@ -23,6 +23,7 @@ from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, fi
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
 from pipeline.lake.delta import KEEP_LOG, commit_properties, delta_errors, partitioned_schema, plain_schema
+from pipeline.lake.encoding import Compression
 from pipeline.lake.entry import CHECKPOINT_EVERY, NO_HOOKS, commit_stands, publish_entry, write_checkpoint
 from pipeline.lake.files import DataFile, committed_files, place_of, read_files
 from pipeline.lake.leftovers import delete_orphans, refuse_lost
@@ -38,8 +39,10 @@ METADATA = "_metadata.json"
 class LakeTable:
     """A feed's table; `refresh` (also called by `commit`) reads the log again."""
 
-    def __init__(self, lake: Store, feed: Feed, tell: Callable[[str], None]) -> None:
-        self.feed, self._tell, self._lake = feed, tell, lake
+    def __init__(
+        self, lake: Store, feed: Feed, tell: Callable[[str], None], compression: Compression = "snappy"
+    ) -> None:
+        self.feed, self._tell, self._lake, self.compression = feed, tell, lake, compression
         self.store = lake.below(f"{feed.kind_folder}/{feed.name}")
         self.partition_column = "date" if feed.type == "stream" else "version"
         self._delta: deltalake.DeltaTable | None = None
@@ -48,7 +51,9 @@ class LakeTable:
         self.refresh()
 
     @classmethod
-    def for_writing(cls, lake: Store, feed: Feed, grace_hours: int, tell: Callable[[str], None]) -> LakeTable:
+    def for_writing(
+        cls, lake: Store, feed: Feed, grace_hours: int, tell: Callable[[str], None], compression: Compression
+    ) -> LakeTable:
         """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
         Only under the feed's lock. Raises ClockWentBack, and LakeDamaged for a symbolic link among its folders.
@@ -57,7 +62,7 @@ class LakeTable:
         with delta_errors(store.uri()):
             store.make_durable()
             remove_torn_entry(store)
-        table, hold = cls(lake, feed, tell), store.held()
+        table, hold = cls(lake, feed, tell, compression), store.held()
         if hold is not None and hold.since is not None:
             table.guarded(hold.since)
         table._newest_before = table.newest_at

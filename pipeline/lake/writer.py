@@ -12,7 +12,7 @@ import json
 import resource
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import PartitionColumnUnusable
-from pipeline.lake.disk import checksum, delete_file, make_folder, sync_file
+from pipeline.lake.disk import checksum, delete_file, make_folder
+from pipeline.lake.encoding import Compression
+from pipeline.lake.open_file import OpenFile
 from pipeline.lake.store import disk_errors
 
-ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 64 * 2**20
-"""Of values in memory: what reaches either limit is written."""
-_WAITING_BYTES = 2 * ROW_GROUP_BYTES
-_SMALL_BATCHES = 256
+_WAITING_BYTES = 64 * 2**20
+"""Of rows in memory that wait for the row groups of all open files."""
 _OPEN_FILES = 512
 _YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
@@ -51,39 +50,22 @@ class StagedFile:
     written_at: dt.datetime | None = None
 
 
-@dataclass
-class _Open:
-    """A file that is being written. `waiting` are batches for its next row group, `small` the newest ones."""
-
-    path: Path
-    file: pa.OSFile
-    writer: pq.ParquetWriter
-    waiting: list[pa.RecordBatch] = field(default_factory=list)
-    small: list[pa.RecordBatch] = field(default_factory=list)
-    waiting_rows: int = 0
-    waiting_bytes: int = 0
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """A batch costs more than its values: many small ones become one."""
-        self.small.append(batch)
-        self.waiting_rows += batch.num_rows
-        self.waiting_bytes += batch.nbytes
-        if len(self.small) >= _SMALL_BATCHES:
-            self.waiting.append(pa.concat_batches(self.small))
-            self.small = []
-
-
 class StagedWriter:
     """Writes batches of one schema. `date_column` names the column whose UTC date is the partition (streams);
     without it everything goes to the one `partition` (a table's version).
     """
 
     def __init__(
-        self, folder: Path, schema: pa.Schema, date_column: str | None = None, partition: Partition = None
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        date_column: str | None = None,
+        partition: Partition = None,
+        compression: Compression = "snappy",
     ) -> None:
-        self._folder, self._schema = folder, schema
+        self._folder, self._schema, self._compression = folder, schema, compression
         self._date_column, self._partition = date_column, partition
-        self._open: OrderedDict[Partition, _Open] = OrderedDict()
+        self._open: OrderedDict[Partition, OpenFile] = OrderedDict()
         self._staged: list[StagedFile] = []
         self._file_count = self._waiting_bytes = 0
         self._most_open = min(_OPEN_FILES, max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
@@ -116,15 +98,9 @@ class StagedWriter:
 
     def discard(self) -> None:
         """Removes everything that was staged; what a broken disk does not let go the next run removes."""
-        for entry in self._open.values():
-            with contextlib.suppress(OSError):
-                entry.writer.close()
-            entry.writer.is_open = False  # or it would try once more when it is collected, on a closed file
-            with contextlib.suppress(OSError):
-                entry.file.close()
-        for path in [entry.path for entry in self._open.values()] + [staged.path for staged in self._staged]:
-            with contextlib.suppress(OSError):
-                delete_file(path)
+        for file in self._open.values():
+            file.discard()
+        discard(self._staged)
         self._open.clear()
         self._staged.clear()
 
@@ -143,40 +119,30 @@ class StagedWriter:
                 self._close(next(iter(self._open)))
             path = self._folder / f"{self._file_count:05}.staged"
             self._file_count += 1
-            file = pa.OSFile(str(path), "wb")
-            writer = pq.ParquetWriter(file, self._schema, compression="snappy", store_decimal_as_integer=True)
-            self._open[partition] = _Open(path, file, writer)
-        entry = self._open[partition]
+            self._open[partition] = OpenFile(path, self._schema, self._compression)
+        file = self._open[partition]
         self._open.move_to_end(partition)
-        entry.add(batch)
-        self._waiting_bytes += batch.nbytes
-        if entry.waiting_rows >= ROW_GROUP_ROWS or entry.waiting_bytes >= ROW_GROUP_BYTES:
-            self._write_waiting(entry)
-        elif self._waiting_bytes >= _WAITING_BYTES:
-            self._write_waiting(max(self._open.values(), key=lambda entry: entry.waiting_bytes))
-
-    def _write_waiting(self, entry: _Open) -> None:
-        if entry.waiting or entry.small:
-            rows = pa.Table.from_batches([*entry.waiting, *entry.small], self._schema)
-            entry.writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
-        self._waiting_bytes -= entry.waiting_bytes
-        entry.waiting, entry.small, entry.waiting_rows, entry.waiting_bytes = [], [], 0, 0
+        before = file.waiting_bytes
+        file.add(batch)
+        self._waiting_bytes += file.waiting_bytes - before
+        if self._waiting_bytes >= _WAITING_BYTES:
+            largest = max(self._open.values(), key=lambda file: file.waiting_bytes)
+            self._waiting_bytes -= largest.waiting_bytes
+            largest.spill()
 
     def _close(self, partition: Partition) -> None:
-        entry = self._open[partition]
-        self._write_waiting(entry)
-        entry.writer.close()
-        entry.file.close()
-        sync_file(entry.path)
+        file = self._open[partition]
+        self._waiting_bytes -= file.waiting_bytes
+        file.finish()
         del self._open[partition]
-        metadata = pq.read_metadata(entry.path)
+        metadata = pq.read_metadata(file.path)
         self._staged.append(
             StagedFile(
-                path=entry.path,
+                path=file.path,
                 partition=partition,
                 row_count=metadata.num_rows,
-                size_bytes=entry.path.stat().st_size,
-                checksum=checksum(entry.path),
+                size_bytes=file.path.stat().st_size,
+                checksum=checksum(file.path),
                 stats=_delta_stats(metadata, self._schema),
             )
         )

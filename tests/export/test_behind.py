@@ -14,6 +14,7 @@ import pytest
 from pipeline.errors import DiskFull
 from pipeline.export import behind, stage
 from pipeline.export.behind import WriterBehind
+from pipeline.lake import open_file
 from pipeline.lake import writer as writers
 from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedWriter
@@ -161,7 +162,7 @@ class _Endless:
 @pytest.mark.parametrize("text", ["x" * 1000, "x" * 10_000])
 def test_what_is_held_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     size = batch_of(0, text).nbytes
-    for room, name in ((behind, "MOST_WAITING_BYTES"), (writers, "ROW_GROUP_BYTES"), (writers, "_WAITING_BYTES")):
+    for room, name in ((behind, "MOST_WAITING_BYTES"), (open_file, "ROW_GROUP_BYTES"), (writers, "_WAITING_BYTES")):
         monkeypatch.setattr(room, name, 10 * size)
 
     def most_bytes(batches: int) -> int:

@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError
 import manage_feeds
 from pipeline.errors import CommitFailed, DiskFull, FeedLocked, LakeDamaged, LakeNotWritable, PipelineError
 from pipeline.feeds import parse_feed
-from pipeline.lake import writer
+from pipeline.lake import open_file, writer
 from pipeline.lake.delta import delta_errors
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.lock import hold_feed
@@ -50,7 +50,8 @@ def test_a_staged_file_that_cannot_be_deleted_hides_no_error(tmp_path: Path, mon
     def broken(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(writer, "delete_file", broken)
+    for room in (writer, open_file):
+        monkeypatch.setattr(room, "delete_file", broken)
     staged.discard()
     staged.discard()
 

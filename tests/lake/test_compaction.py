@@ -343,7 +343,7 @@ def test_a_full_disk_in_the_middle_leaves_the_lake_as_it_was(tmp_path: Path, mon
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.lake.writer.sync_file", full_at_the_second)
+        patched.setattr("pipeline.lake.open_file.sync_file", full_at_the_second)
         with pytest.raises(DiskFull):
             compact(tmp_path)
 
@@ -397,7 +397,7 @@ def test_what_expired_after_a_compaction_comes_back(tmp_path: Path) -> None:
 
 def test_a_row_is_found_in_one_row_group_of_a_compacted_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a run compares the last row before a bookmark: no more is read than that row group."""
-    monkeypatch.setattr("pipeline.lake.writer.ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr("pipeline.lake.open_file.ROW_GROUP_ROWS", 10)
     table = lake_at(tmp_path).table(EVENTS)
     for number in range(10):
         places = [(partition, number * 5 + n) for n in range(5) for partition in (0, 1)]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.lake import open_file
 from pipeline.lake import writer as writers
 from pipeline.lake.writer import StagedFile, StagedWriter
 from tests.lake.small_tables import SCHEMA
@@ -60,21 +61,44 @@ def test_each_date_has_its_rows_in_their_order(
 
 
 def test_long_rows_are_written_in_small_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "ROW_GROUP_BYTES", 10_000)
+    monkeypatch.setattr(open_file, "ROW_GROUP_BYTES", 10_000)
 
     (file,) = written(tmp_path, [batch_of([0], n, "x" * 4000) for n in range(9)])
 
     assert row_groups(file) == [3, 3, 3]
 
 
-def test_what_waits_of_many_dates_is_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_of_many_dates_is_bounded_together_and_row_groups_stay_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writers, "_WAITING_BYTES", 100_000)
+    writer, before, most = StagedWriter(tmp_path, SCHEMA, date_column="rowtime"), pa.total_allocated_bytes(), 0
 
-    files = written(tmp_path, [batch_of(range(20), 20 * n, "x" * 1000) for n in range(20)])
+    for n in range(40):
+        writer.add(batch_of(range(20), 20 * n, "x" * 1000))
+        most = max(most, pa.total_allocated_bytes() - before)
+    files = writer.finish()
 
+    assert most < 300_000  # of 800,000 in all
     assert len(files) == 20
-    assert all(file.row_count == 20 for file in files)
-    assert max(max(row_groups(file)) for file in files) < 15
+    assert all(row_groups(file) == [40] for file in files)
+    assert [pq.read_table(file.path)["rowoffset"].to_pylist() for file in files] == [
+        list(range(day, 800, 20)) for day in range(20)
+    ]
+    assert sorted(path for path in tmp_path.iterdir()) == sorted(file.path for file in files)
+
+
+def test_a_discarded_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "_WAITING_BYTES", 2_000)
+    monkeypatch.setattr(open_file, "ROW_GROUP_BYTES", 5_000)
+    writer = StagedWriter(tmp_path, SCHEMA, date_column="rowtime")
+    for n in range(8):
+        writer.add(batch_of(range(3), n, "x" * 1000))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".staged", ".spill"}
+
+    writer.discard()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_many_small_batches_become_one(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""One data file while it is written, row group by row group.
+
+The rows of the next row group wait in memory. Where many files are open those of some wait in a file beside theirs, so
+memory is bounded and row groups are large all the same. Parquet's own writer is made with the first row group: it holds
+megabytes, and a file of one row group needs it for a moment only. A crash leaves both files; the next run removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.lake.disk import delete_file, sync_file
+from pipeline.lake.encoding import Compression, writer_options
+
+ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 * 2**20
+"""Of values in memory: what reaches either limit is written."""
+_SMALL_BATCHES = 256
+
+
+class OpenFile:
+    """`waiting_bytes` are those of the rows that wait in memory."""
+
+    def __init__(self, path: Path, schema: pa.Schema, compression: Compression) -> None:
+        self.path, self._schema, self._compression = path, schema, compression
+        self.waiting_bytes = 0
+        self._waiting: list[pa.RecordBatch] = []
+        self._small: list[pa.RecordBatch] = []  # the newest of those that wait
+        self._group_rows = self._group_bytes = 0
+        self._spill_path = path.with_suffix(".spill")
+        self._spill: tuple[pa.OSFile, pa.RecordBatchStreamWriter] | None = None
+        self._parquet: tuple[pa.OSFile, pq.ParquetWriter] | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """A batch costs more than its values: many small ones become one."""
+        self._small.append(batch)
+        self.waiting_bytes += batch.nbytes
+        self._group_rows += batch.num_rows
+        self._group_bytes += batch.nbytes
+        if len(self._small) >= _SMALL_BATCHES:
+            self._waiting.append(pa.concat_batches(self._small))
+            self._small = []
+        if self._group_rows >= ROW_GROUP_ROWS or self._group_bytes >= ROW_GROUP_BYTES:
+            self._write_group(is_long=True)
+
+    def spill(self) -> None:
+        """Moves what waits in memory to the file beside."""
+        if self._spill is None:
+            file = pa.OSFile(str(self._spill_path), "wb")
+            self._spill = file, pa.ipc.new_stream(file, self._schema)
+        for batch in self._take_waiting():
+            self._spill[1].write_batch(batch)
+
+    def finish(self) -> None:
+        """Writes the rest and syncs the file; one without rows is a file too."""
+        if self._group_rows or self._parquet is None:
+            self._write_group(is_long=False)
+        assert self._parquet is not None
+        file, writer = self._parquet
+        writer.close()
+        file.close()
+        sync_file(self.path)
+
+    def discard(self) -> None:
+        """Removes what is there; what a broken disk does not let go the next run removes."""
+        if self._parquet is not None:
+            file, writer = self._parquet
+            with contextlib.suppress(OSError):
+                writer.close()
+            writer.is_open = False  # or it would try once more when it is collected, on a closed file
+            with contextlib.suppress(OSError):
+                file.close()
+        with contextlib.suppress(OSError):
+            self._close_spill()
+        for path in (self.path, self._spill_path):
+            with contextlib.suppress(OSError):
+                delete_file(path)
+
+    def _take_waiting(self) -> list[pa.RecordBatch]:
+        small = [pa.concat_batches(self._small)] if self._small else []
+        batches, self._waiting, self._small, self.waiting_bytes = [*self._waiting, *small], [], [], 0
+        return batches
+
+    def _write_group(self, is_long: bool) -> None:
+        batches = [*self._take_spilled(), *self._take_waiting()]
+        rows = pa.Table.from_batches(batches, self._schema)
+        self._group_rows = self._group_bytes = 0
+        if self._parquet is None:
+            options, file = writer_options(rows, self._compression, is_long), pa.OSFile(str(self.path), "wb")
+            self._parquet = file, pq.ParquetWriter(file, self._schema, **options)
+        if rows.num_rows:
+            self._parquet[1].write_table(rows, row_group_size=ROW_GROUP_ROWS)
+
+    def _take_spilled(self) -> list[pa.RecordBatch]:
+        if self._spill is None:
+            return []
+        self._close_spill()
+        with pa.OSFile(str(self._spill_path)) as file, pa.ipc.open_stream(file) as spilled:
+            batches = list(spilled)
+        delete_file(self._spill_path)
+        return batches
+
+    def _close_spill(self) -> None:
+        if self._spill is not None:
+            (file, writer), self._spill = self._spill, None
+            writer.close()
+            file.close()
