@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.kafka.settings import KafkaSettings
@@ -49,6 +49,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
     parquet_compression: Literal["snappy", "zstd"] = Field("snappy", description="of new data files: snappy or zstd")
+    lake_log_format: Literal["text", "json"] = Field("text", description="of the lines of all logs")
     expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
@@ -72,6 +73,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
     mysql_ssl_cert: str = Field("", description="PEM file with the client's certificate, where the server asks for one")
     mysql_ssl_key: str = Field("", description="PEM file with its key, without a password")
+    mysql_sync_log_dir: str = Field("logs", description="folder of sync_to_mysql.py's log; relative to the scripts")
     mysql_option_file: str = Field("", description="file with a group [client], for what is not set here: ~/.my.cnf")
     mysql_timeout_s: float = Field(30, gt=0, le=_HOUR, description="time for connecting")
     mysql_stall_s: float = Field(
@@ -87,7 +89,7 @@ class Settings(KsqldbSettings, KafkaSettings):
             raise ValueError("it is no mode of a folder, such as 0700, 0750 or 0755")
         return value
 
-    @field_validator("lake_root")
+    @field_validator("lake_root", "mysql_sync_log_dir")
     @classmethod
     def _from_this_folder(cls, value: str) -> str:
         """Wherever a script is run: cron runs it from another folder than a person does."""
@@ -249,9 +251,8 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
 )  # fmt: skip
 
 
-@click.command()
+@click.command(cls=scripts.Command)
 @options.json_output
-@cli.boundary
 def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""
     settings = load_settings()
@@ -274,4 +275,4 @@ def _masked(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

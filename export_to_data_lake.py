@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from data_lake_config import Settings
     from pipeline.export.commit import Run
     from pipeline.export.run import ExportRequest, FeedResult
+    from pipeline.lake.lake import Lake
 
 
-@click.command()
+@click.command(cls=scripts.Command)
 @click.option("--all", "everything", is_flag=True, help="Every enabled feed.")
 @click.option("--stream", "streams", multiple=True, metavar="FEED", help="A stream feed (repeatable).")
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="A table feed (repeatable).")
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 @click.option("--accept-gap", is_flag=True, help="Go on although the topic has lost rows; the gap is recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @options.json_output
-@cli.boundary
 def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], json_output: bool, **asked: Any) -> None:
     """Export feeds from ksqlDB into the data lake.
 
@@ -60,9 +60,7 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     lake, request = settings.lake(cli.tell), runs.ExportRequest(**asked)
     feeds, broken = choose_feeds(lake.feeds, everything, streams, tables)
     check_options(request, feeds, everything)
-    if not request.dry_run:
-        cli.write_log_to(lake.open_log("export_to_data_lake"))
-    run, holder = _new_run(settings, request, now), cli.holder("export_to_data_lake.py", now)
+    run, holder = _new_run(settings, lake, request, now), cli.holder("export_to_data_lake.py", now)
     for_all = everything and not request.dry_run
     alone = lake.hold_run(holder) if for_all else contextlib.nullcontext()
     tell = functools.partial(_tell_result, request)
@@ -80,12 +78,15 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     raise SystemExit(common_exit_code(error for error in errors if error is not None))
 
 
-def _new_run(settings: Settings, request: ExportRequest, now: dt.datetime) -> Run:
+def _new_run(settings: Settings, lake: Lake, request: ExportRequest, now: dt.datetime) -> Run:
+    """The run, which is recorded unless it changes nothing."""
     from pipeline.export.commit import Run
     from pipeline.lake.compaction import Goal
 
+    log_format = settings.lake_log_format
+    recorded = None if request.dry_run else scripts.keep_record(lake, "export_to_data_lake", now, log_format)
     return Run(
-        id=cli.new_run_id(now),
+        id=recorded or cli.new_run_id(now),
         now=now,
         limits=settings.limits(),
         commit_rows=settings.commit_rows,
@@ -107,4 +108,4 @@ def _tell_result(request: ExportRequest, result: FeedResult) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

@@ -20,7 +20,7 @@ import click
 
 from commands import feed_files
 from commands.feed_files import open_feeds
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
     from data_lake_config import Settings
@@ -32,7 +32,7 @@ def _server(settings: Settings, wait: bool = True) -> OpenSources:
     return functools.partial(settings.sources, wait)
 
 
-@click.group(cls=cli.Commands)
+@click.group(cls=scripts.Group)
 def main() -> None:
     """Manage the lake's feeds. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
 
@@ -128,4 +128,4 @@ for command in feed_files.COMMANDS:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import click
 
-from commands import lake_upkeep
+from commands import lake_upkeep, run_list
 from commands.lake_upkeep import open_lake
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
 
 
-@click.group(cls=cli.Commands, invoke_without_command=True)
+@click.group(cls=scripts.Group, invoke_without_command=True)
 @click.option("--stats", is_flag=True, help="One line a feed (the default).")
 @click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the numbers to FILE (- is stdout).")
@@ -73,7 +73,7 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
     from pipeline.warehouse.connection import Connection
 
     settings, lake = open_lake()
-    cli.keep_log(lake.open_log, "metadata_utils")
+    scripts.keep_record(lake, "metadata_utils", cli.utc_now(), settings.lake_log_format)
     source = settings.sources if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse)
@@ -83,9 +83,9 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
     cli.end_with((error for _, error in found.errors), wrong=bool(found.findings))
 
 
-for command in lake_upkeep.COMMANDS:
+for command in (*lake_upkeep.COMMANDS, *run_list.COMMANDS):
     main.add_command(command)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

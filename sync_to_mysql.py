@@ -18,10 +18,10 @@ from typing import Any
 import click
 
 from commands import snapshots
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 
-@click.group(cls=cli.Commands, invoke_without_command=True)
+@click.group(cls=scripts.Group, invoke_without_command=True)
 @options.mysql_server
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
 @click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
@@ -50,9 +50,9 @@ def main(
     lake, server = settings.lake(cli.tell), settings.mysql_server(context.obj)
     request = sync.SyncRequest(scd2=settings.scd2_tables(), **asked)
     feeds, broken = choose_feeds(lake.feeds, tables, request.scd2)
-    stars = sync.stars_of_lake(lake, feeds, request)
     if not request.dry_run:
-        cli.keep_log(lake.open_log, "sync_to_mysql")
+        snapshots.keep_record(settings, lake)
+    stars = sync.stars_of_lake(lake, feeds, request)
     if init_schema and not sync.prepare_schema(server, PROJECT_ROOT / "sql", request.dry_run, cli.tell):
         loads = [sync.NOTHING_LOADED]
     elif request.source == "lake":
@@ -73,4 +73,4 @@ for command in snapshots.COMMANDS:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

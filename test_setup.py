@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.prerequisites import Check, check_packages, check_python, lines_of, report
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ def _check_kafka(settings: Settings) -> Iterator[Check]:
         yield from check_kafka(brokers, settings.schema_registry())
 
 
-@click.command()
+@click.command(cls=scripts.Command)
 @click.option("--no-mysql", is_flag=True, help="Leave out the warehouse.")
 @options.json_output
-@cli.boundary
 def main(no_mysql: bool, json_output: bool) -> None:
     """Check whether the main job would run here. Exit codes: 0 yes (warnings allowed), 1 no."""
     checks = []
@@ -91,4 +90,4 @@ def main(no_mysql: bool, json_output: bool) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    scripts.run(main)

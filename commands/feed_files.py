@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli
+from pipeline import cli, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def open_feeds(log: bool = True, begins: bool = False) -> tuple[Settings, Lake]:
     elif log:
         lake.feeds.check_there()
     if log:
-        cli.keep_log(lake.open_log, "manage_feeds")
+        scripts.keep_record(lake, "manage_feeds", cli.utc_now(), settings.lake_log_format)
     return settings, lake
 
 

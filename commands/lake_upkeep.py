@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ def open_lake() -> tuple[Settings, Lake]:
     return settings, lake
 
 
-def _upkeep(lake: Lake, command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
+def _upkeep(opened: tuple[Settings, Lake], command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
     from pipeline.lake.lake import Upkeep
 
-    if not dry_run:
-        cli.write_log_to(lake.open_log("metadata_utils"))
-    now = cli.utc_now()
-    return Upkeep(lake, cli.holder(f"metadata_utils.py {command}", now), cli.new_run_id(now), now, max_share)
+    (settings, lake), now, script = opened, cli.utc_now(), "metadata_utils"
+    run_id = cli.new_run_id(now) if dry_run else scripts.keep_record(lake, script, now, settings.lake_log_format)
+    return Upkeep(lake, cli.holder(f"{script}.py {command}", now), run_id, now, max_share)
 
 
 @click.command()
@@ -45,8 +44,8 @@ def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
     from pipeline.lake.rewrite import roll_back_feed
 
-    lake = open_lake()[1]
-    new = roll_back_feed(_upkeep(lake, "rollback"), lake.feeds.get(table), to_version)
+    opened = _, lake = open_lake()
+    new = roll_back_feed(_upkeep(opened, "rollback"), lake.feeds.get(table), to_version)
     cli.say(f"{table}: version {to_version} is published again as version {new}")
 
 
@@ -61,11 +60,11 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     from pipeline.report import text
     from pipeline.text import UNCHANGED
 
-    settings, lake = open_lake()
+    opened = settings, lake = open_lake()
     if yes and not feeds:
         raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
     chosen, unreadable = lake.feeds.choose(feeds, archived=True)
-    errors, upkeep = [*unreadable], _upkeep(lake, "expire", dry_run, 1 if yes else settings.expire_max_share)
+    errors, upkeep = [*unreadable], _upkeep(opened, "expire", dry_run, 1 if yes else settings.expire_max_share)
     for index, feed in enumerate(chosen):
         with collected(feed.name, errors):
             if dry_run:
@@ -86,8 +85,8 @@ def unexpire(feed: str, dry_run: bool) -> None:
     from pipeline.report import text
     from pipeline.text import UNCHANGED
 
-    lake = open_lake()[1]
-    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "unexpire", dry_run)
+    opened = _, lake = open_lake()
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(opened, "unexpire", dry_run)
     if dry_run:
         cli.say(text.returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
         click.echo(UNCHANGED)
@@ -106,8 +105,8 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     from pipeline.repair import repair_feed
     from pipeline.text import UNCHANGED
 
-    settings, lake = open_lake()
-    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(lake, "repair", dry_run or not yes)
+    opened = settings, lake = open_lake()
+    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(opened, "repair", dry_run or not yes)
     damage = find_damage(lake, chosen, upkeep.now)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")

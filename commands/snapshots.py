@@ -6,14 +6,26 @@ Each changes the ledger in transactions of its own: killed at any point, every v
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
+    from data_lake_config import Settings
+    from pipeline.lake.lake import Lake
     from pipeline.warehouse.connection import Connection
+
+
+def keep_record(settings: Settings, lake: Lake) -> None:
+    """The log of syncs is no file of the lake: a sync works without one."""
+    from pipeline.lake.run_log import open_local_run_log
+
+    now = cli.utc_now()
+    open_log = functools.partial(open_local_run_log, settings.mysql_sync_log_dir, "mysql_sync", now)
+    scripts.keep_record(lake, "sync_to_mysql", now, settings.lake_log_format, open_log)
 
 
 def _connect(context: click.Context, log: bool) -> Connection:
@@ -23,7 +35,7 @@ def _connect(context: click.Context, log: bool) -> Connection:
 
     settings = load_settings()
     if log:
-        cli.keep_log(settings.lake(cli.tell).open_log, "sync_to_mysql")
+        keep_record(settings, settings.lake(cli.tell))
     return Connection(settings.mysql_server(context.obj))
 
 

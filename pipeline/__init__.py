@@ -20,8 +20,11 @@
     feed_changes, readiness
                     feeds that are added or changed, and a machine before its first run, checked
     report/         what is known of a lake, as values and as text
-    cli, options    the terminal and the clock
+    journal, cli, scripts, options
+                    the log and record of a run; the terminal and the clock; what each script is made of
 
 To add a source, go to `source` and put a folder beside ksqldb/. To add a type, go to `columns`. To add a store, go to
 lake/. To add a check, go to verify/; a column of the report, to report/; an error, to `errors`.
 """
+
+VERSION = "0.1.0"

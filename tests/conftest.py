@@ -43,12 +43,13 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell or `.env` reaches a test."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting of the developer's shell or `.env` reaches a test, and no log of a test the project's folder."""
     monkeypatch.setattr(data_lake_config, "ENV_FILE", Path("/nonexistent/.env"))
     for name in list(os.environ):
         if name.startswith(_SETTINGS):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MYSQL_SYNC_LOG_DIR", str(tmp_path_factory.getbasetemp() / "logs"))
 
 
 @pytest.fixture

@@ -58,6 +58,11 @@ def run_script(
     return run_forked(ROOT / script, arguments, os.environ | _FAST | dict(env), cwd, timeout_s)
 
 
+def log_of(root: Path, script: str) -> str:
+    """What the runs of a script logged, in a lake or any folder that has `logs/`."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(root.glob(f"logs/{script}_*.log")))
+
+
 def add_default_feeds(root: Path) -> None:
     store = lake_at(root).feeds
     for feed in DEFAULT_FEEDS:

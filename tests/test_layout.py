@@ -107,6 +107,8 @@ ORDER = [
     "pipeline.lake.staging",
     "pipeline.lake.metadata",
     "pipeline.lake.views",
+    "pipeline.lake.runs",
+    "pipeline.lake.run_log",
     "pipeline.lake.lake",
     "pipeline.lake.versions",
     "pipeline.lake.retention",
@@ -168,11 +170,14 @@ ORDER = [
     "pipeline.report.text",
     "pipeline.report.json_forms",
     "pipeline.report.export",
+    "pipeline.report.runs",
     "pipeline.readiness",
     "pipeline.report.feeds",
     "pipeline.report.warehouse",
     "pipeline.process",
+    "pipeline.journal",
     "pipeline.cli",
+    "pipeline.scripts",
     "pipeline.options",
 ]
 PAGE = ROOT / "docs" / "architecture.md"

@@ -6,6 +6,7 @@ crash leaves at most a `*.tmp` that the next write of the same file replaces.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -68,6 +69,28 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     move_file(temporary, path)
     sync_folder(path.parent)
+
+
+def append_to_file(path: Path, data: bytes) -> None:
+    """Adds `data`, which ends with a line, to the end of the file, and syncs it; for one writer at a time.
+
+    A write that fails half way is taken back. A last line that a power cut has torn is ended first.
+    """
+    make_folder(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(descriptor, "rb+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    if not size:
+        sync_folder(path.parent)
 
 
 def delete_file(path: Path) -> None:

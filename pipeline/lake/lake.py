@@ -23,6 +23,8 @@ from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
 from pipeline.lake.metadata import write_metadata
 from pipeline.lake.names import name_of_feed
+from pipeline.lake.run_log import open_run_log
+from pipeline.lake.runs import RunLedger
 from pipeline.lake.store import Hold, Space, Store, disk_errors
 from pipeline.lake.table import LakeTable
 from pipeline.lake.views import write_views
@@ -107,10 +109,14 @@ class Lake:
         """Writes `views.sql` for all active feeds that have data; returns its text."""
         return write_views(self._store, self.feeds, self.table, self._tell)
 
-    def open_log(self, script: str) -> logging.Handler:
-        """Where a script's runs keep what they say. Raises LakeNotWritable."""
-        with disk_errors(self._store.uri("logs")):
-            return self._store.open_log(f"logs/{script}.log")
+    @property
+    def runs(self) -> RunLedger:
+        """Which commands were run on this lake."""
+        return RunLedger(self._store)
+
+    def open_log(self, script: str, now: dt.datetime) -> logging.Handler:
+        """Where a script's runs keep what they say; see `run_log`. Raises LakeNotWritable."""
+        return open_run_log(self._store.below("logs"), script, now)
 
     def _folder(self, feed: Feed) -> Store:
         return self._store.below(f"{feed.kind_folder}/{feed.name}")

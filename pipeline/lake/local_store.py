@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import LakeNotWritable
 from pipeline.lake.disk import (
+    append_to_file,
     delete_file,
     delete_folder,
     link_file,
@@ -137,6 +138,9 @@ class LocalStore:
 
     def replace(self, name: str, data: bytes) -> None:
         write_file(self._root / name, data)
+
+    def append(self, name: str, data: bytes) -> None:
+        append_to_file(self._root / name, data)
 
     def move(self, name: str, new: str) -> None:
         source, target = self._root / name, self._root / new

@@ -88,6 +88,9 @@ class Store(Protocol):
     def replace(self, name: str, data: bytes) -> None:
         """Puts a file in the place of the one that is there, in one step for readers; for one writer at a time."""
 
+    def append(self, name: str, data: bytes) -> None:
+        """Adds to the end of a file, or makes it; for one writer at a time. A write that fails adds nothing."""
+
     def move(self, name: str, new: str) -> None: ...
 
     def delete(self, *names: str) -> None:

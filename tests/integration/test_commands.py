@@ -22,7 +22,7 @@ from pipeline.lake.lock import hold_feed
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
 from tests.expected import rows_of
-from tests.support import add_default_feeds, lake_at, run_script
+from tests.support import add_default_feeds, lake_at, log_of, run_script
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_upkeep_from_the_shell(lake_root: Path, emulator: Emulator) -> None:
     held = script(lake_root, "metadata_utils", "expire", "payment_method_totals", code=1).stderr
     wet = script(lake_root, "metadata_utils", "expire", "payment_method_totals", "--yes").stdout
 
-    logged = (lake_root / "logs" / "metadata_utils.log").read_text(encoding="utf-8")
+    logged = log_of(lake_root, "metadata_utils")
     for said in (rolled, logged):
         assert "version 1 is published again as version 3" in said
     assert dry.endswith("Nothing was changed.\n")

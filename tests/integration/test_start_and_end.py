@@ -16,7 +16,7 @@ import pytest
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import PATIENCE_S, Emulator, running
-from tests.support import ROOT, add_default_feeds, lake_at
+from tests.support import ROOT, add_default_feeds, lake_at, log_of
 
 SCRIPTS = ("data_lake_config", "manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup")
 # Runs a script as `python SCRIPT.py` does, and does something when it imports a module.
@@ -226,4 +226,4 @@ def test_letters_beyond_ascii_survive_the_plainest_locale(tmp_path: Path) -> Non
     assert (added.returncode, shown.returncode, unknown.returncode) == (0, 0, 2), added.stderr
     assert json.loads(shown.stdout)["owner"] == "Jürgen"
     assert unknown.stderr.startswith(f"error: there is no feed 'größe' in {tmp_path}/Küche/feeds/active")
-    assert "added table x" in (tmp_path / "Küche" / "logs" / "manage_feeds.log").read_text(encoding="utf-8")
+    assert "added table x" in log_of(tmp_path / "Küche", "manage_feeds")

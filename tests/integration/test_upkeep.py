@@ -23,7 +23,7 @@ from pipeline.report.model import LakeState, history_of
 from pipeline.report.text import history_text, report_text, stats_text, verdict_text
 from pipeline.verify.files import check_files
 from tests.integration.small_sources import DAY_MS, START_MS, columns, places
-from tests.support import ROOT, feed_for, folder_of, lake_at, run_script
+from tests.support import ROOT, feed_for, folder_of, lake_at, log_of, run_script
 
 pytestmark = pytest.mark.server
 
@@ -112,7 +112,7 @@ def test_a_person_lets_go_of_it_and_takes_it_back(lake_root: Path, server: Emula
     assert back.stdout.startswith("s: brought back 14 rows: ")
     assert sorted(places(lake_root, feed)) == list(range(16))
     run(lake_root, server, "metadata_utils", "verify", "--source", "s")
-    log = (lake_root / "logs" / "metadata_utils.log").read_text(encoding="utf-8")
+    log = log_of(lake_root, "metadata_utils")
     assert "s: expired " in log
     assert "s: brought back 14 rows" in log
 

@@ -14,7 +14,7 @@ from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
 from tests.integration.commands import command, ran
-from tests.support import add_default_feeds, lake_at
+from tests.support import add_default_feeds, lake_at, log_of
 
 STREAM, TABLE = "transaction_stream", "payment_method_totals"
 AWAY = {"KSQLDB_URL": "http://127.0.0.1:9"}
@@ -182,7 +182,7 @@ def test_commands_that_change_something_are_logged(lake: Path, emulator: Emulato
     ran(lake, "manage_feeds", "delete", TABLE, "--confirm")
     ran(lake, "export_to_data_lake", "--stream", STREAM, env={"KSQLDB_URL": emulator.url})
 
-    feeds = (lake / "logs" / "manage_feeds.log").read_text(encoding="utf-8")
+    feeds = log_of(lake, "manage_feeds")
     export = (lake / "logs" / "export_to_data_lake.log").read_text(encoding="utf-8")
     for said in (f"disabled {TABLE}", f"archived {TABLE}", f"deleted {TABLE}"):
         assert said in feeds

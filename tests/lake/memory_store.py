@@ -87,6 +87,9 @@ class MemoryStore:
     def replace(self, name: str, data: bytes) -> None:
         self.files[self.prefix + name] = data
 
+    def append(self, name: str, data: bytes) -> None:
+        self.files[self.prefix + name] = self.files.get(self.prefix + name, b"") + data
+
     def move(self, name: str, new: str) -> None:
         self.files[self.prefix + new] = self.files.pop(self.prefix + name)
 

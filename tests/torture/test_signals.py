@@ -146,9 +146,9 @@ def test_a_signal_that_another_thread_takes_ends_a_read_that_blocks() -> None:
     """As when a signal comes a moment before the read: the flag is set, and nothing wakes the main thread."""
     code = """if True:
         import signal, socket
-        from pipeline import cli
+        from pipeline import scripts
 
-        @cli.boundary
+        @scripts.boundary
         def main():
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
             print("ready", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import sync_to_mysql
 from pipeline.warehouse.server import Server
-from tests.support import add_default_feeds, lake_at
+from tests.support import add_default_feeds, lake_at, log_of
 from tests.warehouse.accounts import as_maker
 from tests.warehouse.history import State, make_history
 from tests.warehouse.lakes import write_lake
@@ -127,18 +128,22 @@ def test_what_was_done_is_in_the_log(warehouse: Server, small_lake: Path) -> Non
     command(warehouse, small_lake, "rollback", "--to-snapshot", "2")
     command(warehouse, small_lake, "expire", "--keep-snapshots", "1", "--yes")
 
-    logged = (small_lake / "logs" / "sync_to_mysql.log").read_text(encoding="utf-8")
+    logged = log_of(Path(os.environ["MYSQL_SYNC_LOG_DIR"]).parent, "mysql_sync")
     for said in ("Loaded as snapshot 2.", "snapshot 2 -> 1", "1 snapshot deleted"):
         assert said in logged
 
 
-def test_a_lake_that_cannot_be_written_is_loaded_from_without_a_log(warehouse: Server, small_lake: Path) -> None:
-    (small_lake / "logs").write_text("in the way")  # a folder of mode 0555 does not stop root
+def test_a_sync_that_can_keep_neither_log_nor_record_goes_on(
+    warehouse: Server, small_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_lake / "runs").write_text("in the way")  # a folder of mode 0555 does not stop root
+    monkeypatch.setenv("MYSQL_SYNC_LOG_DIR", str(small_lake / "runs"))
 
     done = command(warehouse, small_lake, "--source", "lake")
 
     assert done.exit_code == 0
-    assert "this run keeps no log" in done.stderr
+    assert "warning: this run keeps no log" in done.stderr
+    assert "warning: this run is not recorded" in done.stderr
     assert "Loaded as snapshot 1." in done.stdout
 
 

@@ -31,11 +31,11 @@ FOR_EVER = LONG.format(3600)
 RUNNING = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{}' AND info LIKE 'INSERT%SLEEP%'"
 LONG_LOADER = """
 import os, sys
-from pipeline import cli
+from pipeline import scripts
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
 
-@cli.boundary
+@scripts.boundary
 def main():
     with Connection(Server(**eval(os.environ["SERVER"]))) as connection, connection.hold_warehouse():
         with connection.transaction():

@@ -1,0 +1,113 @@
+"""What a command keeps of itself: a dated log of what it said, and an entry in the lake's ledger of runs.
+
+Neither stops a command: what cannot be kept is left out. A command that is killed has a beginning in both and no end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.errors import PipelineError
+
+log = logging.getLogger("pipeline")
+
+
+class Ledger(Protocol):
+    """Where runs are recorded; both raise PipelineError."""
+
+    def begin(self, run_id: str, command: str, now: dt.datetime) -> None: ...
+    def end(self, run_id: str, now: dt.datetime, outcome: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Record:
+    """What is known of a command that runs: what it printed so far, and the errors that it reported.
+
+    `result` is its result as JSON, where it has one.
+    """
+
+    run_id: str
+    command: str
+    ledger: Ledger | None = None
+    result: Any = None
+    said: list[str] = field(default_factory=list)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def begin(self, now: dt.datetime, tell: Callable[[str], None]) -> None:
+        """Logs and records that the command begins; `tell` hears where that cannot be recorded."""
+        log.info("begin: %s", self.command)
+        if self.ledger is not None:
+            try:
+                self.ledger.begin(self.run_id, self.command, now)
+            except PipelineError as error:
+                self.ledger = None
+                tell(f"this run is not recorded: {error.message}")
+
+    def end(self, exit_code: int, now: dt.datetime) -> None:
+        """Logs and records how it ended."""
+        seconds = round(time.monotonic() - self.started, 3)
+        log.info("end: exit code %d after %.1f s", exit_code, seconds)
+        if self.ledger is not None:
+            outcome = {"exit_code": exit_code, "seconds": seconds, "errors": self.errors}
+            outcome |= {"said": self.said} if self.result is None else {"result": self.result}
+            with contextlib.suppress(PipelineError):  # a full disk: the log says it, or nothing does
+                self.ledger.end(self.run_id, now, outcome)
+
+
+def write_log_to(handler: logging.Handler, run_id: str, as_json: bool) -> None:
+    """Has this process log to `handler`: each line with its time in UTC, level, process id and run id.
+
+    A line that cannot be written, on a full disk, is left out: the same line is on stderr.
+    """
+    logging.raiseExceptions = False
+    handler.setFormatter(_JsonLines(run_id) if as_json else _TextLines(run_id))
+    for old in log.handlers[:]:
+        log.removeHandler(old)
+        old.close()
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+
+
+class _TextLines(logging.Formatter):
+    """`2026-11-28T22:15:32.123Z INFO 4711 20261128T221532Z-1a2b3c4d text`, and a traceback below it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)s %(process)d {run_id} %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002 # logging's
+        return _moment_of(record)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: at, level, pid, run, message, traceback (where there is one)."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self._run_id = run_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": _moment_of(record),
+            "level": record.levelname.lower(),
+            "pid": os.getpid(),
+            "run": self._run_id,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _moment_of(record: logging.LogRecord) -> str:
+    moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

@@ -1,0 +1,122 @@
+"""The lake's ledger of runs: which commands were run on it, when, and how each ended.
+
+`runs/YYYY-MM.jsonl` has the runs that began in that month (UTC), as JSON lines: one when a command begins, one when it
+ends. A run that was killed has no second line. Losing the ledger loses no row of the lake.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.lake.holder import Holder
+from pipeline.lake.store import Store, disk_errors
+
+_FOLDER, _LOCK = "runs", "runs/.lock"
+_MOST_BYTES = 200_000
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run. `exit_code` and `ended_at` are None for one that has not ended; `state` says why.
+
+    `result` is what the command prints with `--json`, where it can; `said` its lines otherwise; `errors` are messages
+    with hints.
+    """
+
+    id: str
+    command: str
+    begun_at: dt.datetime
+    state: str
+    ended_at: dt.datetime | None = None
+    exit_code: int | None = None
+    seconds: float | None = None
+    errors: tuple[Mapping[str, str], ...] = ()
+    result: Any = None
+    said: tuple[str, ...] = ()
+
+
+class RunLedger:
+    """The ledger of the lake that is kept in `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def begin(self, run_id: str, command: str, now: dt.datetime) -> None:
+        """Raises what the disk does, as an error."""
+        process = Holder.of_this_process({}).as_json()["process"]
+        self._add(run_id, {"event": "begun", "at": _text(now), "command": command, "process": process})
+
+    def end(self, run_id: str, now: dt.datetime, outcome: Mapping[str, Any]) -> None:
+        """Records how the run ended; `outcome` has the fields of RunEntry. Raises what the disk does, as an error."""
+        line = {"event": "ended", "at": _text(now), **outcome}
+        if len(json.dumps(line)) > _MOST_BYTES:
+            line |= {"result": None, "said": ["too long to be kept"]}
+        self._add(run_id, line)
+
+    def newest(self, count: int) -> list[RunEntry]:
+        """The newest runs, those that began last first."""
+        found: list[RunEntry] = []
+        for month in sorted((name for name in self._store.names(_FOLDER) if name.endswith(".jsonl")), reverse=True):
+            found += sorted(self._month(month), key=lambda run: run.begun_at, reverse=True)
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    def _add(self, run_id: str, line: Mapping[str, Any]) -> None:
+        data = json.dumps({"schema_version": 1, "run": run_id, **line}, sort_keys=True, ensure_ascii=False) + "\n"
+        with disk_errors(self._store.uri(_FOLDER)), self._store.short_lock(_LOCK):
+            self._store.append(f"{_FOLDER}/{run_id[:4]}-{run_id[4:6]}.jsonl", data.encode())
+
+    def _month(self, name: str) -> Iterator[RunEntry]:
+        with disk_errors(self._store.uri(_FOLDER), "read"):
+            lines = self._store.read(f"{_FOLDER}/{name}").splitlines()
+        begun, ended = dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
+        for line in _objects(lines):
+            (ended if line["event"] == "ended" else begun)[line["run"]] = line
+        for run_id, line in begun.items():
+            yield _entry(run_id, line, ended.get(run_id))
+
+
+def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    """A line that a power cut has torn is no entry."""
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and {"run", "event", "at"} <= found.keys():
+            yield found
+
+
+def _entry(run_id: str, begun: Mapping[str, Any], ended: Mapping[str, Any] | None) -> RunEntry:
+    began_at, command = _moment(begun["at"]), str(begun.get("command", ""))
+    if ended is None:
+        holder = Holder.parse({"holder": {}, "process": begun.get("process", {})})
+        alive = holder.is_alive if holder else None
+        state = "no end known" if alive is None else "running" if alive else "killed"
+        return RunEntry(run_id, command, began_at, state)
+    code = int(ended.get("exit_code", 1))
+    return RunEntry(
+        run_id,
+        command,
+        began_at,
+        "ok" if code == 0 else "again later" if code == 75 else "stopped" if code in (130, 143) else "failed",
+        _moment(ended["at"]),
+        code,
+        ended.get("seconds"),
+        tuple(ended.get("errors", ())),
+        ended.get("result"),
+        tuple(ended.get("said", ())),
+    )
+
+
+def _text(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}Z"
+
+
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)

@@ -1,0 +1,218 @@
+"""What each script is made of: one boundary for errors and signals, the options that all have, the record of a run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from pipeline import VERSION, cli
+from pipeline.errors import OutputLost, PipelineError
+from pipeline.journal import Record, write_log_to
+from pipeline.process import Terminated, interrupt, open_streams, signals_raise
+
+if TYPE_CHECKING:
+    from pipeline.lake.lake import Lake
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+log = logging.getLogger("pipeline")
+
+
+def run(command: click.Command) -> None:
+    """Runs a script and ends the process, for good: neither its terminal nor Ctrl-C can make a traceback of it."""
+    try:
+        open_streams()
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, interrupt)
+        code = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort as error:
+        if isinstance(error.__cause__, EOFError):
+            click.echo("error: nothing answers the question", err=True)
+        code = 1 if isinstance(error.__cause__, EOFError) else 130
+    except KeyboardInterrupt:
+        code = 130
+    except OutputLost as error:
+        cli.say_error(error)
+        code = error.exit_code
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: what is left is a moment
+    sys.exit(code)
+
+
+def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Shows an error that a person is meant to read as one sentence and a hint, and exits with its code.
+
+    Ctrl-C exits 130 and SIGTERM 143, after what was held has been let go. Anything else is a fault of ours and shows
+    its traceback. However the command ends, its record (see `keep_record`) says so.
+    """
+
+    @functools.wraps(command)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            with signals_raise():
+                result = command(*args, **kwargs)
+        except PipelineError as error:
+            cli.say_error(error)
+            _end(error.exit_code)
+        except (KeyboardInterrupt, Terminated) as signalled:
+            interrupted = isinstance(signalled, KeyboardInterrupt)
+            word = "interrupted" if interrupted else "terminated"
+            click.echo(f"{word}: what was committed stays, the next run goes on from there", err=True)
+            log.warning("%s", word)
+            _end(130 if interrupted else 143)
+        except SystemExit as end:
+            _end(end.code if isinstance(end.code, int) else end.code is not None)
+        except click.ClickException as error:
+            _end_record(error.exit_code)
+            raise
+        except BaseException:
+            log.exception("a fault of this program")
+            _end_record(1)
+            raise
+        _end_record(0)
+        return result
+
+    return guarded
+
+
+def _end(exit_code: int) -> NoReturn:
+    _end_record(exit_code)
+    sys.exit(exit_code)
+
+
+def _end_record(exit_code: int) -> None:
+    if (record := cli.current_record()) is not None:
+        record.end(exit_code, cli.utc_now())
+
+
+class Command(click.Command):
+    """A command that is a script of its own, with the options that all scripts have."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **_HELP | kwargs)
+        _add_common_options(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return boundary(super().invoke)(ctx)
+
+
+class Group(click.Group):
+    """A group that has all of its commands, and what it does itself, within the boundary.
+
+    The options that all scripts have stand before or after the command's name.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **_HELP | kwargs)
+        _add_common_options(self)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        _add_common_options(cmd)
+        super().add_command(cmd, name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return boundary(super().invoke)(ctx)
+
+
+_HELP: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
+_LOG_FORMAT = "pipeline.log_format"
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value:
+            context.meta[key] = value
+
+    return keep
+
+
+def _add_common_options(command: click.Command) -> None:
+    """Adds them, but for one whose name is the command's own: `export_to_data_lake.py --version N`."""
+    own = {name for parameter in command.params for name in parameter.opts}
+    command.params += [option for option in _common_options() if own.isdisjoint(option.opts)]
+
+
+def _common_options() -> list[click.Option]:
+    return [
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep(cli.QUIET),
+            help="No progress on stderr: results, warnings and errors only.",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(["text", "json"]),
+            expose_value=False,
+            callback=_keep(_LOG_FORMAT),
+            help="Of the log's lines; default: LAKE_LOG_FORMAT.",
+        ),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version.",
+        ),
+    ]
+
+
+def _show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(VERSION)
+        context.exit()
+
+
+def keep_record(
+    lake: Lake, script: str, now: dt.datetime, log_format: str, open_log: Callable[[], logging.Handler] | None = None
+) -> str:
+    """Has this command keep a log, that of the lake or `open_log`, and be recorded in the lake's ledger of runs.
+
+    Returns the run's id. Neither stops the command: it says which of them cannot be written.
+    """
+    context, run_id = click.get_current_context(), cli.new_run_id(now)
+    try:
+        handler = open_log() if open_log is not None else lake.open_log(script, now)
+        write_log_to(handler, run_id, context.meta.get(_LOG_FORMAT, log_format) == "json")
+    except PipelineError as error:
+        cli.warn(f"this run keeps no log: {error.message}")
+    record = Record(run_id, _command_line(context, script), lake.runs)
+    context.meta[cli.RECORD] = record
+    record.begin(now, cli.warn)
+    return run_id
+
+
+def _command_line(context: click.Context, script: str) -> str:
+    """What was asked for, as it can be typed; nothing that is typed unseen or is no option of the command itself."""
+    contexts = [context]
+    while contexts[0].parent is not None:
+        contexts.insert(0, contexts[0].parent)
+    words = [f"{script}.py"]
+    for one in contexts:
+        words += [one.info_name or ""] if one is not contexts[0] else []
+        for parameter in one.command.params:
+            if one.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+                words += _words(parameter, one.params.get(parameter.name or ""))
+    return shlex.join(words)
+
+
+def _words(parameter: click.Parameter, value: Any) -> list[str]:
+    values = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+    if value is None or isinstance(parameter, click.Argument):
+        return [] if value is None else values
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return [parameter.opts[-1]] if value else []
+    return [word for one in values for word in (parameter.opts[-1], one)]

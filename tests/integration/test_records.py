@@ -1,0 +1,150 @@
+"""What a command keeps of itself: the log, the ledger of runs, and the options that all scripts have."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ksqldb_emulator.dataset import Dataset, Record
+from ksqldb_emulator.testing import running
+from pipeline import VERSION
+from tests.forked import run_forked
+from tests.integration.commands import command, ran
+from tests.integration.small_sources import START_MS, a_stream
+from tests.integration.test_group_options import SCRIPTS, entry, groups
+from tests.support import PATIENCE_S, ROOT, add_default_feeds, feed_for, lake_at, log_of
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR) \d+ \d{8}T\d{6}Z-[0-9a-f]{8} ")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    stream = a_stream([Record(0, n, START_MS, {"ID": n, "TEXT": "x"}) for n in range(3)])
+    with running(Dataset([stream])) as emulator:
+        yield emulator.url
+
+
+@pytest.fixture
+def lake(lake_root: Path) -> Path:
+    lake_at(lake_root).feeds.add(feed_for(a_stream([])))
+    return lake_root
+
+
+def runs(root: Path, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ran(root, "metadata_utils", "runs", "--json", *words).stdout)["runs"]
+    return found
+
+
+def test_a_run_is_recorded_with_its_result_its_command_and_its_end(lake: Path, server: str) -> None:
+    done = ran(lake, "export_to_data_lake", "--stream", "s", "--json", env={"KSQLDB_URL": server})
+
+    (run,) = runs(lake)
+    assert run["command"] == "export_to_data_lake.py --stream s --json"
+    assert (run["state"], run["exit_code"], run["rows"], run["errors"]) == ("ok", 0, 3, [])
+    assert run["result"] == json.loads(done.stdout)
+
+
+def test_a_failed_run_is_recorded_with_its_errors(lake: Path) -> None:
+    ran(lake, "export_to_data_lake", "--all", code=75, env={"KSQLDB_URL": "http://127.0.0.1:9"})
+
+    (run,) = runs(lake, "--failed")
+    assert (run["state"], run["exit_code"]) == ("again later", 75)
+    assert "127.0.0.1:9" in run["errors"][0]["message"]
+    shown = ran(lake, "metadata_utils", "runs").stdout
+    assert run["errors"][0]["message"][:30] in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_killed_run_is_shown_as_killed(lake: Path) -> None:
+    killed = run_forked(ROOT / "tests" / "integration" / "killed_run.py", [str(lake)], {}, ROOT, PATIENCE_S)
+    assert killed.returncode == -9, killed.stderr
+
+    (run,) = runs(lake)
+    assert (run["state"], run["exit_code"], run["ended_at"]) == ("killed", None, None)
+
+
+def test_what_changes_nothing_is_not_recorded(lake: Path, server: str) -> None:
+    ran(lake, "export_to_data_lake", "--all", "--dry-run", env={"KSQLDB_URL": server})
+    ran(lake, "metadata_utils", "--stats")
+
+    assert runs(lake) == []
+    assert not (lake / "runs").exists()
+
+
+def test_no_secret_is_recorded(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
+    add_default_feeds(lake)
+    command(lake, "sync_to_mysql", "--mysql-port", "9", "--mysql-password", "hunter2", "--source", "lake")
+
+    recorded = b"".join(path.read_bytes() for path in lake.glob("runs/*"))
+    assert b"sync_to_mysql.py --source lake" in recorded
+    assert b"hunter2" not in recorded
+
+
+def test_each_line_of_a_log_has_time_level_process_and_run(lake: Path, server: str) -> None:
+    ran(lake, "export_to_data_lake", "--all", env={"KSQLDB_URL": server})
+    command(lake, "metadata_utils", "rollback", "s", "--to-version", "1")
+
+    exported, upkeep = log_of(lake, "export_to_data_lake"), log_of(lake, "metadata_utils")
+    assert all(LINE.match(line) for line in [*exported.splitlines(), *upkeep.splitlines()])
+    assert "begin: export_to_data_lake.py --all" in exported
+    assert "end: exit code 0" in exported
+    assert " ERROR " in upkeep and "(hint: " in upkeep
+
+
+def test_a_log_of_json_lines(lake: Path, server: str) -> None:
+    ran(lake, "export_to_data_lake", "--all", "--log-format", "json", env={"KSQLDB_URL": server})
+
+    lines = [json.loads(line) for line in log_of(lake, "export_to_data_lake").splitlines()]
+    assert {"at", "level", "pid", "run", "message"} == set(lines[0])
+    assert lines[-1]["message"].startswith("end: exit code 0")
+
+
+def test_only_a_year_of_logs_is_kept(lake: Path, server: str) -> None:
+    (lake / "logs").mkdir()
+    months = [f"{year}-{month:02d}" for year in (2024, 2025) for month in range(1, 13)]
+    for month in months:
+        (lake / "logs" / f"export_to_data_lake_{month}.log").touch()
+    (lake / "logs" / "notes.log").touch()
+
+    ran(lake, "export_to_data_lake", "--all", env={"KSQLDB_URL": server})
+
+    kept = sorted(path.name for path in (lake / "logs").glob("export_to_data_lake_*"))
+    assert len(kept) == 13
+    assert kept[0] == "export_to_data_lake_2025-01.log"
+    assert (lake / "logs" / "notes.log").exists()
+
+
+def test_quiet_shows_results_and_errors_only(lake: Path, server: str) -> None:
+    done = ran(lake, "export_to_data_lake", "--all", "-q", env={"KSQLDB_URL": server})
+    failed = ran(lake, "export_to_data_lake", "--all", "-q", code=75, env={"KSQLDB_URL": "http://127.0.0.1:9"})
+
+    assert (done.stdout, done.stderr) == ("1 feed exported, 3 rows\n", "")
+    assert failed.stderr.startswith("error: ")
+
+
+def every_command() -> Iterator[Any]:
+    for script in SCRIPTS:
+        main = entry(script)
+        yield pytest.param(script, [], main, id=script)
+        for group in groups(main):
+            for name, below in group.commands.items():
+                yield pytest.param(script, [name], below, id=f"{script} {name}")
+
+
+@pytest.mark.parametrize(("script", "words", "found"), list(every_command()))
+def test_every_command_has_the_options_that_all_have(script: str, words: list[str], found: click.Command) -> None:
+    assert {"--quiet", "--log-format", "--version"} <= {name for option in found.params for name in option.opts}
+    main = importlib.import_module(script).main
+
+    if script != "export_to_data_lake":  # there it is the version that a snapshot gets
+        assert CliRunner().invoke(main, [*words, "--version"]).stdout == f"{VERSION}\n"
+    assert CliRunner().invoke(main, [*words, "-h"]).stdout.startswith("Usage: ")
