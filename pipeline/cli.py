@@ -20,9 +20,8 @@ from typing import IO, Any, NoReturn
 import click
 
 from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_exit_code
-from pipeline.journal import Record
+from pipeline.journal import Record, keep
 
-log = logging.getLogger("pipeline")
 QUIET, RECORD = "pipeline.quiet", "pipeline.record"
 """Where click keeps what counts for a whole command."""
 
@@ -31,7 +30,7 @@ def say_error(error: PipelineError) -> None:
     click.echo(f"error: {error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
-    log.error("%s%s", error.message, f" (hint: {error.hint})" if error.hint else "")
+    keep(logging.ERROR, f"{error.message} (hint: {error.hint})" if error.hint else error.message)
     if (record := current_record()) is not None:
         record.errors.append({"message": error.message, "hint": error.hint})
 
@@ -52,13 +51,13 @@ def tell(text: str) -> None:
     context = click.get_current_context(silent=True)
     if context is None or not context.meta.get(QUIET):
         click.echo(text, err=True)
-    log.info("%s", text)
+    keep(logging.INFO, text)
 
 
 def say(text: str) -> None:
     """A result: on stdout, and in the log where the command keeps one."""
     click.echo(text)
-    log.info("%s", text)
+    keep(logging.INFO, text)
     if (record := current_record()) is not None:
         record.said.append(text)
 
@@ -70,7 +69,7 @@ def warn(text: str) -> None:
     if text not in said:
         said.append(text)
         click.echo(f"warning: {text}", err=True)
-        log.warning("%s", text)
+        keep(logging.WARNING, text)
 
 
 def current_record() -> Record | None:
@@ -92,7 +91,7 @@ def show(as_json: bool, data: Any, lines: Sequence[str]) -> None:
     elif lines:
         click.echo("\n".join(lines))
     for line in lines:
-        log.info("%s", line)
+        keep(logging.INFO, line)
     if (record := current_record()) is not None:
         record.result = data
 

@@ -44,7 +44,7 @@ class Record:
 
     def begin(self, now: dt.datetime, tell: Callable[[str], None]) -> None:
         """Logs and records that the command begins; `tell` hears where that cannot be recorded."""
-        log.info("begin: %s", self.command)
+        keep(logging.INFO, f"begin: {self.command}")
         if self.ledger is not None:
             try:
                 self.ledger.begin(self.run_id, self.command, now)
@@ -55,7 +55,7 @@ class Record:
     def end(self, exit_code: int, now: dt.datetime) -> None:
         """Logs and records how it ended."""
         seconds = round(time.monotonic() - self.started, 3)
-        log.info("end: exit code %d after %.1f s", exit_code, seconds)
+        keep(logging.INFO, f"end: exit code {exit_code} after {seconds:.1f} s")
         if self.ledger is not None:
             outcome = {"exit_code": exit_code, "seconds": seconds, "errors": self.errors}
             outcome |= {"said": self.said} if self.result is None else {"result": self.result}
@@ -76,6 +76,12 @@ def write_log_to(handler: logging.Handler, run_id: str, as_json: bool) -> None:
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False
+
+
+def keep(level: int, text: str, trace: bool = False) -> None:
+    """Logs a line, where this process keeps a log; with the traceback of the exception that is being handled."""
+    if log.handlers:
+        log.log(level, "%s", text, exc_info=trace)
 
 
 class _TextLines(logging.Formatter):

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from pipeline import VERSION, cli
 from pipeline.errors import OutputLost, PipelineError
-from pipeline.journal import Record, write_log_to
+from pipeline.journal import Record, keep, write_log_to
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-log = logging.getLogger("pipeline")
 
 
 def run(command: click.Command) -> None:
@@ -69,15 +68,18 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
             interrupted = isinstance(signalled, KeyboardInterrupt)
             word = "interrupted" if interrupted else "terminated"
             click.echo(f"{word}: what was committed stays, the next run goes on from there", err=True)
-            log.warning("%s", word)
+            keep(logging.WARNING, word)
             _end(130 if interrupted else 143)
         except SystemExit as end:
             _end(end.code if isinstance(end.code, int) else end.code is not None)
-        except click.ClickException as error:
+        except (click.ClickException, click.exceptions.Exit) as error:
             _end_record(error.exit_code)
             raise
+        except click.Abort:
+            _end_record(1)
+            raise
         except BaseException:
-            log.exception("a fault of this program")
+            keep(logging.ERROR, "a fault of this program", trace=True)
             _end_record(1)
             raise
         _end_record(0)
@@ -129,12 +131,12 @@ _HELP: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--hel
 _LOG_FORMAT = "pipeline.log_format"
 
 
-def _keep(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def remember(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value:
             context.meta[key] = value
 
-    return keep
+    return remember
 
 
 def _add_common_options(command: click.Command) -> None:
@@ -149,14 +151,14 @@ def _common_options() -> list[click.Option]:
             ["-q", "--quiet"],
             is_flag=True,
             expose_value=False,
-            callback=_keep(cli.QUIET),
+            callback=_remember(cli.QUIET),
             help="No progress on stderr: results, warnings and errors only.",
         ),
         click.Option(
             ["--log-format"],
             type=click.Choice(["text", "json"]),
             expose_value=False,
-            callback=_keep(_LOG_FORMAT),
+            callback=_remember(_LOG_FORMAT),
             help="Of the log's lines; default: LAKE_LOG_FORMAT.",
         ),
         click.Option(
