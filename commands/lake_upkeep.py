@@ -137,10 +137,10 @@ def compact(
     from pipeline.report import json_forms, text
     from pipeline.text import UNCHANGED
 
-    settings, lake = open_lake()
+    opened = settings, lake = open_lake()
     goal = Goal(target_size or settings.compact_target_bytes, before)
     chosen, unreadable = lake.feeds.choose(feeds, archived=True)
-    errors, upkeep, forms, lines = [*unreadable], _upkeep(lake, "compact", dry_run), [], []
+    errors, upkeep, forms, lines = [*unreadable], _upkeep(opened, "compact", dry_run), [], []
     for index, feed in enumerate(chosen):
         done, before_it = Compacted(feed.name), len(errors)
         with collected(feed.name, errors):
