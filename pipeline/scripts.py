@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline import VERSION, cli
-from pipeline.errors import OutputLost, PipelineError
+from pipeline.errors import OutputLost, PipelineError, printable
 from pipeline.journal import Record, keep, write_log_to
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 
@@ -208,7 +208,7 @@ def _command_line(context: click.Context, script: str) -> str:
         for parameter in one.command.params:
             if one.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
                 words += _words(parameter, one.params.get(parameter.name or ""))
-    return shlex.join(words)
+    return printable(shlex.join(words))
 
 
 def _words(parameter: click.Parameter, value: Any) -> list[str]:

@@ -227,7 +227,7 @@ class LocalStore:
 
     def open_log(self, name: str) -> logging.Handler:
         make_folder((self._root / name).parent)
-        return logging.FileHandler(self._root / name, encoding="utf-8")
+        return logging.FileHandler(self._root / name, encoding="utf-8", errors="backslashreplace")
 
     def _refuse_links_below(self) -> None:
         refuse_links(self._root.parent, self._root)

@@ -130,7 +130,7 @@ def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp
         )
     assert max(map(len, (report + stats).splitlines())) <= max(80, len(f"Data lake {lake_root}"))
     assert [entry.get("kind") for entry in history] == ["stream", "create table"]
-    assert (lake_root / "logs" / "export_to_data_lake.log").read_text(encoding="utf-8").count("Z ") >= 9
+    assert log_of(lake_root, "export_to_data_lake").count("Z ") >= 9
 
 
 def test_upkeep_from_the_shell(lake_root: Path, emulator: Emulator) -> None:

@@ -16,7 +16,7 @@ from demo.definitions import build
 from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import running
-from tests.support import ROOT
+from tests.support import ROOT, log_of
 
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Lines that are not run: the tests themselves, and the environment that this process already has.
@@ -80,8 +80,9 @@ def test_readme_commands_run_in_order(tmp_path: Path, mariadb: PrivateServer) ->
 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     assert (by_cron.returncode, by_cron.stdout, by_cron.stderr) == (0, "", "")
-    log = tmp_path / "lake" / "logs" / "export_to_data_lake.log"
-    assert len(set(re.findall(r"Z (\d+) ksqlDB ", log.read_text(encoding="utf-8")))) == 3  # --all, --table, cron
+    assert (
+        len(set(re.findall(r"Z INFO (\d+) \S+ ksqlDB ", log_of(tmp_path / "lake", "export_to_data_lake")))) == 3
+    )  # --all, --table, cron
     for shown in ("Loaded as snapshot 2.", "payment_method_totals: ok", "rows and columns after the first export",
                   "version 1 is published again as version", "Nothing was changed.", "difference"):  # fmt: skip
         assert shown in done.stdout, shown

@@ -89,6 +89,13 @@ def test_no_secret_is_recorded(lake: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert b"hunter2" not in recorded
 
 
+def test_words_that_are_no_text_are_recorded_as_escapes(lake: Path) -> None:
+    command(lake, "manage_feeds", "add", "--name", "x", "--type", "stream", "--source", "X", "--owner", "\udcff")
+
+    assert r"\udcff" in runs(lake)[0]["command"]
+    assert "begin: manage_feeds.py add" in log_of(lake, "manage_feeds")
+
+
 def test_each_line_of_a_log_has_time_level_process_and_run(lake: Path, server: str) -> None:
     ran(lake, "export_to_data_lake", "--all", env={"KSQLDB_URL": server})
     command(lake, "metadata_utils", "rollback", "s", "--to-version", "1")

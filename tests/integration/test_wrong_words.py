@@ -183,7 +183,7 @@ def test_commands_that_change_something_are_logged(lake: Path, emulator: Emulato
     ran(lake, "export_to_data_lake", "--stream", STREAM, env={"KSQLDB_URL": emulator.url})
 
     feeds = log_of(lake, "manage_feeds")
-    export = (lake / "logs" / "export_to_data_lake.log").read_text(encoding="utf-8")
+    export = log_of(lake, "export_to_data_lake")
     for said in (f"disabled {TABLE}", f"archived {TABLE}", f"deleted {TABLE}"):
         assert said in feeds
     assert " 1 feed exported, " in export
