@@ -137,6 +137,8 @@ class CommitUnknown(ActionNeeded):
     """The disk failed while the entry got its name, and whether it has it cannot be read."""
 class DiskFull(ActionNeeded):
     """No space left; nothing was committed, and what was staged is removed by the next run."""
+class KeyUnknown(ActionNeeded):
+    """The lake does not know which columns are a table's key."""
 class LakeDamaged(ActionNeeded):
     """A file of the lake is missing or unreadable."""
 class LogDamaged(LakeDamaged):
