@@ -25,8 +25,8 @@ from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 
-PARSE_BYTES = 256 * 1024
-"""Bytes gathered before rows are decoded: fewer make the decoder slow, more only cost memory."""
+PARSE_BYTES = 1024 * 1024
+"""Bytes gathered before rows are decoded: fewer make what is done once for a batch dear, more only cost memory."""
 
 
 class Framing(Enum):

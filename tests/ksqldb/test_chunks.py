@@ -93,6 +93,7 @@ def check(body: bytes) -> Verdict:
         GOOD.replace(b"5\r\n", b"5 \t;\r\n"),
         GOOD[:-2] + b"Trailer: value\r\nOther:\r\n\r\n",
         GOOD.replace(b"0\r\n", b"000;x\r\n"),
+        GOOD + b"14b\r\n" + b"x" * 0x14B,  # as if another chunk came behind the end
     ],
 )
 def test_what_the_rfc_allows_is_taken_at_every_cut(body: bytes) -> None:
@@ -130,6 +131,13 @@ def test_trailers_without_end_or_form_are_refused(trailer: bytes) -> None:
     body = GOOD[:-2] + trailer
     for coming in ([body], [body[:-1], body[-1:]], [body[at : at + 1] for at in range(len(body))]):
         assert verdict(coming) == (CONTENT, "the answer is not in chunks as it says")
+
+
+def test_chunks_of_the_usual_sizes_are_taken_at_every_cut() -> None:
+    contents = [b"%d" % size * size for size in (0xFF, 0x100, 0x14B, 0x100)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(content), content) for content in contents) + b"0\r\n\r\n"
+
+    assert check(body) == (b"".join(contents), "")
 
 
 def test_no_more_than_a_line_is_kept_back() -> None:
