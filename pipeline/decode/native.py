@@ -62,14 +62,20 @@ class NativeDecoder:
         self.left = 0
 
     def decode(self, elements: bytes) -> Decoded:
+        found = self.usual(elements)
+        if found is None:
+            self.left += 1
+            return self._reference.decode(elements)
+        return found
+
+    def usual(self, elements: bytes) -> Decoded | None:
+        """None where some element is not of the usual form. Raises as `decode` does, of a column that is cut out."""
         found = self._decoder.decode(elements)
-        if found is not None:
-            capsule, tombstones = found
-            batch = self._in_columns(pa.record_batch(Handed(self._schema, capsule)))
-            if batch is not None:
-                return Decoded(batch, tombstones)
-        self.left += 1
-        return self._reference.decode(elements)
+        if found is None:
+            return None
+        capsule, tombstones = found
+        batch = self._in_columns(pa.record_batch(Handed(self._schema, capsule)))
+        return None if batch is None else Decoded(batch, tombstones)
 
     def _in_columns(self, places: pa.RecordBatch) -> pa.RecordBatch | None:
         """The columns of the lake; None where a part that was cut out is not what it should be."""

@@ -20,6 +20,7 @@ from pipeline.errors import ReadStalled
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.errors import GONE, Troubles
 from pipeline.kafka.topic import QUIET, look_at
+from pipeline.process import without_collections
 from pipeline.source import Limits, Outcome
 
 _MOST_RECORDS = 16_384
@@ -99,7 +100,8 @@ class Reader:
         held_count, held_bytes, moved_at = 0, 0, time.monotonic()
         held_since = moved_at
         while due and not self._limits.over:
-            messages, at_end = self._sorted(consumer.consume(self._most, _WAIT_S), due)
+            with without_collections():
+                messages, at_end = self._sorted(consumer.consume(self._most, _WAIT_S), due)
             came, now = Records.of(messages), time.monotonic()
             if messages or at_end:
                 moved_at = now

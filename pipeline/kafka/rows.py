@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,11 +79,9 @@ class Rows:
         declaration = self._declaration
         if declaration.timestamp:
             return rowtimes(arrays[declaration.timestamp], declaration.timestamp_format)
-        kinds, given = zip(*map(_TIME, messages), strict=True) if messages else ((), ())
-        times = np.array(given, np.int64)
-        if TIMESTAMP_NOT_AVAILABLE in kinds:
-            times[np.array(kinds) == TIMESTAMP_NOT_AVAILABLE] = NO_TIME
-        return np.maximum(times, NO_TIME)
+        kinds_and_times: Any = itertools.chain.from_iterable(map(_TIME, messages))
+        kinds, times = np.fromiter(kinds_and_times, np.int64, 2 * len(messages)).reshape(-1, 2).T
+        return np.where(kinds == TIMESTAMP_NOT_AVAILABLE, NO_TIME, np.maximum(times, NO_TIME))
 
     def _without(self, batch: pa.RecordBatch, records: Records, reasons: Mapping[int, str]) -> pa.RecordBatch:
         due = [

@@ -55,7 +55,9 @@ FITTING = {
 BYTES = b'[]{}",:\\ntfu/e0123456789.-+E \n\r\t\x00\x1f\x7f\x80\xc3\xa9\xff'
 NAMES = ["A", "b", "größe", "a b", 'q"t', "x\\y", "V"]
 KEYS = [name for name, row in SCALARS.items() if row.can_be_map_key]
-REUSED = 40  # answers to one header
+REUSED, CHANGED = 20, 12
+PER_HEADER = REUSED * (1 + CHANGED)
+"""Answers to one header: so many made, and of each so many changed ones."""
 Outcome = tuple[str, object]
 
 
@@ -168,11 +170,29 @@ def text_of(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def outcome(decoder: Decoder, elements: bytes) -> Outcome:
+def changed_of(chance: random.Random, whole: bytes) -> bytes:
+    """With a few bytes changed, lost, put in or doubled."""
+    at, end, luck = int(chance.random() * (len(whole) + 1)), int(chance.random() * 4), chance.random()
+    put_in = BYTES[int(luck * 1000) % len(BYTES)]
+    new = (
+        bytes([put_in])
+        if luck < 0.6
+        else b""
+        if luck < 0.75
+        else whole[at : at + 2 * end]
+        if luck < 0.9
+        else whole[:end]
+    )
+    return whole[:at] + new + whole[at + end :]
+
+
+def outcome(decode: Callable[[bytes], Decoded | None], elements: bytes) -> Outcome:
     try:
-        decoded: Decoded = decoder.decode(elements)
+        decoded = decode(elements)
     except (PipelineError, NotAsDeclared) as error:
         return type(error).__name__, str(error)
+    if decoded is None:
+        return "left", None
     decoded.batch.validate(full=True)
     return "read", (decoded.batch.schema, texts(decoded.batch.columns), [*decoded.tombstones], [*decoded.notices])
 
@@ -217,28 +237,43 @@ def compare_scans(one: Engine, other: Engine, data: bytes, cut: int) -> None:
 
 
 def run(inputs: int, seed: int, tell: Callable[[str], None] = lambda _: None) -> Counter[str]:
-    """Raises AssertionError where the engines differ; how many inputs were read natively, read, or refused."""
+    """Raises AssertionError where the engines differ; how many inputs were read natively, read, refused or left.
+
+    An input is some elements that came together: what was made, now and then broken, and other changes of each, of
+    which what is read natively is compared.
+    """
     count, answers = Counter[str](), Answers(random.Random(seed))
     started = time.monotonic()
     for streamed, layout in _headers(answers, inputs):
         native, reference = NativeDecoder(streamed, layout), Reference().decoder(streamed, layout)
         for _ in range(REUSED):
-            elements = answers.broken(answers.elements(layout, streamed))
+            whole = answers.elements(layout, streamed)
+            elements = answers.broken(whole)
             compare_scans(engine(), Reference(), elements, answers.chance.randrange(len(elements) + 1))
             left = native.left
-            found = outcome(native, elements)
+            found = outcome(native.decode, elements)
             if native.left == left:
-                wanted = outcome(reference, elements)
-                assert found == wanted, (streamed, [str(type_) for type_ in layout.sent], elements, found, wanted)
+                _compare(found, reference, layout, elements)
             count[f"{found[0]}{', natively' if native.left == left else ''}"] += 1
-        count["inputs"] += REUSED
-        if count["inputs"] % 100_000 < REUSED:
+            for _ in range(CHANGED):
+                changed = changed_of(answers.chance, whole)
+                found = outcome(native.usual, changed)
+                if found[0] != "left":
+                    _compare(found, reference, layout, changed)
+                count[f"changed, {found[0]}"] += 1
+        count["inputs"] += PER_HEADER
+        if count["inputs"] % 100_000 < PER_HEADER:
             tell(f"{time.monotonic() - started:.0f} s: {dict(count)}")
     return count
 
 
+def _compare(found: Outcome, reference: Decoder, layout: Layout, elements: bytes) -> None:
+    wanted = outcome(reference.decode, elements)
+    assert found == wanted, ([str(type_) for type_ in layout.sent], elements, found, wanted)
+
+
 def _headers(answers: Answers, inputs: int) -> Iterator[tuple[bool, Layout]]:
-    for _ in range(-(-inputs // REUSED)):
+    for _ in range(-(-inputs // PER_HEADER)):
         try:
             yield answers.chance.random() < 0.5, answers.layout()
         except PipelineError:

@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.kafka.formats.deserializer import deserializer
 from pipeline.kafka.formats.json_payloads import JsonDeserializer
 from pipeline.kafka.formats.payload import Payload
-from tests.decode.fuzz import BYTES, NUMBERS, TEXTS, text_of, texts
+from tests.decode.fuzz import NUMBERS, TEXTS, changed_of, text_of, texts
 
 FITTING = {
     "BOOLEAN": ["true", "false"],
@@ -129,18 +129,9 @@ class Payloads:
             text = self.object_(type_) if payload.wrapped else self.value(type_)
             whole = prefix + text.encode("utf-8", "surrogatepass")
             found.append(whole)
-            for _ in range(CHANGED):
-                at, end = int(chance.random() * (len(whole) + 1)), int(chance.random() * 4)
-                found.append(whole[:at] + self.splice(whole, at, end) + whole[at + end :])
+            found += [changed_of(chance, whole) for _ in range(CHANGED)]
         found.append(None)
         return found
-
-    def splice(self, whole: bytes, at: int, end: int) -> bytes:
-        luck = self.chance.random()
-        if luck < 0.6:
-            one = BYTES[int(luck * 1000) % len(BYTES)]
-            return bytes([one])
-        return b"" if luck < 0.75 else whole[at : at + 2 * end] if luck < 0.9 else whole[:end]
 
 
 def run(inputs: int, seed: int, tell: Callable[[str], None] = lambda _: None) -> Counter[str]:

@@ -96,7 +96,7 @@ class Arrays:
 
 
 def _offsets(values: Values) -> pa.Array:
-    lengths = np.fromiter((len(value) if value else 0 for value in values), np.int64, len(values))
+    lengths = np.fromiter(map(len, (value or () for value in values) if None in values else values), np.int64)
     ends = np.cumsum(lengths)
     if len(ends) and ends[-1] >= 2**31:
         raise NotHeld("more elements in one batch than Arrow counts")

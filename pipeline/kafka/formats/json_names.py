@@ -84,6 +84,11 @@ class Spellings:
         """None where a name that is declared is not for a decoder."""
         return [spelling.decoder.decode for spelling in self._known if spelling.decoder is not None]
 
+    @property
+    def take_all_forms(self) -> bool:
+        """Whether a decoder leaves some value in the form in which it came."""
+        return any(spelling.is_loose for spelling in self._known)
+
     def learn(self, value: Any) -> None:
         """Takes over the names of a parsed value that was read, unless one of its STRUCTs has two for one field."""
         seen = _Seen()
@@ -105,6 +110,10 @@ class _Spelling:
         self._type = type_
         self._seen = _Seen()
         self.decoder = self._make()
+
+    @property
+    def is_loose(self) -> bool:
+        return bool(self._seen.loose)
 
     def take(self, seen: _Seen) -> bool | None:
         """Whether something is new in it; None where the names contradict those that are known."""

@@ -26,6 +26,7 @@ from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
 from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
+from pipeline.process import without_collections
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DecimalException)
 _PREFIX_BYTES = 5
@@ -87,11 +88,17 @@ class _Batch:
         self._bodies = [self._body(at, each) for at, each in enumerate(payloads)] if self._has_prefix else payloads
         self._rows: list[Any] = [None] * len(payloads)
         self._has_tiny: bool | None = None
-        self._arrays = Arrays(_attribute, {**_PREPARED, "DOUBLE": self._doubles})
+        self._arrays = Arrays()
 
     def array(self) -> pa.Array:
         """All values. Those that no fast way is certain of are read exactly first."""
+        with without_collections():
+            return self._array()
+
+    def _array(self) -> pa.Array:
         self._decode()
+        prepare = _PREPARED if self._spellings.take_all_forms else {"DECIMAL": _decimals}
+        self._arrays = Arrays(_attribute, {**prepare, "DOUBLE": self._doubles})
         try:
             return self._arrays.array(self._rows, self._type)
         except NotHeld:
