@@ -57,7 +57,9 @@ class NativeDecoder:
         kinds = [kind for part in layout.parts for kind in _kinds_of(part)]
         self._decoder = ksqldb_lake_native.Decoder(streamed, kinds)
         types = [_in_batch(kind, part) for part in layout.parts for kind in _kinds_of(part)]
-        self._schema = pa.schema([(str(place), type_) for place, type_ in enumerate(types)])
+        self._are_columns = all(_is_usual(part) and not part.is_wrapped for part in layout.parts)
+        places = pa.schema([(str(place), type_) for place, type_ in enumerate(types)])
+        self._schema = layout.schema if self._are_columns else places
         self._json_decoders = [msgspec.json.Decoder(json_type(type_)) for type_ in layout.sent]
         self.left = 0
 
@@ -74,7 +76,8 @@ class NativeDecoder:
         if found is None:
             return None
         capsule, tombstones = found
-        batch = self._in_columns(pa.record_batch(Handed(self._schema, capsule)))
+        places = pa.record_batch(Handed(self._schema, capsule))
+        batch = places if self._are_columns else self._in_columns(places)
         return None if batch is None else Decoded(batch, tombstones)
 
     def _in_columns(self, places: pa.RecordBatch) -> pa.RecordBatch | None:

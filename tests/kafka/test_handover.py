@@ -43,7 +43,7 @@ def test_feeds_that_change_their_way_have_the_rows_of_feeds_that_do_not(kafka: s
     with running(Dataset(sources)) as server:
         for number in range(ROUNDS):
             for source, origin, due in zip(sources, recorded, parts, strict=True):
-                write(kafka, source, due[number], recorded_payloads(origin.topic))
+                write(kafka, source, due[number], raw=recorded_payloads(origin.topic))
                 server.append(source.name, due[number])
             ways: list[ReadFrom] = [dice.choice(("kafka", "ksqldb")) for _ in sources]
             export(tmp_path / "both", server, kafka, sources, ways)
