@@ -5,8 +5,8 @@
                     the ground of a command: packages, signals, `.env`, rules in words, counts and tables as text
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
-    findings, exact_text, fingerprint
-                    what a check found; values as exact text; the hash of rows
+    cycles, findings, exact_text, fingerprint
+                    Python's search for cycles put off; what a check found; values as exact text; the hash of rows
     source, unreadable, once
                     what any source gives, its records that are no rows, and each row of it once
     decode/         bytes to typed Arrow columns

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import io
 import os
 import signal
@@ -23,18 +22,6 @@ from typing import Any
 from pipeline.errors import OutputLost
 
 _NUDGES, _NUDGE_S = 10, 0.3
-
-
-@contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """For what makes many values and no cycles: looking for cycles among them took a sixth of its time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class Terminated(BaseException):

@@ -21,6 +21,7 @@ ORDER = [
     "pipeline.validation",
     "pipeline.settings",
     "pipeline.feeds",
+    "pipeline.cycles",
     "pipeline.findings",
     "pipeline.exact_text",
     "pipeline.fingerprint",

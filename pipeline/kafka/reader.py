@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline.cycles import without_collections
 from pipeline.errors import ReadStalled
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.errors import GONE, Troubles
 from pipeline.kafka.topic import QUIET, look_at
-from pipeline.process import without_collections
 from pipeline.source import Limits, Outcome
 
-_MOST_RECORDS = 16_384
+_MOST_RECORDS = 8_192
 _MOST_BYTES = 16 * 2**20
 _FIRST_RECORDS = 512
 _WAIT_S = 0.1

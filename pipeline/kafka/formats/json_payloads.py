@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.columns import SqlType
+from pipeline.cycles import without_collections
 from pipeline.decode.engine import engine
 from pipeline.decode.layout import Engine, UsualPayloads
 from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
@@ -26,7 +27,6 @@ from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
 from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
-from pipeline.process import without_collections
 
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DecimalException)
 _PREFIX_BYTES = 5
