@@ -29,11 +29,8 @@ def in_order(batches: Iterable[pa.RecordBatch], store: Store) -> Iterator[pa.Rec
         yield from [first] if first is not None else ()
         return
     with disk_errors(store.uri()), store.scratch() as folder:
-        paths = list[Path]()
-        for piece in itertools.chain([first, second], pieces):
-            paths.append(folder / f"{len(paths):05}.arrow")
-            _put_away(piece, paths[-1])
-        first = second = None
+        paths = _put_all_away(itertools.chain(iter([first, second]), pieces), folder)
+        del first, second
         yield from _merged([_taken_back(path) for path in paths])
 
 
@@ -55,6 +52,14 @@ def _sorted(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     if bool(np.all(keys[1:] >= keys[:-1])):
         return rows
     return rows.take(pa.array(np.argsort(keys, kind="stable")))
+
+
+def _put_all_away(pieces: Iterable[pa.RecordBatch], folder: Path) -> list[Path]:
+    paths = list[Path]()
+    for piece in pieces:
+        paths.append(folder / f"{len(paths):05}.arrow")
+        _put_away(piece, paths[-1])
+    return paths
 
 
 def _put_away(piece: pa.RecordBatch, path: Path) -> None:
