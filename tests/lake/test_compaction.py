@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ import pytest
 
 from pipeline.errors import DiskFull, LakeDamaged
 from pipeline.feeds import Feed
-from pipeline.lake import sorting
+from pipeline.lake import disk, local_store, lock, open_file, sorting
+from pipeline.lake import writer as lake_writer
 from pipeline.lake.change import Change
 from pipeline.lake.compaction import Compacted, Goal, compact_feed, compact_part, small_files
 from pipeline.lake.lake import Lake, Upkeep
@@ -256,9 +259,9 @@ def test_a_version_that_has_several_files_gets_one_and_keeps_its_time(tmp_path: 
     table = lake_at(tmp_path).table(feed)
     add_version(table, 1, ["a"], days=-9)
     writers = [StagedWriter(table.staging_folder(f"v{n}"), TABLE, partition="2") for n in range(3)]
-    for number, writer in enumerate(writers):
-        writer.add(pa.RecordBatch.from_pylist([{"k": f"k{number}", "amount": None}], schema=TABLE))
-    adds = [file for writer in writers for file in writer.finish()]
+    for number, one in enumerate(writers):
+        one.add(pa.RecordBatch.from_pylist([{"k": f"k{number}", "amount": None}], schema=TABLE))
+    adds = [file for one in writers for file in one.finish()]
     table.commit(commit_id(2), Change(adds=adds, current_version=2), NOW - dt.timedelta(days=8))
 
     compact(tmp_path, feed)
@@ -350,6 +353,60 @@ def test_a_full_disk_in_the_middle_leaves_the_lake_as_it_was(tmp_path: Path, mon
     assert list(folder_of(table).rglob("*.staged")) == []
     assert lake_at(tmp_path).table(EVENTS).files == table.files
     assert compact(tmp_path, number=901).commits == 1
+
+
+class _Killed(BaseException):
+    """What no code catches; after it this process changes no file any more."""
+
+
+def test_killed_at_each_step_it_leaves_the_old_files_or_the_new_ones_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake_at(tmp_path).feeds.add(EVENTS)
+    with lake_at(tmp_path).writing(EVENTS, {"since": NOW.isoformat()}) as table:
+        add_days(table, [2, 1], commits=2)
+    before, old, marks = tmp_path / "before", values(table), table.bookmarks()
+    shutil.copytree(tmp_path, before, ignore=lambda *_: ["before"])
+    outcomes = list[int]()
+    for number in itertools.count(2, 3):
+        root = tmp_path / f"killed-{number}"
+        shutil.copytree(before, root)
+        with monkeypatch.context() as patched, contextlib.suppress(_Killed):
+            _kill_at(patched, number)
+            compact(root, grace_hours=0)
+            break
+        after = lake_at(root).table(EVENTS)
+        assert (values(after), after.bookmarks()) == (old, marks), number
+        outcomes.append(len(after.files))
+        for _ in range(2):  # the first finds that the views name the old files still, and writes the views
+            cleaned(root, EVENTS, 0)
+        named = {folder_of(after) / file.path for file in lake_at(root).table(EVENTS).files}
+        assert set(folder_of(after).glob("*/*.parquet")) == named, number
+        assert list((folder_of(after) / "_staging").rglob("*")) == [], number
+        shutil.rmtree(root)
+
+    assert len(outcomes) > 8
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert set(outcomes) == {2, 4}
+
+
+def _kill_at(patched: pytest.MonkeyPatch, number: int) -> None:
+    """Has this process die at that step by which it changes files."""
+    steps = itertools.count(1)
+
+    def stepping(act: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any) -> Any:
+            if next(steps) >= number:
+                raise _Killed
+            return act(*given)
+
+        return step
+
+    names = ("sync_file", "sync_folder", "link_file", "move_file", "write_file", "delete_file", "delete_folder")
+    acts = {name: stepping(getattr(disk, name)) for name in names}
+    for module, name in itertools.product((disk, local_store, lock, open_file, lake_writer), names):
+        if hasattr(module, name):
+            patched.setattr(module, name, acts[name])
 
 
 def test_rows_that_would_be_lost_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
