@@ -15,8 +15,8 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -36,8 +36,6 @@ process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,USERS:SASL_PLAINTEXT
-listener.name.users.sasl.enabled.mechanisms=PLAIN
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 auto.create.topics.enable=false
@@ -61,16 +59,34 @@ log.segment.delete.delay.ms=1000
 """
 
 
+@dataclass(frozen=True)
+class Listener:
+    """One more address of a broker: its protocol in Kafka's words, and the properties that it alone has."""
+
+    protocol: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+_LISTENERS = {"PLAINTEXT": Listener("PLAINTEXT"), "CONTROLLER": Listener("PLAINTEXT")}
+
+
+def _for_users() -> Listener:
+    known = " ".join(f'user_{name}="{name}"' for name in USERS)
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    jaas = f"{module} required {known};"
+    return Listener("SASL_PLAINTEXT", {"sasl.enabled.mechanisms": "PLAIN", "plain.sasl.jaas.config": jaas})
+
+
 @dataclass
 class PrivateKafka(PrivateProcess):
     """A running broker. A record may have `LARGEST_RECORD_BYTES`.
 
     At `servers` whoever asks may do everything; at `servers_for_users` one of `USERS`, with its name as password, may
-    do what a rule allows. What was written stays through `stop` and `start`, at the same address.
+    do what a rule allows. What was written stays through `stop` and `start`, at the same addresses.
     """
 
     started_by = ("setpriv", "--pdeathsig", "KILL")
-    users_port: int = 0
+    ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def servers(self) -> str:
@@ -78,7 +94,10 @@ class PrivateKafka(PrivateProcess):
 
     @property
     def servers_for_users(self) -> str:
-        return f"127.0.0.1:{self.users_port}"
+        return self.servers_at("USERS")
+
+    def servers_at(self, listener: str) -> str:
+        return f"127.0.0.1:{self.ports[listener]}"
 
     def answers(self) -> bool:
         with contextlib.suppress(KafkaException):
@@ -88,20 +107,18 @@ class PrivateKafka(PrivateProcess):
 
 
 @contextlib.contextmanager
-def running_kafka(folder: Path) -> Iterator[PrivateKafka]:
-    """A new, empty broker in `folder` until the block ends; raises ServerMissing where there can be none."""
+def running_kafka(folder: Path, more: Mapping[str, Listener] = {}) -> Iterator[PrivateKafka]:
+    """A new, empty broker in `folder` until the block ends, with `more` listeners by their names.
+
+    Raises ServerMissing where there can be none.
+    """
     install_packages("Java and Maven", PACKAGES, lambda: bool(shutil.which("java") and shutil.which("mvn")))
     jars = resolved_jars(_ROOT / "build" / "kafka")
-    port, controller, users = free_port(), free_port(), free_port()
-    listeners = f"PLAINTEXT://127.0.0.1:{port},USERS://127.0.0.1:{users},CONTROLLER://127.0.0.1:{controller}"
-    known = " ".join(f'user_{name}="{name}"' for name in USERS)
+    listeners = {**_LISTENERS, "USERS": _for_users(), **more}
+    ports = {name: free_port() for name in listeners}
     properties = folder / "server.properties"
     properties.write_text(
-        f"{_PROPERTIES}listeners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={folder / 'data'}\n"
-        f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n"
-        "listener.name.users.plain.sasl.jaas.config="
-        f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};\n",
-        encoding="utf-8",
+        f"{_PROPERTIES}log.dirs={folder / 'data'}\n{_of_listeners(listeners, ports)}", encoding="utf-8"
     )
     java = [*_JAVA, "-cp", f"{jars}/*"]
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -109,12 +126,29 @@ def running_kafka(folder: Path) -> Iterator[PrivateKafka]:
     made = subprocess.run(form, capture_output=True, text=True, check=False)
     if made.returncode:
         raise RuntimeError(f"Kafka could not make its data folder: {(made.stderr or made.stdout)[-2000:]}")
-    broker = PrivateKafka(folder, [*java, "kafka.Kafka", str(properties)], port, users)
+    broker = PrivateKafka(folder, [*java, "kafka.Kafka", str(properties)], ports["PLAINTEXT"], ports)
     try:
         broker.start()
         yield broker
     finally:
         broker.stop(signal.SIGKILL)  # nothing of it is needed any more
+
+
+def _of_listeners(listeners: Mapping[str, Listener], ports: Mapping[str, int]) -> str:
+    addresses = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+    protocols = ",".join(f"{name}:{listener.protocol}" for name, listener in listeners.items())
+    own = [
+        f"listener.name.{name.lower()}.{property}={value}"
+        for name, listener in listeners.items()
+        for property, value in listener.properties.items()
+    ]
+    return "\n".join([
+        f"listeners={addresses}",
+        f"advertised.listeners={addresses}",
+        f"listener.security.protocol.map={protocols}",
+        f"controller.quorum.bootstrap.servers=127.0.0.1:{ports['CONTROLLER']}",
+        *own,
+    ]) + "\n"  # fmt: skip
 
 
 def resolved_jars(home: Path) -> Path:

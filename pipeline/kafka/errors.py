@@ -6,14 +6,18 @@ The client reports most trouble beside its calls, to a callback, and the call it
 
 from __future__ import annotations
 
+import re
+
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.errors import KafkaRefused, KafkaUnreachable, PipelineError, TopicGone
+from pipeline.errors import KafkaRefused, KafkaSettingsInvalid, KafkaUnreachable, PipelineError, TopicGone
 
 _CREDENTIALS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.ILLEGAL_SASL_STATE)
 _PROTOCOL = (KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
 _RIGHTS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _LASTING = (*_CREDENTIALS, *_PROTOCOL, *_RIGHTS, KafkaError._SSL)
+_REFUSED_CERTIFICATE = re.compile(r"SSL alert number (4[2-689]|116)\b")
+"""What a broker says of the client's certificate, or of there being none: alerts of RFC 8446, 6.2."""
 _NO_CONCERN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)  # no group is joined; the client looks for its coordinator still
 GONE = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -33,6 +37,8 @@ class Troubles:
     def hear(self, error: KafkaError) -> None:
         if error.code() in _LASTING:
             self._lasting = error.code()
+        elif error.code() == KafkaError._TRANSPORT and _REFUSED_CERTIFICATE.search(error.str()):
+            self._lasting = KafkaError._SSL
 
     def raise_lasting(self) -> None:
         """Raises KafkaRefused when something was heard that does not pass by itself."""
@@ -68,9 +74,14 @@ def translated(code: int, topic: str, servers: str) -> PipelineError:
             f"Kafka at {servers} refuses the credentials",
             "correct KAFKA_USER and KAFKA_PASSWORD, or KAFKA_OAUTH_CLIENT and KAFKA_OAUTH_SECRET",
         )
+    if code == KafkaError._INVALID_ARG:
+        return KafkaSettingsInvalid(
+            "Kafka's client does not take its settings: a certificate or key cannot be read, or its password is wrong",
+            "correct KAFKA_CA_FILE, KAFKA_CLIENT_CERT, KAFKA_CLIENT_KEY and KAFKA_CLIENT_KEY_PASSWORD",
+        )
     if code == KafkaError._SSL:
         return KafkaRefused(
-            f"no TLS connection to Kafka at {servers}: a certificate is not trusted, or one side speaks no TLS",
+            f"no TLS connection to Kafka at {servers}: a certificate is missing or not trusted, or one side has no TLS",
             "correct KAFKA_SECURITY_PROTOCOL, KAFKA_CA_FILE, KAFKA_CLIENT_CERT and KAFKA_CLIENT_KEY",
         )
     if code in _PROTOCOL:

@@ -23,6 +23,7 @@ from pipeline.unreadable import SCHEMA
 
 NO_VALUE = "no value"
 NO_ROWTIME = "no time in the timestamp column, or one before 1970"
+NO_HEADER_VALUE = "a header without a value"
 _KEY, _VALUE, _TIME = map(operator.methodcaller, ("key", "value", "timestamp"))
 
 
@@ -58,7 +59,8 @@ class Rows:
         }
         columns = [arrays[column.name] for column in declaration.columns]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        reasons = dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
+        reasons = dict.fromkeys(_without_header_value(messages, declaration), NO_HEADER_VALUE)
+        reasons |= dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
         reasons |= dict(keys.unreadable) | dict(values.unreadable) | dict.fromkeys(values.no_row, NO_VALUE)
         if uncertain := values.uncertain | keys.uncertain:
             for place in sorted(uncertain - _certain(values) - _certain(keys)):
@@ -128,3 +130,19 @@ def _headers(messages: Sequence[Message], key: str | None) -> list[Any]:
         names = lake_name("KEY"), lake_name("VALUE")
         return [[dict(zip(names, header, strict=True)) for header in headers] for headers in by_record]
     return [next((value for name, value in reversed(headers) if name == key), None) for headers in by_record]
+
+
+def _without_header_value(messages: Sequence[Message], declaration: Declaration) -> list[int]:
+    """The places of records that have a header that is asked for, and not its value.
+
+    ksqlDB has no row of it: its query fails there (SourceBuilderUtils wraps the bytes without a look).
+    """
+    found = []
+    for at, message in enumerate(messages if declaration.headers else ()):
+        headers: Any = message.headers() or []
+        last = dict(headers)
+        for _, key in declaration.headers:
+            if any(value is None for _, value in headers) if key is None else last.get(key, b"") is None:
+                found.append(at)
+                break
+    return found

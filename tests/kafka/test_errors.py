@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.errors import KafkaRefused, KafkaUnreachable, PipelineError, TopicGone
+from pipeline.errors import KafkaRefused, KafkaSettingsInvalid, KafkaUnreachable, PipelineError, TopicGone
 from pipeline.kafka.errors import Troubles
 
 RAW = "sasl.password=hunter2 [thrd:broker-1/bootstrap]"
@@ -21,6 +23,7 @@ RAW = "sasl.password=hunter2 [thrd:broker-1/bootstrap]"
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaRefused, 1),
         (KafkaError._AUTHENTICATION, KafkaRefused, 1),
         (KafkaError._SSL, KafkaRefused, 1),
+        (KafkaError._INVALID_ARG, KafkaSettingsInvalid, 1),
         (KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaRefused, 1),
     ],
 )
@@ -44,4 +47,15 @@ def test_only_what_does_not_pass_by_itself_is_raised_when_it_is_heard() -> None:
     troubles.hear(KafkaError(KafkaError._AUTHENTICATION, RAW))
 
     with pytest.raises(KafkaRefused, match="refuses the credentials"):
+        troubles.raise_lasting()
+
+
+@pytest.mark.parametrize(("alert", "lasts"), [(42, True), (48, True), (116, True), (40, False), (80, False)])
+def test_a_certificate_that_the_broker_refuses_does_not_pass_by_itself(alert: int, lasts: bool) -> None:
+    troubles = Troubles("orders", "broker-1:9092")
+    troubles.hear(
+        KafkaError(KafkaError._TRANSPORT, f"Receive failed: SSL routines:: alert: SSL alert number {alert} (..")
+    )
+
+    with pytest.raises(KafkaRefused, match="certificate is missing") if lasts else contextlib.nullcontext():
         troubles.raise_lasting()
