@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from demo.private_kafka import Listener, running_kafka
-from demo.private_mysql import ServerMissing
+from demo.private_process import ServerMissing
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import PATIENCE_S, Emulator, comes_true, running
 from tests.integration.commands import ran
