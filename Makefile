@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka test check lint torture bench-warehouse bench-kafka fuzz mutants clean
+.PHONY: help demo demo-kafka test check lint torture bench-warehouse bench-kafka bench-waits fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -40,6 +40,9 @@ bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/perfor
 
 bench-kafka: $(READY)  ## Measure exports from Kafka; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.kafka
+
+bench-waits: $(READY)  ## Measure feeds that only wait, and compressions; writes docs/performance.md
+	$(BIN)/python -m benchmarks.waits
 
 fuzz: $(READY)  ## Try ten million answers, and payloads, to make the two decoders differ (hours; FUZZ=n: so many)
 	$(BIN)/python -m tests.decode.fuzz $(FUZZ)

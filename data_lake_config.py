@@ -55,6 +55,9 @@ class Settings(KsqldbSettings, KafkaSettings):
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
     compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
+    export_jobs: int = Field(
+        8, ge=1, le=256, description="feeds that one run exports at once: while one waits, others read"
+    )
     export_workers: int = Field(0, ge=0, le=256, description="processes for a source that can seek; 0: one a core")
 
     quiet_s: float = Field(3, gt=0, le=_HOUR, description="how long a stream stands still when it is caught up")

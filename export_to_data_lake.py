@@ -39,12 +39,20 @@ if TYPE_CHECKING:
 @click.option("--full", is_flag=True, help="Read streams again from their start and replace what the source still has.")
 @click.option("--date", "day", type=options.Day(), help="Read this day of a stream again and replace it.")
 @click.option("--version", type=click.IntRange(1), help="Write the table snapshot as this version.")
+@click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Feeds at once (EXPORT_JOBS).")
 @click.option("--max-runtime", "max_runtime_s", type=options.Seconds(), metavar="SECONDS", help="Stop by then.")
 @click.option("--allow-shrink", is_flag=True, help="Believe a table that lost more rows than usual.")
 @click.option("--accept-gap", is_flag=True, help="Go on although the topic has lost rows; the gap is recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @options.json_output
-def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], json_output: bool, **asked: Any) -> None:
+def main(
+    everything: bool,
+    streams: tuple[str, ...],
+    tables: tuple[str, ...],
+    jobs: int | None,
+    json_output: bool,
+    **asked: Any,
+) -> None:
     """Export feeds from ksqlDB into the data lake.
 
     With --all an option counts for the feeds that it fits; with named feeds it must fit each of them.
@@ -57,10 +65,10 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     from pipeline.report import export as report
 
     settings, now = load_settings(), cli.utc_now()
-    lake, request = settings.lake(cli.tell), runs.ExportRequest(**asked)
+    lake, request = settings.lake(cli.tell_from_threads()), runs.ExportRequest(**asked)
     feeds, broken = choose_feeds(lake.feeds, everything, streams, tables)
     check_options(request, feeds, everything)
-    run, holder = _new_run(settings, lake, request, now), cli.holder("export_to_data_lake.py", now)
+    run, holder = _new_run(settings, lake, request, jobs, now), cli.holder("export_to_data_lake.py", now)
     for_all = everything and not request.dry_run
     alone = lake.hold_run(holder) if for_all else contextlib.nullcontext()
     tell = functools.partial(_tell_result, request)
@@ -78,7 +86,7 @@ def main(everything: bool, streams: tuple[str, ...], tables: tuple[str, ...], js
     raise SystemExit(common_exit_code(error for error in errors if error is not None))
 
 
-def _new_run(settings: Settings, lake: Lake, request: ExportRequest, now: dt.datetime) -> Run:
+def _new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | None, now: dt.datetime) -> Run:
     """The run, which is recorded unless it changes nothing."""
     from pipeline.export.commit import Run
     from pipeline.lake.compaction import Goal
@@ -95,7 +103,9 @@ def _new_run(settings: Settings, lake: Lake, request: ExportRequest, now: dt.dat
         compact=Goal(settings.compact_target_bytes) if settings.compact_after_export else None,
         accept_gap=request.accept_gap,
         workers=settings.export_workers or os.cpu_count() or 1,
-        tell=cli.tell,
+        jobs=jobs or settings.export_jobs,
+        scans=settings.ksqldb_scans,
+        tell=cli.tell_from_threads(),
     )
 
 

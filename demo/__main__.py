@@ -41,7 +41,7 @@ def main(folder: Path, transactions: int) -> None:
     dataset.save(folder / "dataset.json")
     lake = folder / "data_lake"
     with contextlib.ExitStack() as servers:
-        port = servers.enter_context(_emulator(folder / "dataset.json"))
+        port = servers.enter_context(emulator(folder / "dataset.json"))
         env = os.environ | {
             "LAKE_ROOT": str(lake),
             "KSQLDB_URL": f"http://127.0.0.1:{port}",
@@ -104,7 +104,7 @@ def _show_warehouse(env: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _emulator(data: Path) -> Iterator[int]:
+def emulator(data: Path) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "ksqldb_emulator", "--port", str(port), "--data", str(data)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -7,7 +7,7 @@
     columns         one table of types; names and roles of columns
     cycles, findings, exact_text, fingerprint
                     Python's search for cycles put off; what a check found; values as exact text; the hash of rows
-    source, unreadable, once
+    turns, source, unreadable, once
                     what any source gives, its records that are no rows, and each row of it once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST

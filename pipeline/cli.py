@@ -13,11 +13,12 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import click
+from click.globals import pop_context, push_context
 
 from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_exit_code
 from pipeline.journal import Record, keep
@@ -52,6 +53,20 @@ def tell(text: str) -> None:
     if context is None or not context.meta.get(QUIET):
         click.echo(text, err=True)
     keep(logging.INFO, text)
+
+
+def tell_from_threads() -> Callable[[str], None]:
+    """`tell` of this command for its other threads, in which click does not know what command it is."""
+    context = click.get_current_context()
+
+    def told(text: str) -> None:
+        push_context(context)
+        try:
+            tell(text)
+        finally:
+            pop_context()
+
+    return told
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pipeline.errors import TimeIsOver, TryLater
+from pipeline.turns import FeedTurns, Shared, Turn
 
 if TYPE_CHECKING:  # settings hold a ReadPolicy, and are read before anything that takes long to import
     import pyarrow as pa
@@ -114,19 +115,39 @@ class Task:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: how long still means quiet, how long without any progress means stalled, and when to stop (clock)."""
+    """Seconds: how long still means quiet, how long without any progress means stalled, and when to stop (clock).
+
+    `turns` are those that this read takes with others of its process; one that has none is alone.
+    """
 
     quiet_s: float = 3
     stall_s: float = 120
     deadline: float | None = None
+    turns: FeedTurns | None = None
 
     def left_s(self) -> float | None:
         """Seconds to the deadline, never less than a moment; None without one."""
+        if self.stopped:
+            return _MOMENT_S
         return None if self.deadline is None else max(_MOMENT_S, self.deadline - time.monotonic())
 
     @property
     def over(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.stopped or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether all reads of this process are to stop."""
+        return self.turns is not None and self.turns.stopped
+
+    def give_way(self) -> None:
+        """Has others of its process not wait for this read, which goes before them else."""
+        if self.turns is not None:
+            self.turns.give_way()
+
+    def take_turn(self, shared: Shared, what: str) -> Turn:
+        """Waits for a turn, to be given back. Raises TimeIsOver."""
+        return Turn() if self.turns is None else self.turns.take(shared, what, self.left_s())
 
     @contextlib.contextmanager
     def in_time(self, what: str) -> Iterator[None]:
@@ -288,6 +309,9 @@ class Sources(Protocol):
 
     @property
     def place(self) -> str: ...
+    def apart(self) -> AbstractContextManager[Sources]:
+        """The same, with connections of its own, for another thread."""
+
     def list(self) -> Mapping[str, str]:
         """Every one by its exact name: `stream` or `table`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import waits
 from benchmarks.page import head
 from benchmarks.process import Run
 from benchmarks.report import GOALS, LABELS, Measured, as_tables
@@ -98,3 +99,14 @@ def test_a_run_says_how_to_repeat_it() -> None:
     assert "`make bench-warehouse`, 5 users, seed 9, rounds: 2" in text
     assert text.startswith("2026-11-20")
     assert "a load of 0.2 before" in text
+
+
+def test_both_compressions_are_measured_on_the_same_rows(tmp_path: Path) -> None:
+    files = waits.write_files(tmp_path, 2000)
+    runs = {"export": [Run("export", 1, 7.25, 90_000_000, 1.5), Run("export", 1, 6.0, 80_000_000, 1.0)]}
+
+    lines = waits.as_tables(runs, files, 2000)
+
+    assert lines[2] == "| `export` | 2 | 6.6 | 6.0 .. 7.2 | 1.2 | 90 |"
+    assert [line.split(" | ")[0] for line in lines[-2:]] == ["| snappy", "| zstd"]
+    assert 0 < files["zstd"][1] < files["snappy"][1]

@@ -27,6 +27,7 @@ ORDER = [
     "pipeline.fingerprint",
     "pipeline.warehouse.scratch",
     "pipeline.columns",
+    "pipeline.turns",
     "pipeline.source",
     "pipeline.unreadable",
     "pipeline.once",

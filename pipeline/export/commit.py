@@ -24,7 +24,8 @@ from pipeline.text import plural
 @dataclass(frozen=True)
 class Run:
     """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits, `workers` the
-    processes that stage rows; `compact` says what small files are to become after an export, if anything.
+    processes that stage rows, `jobs` the feeds at once, `scans` those that the server reads for at once; `compact` says
+    what small files are to become after an export, if anything.
 
     `tell` hears of each commit on the way of a long export.
     """
@@ -38,6 +39,8 @@ class Run:
     compact: Goal | None = None
     accept_gap: bool = False
     workers: int = 1
+    jobs: int = 1
+    scans: int = 1
     tell: Callable[[str], None] = lambda _: None
 
     def for_feed(self, number: int, seconds_left: float | None) -> Run:

@@ -10,10 +10,10 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Pipe, wait
 
-from pipeline.errors import PipelineError, WorkerLost
+from pipeline.errors import PipelineError, TimeIsOver, WorkerLost
 from pipeline.export.order import InOrder
 from pipeline.export.stage import Staged
 from pipeline.export.worker import ENDED, GO_ON, Assignment
@@ -21,6 +21,8 @@ from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.source import Limits, StreamSource, Task
 
+_LOOK_S = 0.4
+"""After which it is seen that all are to stop, although nobody says anything."""
 _AHEAD = 2
 """Parts that may wait for one before them, besides one for each process."""
 _SERVE = "import sys; sys.path[:] = {path!r}; from pipeline.export.worker import serve; serve({descriptor})"
@@ -71,15 +73,19 @@ def _stage_here(work: Work) -> _Parts:
 
 
 def _stage_apart(work: Work, workers: int) -> _Parts:
+    turn = work.limits.take_turn("processes", work.tasks[0].feed)
     pool = _Pool(work, workers)
     try:
         while pool.goes_on():
             pool.hear()
+            if work.limits.stopped:
+                raise TimeIsOver(work.tasks[0].feed)
             yield from pool.order.take()
             if pool.error is not None:
                 raise pool.error
     finally:
         pool.stop()
+        turn.give_back()
         for part in pool.order.left():
             part.discard()
 
@@ -154,7 +160,7 @@ class _Pool:
     def hear(self) -> None:
         """Takes what those say next that stage a task."""
         busy = {worker.connection: worker for worker in self._busy()}
-        for connection in wait(list(busy)):
+        for connection in wait(list(busy), _LOOK_S):
             worker = busy[connection]  # type: ignore[index] # of the connections alone
             heard = worker.receive()
             if isinstance(heard, PipelineError):
@@ -183,7 +189,8 @@ class _Pool:
             worker = _Worker()
             self._workers.append(worker)
         worker.number = self._next
-        worker.send((self._work.assignment(self._next), limits.left_s()))
+        assignment = self._work.assignment(self._next)
+        worker.send((replace(assignment, limits=replace(limits, turns=None)), limits.left_s()))
         self._next += 1
         return True
 

@@ -1,4 +1,6 @@
-"""One run: feeds exported one after the other, each under its lock; the failure of one does not stop the others.
+"""One run: feeds exported side by side, each under its lock; the failure of one does not stop the others.
+
+While one waits, for its quiet time or for the second read of a snapshot, the next one reads.
 
 What happens for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and progress
 in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and `views.sql`. Killed
@@ -8,10 +10,12 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.errors import PipelineError, RetentionHeld, TryLater
 from pipeline.export.commit import ExportResult, Run
@@ -30,6 +34,7 @@ from pipeline.lake.retention import ArchivedExpiry, expire, expire_archived
 from pipeline.lake.table import LakeTable
 from pipeline.source import Sources
 from pipeline.text import plural
+from pipeline.turns import Turns, side_by_side
 
 
 @dataclass(frozen=True)
@@ -73,27 +78,50 @@ def export_feeds(
     holder: dict[str, str],
     tell: Callable[[FeedResult], None],
 ) -> list[FeedResult]:
-    """Exports each feed; `tell` hears what became of it as soon as it is known."""
-    started, limit_s, results = time.monotonic(), request.max_runtime_s, []
-    for index, feed in enumerate(feeds):
-        left = None if limit_s is None else limit_s - (time.monotonic() - started)
-        result = FeedResult(feed.name, feed.type)
-        begun = time.monotonic()
+    """Exports each feed, `run.jobs` at once; `tell` hears in their order what became of them, as soon as it is known.
+
+    A scan of the server is a turn that feeds take, and give back while they wait.
+    """
+    started = time.monotonic()
+    tables = [index for index, feed in enumerate(feeds) if feed.type == "table"]  # they pause for the longest time
+    turns = Turns(run.scans, first=[feeds[index].name for index in tables])
+
+    def export(index: int) -> FeedResult:
+        left = None if request.max_runtime_s is None else request.max_runtime_s - (time.monotonic() - started)
+        own = turns.of(feeds[index].name)
+        policy = replace(run.policy, sleep=own.pause, tell=run.tell)
+        shared = replace(run, policy=policy, limits=replace(run.limits, turns=own)).for_feed(index, left)
         try:
-            with contained(feed.name):
-                if left is not None and left <= 0:
-                    raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
-                own = run.for_feed(index, left)
-                if request.dry_run:
-                    result.exported = preview(sources, lake.table(feed), request.version)
-                else:
-                    _export(sources, lake, feed, result, own, request, holder)
-        except PipelineError as error:
-            result.error = error
-        result.seconds = time.monotonic() - begun
-        tell(result)
-        results.append(result)
+            with sources.apart() as apart:
+                return _export_contained(apart, lake, feeds[index], shared, request, holder)
+        finally:
+            own.give_way()
+
+    results = list[FeedResult]()
+    tasks = [functools.partial(export, index) for index in range(len(feeds))]
+    with contextlib.closing(side_by_side(tasks, run.jobs, turns.stop, tables)) as exported:
+        for result in exported:
+            tell(result)
+            results.append(result)
     return results
+
+
+def _export_contained(
+    sources: Sources, lake: Lake, feed: Feed, run: Run, request: ExportRequest, holder: dict[str, str]
+) -> FeedResult:
+    result, begun = FeedResult(feed.name, feed.type), time.monotonic()
+    try:
+        with contained(feed.name):
+            if run.limits.over:
+                raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
+            if request.dry_run:
+                result.exported = preview(sources, lake.table(feed), request.version)
+            else:
+                _export(sources, lake, feed, result, run, request, holder)
+    except PipelineError as error:
+        result.error = error
+    result.seconds = time.monotonic() - begun
+    return result
 
 
 def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:

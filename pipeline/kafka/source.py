@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import StatementRefused
 from pipeline.feeds import ReadFrom
@@ -32,6 +32,11 @@ class KafkaSources:
     place: str
     brokers: Brokers
     registry: RegistryClient | None
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[KafkaSources]:
+        with self.client.apart() as client:
+            yield replace(self, client=client)
 
     def list(self) -> Mapping[str, str]:
         return ksqldb.KsqldbSources(self.client, self.place).list()

@@ -15,10 +15,11 @@ from pipeline.errors import AnswerIncomplete, PipelineError, ServerUnreachable
 from pipeline.ksqldb.bodies import LONGEST_S, pieces
 from pipeline.ksqldb.errors import reason
 from pipeline.ksqldb.framing import AnswerParser, Header, Rows
+from pipeline.turns import Turn
 
 
 class Answer(contextlib.AbstractContextManager["Answer"]):
-    """One query's answer while it is being read."""
+    """One query's answer while it is being read. `turn` is given back when it is closed, at the latest."""
 
     def __init__(self, response: requests.Response, parser: AnswerParser, end_query: Callable[[str], object]) -> None:
         self._response, self._parser, self._end_query = response, parser, end_query
@@ -28,6 +29,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         self._hung_up = False
         self._closed = False
         self.byte_count = 0
+        self.turn = Turn()
 
     @property
     def proved(self) -> bool:
@@ -118,14 +120,17 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """Drops the connection, and ends the query if it was not read to its end."""
+        """Drops the connection, ends the query if it was not read to its end, and gives its turn back."""
         if self._closed:
             return
         self._closed = True
-        if not self._done and self._parser.header and self._parser.header.query_id:
-            with contextlib.suppress(PipelineError):
-                self._end_query(self._parser.header.query_id)
-        self._response.close()
+        try:
+            if not self._done and self._parser.header and self._parser.header.query_id:
+                with contextlib.suppress(PipelineError):
+                    self._end_query(self._parser.header.query_id)
+            self._response.close()
+        finally:
+            self.turn.give_back()
 
     def __exit__(self, *exc: object) -> None:
         self.close()

@@ -34,6 +34,8 @@ from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
 from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
+from pipeline.source import Limits
+from pipeline.turns import Turn
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
@@ -151,13 +153,15 @@ class Client:
         at_most_s: float | None = None,
         silent_s: float | None = None,
         layout_of: Callable[[Header], Layout] = as_declared,
+        turn: Turn | None = None,
     ) -> Answer:
         """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
 
         Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
         of ours at a time: the query before, where an error kept it from being read, is ended first. A server that
         keeps refusing or silent is waited for `at_most_s`. `silent_s`, else `stall_s`, bounds a read without a byte.
-        `layout_of` says what is made of the columns that the answer has.
+        `layout_of` says what is made of the columns that the answer has. `turn` is given back when the answer is
+        closed, or there is none.
         """
         self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
@@ -167,8 +171,28 @@ class Client:
         def start() -> Answer:
             return self._start(body, AnswerParser(framing, ending, layout_of), framing.value, at_most_s, wait_s)
 
-        self._answer = self._retrying(start, at_most_s)
+        turn = turn or Turn()
+        try:
+            self._answer = self._retrying(start, at_most_s)
+        except BaseException:
+            turn.give_back()
+            raise
+        self._answer.turn = turn
         return self._answer
+
+    def take_turn(self, limits: Limits, what: str) -> Turn:
+        """Waits until the server has no scan of another thread; that of the query before is ended first.
+
+        Raises TimeIsOver.
+        """
+        self._end_last_query()
+        return limits.take_turn("scan", what)
+
+    def apart(self) -> Client:
+        """A client for another thread, which waits for the server as this one does."""
+        other = Client(self.connection, self._sleep)
+        other._reached = self._reached
+        return other
 
     def _end_last_query(self) -> None:
         if self._answer is not None:

@@ -85,8 +85,11 @@ def _pull(client: Client, source: Description, projection: Projection, limits: L
     # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
     silent_s = min(client.connection.timeout_s, client.connection.stall_s)
     with limits.in_time(source.name):
+        turn = client.take_turn(limits, source.name)
         framing, ending, left_s = Framing.PLAIN_ARRAY, Ending.BRACKET, limits.left_s()
-        answer = client.query(sql, framing, ending, at_most_s=left_s, silent_s=silent_s, layout_of=projection.layout)
+        answer = client.query(
+            sql, framing, ending, at_most_s=left_s, silent_s=silent_s, layout_of=projection.layout, turn=turn
+        )
 
     def batches() -> Iterator[pa.RecordBatch]:
         seen: list[Any] = []

@@ -3,6 +3,7 @@
 A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
 when every partition's true end is reached (`exact`), when next to nothing has come for a while and everything fetched
 is processed (`quiet`: more cannot be known), or at the time limit. What it cannot explain it ends as an error.
+While it only waits, the server's next scan may begin.
 One stream thread and a short commit interval make progress visible and steady (seen on 7.2, 7.6, 8.3). The rule by
 which a query is at its end is in `stop_rule`.
 """
@@ -85,8 +86,9 @@ def start_push(
     """
 
     def ask(properties: Mapping[str, str]) -> Answer:
+        turn = client.take_turn(limits, source.name)
         streamed, ending, left_s = Framing.STREAMED_ROWS, Ending.COMPLETED, limits.left_s()
-        return client.query(sql, streamed, ending, properties, left_s, layout_of=layout_of)
+        return client.query(sql, streamed, ending, properties, left_s, layout_of=layout_of, turn=turn)
 
     quiet_s = limits.quiet_s
     with limits.in_time(source.name):
@@ -146,6 +148,8 @@ class _Watch(threading.Thread):
                 self.outcome = self._rule.decide(positions, now) if positions is not None else None
             except TopicChanged as error:
                 self.error = error
+            if self._rule.idle:
+                self._answer.turn.give_back()
             if self._limits.over and self.outcome is None:
                 self.outcome = "time limit"
             if self.outcome is not None or self.error is not None:

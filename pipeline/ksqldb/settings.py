@@ -25,6 +25,7 @@ class KsqldbSettings(BaseModel):
         30, gt=0, le=_HOUR, description="time for connecting, for each admin request, and for a table pull's next byte"
     )
     ksqldb_retry_s: float = Field(90, ge=0, le=_DAY, description="how long a restarting or busy server is waited for")
+    ksqldb_scans: int = Field(1, ge=1, le=64, description="queries of ours that the server works on at once")
     stall_s: float = Field(120, gt=0, le=_DAY, description="how long a read may show no progress at all")
 
     @model_validator(mode="after")

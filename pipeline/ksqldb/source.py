@@ -21,6 +21,11 @@ class KsqldbSources:
     client: Client
     place: str
 
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[KsqldbSources]:
+        with self.client.apart() as client:
+            yield replace(self, client=client)
+
     def list(self) -> Mapping[str, str]:
         return list_sources(self.client)
 

@@ -17,6 +17,7 @@ Position = tuple[int, int]  # fetched, committed
 _NOT_FETCHED: Position = (-1, -1)
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
 _EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
+_IDLE_S = 0.8  # two looks: a scan that has found nothing to do by then makes room for the next one
 
 
 @dataclass
@@ -27,6 +28,10 @@ class StopRule:
     full poll and has processed it: a scan that is behind fetches full polls, several a second, so what comes more
     slowly is what arrives just now. Without this a stream that is written to all the time would never be at its end.
     A scan of big records is as slow as that: while it moves, it is given `slow_s` to come to its bookmark.
+
+    A partition that was not fetched is empty, or the server is busy: that is given more time, unless the scan is past
+    the bookmarks of others and that one has had no row yet. `idle` says that the scan is past its bookmarks and does
+    nothing but wait.
     """
 
     source: Source
@@ -34,6 +39,7 @@ class StopRule:
     ends: Mapping[int, Offsets] | None
     bookmark: Mapping[int, int]
     slow_s: float = 120
+    idle: bool = False
     _calm: dict[int, Position] = field(default_factory=dict)
     _calm_since: float = 0.0
     _last: dict[int, Position] = field(default_factory=dict)
@@ -52,11 +58,14 @@ class StopRule:
         if positions != self._last:
             self._last, self._moved_at = positions, now
         behind = [p for p, (_, committed) in positions.items() if 0 <= committed < self.bookmark.get(p, 0)]
-        patience = self.quiet_s * (_EMPTY_FACTOR if _NOT_FETCHED in positions.values() else 1)
+        patience = self.quiet_s * (_EMPTY_FACTOR if self._may_be_unread(positions) else 1)
         if behind and now - self._moved_at < self.quiet_s:
             patience = max(patience, self.slow_s)
         all_there = set(positions) >= set(range(self.source.partitions))
-        if not all_there or now - self._calm_since < patience or not self._is_processed(positions):
+        is_done = all_there and self._is_processed(positions)
+        is_past = bool(self.bookmark) and not self._may_be_unread(positions)
+        self.idle = is_done and not behind and (is_past or now - self._calm_since >= min(_IDLE_S, patience))
+        if not is_done or now - self._calm_since < patience:
             return None
         for partition in behind:
             raise topic_recreated(self.source.topic, partition, positions[partition][1], self.bookmark[partition])
@@ -70,15 +79,21 @@ class StopRule:
         if not due:
             return "exact"
         if any(ends[p].start != UNKNOWN or positions.get(p) != _NOT_FETCHED for p in due):
-            self._unfetched_since = None
+            self._unfetched_since, self.idle = None, False
             return None
         if self._unfetched_since is None:
             self._unfetched_since = now
+        self.idle = now - self._unfetched_since >= _IDLE_S
         return "quiet" if now - self._unfetched_since >= self.quiet_s * _EMPTY_FACTOR else None
 
     def _reached(self, partition: int, offsets: Offsets, positions: Mapping[int, Position]) -> bool:
         nothing_new = offsets.end <= max(self.bookmark.get(partition, 0), offsets.start)
         return nothing_new or positions.get(partition, _NOT_FETCHED)[1] >= offsets.end
+
+    def _may_be_unread(self, positions: Mapping[int, Position]) -> bool:
+        """Whether there may be rows that are due in a partition that was not fetched."""
+        had_rows = {partition for partition, mark in self.bookmark.items() if mark > 0}
+        return any(at == _NOT_FETCHED and (p in had_rows or not had_rows) for p, at in positions.items())
 
     def _is_calm(self, positions: Mapping[int, Position]) -> bool:
         """Whether less than one full poll was fetched, or waits to be processed, since it was calm."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -97,6 +99,9 @@ class ToySource:
     stream: ToyStream
     table: ToyTable = ToyTable(())
     place: ClassVar[str] = "a list of rows"
+
+    def apart(self) -> AbstractContextManager[ToySource]:
+        return contextlib.nullcontext(self)
 
     def list(self) -> dict[str, str]:
         return {found.source.name: found.kind for found in (self.stream, self.table)}

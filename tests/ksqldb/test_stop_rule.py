@@ -245,3 +245,45 @@ def test_the_first_row_of_a_topic_is_waited_for_and_a_server_without_tasks_says_
     assert rule(1, {0: Offsets(0, 1, 0)}).decide({0: (-1, 0)}, 0) is None
     assert rule(1).decide({}, 0) is None
     assert first_verdict(rule(1), [(float(n), {0: (-1, 0)}) for n in range(9)]) == ("quiet", QUIET_S)
+
+
+@pytest.mark.parametrize(("bookmark", "quiet_at"), [
+    ({0: 100}, QUIET_S),
+    ({0: 100, 1: 0}, QUIET_S),
+    ({0: 100, 1: 7}, 4 * QUIET_S),
+    ({}, 4 * QUIET_S),
+])  # fmt: skip
+def test_a_partition_that_never_had_a_row_is_given_no_more_time_once_the_others_are_read(
+    bookmark: dict[int, int], quiet_at: float
+) -> None:
+    seen = [(float(n), {0: (99, 100), 1: (-1, -1)}) for n in range(20)]
+
+    assert first_verdict(rule(2, bookmark=bookmark), seen) == ("quiet", quiet_at)
+
+
+@pytest.mark.parametrize(("bookmark", "at", "idle_at"), [
+    ({0: 100}, (99, 100), 0.0),
+    ({}, (99, 100), 0.8),
+    ({0: 100}, (99, 99), None),  # fetched, not processed
+    ({0: 200}, (99, 100), None),  # before the bookmark
+    ({}, (-1, -1), 0.8),
+])  # fmt: skip
+def test_a_scan_is_idle_when_it_is_past_its_bookmarks_or_stands_still(
+    bookmark: dict[int, int], at: Position, idle_at: float | None
+) -> None:
+    stopping, found = rule(1, bookmark=bookmark), list[float]()
+
+    for now in (0.0, 0.4, 0.8, 1.2):
+        assert stopping.decide({0: at}, now) is None
+        found += [now] if stopping.idle else []
+
+    assert found[:1] == ([] if idle_at is None else [idle_at])
+
+
+def test_a_scan_that_has_more_to_do_is_idle_no_longer() -> None:
+    stopping = rule(1, bookmark={0: 100})
+    stopping.decide({0: (99, 100)}, 0.0)
+
+    stopping.decide({0: (1099, 100)}, 0.4)
+
+    assert not stopping.idle
