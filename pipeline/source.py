@@ -55,8 +55,7 @@ class Source:
 class Offsets:
     """A topic partition's first offset that still exists (or UNKNOWN), its end, and how far a query has read it.
 
-    `written` is the end of all records, those of open transactions too, which cannot be read yet; UNKNOWN where it is
-    not known.
+    `written` is the end of all records, those of open transactions too; UNKNOWN where it is not known.
     """
 
     start: int
@@ -208,8 +207,7 @@ class StreamRead:
     """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; after them the rest is known.
 
     Where a read is not `proved`, the connection had to be left, and the last rows may not have come. `unreadable` are
-    the records that came with the batches so far and are no rows (see `pipeline.unreadable`): whoever takes the batches
-    takes them away.
+    the records so far that are no rows (see `pipeline.unreadable`): whoever takes the batches takes them away.
     """
 
     batches: Iterator[pa.RecordBatch]

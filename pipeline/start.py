@@ -15,6 +15,19 @@ from types import TracebackType
 OLDEST_PYTHON = (3, 11)
 
 
+class _WithoutPandas:
+    """A finder of modules that says of pandas that it is not there."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("it is not used here", name=fullname)
+
+
+def leave_out_pandas() -> None:
+    """Where pandas is installed pyarrow imports it with its first array, which takes as long as all other imports."""
+    sys.meta_path.insert(0, _WithoutPandas())
+
+
 def guard(hint: str = "python test_setup.py says what is missing") -> None:
     """Ctrl-C is quiet until `pipeline.cli.run` takes over; `hint` helps where a package is missing, also later."""
     for number in (0, 1, 2):
@@ -22,6 +35,7 @@ def guard(hint: str = "python test_setup.py says what is missing") -> None:
             os.fstat(number)
         except OSError:  # closed: the next file that is opened would get what is written to this one
             os.open(os.devnull, os.O_RDWR)
+    leave_out_pandas()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 

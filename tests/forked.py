@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.start import leave_out_pandas
+
 _ROOT = Path(__file__).resolve().parent.parent
 _HEAVY = ("deltalake", "duckdb", "mysql.connector", "pyarrow.dataset", "pyarrow.parquet", "rich.progress", "requests")
 """What scripts import when they come to need it."""
@@ -97,7 +99,8 @@ def _reap() -> None:
 
 
 def import_everything() -> None:
-    """Imports what any script may come to need."""
+    """Imports what any script may come to need, and nothing that none does."""
+    leave_out_pandas()
     for module in modules_of_scripts():
         with contextlib.suppress(ImportError):  # a test says so better
             importlib.import_module(module)

@@ -25,7 +25,10 @@ _LOOK_S = 0.4
 """After which it is seen that all are to stop, although nobody says anything."""
 _AHEAD = 2
 """Parts that may wait for one before them, besides one for each process."""
-_SERVE = "import sys; sys.path[:] = {path!r}; from pipeline.export.worker import serve; serve({descriptor})"
+_SERVE = (
+    "import sys; sys.path[:] = {path!r}; from pipeline.start import leave_out_pandas; leave_out_pandas(); "
+    "from pipeline.export.worker import serve; serve({descriptor})"
+)
 
 _Parts = Generator[tuple[int, Staged], None, None]
 

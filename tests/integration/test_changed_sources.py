@@ -123,7 +123,7 @@ def test_a_partitioning_that_rows_in_the_lake_do_not_fit_is_told_when_it_is_chos
 
 
 @pytest.mark.parametrize("way", [("--full",), ("--date", "2025-11-20")])
-def test_a_topic_that_was_made_anew_does_not_replace_the_old_one(lake_root: Path, way: tuple[str, ...]) -> None:
+def test_a_topic_that_was_recreated_does_not_replace_the_old_one(lake_root: Path, way: tuple[str, ...]) -> None:
     source = a_stream(events(5))
     feed = feed_for(source)
     with running(Dataset([source])) as server:
@@ -162,7 +162,7 @@ def test_a_dry_run_knows_which_versions_are_history(lake_root: Path) -> None:
     assert "version 1 of t is history: 2 is the newest" in dry.stderr
 
 
-def test_a_topic_made_anew_is_noticed_though_its_rows_have_the_old_times(lake_root: Path) -> None:
+def test_a_recreated_topic_is_noticed_though_its_rows_have_the_old_times(lake_root: Path) -> None:
     """As with event times of a day's grain. Reading all again is the way on where the topic is the same one."""
     source = a_stream([Record(0, n, START_MS, {"ID": n, "TEXT": "old"}) for n in range(5)])
     feed = feed_for(source)

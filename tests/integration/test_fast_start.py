@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from pipeline.export import pool
 from tests.support import ROOT
 
 HEAVY = {"pandas", "pyarrow", "numpy", "duckdb", "deltalake", "mysql", "pydantic", "requests", "urllib3", "dotenv"}
@@ -60,3 +61,20 @@ def test_a_commands_help_needs_no_settings(script: str) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("begins", "is_there"),
+    [
+        ("pass", True),
+        ("from pipeline import start; start.guard()", False),
+        (pool._SERVE.replace("serve({descriptor})", "pass").format(path=[str(ROOT), *sys.path]), False),
+    ],
+    ids=["any program", "a script", "a process that stages rows"],
+)
+def test_pandas_is_not_imported_where_it_is_installed(begins: str, is_there: bool) -> None:
+    code = f"{begins}; import pyarrow, sys; pyarrow.array([1]); print('pandas' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == (f"{is_there}\n", "")

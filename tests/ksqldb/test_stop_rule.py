@@ -108,7 +108,7 @@ def test_what_was_fetched_must_be_processed_first() -> None:
 
 
 @pytest.mark.parametrize("odd", [{}, {0: (9, 10)}, {0: (9, 10), 1: (-1, -1)}, {0: (9, 10), 1: (2, 3)}])
-def test_tasks_that_vanish_or_start_over_begin_the_quiet_time_anew(odd: dict[int, Position]) -> None:
+def test_tasks_that_vanish_or_start_over_begin_the_quiet_time_again(odd: dict[int, Position]) -> None:
     steady: dict[int, Position] = {0: (9, 10), 1: (9, 10)}
     seen = [(0.0, steady), (2.0, steady), (2.9, odd), *((3.0 + second, steady) for second in range(5))]
 
