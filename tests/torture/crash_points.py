@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_lake_config import PROJECT_ROOT
 from demo.private_process import install_packages
-from ksqldb_emulator.testing import PATIENCE_S
 from tests.expected import expected_rows, lake_rows
 from tests.torture.figures import Figure
+from tests.torture.layered import LayeredStarter, layered_starter
 from tests.torture.readers import check_complete, check_readers
 from tests.torture.victim import Scene, scene, stopwatch
 
@@ -92,36 +89,47 @@ def every_crash_point(folder: Path, every: int) -> Figure:
     )  # fmt: skip
     figure = Figure("F2", what, promises, unit="crash points")
     started, counted = time.monotonic(), []
-    layer = compile_layer(folder)
-    for way in WAYS:
-        place = folder / way.name
-        place.mkdir()
-        with scene(place, rows=30, days=1) as stage:
-            _must(stage, "--all")
-            way.prepare(stage)
-            before = place / "before"
-            shutil.copytree(stage.root, before)
-            snapshots = [lake_rows(stage.root, stage.table)]
-            steps = _run(stage, layer, way, folder / "steps.log")
-            snapshots.append(lake_rows(stage.root, stage.table))
+    with layered_starter(compile_layer(folder)) as starter:
+        for way in WAYS:
+            place = folder / way.name
+            place.mkdir()
+            with scene(place, rows=30, days=1) as stage:
+                steps = _try_way(stage, starter, figure, way, every)
             counted.append(f"{steps} of {way.name}")
-            for number in range((every + 1) // 2, steps + 1, every):
-                for when in ("before", "after"):
-                    shutil.rmtree(stage.root)
-                    shutil.copytree(before, stage.root)
-                    _die_and_resume(stage, layer, figure, way, (number, when), snapshots)
     figure.details = f"steps: {', '.join(counted)}" + ("; all of them" if every == 1 else f"; one in {every}")
     figure.seconds = stopwatch(started)
     return figure
 
 
+def _try_way(stage: Scene, starter: LayeredStarter, figure: Figure, way: Way, every: int) -> int:
+    """Dies before and after one in `every` of its steps; returns how many it has."""
+    _must(stage, "--all")
+    way.prepare(stage)
+    before = stage.root.parent / "before"
+    shutil.copytree(stage.root, before)
+    snapshots = [lake_rows(stage.root, stage.table)]
+    steps = _run(stage, starter, way, stage.root.parent / "steps.log")
+    snapshots.append(lake_rows(stage.root, stage.table))
+    for number in range((every + 1) // 2, steps + 1, every):
+        for when in ("before", "after"):
+            shutil.rmtree(stage.root)
+            shutil.copytree(before, stage.root)
+            _die_and_resume(stage, starter, figure, way, (number, when), snapshots)
+    return steps
+
+
 def _die_and_resume(
-    stage: Scene, layer: Path, figure: Figure, way: Way, point: tuple[int, str], snapshots: Sequence[Counter[str]]
+    stage: Scene,
+    starter: LayeredStarter,
+    figure: Figure,
+    way: Way,
+    point: tuple[int, str],
+    snapshots: Sequence[Counter[str]],
 ) -> None:
     source = stage.source_rows()
     when = f"{way.name}, {point[1]} step {point[0]}"
     figure.tried += 1
-    code = _start(stage, layer, way, None, point)
+    code = _start(stage, starter, way, None, point)
     figure.count("kills that missed", when, int(code != -signal.SIGKILL))
     if not way.broken:
         check_readers(stage, figure, source, when)
@@ -146,19 +154,17 @@ def _run_in(stage: Scene, *arguments: str, script: str, grace_hours: int) -> int
     return int(process.exitcode or 0)
 
 
-def _run(stage: Scene, layer: Path, way: Way, log: Path) -> int:
+def _run(stage: Scene, starter: LayeredStarter, way: Way, log: Path) -> int:
     """Runs the command once to its end; returns the number of its steps."""
     log.unlink(missing_ok=True)
-    _start(stage, layer, way, log, None)
+    _start(stage, starter, way, log, None)
     return len(log.read_text(encoding="utf-8").splitlines())
 
 
-def _start(stage: Scene, layer: Path, way: Way, log: Path | None, point: tuple[int, str] | None) -> int:
-    env = os.environ | stage.env | {"EXPIRE_GRACE_HOURS": str(way.grace_hours)}
-    env |= {"LD_PRELOAD": str(layer), "STEPS_ROOT": str(stage.root)}
+def _start(stage: Scene, starter: LayeredStarter, way: Way, log: Path | None, point: tuple[int, str] | None) -> int:
+    env = stage.env | {"EXPIRE_GRACE_HOURS": str(way.grace_hours), "STEPS_ROOT": str(stage.root)}
     if log is not None:
         env["STEPS_LOG"] = str(log)
     if point is not None:
         env |= {"STEPS_KILL": str(point[0]), "STEPS_WHEN": point[1]}
-    command = [sys.executable, str(PROJECT_ROOT / f"{way.script}.py"), *way.arguments]
-    return subprocess.run(command, env=env, check=False, capture_output=True, timeout=PATIENCE_S).returncode
+    return starter.run(way.script, way.arguments, env, stage.root.parent / "run")
