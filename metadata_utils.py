@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from commands import comparison, lake_upkeep, run_list
+from commands import comparison, lake_compaction, lake_upkeep, run_list
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
@@ -83,7 +83,7 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
     cli.end_with((error for _, error in found.errors), wrong=bool(found.findings))
 
 
-for command in (*comparison.COMMANDS, *lake_upkeep.COMMANDS, *run_list.COMMANDS):
+for command in (*comparison.COMMANDS, *lake_upkeep.COMMANDS, *lake_compaction.COMMANDS, *run_list.COMMANDS):
     main.add_command(command)
 
 

@@ -1,17 +1,16 @@
-"""Commands that keep a lake in shape: rollback, expire, unexpire, repair, compact.
+"""Commands that keep a lake in shape: rollback, expire, unexpire, repair.
 
-Each is one commit a feed, or several in a row (`compact`): killed before one it has not happened, killed after it only
-`_metadata.json` and `views.sql` wait for the next run.
+Each is one commit a feed: killed before it, it has not happened; killed after it, only `_metadata.json` and `views.sql`
+wait for the next run.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli, options, scripts
+from pipeline import cli, scripts
 from pipeline.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def open_lake() -> tuple[Settings, Lake]:
     return settings, lake
 
 
-def _upkeep(opened: tuple[Settings, Lake], command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
+def upkeep_of(opened: tuple[Settings, Lake], command: str, dry_run: bool = False, max_share: float = 1) -> Upkeep:
     from pipeline.lake.lake import Upkeep
 
     (settings, lake), now, script = opened, cli.utc_now(), "metadata_utils"
@@ -45,7 +44,7 @@ def rollback(table: str, to_version: int) -> None:
     from pipeline.lake.rewrite import roll_back_feed
 
     opened = _, lake = open_lake()
-    new = roll_back_feed(_upkeep(opened, "rollback"), lake.feeds.get(table), to_version)
+    new = roll_back_feed(upkeep_of(opened, "rollback"), lake.feeds.get(table), to_version)
     cli.say(f"{table}: version {to_version} is published again as version {new}")
 
 
@@ -64,7 +63,7 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     if yes and not feeds:
         raise WrongUsage("--yes is for feeds that are named", "python metadata_utils.py expire FEED --yes")
     chosen, unreadable = lake.feeds.choose(feeds, archived=True)
-    errors, upkeep = [*unreadable], _upkeep(opened, "expire", dry_run, 1 if yes else settings.expire_max_share)
+    errors, upkeep = [*unreadable], upkeep_of(opened, "expire", dry_run, 1 if yes else settings.expire_max_share)
     for index, feed in enumerate(chosen):
         with collected(feed.name, errors):
             if dry_run:
@@ -86,7 +85,7 @@ def unexpire(feed: str, dry_run: bool) -> None:
     from pipeline.text import UNCHANGED
 
     opened = _, lake = open_lake()
-    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(opened, "unexpire", dry_run)
+    chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "unexpire", dry_run)
     if dry_run:
         cli.say(text.returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
         click.echo(UNCHANGED)
@@ -106,7 +105,7 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     from pipeline.text import UNCHANGED
 
     opened = settings, lake = open_lake()
-    chosen, upkeep = lake.feeds.get_anywhere(feed), _upkeep(opened, "repair", dry_run or not yes)
+    chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "repair", dry_run or not yes)
     damage = find_damage(lake, chosen, upkeep.now)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")
@@ -122,40 +121,4 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     raise SystemExit(1 if damage.other else 0)
 
 
-@click.command()
-@click.argument("feeds", nargs=-1)
-@click.option("--before", type=options.Day(), help="The first day that is left alone; without it that is today.")
-@click.option("--target-size", type=options.Size(), help="What a file should have: 128MB. Default: COMPACT_TARGET_MB.")
-@click.option("--dry-run", is_flag=True, help="Say what would become of how many files.")
-@options.json_output
-def compact(
-    feeds: tuple[str, ...], before: dt.date | None, target_size: int | None, dry_run: bool, json_output: bool
-) -> None:
-    """Make few large files of many small ones: the same rows, of days that are over; of archived feeds too."""
-    from pipeline.faults import collected
-    from pipeline.lake.compaction import Compacted, Goal, compact_feed, would_compact
-    from pipeline.report import json_forms, text
-    from pipeline.text import UNCHANGED
-
-    opened = settings, lake = open_lake()
-    goal = Goal(target_size or settings.compact_target_bytes, before)
-    chosen, unreadable = lake.feeds.choose(feeds, archived=True)
-    errors, upkeep, forms, lines = [*unreadable], _upkeep(opened, "compact", dry_run), [], []
-    for index, feed in enumerate(chosen):
-        done, before_it = Compacted(feed.name), len(errors)
-        with collected(feed.name, errors):
-            if dry_run:
-                groups = would_compact(upkeep, feed, goal)
-                forms.append(json_forms.would_compact_json(feed.name, groups))
-                lines.append(text.would_compact_text(feed.name, groups))
-            else:
-                compact_feed(upkeep.numbered(index), feed, goal, done)
-        if not dry_run:
-            forms.append(json_forms.compacted_json(done))
-            errors += done.refused.values()
-            lines += [text.compacted_text(done)] if done.taken or len(errors) == before_it else []
-    cli.show(json_output, json_forms.compaction_json(forms, errors, dry_run), lines + [UNCHANGED] * dry_run)
-    cli.end_with(errors)
-
-
-COMMANDS = (rollback, expire, unexpire, repair, compact)
+COMMANDS = (rollback, expire, unexpire, repair)
