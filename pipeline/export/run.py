@@ -84,7 +84,7 @@ def export_feeds(
     """
     started = time.monotonic()
     tables = [index for index, feed in enumerate(feeds) if feed.type == "table"]  # they pause for the longest time
-    turns = Turns(run.scans, first=[feeds[index].name for index in tables])
+    turns = Turns(run.scans, first=[feeds[index].name for index in tables[: run.jobs]])  # those that begin at once
 
     def export(index: int) -> FeedResult:
         left = None if request.max_runtime_s is None else request.max_runtime_s - (time.monotonic() - started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import ServerUnreachable
 from pipeline.export.run import ExportRequest, FeedResult, export_feeds
-from pipeline.source import Limits, StreamRead, TableRead, Task
+from pipeline.source import Limits, Look, StreamRead, TableRead, TableState, Task
 from tests.export.toy_run import STREAM, TABLE, a_run, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
 from tests.support import lake_at
@@ -104,3 +105,29 @@ def test_who_is_interrupted_leaves_no_thread_and_no_lock(tmp_path: Path) -> None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feeds-")]
     with lake_at(tmp_path, 0).writing(STREAM, HOLDER), lake_at(tmp_path, 0).writing(TABLE, HOLDER):
         pass
+
+
+class WatchedTable(ToyTable):
+    """Each read is a scan of the server, between two looks."""
+
+    is_watched = True
+
+    def looks(self, _: TableState) -> Callable[[], Look]:
+        return Look
+
+    def read(self, limits: Limits, watched: bool) -> TableRead:
+        assert watched
+        limits.take_turn("scan", "TOYS").give_back()
+        return super().read(limits, watched=False)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 8])
+def test_tables_that_have_not_begun_hold_up_no_second_read(tmp_path: Path, jobs: int) -> None:
+    source, run = ToySource(ToyStream(rows(6)), WatchedTable(TABLE_ROWS)), dataclasses.replace(a_run(), jobs=jobs)
+    tables = [TABLE.model_copy(update={"name": f"toys_{number}"}) for number in range(3)]
+
+    results = export_feeds(
+        source, lake_at(tmp_path, 0), [STREAM, *tables], run, ExportRequest(max_runtime_s=300), HOLDER, lambda _: None
+    )
+
+    assert [result.status for result in results] == ["ok"] * 4
