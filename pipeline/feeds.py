@@ -152,10 +152,8 @@ class Feed(Strict):
         else:
             if self.partitioning != "version":
                 raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
-            if self.read_from == "kafka":
-                raise ValueError("a table is read from ksqlDB: read_from must be 'ksqldb' or empty")
             if self.keep_unreadable:
-                raise ValueError("only a stream has records that are no rows: keep_unreadable must be false")
+                raise ValueError("only of a stream records are kept that are no rows: keep_unreadable must be false")
             if self.storage_mode != "OVERWRITE":
                 raise ValueError("a table is kept as OVERWRITE: each snapshot replaces the one before")
         return self

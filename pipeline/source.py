@@ -222,11 +222,21 @@ class StreamRead:
 
 @dataclass
 class TableRead:
-    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`."""
+    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`.
+
+    A read that knows the offsets at which it is exact has that `state`: it is whole, and none has to agree with it.
+    `unreadable` counts, by reason, the records that are no changes because they cannot be read.
+    """
 
     columns: tuple[Column, ...]
     batches: Iterator[pa.RecordBatch]
     proved: bool = True
+    state: TableState | None = None
+    unreadable: dict[str, int] = field(default_factory=dict)
+
+
+StateNote = Mapping[str, Mapping[str, Sequence[int]]]
+"""A `TableState` as JSON: topic, partition, [offset up to which it was read, end]."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +251,7 @@ class TableState:
 
     @property
     def note(self) -> dict[str, dict[str, list[int]]] | None:
-        """As JSON: topic, partition, [offset up to which it was read, end]; None where the state is not known.
+        """As a StateNote; None where the state is not known.
 
         A table whose state is the same at two moments has had the same rows since.
         """
@@ -300,6 +310,9 @@ class TableSource(Protocol):
 
     def read(self, limits: Limits, watched: bool) -> TableRead:
         """All rows now; `watched` by looks before and after, or with a proof of its own."""
+
+    def read_at(self, note: StateNote, limits: Limits, /) -> TableRead | None:
+        """The rows at a state that was noted before; None where only those of the present can be read."""
 
 
 class Sources(Protocol):

@@ -4,6 +4,7 @@ No answer proves that a table was read whole: for a minute after the death of a 
 and a part of the rows, or none. So a read counts only between two looks at the cluster that find it whole and are
 equal, and a snapshot needs two reads that count, a pause apart, the second not smaller than the first. What remains is
 a loss that no look shows for longer than the pause: a node that took over a part and restores its state for so long.
+A read that is exact at offsets that it knows depends on no cluster's moment: one is enough.
 Nothing here knows where a read is stored; a crash leaves what the last reads have stored.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -22,6 +23,10 @@ from pipeline.source import Limits, Look, ReadPolicy, TableRead, TableSource, Ta
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
 _CHANGED = "the cluster changed while it was read"
 _SHORTEST, _LONGEST = 1 / 60, 1 / 6  # of the limit: the pauses after a look that was not clean
+
+
+Proof = Literal["exact", "its own", ""]
+"""Of one read that no look vouches for: exact at known offsets, ended by an answer's own end, or none at all."""
 
 
 class Stored(Protocol):
@@ -65,9 +70,13 @@ def read_believed(
         policy.sleep(seconds if left_s is None else min(seconds, left_s))
 
     in_time = dataclasses.replace(policy, sleep=sleep)
+
+    def proof() -> Proof:
+        return "exact" if last[0].state else "its own" if last[0].proved else ""
+
     if look is None:
         limits.give_way()  # a read that proves itself takes all of a topic
-        return read_until_believed(read, None, name, previous_rows, in_time, (), lambda: last[0].proved)
+        return read_until_believed(read, None, name, previous_rows, in_time, (), proof)
     return read_until_believed(read, look_in_time, name, previous_rows, in_time, table.passing)
 
 
@@ -99,16 +108,16 @@ def read_until_believed(
     previous_rows: int | None,
     policy: ReadPolicy,
     passing: tuple[type[TryLater], ...] = (),
-    proved: Callable[[], bool] = lambda: True,
+    proof: Callable[[], Proof] = lambda: "its own",
 ) -> _S:
     """The first read that can be believed; every other one is discarded.
 
     `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look` a
-    read is whole by its own proof, if `proved` says so of the last one: then one is enough, but for the first of a
-    table and one with fewer rows than the last. Raises SnapshotNotBelieved, SnapshotShrank, and what `read` and `look`
-    raise.
+    read is whole by its own `proof`, as it says of the last one: then one is enough, but for the first of a table and
+    one with fewer rows than the last, and for these too where it is exact. Raises SnapshotNotBelieved, SnapshotShrank,
+    and what `read` and `look` raise.
     """
-    believed = _Reader(read, look, table, policy, passing, proved).until_believed(previous_rows)
+    believed = _Reader(read, look, table, policy, passing, proof).until_believed(previous_rows)
     if previous_rows is not None and believed.row_count < previous_rows * (1 - policy.max_shrink):
         rows = believed.row_count
         believed.discard()
@@ -131,10 +140,10 @@ class _Reader(Generic[_S]):
         table: str,
         policy: ReadPolicy,
         passing: tuple[type[TryLater], ...],
-        proved: Callable[[], bool],
+        proof: Callable[[], Proof],
     ) -> None:
         self._read, self._table, self._policy, self._passing = read, table, policy, passing
-        self._proves_itself: Callable[[], bool] = proved if look is None else _by_looks
+        self._proof: Callable[[], Proof] = proof if look is None else _none
         self._look: Callable[[], Look] = look or Look
         self._last_clean: Look | None = None
         self._pause_s = policy.recheck_s
@@ -152,7 +161,9 @@ class _Reader(Generic[_S]):
                     self._wait(found)
                     continue
                 before, first = first, found
-                enough = self._proves_itself() and previous_rows is not None and found.row_count >= previous_rows
+                not_fewer = previous_rows is not None and found.row_count >= previous_rows
+                proof = self._proof()
+                enough = proof == "exact" or (proof == "its own" and not_fewer)
                 smaller = before is not None and found.row_count < before.row_count
                 _discard(before)
                 if enough or (before is not None and not smaller):
@@ -212,8 +223,8 @@ class _Reader(Generic[_S]):
         self._policy.sleep(self._pause_s)
 
 
-def _by_looks() -> bool:
-    return False
+def _none() -> Proof:
+    return ""
 
 
 def _discard(stored: _S | None) -> None:

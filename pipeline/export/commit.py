@@ -91,6 +91,9 @@ class ExportResult:
         gaps = {partition: gap for read in reads for partition, gap in read.gaps.items()}
         self.notes = [f"{replayed_rows} rows came again and were dropped"] if replayed_rows else []
         self.notes += [f"partition {p}: offsets {a} to {b - 1} are lost" for p, (a, b) in sorted(gaps.items())]
+        self.describe_unreadable()
+
+    def describe_unreadable(self) -> None:
         self.notes += [f"{plural(n, 'record')} left out: {reason}" for reason, n in sorted(self.unreadable.items())]
 
 

@@ -7,7 +7,7 @@ before that the last good version stays the current one, and the next run remove
 from __future__ import annotations
 
 from pipeline.export.believed import read_believed
-from pipeline.export.commit import ExportResult, Run, prepare_table
+from pipeline.export.commit import ExportResult, Run, prepare_table, unreadable_note
 from pipeline.export.plan import table_of
 from pipeline.export.stage import StagedTable
 from pipeline.lake.change import Change
@@ -33,13 +33,17 @@ def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResul
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = read_believed(source, state, run.limits, run.policy, previous, store)
-    prepare_table(run, table, snapshot.columns, topic="")
+    prepare_table(run, table, snapshot.read.columns, topic="")
     note = {"kind": "snapshot", "run": run.id, "version": number, "rows": snapshot.row_count, "lag": state.lag}
-    note |= {"state": _same_state(source, state), "reads": snapshot.number}
+    read_state = snapshot.read.state
+    note |= {"state": read_state.note if read_state else _same_state(source, state), "reads": snapshot.number}
+    note |= {"topic_id": source.source.topic_id} if source.source.topic_id else {}
+    note |= {"unreadable": unreadable_note(snapshot.read.unreadable)} if snapshot.read.unreadable else {}
     replaced = table.versions().get(number, [])  # not those from before columns were widened
     done.lag = state.lag
     change = Change(adds=snapshot.files, removes=replaced, current_version=number, note=note)
     done.commit(table, run.id, change, run.now)
+    done.describe_unreadable()
     if snapshot.number > (2 if source.is_watched else 1):
         done.notes.append(f"read {snapshot.number} times before it was believed")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.columns import Column, arrow_schema
+from pipeline.columns import arrow_schema
 from pipeline.errors import ReadStalled
 from pipeline.export.behind import WriterBehind
 from pipeline.export.left_out import LeftOut
@@ -93,9 +93,9 @@ def stage(
 class StagedTable:
     """A read of a table in files that no commit names; see `export.believed`. `number` counts the reads."""
 
+    read: TableRead
     writer: WriterBehind
     files: list[StagedFile]
-    columns: tuple[Column, ...]
     schema: pa.Schema
     number: int
 
@@ -108,7 +108,7 @@ class StagedTable:
         try:
             for batch in read.batches:
                 writer.add(batch)
-            return cls(writer, writer.finish(), read.columns, schema, number)
+            return cls(read, writer, writer.finish(), schema, number)
         except BaseException:
             writer.discard()
             raise

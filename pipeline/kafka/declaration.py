@@ -1,13 +1,15 @@
-"""How ksqlDB reads the records of a stream's topic, from what DESCRIBE shows of it and the statement that made it.
+"""How ksqlDB reads the records of a stream's or table's topic, from what DESCRIBE shows of it and its statement.
 
-Facts: ksqlDB's documentation of CREATE STREAM and of its serialization formats; DESCRIBE as recorded on 7.6 and 8.3.
+Facts: ksqlDB's documentation of CREATE STREAM, CREATE TABLE and of its serialization formats; DESCRIBE as recorded on
+7.6 and 8.3. The rows of a table that a query writes are what is in its topic; ROWTIME decides nothing there. A table
+over a topic has no row of a record whose timestamp column has no time, as a stream has none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.columns import POSITION_COLUMNS, Column, SqlType
 from pipeline.errors import SourceNotReadable
@@ -25,17 +27,21 @@ _FORMATS: Mapping[str, FormatName] = {
     "KAFKA": "KAFKA",
     "NONE": "NONE",
 }
+WINDOW_BOUNDS = ("WINDOWSTART", "WINDOWEND")
+_WINDOW = re.compile(r"\bWINDOW (?:TUMBLING|HOPPING) \( SIZE (\d+ \w+) ", re.IGNORECASE)
+_UNITS_MS = {"MILLISECOND": 1, "SECOND": 1000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 _CAN_BE_BARE = ("JSON", "JSON_SR", "AVRO")
 """The formats in which a single value can stand without a record around it, so that a server's default decides."""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """Where each column of a stream's rows is in a record.
+    """Where each column of a stream's or table's rows is in a record.
 
-    `columns` are all of them in the lake's order, the positions first. `headers` are those of record headers, each
-    with the key of its header, or None for all of them. `timestamp` is the column that ROWTIME is of, empty for the
-    record's own time, and `timestamp_format` how it is written where it is text.
+    `columns` are all of them in the lake's order, a stream's positions first. `headers` are those of record headers,
+    each with the key of its header, or None for all of them. `timestamp` is the column that ROWTIME is of, empty for
+    the record's own time, and `timestamp_format` how it is written where it is text. A table's keys may have a
+    `window` behind them.
     """
 
     columns: tuple[Column, ...]
@@ -44,6 +50,36 @@ class Declaration:
     headers: tuple[tuple[str, str | None], ...]
     timestamp: str
     timestamp_format: str
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is behind the key: `type` is TUMBLING, HOPPING or SESSION; `size_ms` is 0 for SESSION, which has its end."""
+
+    type: str
+    size_ms: int = 0
+
+
+def declared_table(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
+    """The declaration of a table. `columns` are its own with exact types, the bounds of its windows among them.
+
+    `wraps` as for a stream. Raises SourceNotReadable.
+    """
+    window = None
+    if source.window is not None:
+        window = Window(source.window, 0 if source.window == "SESSION" else _window_size_ms(source))
+    bounds = WINDOW_BOUNDS if window else ()
+    found = _declared(source, tuple(column for column in columns if column.name not in bounds), wraps)
+    if not found.key.columns or found.value.format == "NONE":
+        raise _not_from_kafka(source, "it has no column in the keys or in the values of its records")
+    if found.headers:
+        raise _not_from_kafka(source, "it has columns of headers")
+    if source.is_written:
+        found = replace(found, timestamp="", timestamp_format="")
+    if found.timestamp in (name for name, _ in found.key.columns):
+        raise _not_from_kafka(source, "its ROWTIME is in its key")
+    return replace(found, columns=columns, window=window)
 
 
 def declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
@@ -53,12 +89,18 @@ def declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[
     """
     if source.window is not None:
         raise _not_from_kafka(source, "its keys are windows")
+    return _declared(source, columns, wraps)
+
+
+def _declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
     given = properties(source.statement)
     if any(name.endswith("_PROTOBUF_NULLABLE_REPRESENTATION") for name in given):
         raise _not_from_kafka(source, "its statement says how PROTOBUF has NULLs")
-    own = columns[len(POSITION_COLUMNS) :]
+    own = tuple(column for column in columns if column.lake_name not in POSITION_COLUMNS)
     keys, values = _of_role(own, "KEY"), _of_role(own, "VALUE")
     key_format, value_format = _format(source, source.key_format), _format(source, source.value_format)
+    if not values and value_format != "NONE":
+        raise _not_from_kafka(source, "it has no column in the values of its records")
     wrapped = True
     if len(values) == 1 and value_format in _CAN_BE_BARE:
         said = given.get("WRAP_SINGLE_VALUE")
@@ -91,6 +133,19 @@ def properties(statement: str) -> dict[str, str]:
             pairs = [place for place, sign in enumerate(inside) if sign == "=" and 0 < place < len(inside) - 1]
             return {inside[place - 1].strip("`\"'").upper(): _text(inside[place + 1]) for place in pairs}
     return {}
+
+
+def _window_size_ms(source: Description) -> int:
+    """Of TUMBLING and HOPPING: by the query that writes the table, or by WITH for a table over a topic."""
+    bare = (token for token in _TOKEN.findall(source.statement) if token[0] not in "'`\"")
+    found = _WINDOW.search(" ".join(bare))
+    said = properties(source.statement).get("WINDOW_SIZE", "")
+    size = found[1] if found and found[0].split()[1].upper() == source.window else said
+    number, _, unit = size.strip().upper().partition(" ")
+    unit_ms = _UNITS_MS.get(unit.strip().removesuffix("S"))
+    if not number.isdecimal() or unit_ms is None:
+        raise _not_from_kafka(source, "its statement does not tell the size of its windows")
+    return int(number) * unit_ms
 
 
 def _text(token: str) -> str:

@@ -71,11 +71,7 @@ class Rows:
         """Raises ValueNotRepresentable for a record of which ksqlDB may have a row."""
         partition, offset = int(records.partitions[place]), int(records.offsets[place])
         if offset >= self._first.get(partition, 0):
-            raise ValueNotRepresentable(
-                f"the record at offset {offset} of partition {partition} cannot be read ({reason}), and ksqlDB may "
-                "have a row of it",
-                "read this feed by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb",
-            )
+            raise refused(partition, offset, reason)
 
     def _rowtimes(self, messages: Sequence[Message], arrays: Mapping[str, pa.Array]) -> Any:
         declaration = self._declaration
@@ -116,6 +112,15 @@ def _left_out(records: Records, places: Sequence[int], reasons: Mapping[int, str
     ]
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def refused(partition: int, offset: int, reason: str) -> ValueNotRepresentable:
+    """For a record of which ksqlDB may have a row."""
+    return ValueNotRepresentable(
+        f"the record at offset {offset} of partition {partition} cannot be read ({reason}), and ksqlDB may "
+        "have a row of it",
+        "read this feed by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb",
+    )
 
 
 def _certain(read: Deserialized) -> set[int]:

@@ -1,4 +1,4 @@
-"""The streams and tables of a ksqlDB server whose streams are read from Kafka; the server is asked what they are."""
+"""The streams and tables of a ksqlDB server, read from their topics in Kafka; the server is asked what they are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pipeline.errors import StatementRefused
 from pipeline.feeds import ReadFrom
 from pipeline.kafka.connection import Brokers, Registry
-from pipeline.kafka.declaration import declared
+from pipeline.kafka.declaration import declared, declared_table
 from pipeline.kafka.formats.deserializer import deserializer
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.stream import KafkaStream
+from pipeline.kafka.table import KafkaTable
 from pipeline.kafka.topic import look_at
 from pipeline.ksqldb import source as ksqldb
 from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.columns import columns_of
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream
@@ -26,7 +28,7 @@ _WRAPS = "ksql.persistence.wrap.single.values"
 
 @dataclass(frozen=True)
 class KafkaSources:
-    """See `pipeline.source.Sources`. Tables, and streams that are asked for from `ksqldb`, are read from there."""
+    """See `pipeline.source.Sources`. What is asked for from `ksqldb` is read from there."""
 
     client: Client
     place: str
@@ -41,19 +43,21 @@ class KafkaSources:
     def list(self) -> Mapping[str, str]:
         return ksqldb.KsqldbSources(self.client, self.place).list()
 
-    def find(self, name: str, read_from: ReadFrom = "") -> KafkaStream | KsqldbStream | KsqldbTable:
+    def find(self, name: str, read_from: ReadFrom = "") -> KafkaStream | KafkaTable | KsqldbStream | KsqldbTable:
         described = find_source(self.client, name)
-        if described.kind == "table":
-            return KsqldbTable(self.client, described)
-        by_rest = KsqldbStream(self.client, described)
+        of_stream = described.kind == "stream"
         if read_from == "ksqldb":
-            return by_rest
-        declaration = declared(described, by_rest.columns(), self._wraps)
+            return (KsqldbStream if of_stream else KsqldbTable)(self.client, described)
+        columns = columns_of(self.client, described, positions=of_stream)
+        declaration = (declared if of_stream else declared_table)(described, columns, self._wraps)
         for payload in (declaration.key, declaration.value):
             deserializer(payload, self.registry)  # which says now what it cannot read, or lacks
         topic = look_at(self.brokers, described.topic)
         source = Source(described.name, described.kind, topic.name, len(topic.offsets), topic_id=topic.id)
-        return KafkaStream(source, declaration, self.brokers, self.registry)
+        if of_stream:
+            return KafkaStream(source, declaration, self.brokers, self.registry)
+        lag = KsqldbTable(self.client, described).state().lag if described.pullable else None
+        return KafkaTable(source, declaration, self.brokers, self.registry, lag, holds_all=described.pullable)
 
     def _wraps(self) -> bool:
         """Whether the server wraps single values by default; true where it may not be asked."""
@@ -71,5 +75,5 @@ def connected(
 ) -> Iterator[KafkaSources]:
     """The sources of a server that is there and supported; the brokers are asked when a stream is looked up."""
     with ksqldb.connected(connection, wait) as sources:
-        place = f"{sources.place}, streams from Kafka at {brokers.servers}"
+        place = f"{sources.place}, rows from Kafka at {brokers.servers}"
         yield KafkaSources(sources.client, place, brokers, RegistryClient(registry) if registry else None)

@@ -44,7 +44,8 @@ def quote(name: str) -> str:
 
 @dataclass(frozen=True)
 class Description(Source):
-    """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION.
+    """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION; `is_written` says
+    whether a query writes it.
 
     `timestamp` is the column that ROWTIME is of, empty for the record's own time; `header_keys` the columns of one
     header, each with its key. `statement` has the properties that DESCRIBE shows nowhere else.
@@ -59,6 +60,7 @@ class Description(Source):
     timestamp: str = ""
     statement: str = ""
     header_keys: tuple[tuple[str, str], ...] = ()
+    is_written: bool = False
 
 
 def list_sources(client: Client) -> dict[str, str]:
@@ -112,6 +114,7 @@ def describe(client: Client, name: str) -> Description:
             timestamp=str(described.get("timestamp") or ""),
             statement=str(described.get("statement") or ""),
             header_keys=tuple((str(e["name"]), str(e["headerKey"])) for e in described["fields"] if e.get("headerKey")),
+            is_written=bool(described.get("writeQueries")),
         )
 
 

@@ -31,7 +31,7 @@ from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.newest_rows import NewestRows, row_keys
 from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.push import start_push
-from pipeline.source import Limits, Look, TableRead, TableState
+from pipeline.source import Limits, Look, StateNote, TableRead, TableState
 
 
 class KsqldbTable:
@@ -70,13 +70,16 @@ class KsqldbTable:
         read = _pull if self.source.pullable and watched else _fold
         return read(self._client, self.source, project(self.source, positions=False), limits)
 
+    def read_at(self, _note: StateNote, _limits: Limits) -> TableRead | None:
+        return None
+
 
 def refuse_unreadable(source: Description) -> None:
     """Raises SourceNotReadable for session windows: the server answers a scan with nothing, or with an error."""
     if source.window == "SESSION":
         raise SourceNotReadable(
             f"the table {source.name} has session windows: a scan of it answers with no rows although it has some",
-            "derive a table with tumbling windows, or export the stream behind it",
+            "set KAFKA_BOOTSTRAP_SERVERS: it can be read from Kafka; or export the stream behind it",
         )
 
 

@@ -17,6 +17,8 @@ from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.store import disk_errors, json_bytes
 from pipeline.lake.table import METADATA, LakeTable
+from pipeline.lake.versions import current_snapshot
+from pipeline.source import StateNote
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class TableState:
-    """A feed's table in the lake. `bookmark` is the next offset of each topic partition."""
+    """A feed's table in the lake. `bookmark` is the next offset of each topic partition.
+
+    `state` is what the source's table was made of when the current version was taken, where that is known.
+    """
 
     delta_version: int
     created_at: dt.datetime
@@ -66,6 +71,7 @@ class TableState:
     current_version: int | None
     topic: str | None
     bookmark: Mapping[int, int]
+    state: StateNote | None
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ def describe_feed(table: LakeTable) -> FeedState:
         current_version=table.current_version,
         topic=table.topic or None,
         bookmark={partition: mark.next_offset for partition, mark in table.bookmarks().items()},
+        state=current_snapshot(table).get("state"),
     )
     return FeedState(table.feed, state)
 
@@ -128,6 +135,7 @@ def metadata_json(state: FeedState) -> dict[str, Any]:
         "current_version": table.current_version,
         "topic": table.topic,
         "bookmark": {str(partition): offset for partition, offset in table.bookmark.items()} or None,
+        "state": table.state,
     }
 
 

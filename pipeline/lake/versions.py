@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pipeline.errors import VersionsUsedUp, WrongUsage
 from pipeline.lake.table import LakeTable
 
@@ -19,6 +22,20 @@ def next_version(table: LakeTable) -> int:
             f"keep it under its feed (python manage_feeds.py archive {table.feed.name}) and add a new feed",
         )
     return newest + 1
+
+
+def current_snapshot(table: LakeTable) -> Mapping[str, Any]:
+    """The note of the commit that the current version was read by; empty where the log does not tell."""
+    wanted = table.current_version
+    if wanted is None:
+        return {}
+    for entry in table.history():
+        note: Mapping[str, Any] = entry.get("pipeline") or {}
+        if note.get("version") == wanted:
+            if note.get("kind") == "snapshot":
+                return note
+            wanted = note.get("rollback_of")
+    return {}
 
 
 def check_version(table: LakeTable, wanted: int) -> int:

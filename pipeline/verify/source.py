@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ from pipeline.export.plan import plan_read, stream_of, table_of
 from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.table import LakeTable
+from pipeline.lake.versions import current_snapshot
 from pipeline.once import read_once
 from pipeline.source import OLD_ROWS, Limits, Sources, StreamSource, TableSource
 from pipeline.text import plural
@@ -107,27 +107,18 @@ class _Rows:
 
 
 def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Rows:
-    taken_of, before = _state_of_snapshot(table), source.state()
+    snapshot, before = current_snapshot(table), source.state()
+    taken_of, is_same_topic = snapshot.get("state"), snapshot.get("topic_id", "") in ("", source.source.topic_id)
     names = table.schema.names
     there, here = ContentHash(), ContentHash()
-    for batch in read_watched(source, before, limits):
+    back_then = source.read_at(taken_of, limits) if taken_of and is_same_topic else None
+    for batch in back_then.batches if back_then else read_watched(source, before, limits):
         there.add_batch(batch.select(names))
     for batch in table.read_batches(table.versions().get(table.current_version or 0, [])):
         here.add_batch(batch)
     same_state = taken_of is not None and taken_of == before.note == source.state().note
-    return _Rows({0: there}, {0: here}, same_state)
-
-
-def _state_of_snapshot(table: LakeTable) -> Any:
-    """The state of the server's table that the current version is of; None where the log does not say."""
-    wanted = table.current_version
-    for entry in table.history():
-        note = entry.get("pipeline") or {}
-        if wanted is not None and note.get("version") == wanted:
-            if note.get("kind") == "snapshot":
-                return note.get("state")
-            wanted = note.get("rollback_of")
-    return None
+    # Of what was there back then compaction and retention take rows, and never add one.
+    return _Rows({0: there}, {0: here}, same_state or (back_then is not None and there.row_count > here.row_count))
 
 
 def _compare_stream(stream: StreamSource, table: LakeTable, limits: Limits) -> _Rows:

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import mysql.connector
 
 from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
+from pipeline.scratch import scratch_file, scratch_folder
 from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable
-from pipeline.warehouse.scratch import scratch_file, scratch_folder
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
 _LOCK = "ksqldb-lake warehouse sync"

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from pipeline.exact_text import lines_of
 from pipeline.fingerprint import ContentHash
+from pipeline.scratch import scratch_errors, scratch_folder
 from pipeline.warehouse.fitting import Reject, split_rejects, texts_to_send
 from pipeline.warehouse.mapping import ResolvedMapping
-from pipeline.warehouse.scratch import scratch_errors, scratch_folder
 
 PIECE_BYTES = 8 * 2**20
 """About the size of what is converted, kept and sent at once."""

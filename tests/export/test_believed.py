@@ -228,3 +228,20 @@ def test_a_table_may_lose_a_share_of_its_rows_and_no_more(
         assert "whether these rows were really deleted; only if they were" in raised.value.hint
         assert "with --allow-shrink" in raised.value.hint
     assert reads.kept == ([now] if believed else [])
+
+
+@pytest.mark.parametrize(("rows", "previous"), [(5, None), (5, 5), (5, 6), (0, None)])
+def test_one_read_that_is_exact_at_known_offsets_is_enough(rows: int, previous: int | None) -> None:
+    clock, reads = Clock(), Reads(rows)
+
+    believed = read_until_believed(reads, None, "T", previous, clock.policy(0.2), (), lambda: "exact")
+
+    assert (believed.row_count, reads.asked) == (rows, 1)
+
+
+def test_an_exact_read_that_lost_more_than_a_table_may_is_for_a_person() -> None:
+    reads = Reads(5)
+
+    with pytest.raises(SnapshotShrank):
+        read_until_believed(reads, None, "T", 10, Clock().policy(0.2), (), lambda: "exact")
+    assert reads.kept == []

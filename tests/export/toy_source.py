@@ -88,6 +88,9 @@ class ToyTable:
     def looks(self, _: TableState) -> Callable[[], Look] | None:
         return None
 
+    def read_at(self, *_: object) -> TableRead | None:
+        return None
+
     def read(self, _: Limits, watched: bool) -> TableRead:
         assert not watched
         schema = arrow_schema(TABLE_COLUMNS)

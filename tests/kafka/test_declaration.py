@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.columns import Column, SqlType
 from pipeline.errors import SourceNotReadable
-from pipeline.kafka.declaration import Declaration, declared, properties
+from pipeline.kafka.declaration import Declaration, Window, declared, declared_table, properties
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.stream import KsqldbStream
@@ -78,6 +78,7 @@ def test_a_single_value_is_wrapped_as_the_statement_says_or_the_server(
     ("described", "why"),
     [
         (stream(ID, V, window="SESSION"), "its keys are windows"),
+        (stream(ID), "it has no column in the values of its records"),
         (stream(ID, V, value_format="SOMETHING"), "it has the format SOMETHING"),
         (stream(ID, V, key_format=""), "it has the format that the server does not name"),
         (
@@ -91,3 +92,63 @@ def test_what_cannot_be_read_from_kafka_is_refused_with_the_other_way(described:
         declaration(described)
 
     assert "--read-from ksqldb" in raised.value.hint
+
+
+_TUMBLING = (
+    "CREATE TABLE T WITH (KEY_FORMAT='JSON') AS SELECT V FROM S WINDOW TUMBLING ( SIZE 1 HOURS , RETENTION 9 DAYS ) "
+)
+_HOPPING = (
+    "CREATE TABLE T AS SELECT 'WINDOW TUMBLING ( SIZE 9 DAYS )' W FROM S"
+    " WINDOW HOPPING ( SIZE 30 SECONDS , ADVANCE BY 1 SECONDS ) "
+)
+_OVER_A_TOPIC = (
+    "CREATE TABLE T (ID STRING PRIMARY KEY, V STRING) WITH (WINDOW_TYPE='Tumbling', WINDOW_SIZE='15 MINUTES')"
+)
+_BOUNDS = tuple(Column(name, SqlType("BIGINT"), "KEY") for name in ("WINDOWSTART", "WINDOWEND"))
+
+
+@pytest.mark.parametrize(
+    ("window", "statement", "size_ms"),
+    [
+        ("TUMBLING", _TUMBLING, 3_600_000),
+        ("HOPPING", _HOPPING, 30_000),
+        ("TUMBLING", _OVER_A_TOPIC, 900_000),
+        ("SESSION", "CREATE TABLE T AS SELECT V FROM S WINDOW SESSION ( 1 HOURS )", 0),
+    ],
+)
+def test_the_windows_of_a_table_are_as_its_statement_says(window: str, statement: str, size_ms: int) -> None:
+    described = stream(ID, V, W, window=window, statement=statement)
+
+    found = declared_table(described, (ID, *_BOUNDS, V, W), lambda: True)
+
+    assert found.window == Window(window, size_ms)
+    assert found.key.columns == ((ID.name, ID.type),)
+    assert [column.name for column in found.columns] == ["ID", "WINDOWSTART", "WINDOWEND", "V", "W"]
+
+
+@pytest.mark.parametrize(
+    ("described", "why"),
+    [
+        (
+            stream(ID, V, window="TUMBLING", statement="CREATE TABLE T AS SELECT * FROM A_WINDOWED_TABLE"),
+            "the size of its windows",
+        ),
+        (stream(ID, V, value_format="NONE"), "no column in the keys or in the values"),
+        (stream(V, W), "no column in the keys or in the values"),
+        (stream(ID, V, Column("H", SqlType("BYTES"), "HEADER")), "columns of headers"),
+        (stream(ID, V, timestamp="ID"), "its ROWTIME is in its key"),
+    ],
+)
+def test_what_table_cannot_be_folded_is_refused_with_the_other_way(described: Description, why: str) -> None:
+    with pytest.raises(SourceNotReadable, match=why) as raised:
+        declared_table(described, described.columns, lambda: True)
+
+    assert "--read-from ksqldb" in raised.value.hint
+
+
+def test_rowtime_decides_nothing_of_a_table_that_a_query_writes() -> None:
+    described = stream(ID, V, timestamp="V")
+
+    assert declared_table(described, (ID, V), lambda: True).timestamp == "V"
+    written = Description(**{**vars(described), "is_written": True})
+    assert declared_table(written, (ID, V), lambda: True).timestamp == ""

@@ -104,15 +104,27 @@ def _bytes(event: Mapping[str, Any], part: str) -> bytes | None:
 
 
 def payload(source: Source, record: Record) -> tuple[bytes | None, bytes | None]:
-    """The key in the KAFKA format and the value in JSON; a record without values has none."""
+    """The key in the KAFKA format or in JSON, its window behind it, and the value in JSON; a delete has none."""
     types = {column.name: column.type for column in source.columns}
     given = record.values if record.values is not None else record.key or {}
-    keys = [_KEYS[types[name].base](given[name]) if given.get(name) is not None else None for name in source.keys]
+    key = _key(source, given, types)
+    if record.window:
+        start, end = record.window
+        key = (key or b"") + struct.pack(*((">qq", end, start) if source.window_type == "SESSION" else (">q", start)))
     if record.values is None:
-        return (keys[0] if keys else None), None
+        return key, None
     values = {column.name: record.values[column.name] for column in source.columns if column.role == "VALUE"}
     text = ",".join(f"{json.dumps(name)}:{_json(value, types[name])}" for name, value in values.items())
-    return (keys[0] if keys else None), f"{{{text}}}".encode()
+    return key, f"{{{text}}}".encode()
+
+
+def _key(source: Source, given: Mapping[str, Any], types: Mapping[str, Type]) -> bytes | None:
+    if not source.keys or (len(source.keys) == 1 and given.get(source.keys[0]) is None):
+        return None
+    if source.key_format == "KAFKA":
+        return _KEYS[types[source.keys[0]].base](given[source.keys[0]])
+    fields = [f"{json.dumps(name)}:{_json(given.get(name), types[name])}" for name in source.keys]
+    return (f"{{{','.join(fields)}}}" if len(fields) > 1 else fields[0].partition(":")[2]).encode()
 
 
 def _json(value: Any, type_: Type) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ScratchUnusable
-from pipeline.warehouse.scratch import scratch_errors, scratch_folder
+from pipeline.scratch import scratch_errors, scratch_folder
 from tests.support import ROOT
 
 
@@ -42,7 +42,7 @@ def test_a_folder_goes_at_the_end_whatever_happens(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_killed_process_goes_at_the_next_use(tmp_path: Path) -> None:
     program = (
-        "import time; from pipeline.warehouse.scratch import scratch_folder\n"
+        "import time; from pipeline.scratch import scratch_folder\n"
         "with scratch_folder(): print(flush=True); time.sleep(3600)"
     )
     process = subprocess.Popen(

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.errors import ScratchUnusable
 
 _PREFIX = "ksqldb-lake-scratch-"
@@ -46,6 +48,34 @@ def scratch_file(folder: Path, content: bytes | memoryview) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+class ScratchBatches:
+    """Record batches in a file of a scratch folder: all are added, then read in their order, as often as wanted.
+
+    Raises ScratchUnusable.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder, self._path = folder, folder / "batches"
+        with scratch_errors(folder):
+            self._file = pa.OSFile(str(self._path), "wb")
+            packed = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._writer = pa.ipc.new_stream(self._file, schema, options=packed)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        with scratch_errors(self._folder):
+            self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """Ends the adding."""
+        with scratch_errors(self._folder):
+            self._writer.close()
+            self._file.close()
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        with scratch_errors(self._folder), pa.OSFile(str(self._path), "rb") as file:
+            yield from pa.ipc.open_stream(file)
 
 
 @contextlib.contextmanager

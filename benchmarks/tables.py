@@ -1,0 +1,125 @@
+"""A table's snapshot from Kafka: what each record of its topic costs, from the broker to committed Parquet.
+
+The topic is made at a private broker, of users by transaction types as `benchmarks.rows` makes them, in the bytes that
+ksqlDB writes. Making it is in no measurement.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from confluent_kafka import Producer
+
+from benchmarks.process import Run, call_apart
+from benchmarks.rows import SCHEMA, row
+from demo.private_kafka import create_topic, running_kafka
+from pipeline.columns import Column, SqlType
+from pipeline.export.commit import ExportResult
+from pipeline.export.commit import Run as ExportRun
+from pipeline.export.snapshot import export_table
+from pipeline.feeds import Feed
+from pipeline.kafka.connection import Brokers
+from pipeline.kafka.declaration import Declaration
+from pipeline.kafka.formats.payload import Payload
+from pipeline.kafka.table import KafkaTable
+from pipeline.kafka.topic import look_at
+from pipeline.lake.lake import Lake
+from pipeline.source import Limits, ReadPolicy, Source
+
+PARTITIONS = 3
+_TOPIC = "user_totals"
+_AMOUNT, _AVERAGE = SqlType("DECIMAL", 18, 2), SqlType("DECIMAL", 18, 4)
+COLUMNS = (
+    Column("ID", SqlType("STRING"), "KEY"),
+    *(Column(name.upper(), SqlType("STRING")) for name in SCHEMA.names[:6]),
+    Column("TOTAL_AMOUNT", _AMOUNT),
+    Column("TRANSACTION_COUNT", SqlType("BIGINT")),
+    Column("AVG_AMOUNT", _AVERAGE),
+    Column("MIN_AMOUNT", SqlType("DECIMAL", 12, 2)),
+    Column("MAX_AMOUNT", SqlType("DECIMAL", 12, 2)),
+    Column("LAST_TRANSACTION_DATE", SqlType("TIMESTAMP")),
+)
+
+
+def produce(servers: str, records: int, rows: int, seed: int = 1) -> None:
+    """Makes the topic: `records` changes of `rows` rows."""
+    create_topic(servers, _TOPIC, PARTITIONS, retention_ms="-1")
+    client = Producer({"bootstrap.servers": servers, "linger.ms": 50, "batch.size": 1_000_000, "log_level": 0})
+    for place, (key, value) in enumerate(_changes(records, rows, seed)):
+        while True:
+            try:
+                client.produce(_TOPIC, value, key, place % rows % PARTITIONS)
+                break
+            except BufferError:
+                client.poll(0.1)
+    if client.flush(600):
+        raise RuntimeError("not all records came to the broker")
+
+
+def snapshot(servers: str, rows: int, lake: Path) -> float:
+    """One snapshot into a new lake, in seconds. Raises RuntimeError when rows are missing."""
+    table = KafkaTable(
+        source=Source("USER_TOTALS", "table", _TOPIC, PARTITIONS, topic_id=look_at(Brokers(servers), _TOPIC).id),
+        declaration=Declaration(
+            COLUMNS, Payload("KAFKA", _of("KEY"), wrapped=False), Payload("JSON", _of("VALUE")), (), "", ""
+        ),
+        brokers=Brokers(servers), registry=None, lag=None, holds_all=True,
+    )  # fmt: skip
+    sources: Any = SimpleNamespace(find=lambda *_: table)
+    feed = Feed(name="user_totals", type="table", source="USER_TOTALS")
+    run = ExportRun("run", dt.datetime.now(dt.UTC), Limits(), 1_000_000, ReadPolicy(0, 60, 0.2), 0.2)
+    done, started = ExportResult(), time.monotonic()
+    with Lake(str(lake), lambda _: None, 168).writing(feed, {}) as written:
+        export_table(sources, written, run, done)
+    if done.rows != rows:
+        raise RuntimeError(f"the snapshot has {done.rows} rows, not {rows}")
+    return time.monotonic() - started
+
+
+def measure_tables(records: int, rows: int) -> Run:
+    """A snapshot of a topic of so many records, which `rows` of the Run are, at a broker of its own.
+
+    Raises ServerMissing, RuntimeError.
+    """
+    with tempfile.TemporaryDirectory(prefix="ksqldb-lake-bench-") as folder:
+        home = Path(folder) / "broker"
+        home.mkdir()
+        with running_kafka(home) as broker:
+            produce(broker.servers, records, rows)
+            return call_apart("table from Kafka", records, snapshot, broker.servers, rows, Path(folder) / "lake")
+
+
+def _of(role: str) -> tuple[tuple[str, SqlType], ...]:
+    return tuple((column.name, column.type) for column in COLUMNS if column.role == role)
+
+
+def _changes(records: int, rows: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
+    names = [column.name for column in COLUMNS[1:]]
+    for place in range(records):
+        values = row(place % rows, seed + place // rows)
+        texts = [json.dumps(value, ensure_ascii=False) for value in values[:6]]
+        texts += [*map(str, values[6:11]), str(round(values[11].timestamp() * 1000))]
+        fields = ",".join(f'"{name}":{text}' for name, text in zip(names, texts, strict=True))
+        yield f"{values[0]}|{values[5]}".encode(), f"{{{fields}}}".encode()
+
+
+def main() -> None:
+    """`python -m benchmarks.tables [RECORDS [ROWS]]`"""
+    asked = [int(text) for text in sys.argv[1:]] or [5_000_000]
+    found = measure_tables(asked[0], asked[-1])
+    sys.stdout.write(
+        f"{found.rows:,} records of {asked[-1]:,} rows: {found.cpu_us:.1f} us of CPU a record, {found.seconds:.1f} s, "
+        f"at most {found.peak_bytes // 10**6} MB\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

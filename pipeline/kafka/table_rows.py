@@ -1,0 +1,162 @@
+"""Records of a table's topic: which row each of them is about, and the rows that ksqlDB makes of them.
+
+A record without a key, or with one that ksqlDB cannot read, is no change. One whose value it cannot read, or whose
+timestamp column has no time, is none either: the row stays what it was. What it may read, and we not for certain, is
+refused, but where a later change of the same row has made it of no account. Facts: Kafka Streams' sources of tables
+skip records without a key, and those with a negative timestamp; ksqlDB's handler goes on after what cannot be read.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.columns import arrow_schema
+from pipeline.exact_text import lines_of, texts_of
+from pipeline.kafka.changes import RECORDS
+from pipeline.kafka.declaration import WINDOW_BOUNDS, Declaration
+from pipeline.kafka.formats.deserializer import deserializer
+from pipeline.kafka.formats.windowed_key import split_windowed
+from pipeline.kafka.reader import Records
+from pipeline.kafka.registry import RegistryClient
+from pipeline.kafka.rows import NO_ROWTIME, refused
+from pipeline.kafka.rowtime import NO_TIME, rowtimes
+
+NO_KEY = "no key"
+_KEY, _VALUE = map(operator.methodcaller, ("key", "value"))
+_NULL_KEY = "a key that is NULL"
+_NULL_VALUE = "a value that is NULL, where a delete has none"
+_TIMELESS_DELETE = "a delete, where ROWTIME is that of a column"
+_SAME_BYTES = ("INTEGER", "BIGINT", "STRING", "BYTES")
+"""In the format KAFKA two keys of these types are the same only if their bytes are."""
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Decoded keys: their columns, why a place has none, and those of which that is not certain."""
+
+    columns: dict[str, pa.Array]
+    unreadable: dict[int, str]
+    uncertain: set[int]
+
+
+class TableRows:
+    """Reads the records of one table. `left_out` counts by reason those that were looked at and are no change."""
+
+    def __init__(self, declaration: Declaration, registry: RegistryClient | None) -> None:
+        self._declaration = declaration
+        self._key = deserializer(declaration.key, registry)
+        self._value = deserializer(declaration.value, registry)
+        self._schema = arrow_schema(declaration.columns)
+        key = declaration.key
+        self._bytes_are_names = key.format == "KAFKA" and key.columns[0][1].base in _SAME_BYTES
+        self.left_out: Counter[str] = Counter()
+
+    def changes(self, records: Records) -> tuple[pa.Array, pa.RecordBatch]:
+        """The records that have a key, as RECORDS, and of each a name of its row.
+
+        Raises ValueNotRepresentable for a key that cannot be read for certain.
+        """
+        messages = records.messages
+        raw = list(map(_KEY, messages))
+        keys = self._keys(raw)
+        for place in sorted(keys.uncertain):
+            raise refused(int(records.partitions[place]), int(records.offsets[place]), keys.unreadable[place])
+        batch = pa.RecordBatch.from_arrays(
+            [
+                pa.array(records.partitions),
+                pa.array(records.offsets),
+                pa.array(raw, pa.binary()),
+                pa.array(list(map(_VALUE, messages)), pa.binary()),
+            ],
+            schema=RECORDS,
+        )
+        names = batch.column("key") if self._bytes_are_names else _names(list(keys.columns.values()))
+        if not keys.unreadable:
+            return names, batch
+        self.left_out.update(keys.unreadable.values())
+        kept = pa.array(_without(len(raw), list(keys.unreadable)))
+        return names.filter(kept), batch.filter(kept)
+
+    def rows_of(self, records: pa.RecordBatch) -> list[tuple[int, bytes]]:
+        """Of which row each of RECORDS is: its partition, and the name."""
+        raw = records.column("key")
+        names = raw if self._bytes_are_names else _names(list(self._keys(raw.to_pylist()).columns.values()))
+        return list(zip(records.column("partition").to_pylist(), names.to_pylist(), strict=True))
+
+    def rows(self, records: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
+        """The rows of RECORDS, of which deletes have none, and by place why others are no change.
+
+        Raises ValueNotRepresentable for a record of which ksqlDB may have a row.
+        """
+        values = records.column("value").to_pylist()
+        columns, read = self._keys(records.column("key").to_pylist()).columns, self._value.read(values)
+        columns |= zip((name for name, _ in self._declaration.value.columns), read.arrays, strict=True)
+        deletes = {place for place, value in enumerate(values) if value is None} if None in values else set[int]()
+        unread, uncertain = dict(read.unreadable), set(read.uncertain)
+        if not self._declaration.value.wrapped:
+            nulls = set(np.flatnonzero(read.arrays[0].is_null()).tolist()) - unread.keys() - deletes
+            unread |= dict.fromkeys(nulls, _NULL_VALUE)
+            uncertain |= nulls
+        if self._declaration.timestamp:
+            unread |= dict.fromkeys(self._without_time(columns) - unread.keys() - deletes, NO_ROWTIME)
+            unread |= dict.fromkeys(deletes, _TIMELESS_DELETE)
+            uncertain |= deletes
+        for place in sorted(uncertain):
+            partition, offset = records.column("partition")[place].as_py(), records.column("offset")[place].as_py()
+            raise refused(partition, offset, unread[place])
+        rows = pa.RecordBatch.from_arrays(
+            [columns[column.name] for column in self._declaration.columns], schema=self._schema
+        )
+        self.left_out.update(unread.values())
+        no_row = [*unread, *deletes]
+        return (rows.filter(pa.array(_without(len(rows), no_row))) if no_row else rows), dict(sorted(unread.items()))
+
+    def _keys(self, raw: Sequence[bytes | None]) -> _Keys:
+        window, columns = self._declaration.window, dict[str, pa.Array]()
+        unreadable, keys = dict[int, str](), raw
+        if window:
+            split = split_windowed(raw, window.type)
+            keys, unreadable = split.keys, dict(split.unreadable)
+            starts = pa.array(split.starts, pa.int64())
+            ends = pa.array(split.ends, pa.int64()) if split.ends else _ends(split.starts, window.size_ms)
+            columns = dict(zip(WINDOW_BOUNDS, (starts, ends), strict=True))
+        read = self._key.read(keys)
+        columns |= zip((name for name, _ in self._declaration.key.columns), read.arrays, strict=True)
+        unreadable |= dict(read.unreadable)
+        uncertain = set(read.uncertain)
+        if None in keys:
+            missing = {place for place, key in enumerate(keys) if key is None}
+            unreadable |= dict.fromkeys(missing - unreadable.keys(), NO_KEY)
+        if not self._declaration.key.wrapped:
+            nulls = set(np.flatnonzero(read.arrays[0].is_null()).tolist()) - unreadable.keys()
+            unreadable |= dict.fromkeys(nulls, _NULL_KEY)
+            uncertain |= nulls
+        return _Keys(columns, unreadable, uncertain)
+
+    def _without_time(self, columns: dict[str, pa.Array]) -> set[int]:
+        declaration = self._declaration
+        times = rowtimes(columns[declaration.timestamp], declaration.timestamp_format)
+        return set(np.flatnonzero(times == NO_TIME).tolist())
+
+
+def _names(columns: Sequence[pa.Array]) -> pa.Array:
+    return lines_of([texts_of(column) for column in columns]).cast(pa.binary())
+
+
+def _ends(starts: Sequence[int | None], size_ms: int) -> pa.Array:
+    """As Java has them: where a window would end after the last moment, it ends there."""
+    most = 2**63 - 1
+    return pa.array([None if start is None else min(start + size_ms, most) for start in starts], pa.int64())
+
+
+def _without(count: int, places: Sequence[int]) -> Any:
+    kept = np.ones(count, bool)
+    kept[places] = False
+    return kept
