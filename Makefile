@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka test check lint torture bench-warehouse bench-kafka bench-waits fuzz mutants clean
+.PHONY: help demo demo-kafka test check lint torture bench-export bench-warehouse bench-kafka bench-waits fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -34,6 +34,9 @@ lint: $(READY)  ## ruff and mypy --strict
 
 torture: $(READY)  ## Kill, cut and crowd it; writes docs/reliability.md (TORTURE=full: at size)
 	$(BIN)/python -m tests.torture
+
+bench-export: $(READY)  ## Measure exports of a stream; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
+	$(BIN)/python -m benchmarks.export
 
 bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.warehouse

@@ -57,7 +57,11 @@ def run_command(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        said = process.stdout.read().decode()
+        try:
+            said = process.stdout.read().decode()
+        except BaseException:
+            process.kill()
+            raise
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started

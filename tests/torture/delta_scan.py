@@ -7,18 +7,14 @@ The environment is built at the first use, and again when the extra `delta-scan`
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import json
 import subprocess
 import sys
 import threading
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
-_HOME = _ROOT / "build" / "delta_scan"
 _one_at_a_time = threading.Lock()
 
 
@@ -42,28 +38,13 @@ def scan_rows(table: Path, columns: Sequence[str]) -> list[tuple[int, ...]]:
 @functools.cache
 def _worker() -> subprocess.Popen[str]:
     """The process that reads, until this one ends."""
+    from demo.environment import python_of  # this file runs in that environment too, which has packages alone
+
     worker = subprocess.Popen(
-        [str(_python()), "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(python_of("delta-scan")), "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     atexit.register(worker.communicate)
     return worker
-
-
-def _python() -> Path:
-    """The environment's Python."""
-    python, made = _HOME / "bin" / "python", _HOME / "made"
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages = project["optional-dependencies"]["delta-scan"]
-    wanted = "\n".join(packages)
-    _HOME.mkdir(parents=True, exist_ok=True)
-    with _HOME.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists() or made.read_text(encoding="utf-8") != wanted:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(_HOME)], check=True)
-            pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            subprocess.run([*pip, *packages], check=True)
-            made.write_text(wanted, encoding="utf-8")
-    return python
 
 
 def _answer() -> None:
