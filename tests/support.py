@@ -19,6 +19,9 @@ from pipeline.lake.table import LakeTable
 from tests.forked import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))} | {
+    f"commands.{path.stem}": path for path in sorted((ROOT / "commands").glob("[!_]*.py"))
+}
 _FAST = {
     "QUIET_S": "0.6",
     "STALL_S": "20",

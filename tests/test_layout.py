@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, SCRIPTS
 
 ORDER = [
     "pipeline.start",
@@ -187,10 +187,6 @@ ORDER = [
     "pipeline.scripts",
     "pipeline.options",
 ]
-PAGE = ROOT / "docs" / "architecture.md"
-SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))} | {
-    f"commands.{path.stem}": path for path in sorted((ROOT / "commands").glob("[!_]*.py"))
-}
 NAME = re.compile(r"`([^`]+)`")
 
 
@@ -220,7 +216,7 @@ def imports(path: Path) -> frozenset[str]:
 @functools.cache
 def section(title: str) -> list[list[str]]:
     """The table below a title of the page, row by row."""
-    _, _, after = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    _, _, after = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition(f"\n## {title}\n")
     lines = itertools.takewhile(lambda line: not line.startswith("## "), after.splitlines())
     return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")][2:]
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
-from tests.test_layout import SCRIPTS
+from tests.support import ROOT, SCRIPTS
 
 ROOMS = ("commands", "pipeline", "ksqldb_emulator", "benchmarks", "demo")
 

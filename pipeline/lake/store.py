@@ -25,6 +25,8 @@ from pipeline.errors import DiskFull, LakeDamaged, LakeNotWritable
 
 LOG = "_delta_log"
 """The folder of a table's Delta log; its files are the table's for as long as it is there."""
+Tell = Callable[[str], None]
+"""Hears what a person should know on the way."""
 
 
 class Hold(Protocol):

@@ -29,7 +29,7 @@ from pipeline.lake.files import DataFile, committed_files, place_of, read_files
 from pipeline.lake.leftovers import delete_orphans, refuse_lost
 from pipeline.lake.log import entry_time, open_table, remove_torn_entry
 from pipeline.lake.rule import Rule
-from pipeline.lake.store import Store
+from pipeline.lake.store import Store, Tell
 from pipeline.source import Bookmark
 
 VIEWS = "views.sql"
@@ -39,9 +39,7 @@ METADATA = "_metadata.json"
 class LakeTable:
     """A feed's table; `refresh` (also called by `commit`) reads the log again."""
 
-    def __init__(
-        self, lake: Store, feed: Feed, tell: Callable[[str], None], compression: Compression = "snappy"
-    ) -> None:
+    def __init__(self, lake: Store, feed: Feed, tell: Tell, compression: Compression = "snappy") -> None:
         self.feed, self._tell, self._lake, self.compression = feed, tell, lake, compression
         self.store = lake.below(f"{feed.kind_folder}/{feed.name}")
         self.partition_column = "date" if feed.type == "stream" else "version"
@@ -51,9 +49,7 @@ class LakeTable:
         self.refresh()
 
     @classmethod
-    def for_writing(
-        cls, lake: Store, feed: Feed, grace_hours: int, tell: Callable[[str], None], compression: Compression
-    ) -> LakeTable:
+    def for_writing(cls, lake: Store, feed: Feed, grace_hours: int, tell: Tell, compression: Compression) -> LakeTable:
         """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
         Only under the feed's lock. Raises ClockWentBack, and LakeDamaged for a symbolic link among its folders.
