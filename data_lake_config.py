@@ -28,9 +28,10 @@ from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.kafka.settings import KafkaSettings
 from pipeline.ksqldb.settings import KsqldbSettings
+from pipeline.limits import Limits, ReadPolicy
 from pipeline.process import keep_private
 from pipeline.settings import gather
-from pipeline.source import Limits, ReadPolicy, Sources
+from pipeline.source import Sources
 from pipeline.validation import rules_of
 from pipeline.warehouse.option_file import password_is_open, read_option_file
 from pipeline.warehouse.server import Server

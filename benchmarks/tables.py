@@ -32,7 +32,8 @@ from pipeline.kafka.formats.payload import Payload
 from pipeline.kafka.table import KafkaTable
 from pipeline.kafka.topic import look_at
 from pipeline.lake.lake import Lake
-from pipeline.source import Limits, ReadPolicy, Source
+from pipeline.limits import Limits, ReadPolicy
+from pipeline.source import Source
 
 PARTITIONS = 3
 _TOPIC = "user_totals"

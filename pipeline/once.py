@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import TopicChanged
-from pipeline.source import MOST_RECORDS, Limits, Outcome, StreamSource, Task, weakest
+from pipeline.limits import Limits
+from pipeline.source import MOST_RECORDS, Outcome, StreamSource, Task, weakest
 from pipeline.unreadable import counted
 
 WITNESSES = 20

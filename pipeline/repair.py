@@ -28,8 +28,9 @@ from pipeline.lake.rule import Rule
 from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
+from pipeline.limits import Limits
 from pipeline.once import read_once
-from pipeline.source import OLD_ROWS, Limits, OpenSources, Sources
+from pipeline.source import OLD_ROWS, OpenSources, Sources
 from pipeline.text import plural
 from pipeline.verify.let_go import bounds_of, within
 

@@ -124,6 +124,14 @@ class Turn:
             self._rest.pop()()
 
 
+def _result_of(task: Callable[[], _T]) -> _T | BaseException:
+    """What it returns, or raises."""
+    try:
+        return task()
+    except BaseException as error:  # noqa: BLE001 # raised where results are taken
+        return error
+
+
 def side_by_side(
     tasks: Sequence[Callable[[], _T]], at_once: int, stop: Callable[[], None], first: Sequence[int] = ()
 ) -> Generator[_T, None, None]:
@@ -140,10 +148,7 @@ def side_by_side(
         with contextlib.suppress(queue.Empty):
             while True:
                 number = todo.get_nowait()
-                try:
-                    result: _T | BaseException = tasks[number]()
-                except BaseException as error:  # noqa: BLE001 # raised where results are taken
-                    result = error
+                result = _result_of(tasks[number])
                 with changed:
                     done[number] = result
                     changed.notify_all()

@@ -28,6 +28,7 @@ ORDER = [
     "pipeline.scratch",
     "pipeline.columns",
     "pipeline.turns",
+    "pipeline.limits",
     "pipeline.source",
     "pipeline.unreadable",
     "pipeline.once",

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline import unreadable
 from pipeline.errors import TopicChanged
+from pipeline.limits import Limits
 from pipeline.once import WITNESSES, OnceOnly, gaps_before, read_once
-from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Limits, Offsets, StreamRead, Task, Wanted
+from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Offsets, StreamRead, Task, Wanted
 
 Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
 SCHEMA = pa.schema([("rowtime", pa.int64()), ("rowpartition", pa.int32()), ("rowoffset", pa.int64())])

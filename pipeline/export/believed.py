@@ -18,7 +18,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 import pyarrow as pa
 
 from pipeline.errors import ClusterNotWhole, SnapshotNotBelieved, SnapshotShrank, TryLater
-from pipeline.source import Limits, Look, ReadPolicy, TableRead, TableSource, TableState
+from pipeline.limits import Limits, ReadPolicy
+from pipeline.source import Look, TableRead, TableSource, TableState
 
 _FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
 _CHANGED = "the cluster changed while it was read"

@@ -17,7 +17,8 @@ from pipeline.lake.compaction import Goal
 from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
-from pipeline.source import Limits, Outcome, ReadPolicy, weakest
+from pipeline.limits import Limits, ReadPolicy
+from pipeline.source import Outcome, weakest
 from pipeline.text import plural
 
 

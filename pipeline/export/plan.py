@@ -9,12 +9,12 @@ from pipeline.errors import SourceUnknown, TopicChanged
 from pipeline.feeds import Feed
 from pipeline.lake.change import number_of
 from pipeline.lake.table import LakeTable
+from pipeline.limits import Limits
 from pipeline.once import gaps_before
 from pipeline.source import (
     NEW_ROWS,
     UNKNOWN,
     Bookmark,
-    Limits,
     Offsets,
     Plan,
     Source,

@@ -19,7 +19,8 @@ from pipeline.export.stage import Staged
 from pipeline.export.worker import ENDED, GO_ON, Assignment
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
-from pipeline.source import Limits, StreamSource, Task
+from pipeline.limits import Limits
+from pipeline.source import StreamSource, Task
 
 _LOOK_S = 0.4
 """After which it is seen that all are to stop, although nobody says anything."""

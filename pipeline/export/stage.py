@@ -21,8 +21,9 @@ from pipeline.lake.encoding import Compression
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedFile, StagedWriter, discard
+from pipeline.limits import Limits
 from pipeline.once import OnceOnly
-from pipeline.source import Bookmark, Limits, Outcome, StreamRead, StreamSource, TableRead, Task
+from pipeline.source import Bookmark, Outcome, StreamRead, StreamSource, TableRead, Task
 
 PART_BYTES = 2**30
 """Of values in memory, after which a part ends, however few its rows are."""

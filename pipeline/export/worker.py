@@ -19,7 +19,8 @@ from queue import SimpleQueue
 from pipeline.errors import PipelineError
 from pipeline.export.stage import Staged, stage
 from pipeline.lake.staging import Staging
-from pipeline.source import Limits, StreamSource, Task
+from pipeline.limits import Limits
+from pipeline.source import StreamSource, Task
 
 GO_ON = None
 """What a worker waits for after each part of a task but the last."""

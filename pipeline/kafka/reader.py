@@ -21,7 +21,8 @@ from pipeline.errors import ReadStalled
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.errors import GONE, Troubles
 from pipeline.kafka.topic import QUIET, look_at
-from pipeline.source import Limits, Outcome
+from pipeline.limits import Limits
+from pipeline.source import Outcome
 
 _MOST_RECORDS = 8_192
 _MOST_BYTES = 16 * 2**20

@@ -21,8 +21,9 @@ from pipeline.kafka.reader import Reader
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rows import Rows
 from pipeline.kafka.topic import Topic, look_at
+from pipeline.limits import Limits
 from pipeline.once import topic_recreated, windows_of
-from pipeline.source import Limits, Offsets, Plan, Source, StreamRead, Task, Wanted
+from pipeline.source import Offsets, Plan, Source, StreamRead, Task, Wanted
 
 
 @dataclass(frozen=True)

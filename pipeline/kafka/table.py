@@ -23,7 +23,8 @@ from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rows import refused
 from pipeline.kafka.table_rows import TableRows
 from pipeline.kafka.topic import Topic, look_at
-from pipeline.source import Limits, Look, Offsets, Source, StateNote, TableRead, TableState
+from pipeline.limits import Limits
+from pipeline.source import Look, Offsets, Source, StateNote, TableRead, TableState
 
 _BY_KSQLDB = "read this feed by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb"
 

@@ -34,7 +34,7 @@ from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
 from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
-from pipeline.source import Limits
+from pipeline.limits import Limits
 from pipeline.turns import Turn
 
 OLDEST_PLATFORM = (7, 2)

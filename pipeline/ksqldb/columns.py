@@ -11,7 +11,7 @@ from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.describe import Description, quote
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import start_push
-from pipeline.source import Limits
+from pipeline.limits import Limits
 
 _KEYS_ARE_STRINGS = ("JSON", "JSON_SR")  # the server refuses to declare a MAP with others in these formats
 

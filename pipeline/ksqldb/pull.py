@@ -31,7 +31,8 @@ from pipeline.ksqldb.framing import Ending, Framing
 from pipeline.ksqldb.newest_rows import NewestRows, row_keys
 from pipeline.ksqldb.projection import Projection, project
 from pipeline.ksqldb.push import start_push
-from pipeline.source import Limits, Look, StateNote, TableRead, TableState
+from pipeline.limits import Limits
+from pipeline.source import Look, StateNote, TableRead, TableState
 
 
 class KsqldbTable:

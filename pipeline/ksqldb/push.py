@@ -31,7 +31,8 @@ from pipeline.ksqldb.bodies import LONGEST_S
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
 from pipeline.ksqldb.stop_rule import Position, StopRule
-from pipeline.source import Limits, Offsets, Outcome, Source
+from pipeline.limits import Limits
+from pipeline.source import Offsets, Outcome, Source
 
 _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}

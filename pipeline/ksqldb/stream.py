@@ -18,8 +18,9 @@ from pipeline.ksqldb.columns import columns_of
 from pipeline.ksqldb.describe import Description, quote, true_ends
 from pipeline.ksqldb.projection import project
 from pipeline.ksqldb.push import PushRead, start_push
+from pipeline.limits import Limits
 from pipeline.once import windows_of
-from pipeline.source import Limits, Offsets, Plan, StreamRead, Task
+from pipeline.source import Offsets, Plan, StreamRead, Task
 
 
 class KsqldbStream:

@@ -20,8 +20,9 @@ from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import current_snapshot
+from pipeline.limits import Limits
 from pipeline.once import read_once
-from pipeline.source import OLD_ROWS, Limits, Sources, StreamSource, TableSource
+from pipeline.source import OLD_ROWS, Sources, StreamSource, TableSource
 from pipeline.text import plural
 from pipeline.verify.let_go import LetGo
 from pipeline.verify.verdict import Verdict

@@ -10,7 +10,8 @@ from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
 from pipeline.findings import Finding
 from pipeline.lake.lake import Lake
-from pipeline.source import Limits, OpenSources, Sources
+from pipeline.limits import Limits
+from pipeline.source import OpenSources, Sources
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from pipeline.verify.verdict import Verdict, check_each

@@ -21,8 +21,9 @@ from pipeline.feeds import Feed, WarehouseMapping
 from pipeline.lake.files import DataFile, read_all_staged
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
+from pipeline.limits import Limits, ReadPolicy
 from pipeline.scratch import scratch_folder
-from pipeline.source import Limits, ReadPolicy, Sources, TableRead
+from pipeline.source import Sources, TableRead
 from pipeline.warehouse.mapping import TableSnapshot
 
 

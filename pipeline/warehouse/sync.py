@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
-from pipeline.source import Limits, ReadPolicy, Sources
+from pipeline.limits import Limits, ReadPolicy
+from pipeline.source import Sources
 from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import previous_row_counts

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from ksqldb_emulator.testing import comes_true
 from pipeline.errors import ReadStalled
-from pipeline.source import Limits, StreamRead, Task
+from pipeline.limits import Limits
+from pipeline.source import StreamRead, Task
 from pipeline.unreadable import SCHEMA
 from tests.export.toy_source import ToyStream
 

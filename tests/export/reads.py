@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import PipelineError, TryLater
-from pipeline.source import ReadPolicy
+from pipeline.limits import ReadPolicy
 
 PAUSE_S, WAIT_S = 5.0, 180.0
 

@@ -18,7 +18,8 @@ from pipeline.lake import open_file
 from pipeline.lake import writer as writers
 from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedWriter
-from pipeline.source import Limits, Offsets, StreamRead, Task
+from pipeline.limits import Limits
+from pipeline.source import Offsets, StreamRead, Task
 from tests.lake.small_tables import SCHEMA
 
 ROWS = 100

@@ -17,8 +17,9 @@ from pipeline.columns import arrow_schema
 from pipeline.export.run import ExportRequest
 from pipeline.feeds import Feed
 from pipeline.lake.table import LakeTable
+from pipeline.limits import Limits
 from pipeline.report.export import export_json
-from pipeline.source import Limits, StreamRead, Task
+from pipeline.source import StreamRead, Task
 from pipeline.unreadable import SCHEMA
 from tests.export.toy_run import DAY_MS, START_MS, STREAM, export, rows
 from tests.export.toy_source import STREAM_COLUMNS, ToySource, ToyStream

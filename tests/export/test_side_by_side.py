@@ -14,7 +14,8 @@ import pytest
 from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import ServerUnreachable
 from pipeline.export.run import ExportRequest, FeedResult, export_feeds
-from pipeline.source import Limits, Look, StreamRead, TableRead, TableState, Task
+from pipeline.limits import Limits
+from pipeline.source import Look, StreamRead, TableRead, TableState, Task
 from tests.export.toy_run import STREAM, TABLE, a_run, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
 from tests.support import lake_at

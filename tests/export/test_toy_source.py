@@ -16,7 +16,8 @@ from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Staged, stage
 from pipeline.export.stream import StreamCommits
 from pipeline.lake.staging import Staging
-from pipeline.source import Limits, StreamSource, Task
+from pipeline.limits import Limits
+from pipeline.source import StreamSource, Task
 from tests.export.toy_lake import rows_there, runs_killed_at_commits, what_is_wrong
 from tests.export.toy_run import NOW, START_MS, STREAM, TABLE, a_run, export, rows
 from tests.export.toy_source import ToySource, ToyStream, ToyTable

@@ -12,7 +12,7 @@ import pytest
 
 from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.feeds import Feed
-from pipeline.source import Limits
+from pipeline.limits import Limits
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
 from tests.export.toy_run import KILLED, STREAM

@@ -13,7 +13,7 @@ from pipeline.export.commit import Run
 from pipeline.export.run import ExportRequest, FeedResult, export_feeds
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.table import LakeTable
-from pipeline.source import Limits, ReadPolicy
+from pipeline.limits import Limits, ReadPolicy
 from tests.export.toy_source import Row, ToySource, ToyStream
 from tests.support import lake_at
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.columns import Column, SqlType, arrow_schema
 from pipeline.errors import SourceUnknown
-from pipeline.source import Limits, Look, Offsets, Plan, Source, StreamRead, TableRead, TableState, Task
+from pipeline.limits import Limits
+from pipeline.source import Look, Offsets, Plan, Source, StreamRead, TableRead, TableState, Task
 
 Row = tuple[int, int, int, str]  # rowtime, rowpartition, rowoffset, text
 _TYPES = {"ROWTIME": "BIGINT", "ROWPARTITION": "INTEGER", "ROWOFFSET": "BIGINT", "TEXT": "STRING"}

@@ -15,7 +15,7 @@ from pipeline.export.commit import ExportResult, Run
 from pipeline.export.snapshot import export_table
 from pipeline.ksqldb.client import Connection
 from pipeline.ksqldb.source import connected
-from pipeline.source import Limits, ReadPolicy
+from pipeline.limits import Limits, ReadPolicy
 from tests.support import cleaned, feed_for, lake_at
 
 

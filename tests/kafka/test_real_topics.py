@@ -123,7 +123,7 @@ def test_what_compaction_took_is_no_gap_and_the_rest_comes_once(bench: Bench) ->
 
 def _offsets(bench: Bench) -> list[int]:
     from pipeline.kafka.reader import Reader
-    from pipeline.source import Limits
+    from pipeline.limits import Limits
 
     ends = look_at(Brokers(bench.kafka), bench.topic).offsets
     reader = Reader(Brokers(bench.kafka), bench.topic, {0: (ends[0].start, ends[0].end)}, Limits(stall_s=60))

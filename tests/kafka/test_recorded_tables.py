@@ -20,7 +20,7 @@ from pipeline.kafka.connection import Brokers
 from pipeline.kafka.source import connected
 from pipeline.kafka.table import KafkaTable
 from pipeline.ksqldb.client import Connection
-from pipeline.source import Limits, ReadPolicy
+from pipeline.limits import Limits, ReadPolicy
 from pipeline.warehouse.sources import source_snapshots
 from tests.integration.commands import ran
 from tests.kafka.topics import new_topic, recorded_payloads, write

@@ -25,7 +25,8 @@ from pipeline.kafka.declaration import Declaration
 from pipeline.kafka.formats.payload import FormatName, Payload
 from pipeline.kafka.table import KafkaTable
 from pipeline.kafka.topic import look_at
-from pipeline.source import Limits, Source
+from pipeline.limits import Limits
+from pipeline.source import Source
 from tests.kafka.topics import new_topic, producer
 from tests.support import ROOT, wait_until
 

@@ -16,7 +16,8 @@ from pipeline.decode.layout import Layout
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.framing import Header, as_declared
 from pipeline.ksqldb.push import PushRead, start_push
-from pipeline.source import Limits, Offsets, Source
+from pipeline.limits import Limits
+from pipeline.source import Offsets, Source
 
 HEADER = b'[{"header":{"queryId":"q-1","schema":"`ROWPARTITION` INTEGER, `ROWOFFSET` BIGINT"}},\n'
 END = b'{"finalMessage":"Query Completed"}]\n'

@@ -20,7 +20,8 @@ from pipeline.export.believed import read_believed
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
-from pipeline.source import Limits, ReadPolicy, TableRead
+from pipeline.limits import Limits, ReadPolicy
+from pipeline.source import TableRead
 
 NEVER = 1e9
 DEAD = BadMinute(seen_s=0, returning_s=NEVER, moved_s=NEVER, restored_s=NEVER, slow_look_s=0)

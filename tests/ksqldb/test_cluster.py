@@ -16,7 +16,8 @@ from pipeline.ksqldb.cluster import look_at_query
 from pipeline.ksqldb.describe import Description, TableOffsets
 from pipeline.ksqldb.framing import AnswerMalformed
 from pipeline.ksqldb.pull import KsqldbTable
-from pipeline.source import Limits, Look, Offsets, TableRead, TableState
+from pipeline.limits import Limits
+from pipeline.source import Look, Offsets, TableRead, TableState
 from tests.ksqldb.replay import ReplayServer, Scripted
 from tests.vectors import load_lines, needs_vectors
 

@@ -19,7 +19,8 @@ from pipeline.errors import SnapshotDoubled, SourceNotReadable, TimeIsOver, TryL
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import describe
 from pipeline.ksqldb.pull import KsqldbTable
-from pipeline.source import Limits, TableRead
+from pipeline.limits import Limits
+from pipeline.source import TableRead
 from tests.ksqldb.replay import ReplayServer, Scripted
 from tests.support import wait_until
 from tests.vectors import in_both, recorded

@@ -23,7 +23,8 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb import push
 from pipeline.ksqldb.framing import Header
-from pipeline.source import Limits, Offsets
+from pipeline.limits import Limits
+from pipeline.source import Offsets
 from tests.ksqldb.push_server import ROWS, SENT, UNTIL_3, pushing, row, rows_of
 from tests.support import wait_until
 

@@ -16,7 +16,8 @@ from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream
-from pipeline.source import Limits, Task
+from pipeline.limits import Limits
+from pipeline.source import Task
 from pipeline.turns import Turns
 
 STREAM, TABLE = "TRANSACTION_STREAM_BLACKLISTED", "PAYMENT_METHOD_TOTALS"

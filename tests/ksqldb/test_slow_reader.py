@@ -14,7 +14,7 @@ from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
-from pipeline.source import Limits
+from pipeline.limits import Limits
 
 
 @pytest.mark.long

@@ -19,8 +19,9 @@ from pipeline.errors import AnswerIncomplete, PipelineError, TopicChanged
 from pipeline.ksqldb.client import Client, Connection
 from pipeline.ksqldb.describe import Description, describe
 from pipeline.ksqldb.stream import KsqldbStream, predicate
+from pipeline.limits import Limits
 from pipeline.once import WITNESSES, gaps_before
-from pipeline.source import NEW_ROWS, OLD_ROWS, Bookmark, Limits, Plan, StreamRead, Task, Wanted
+from pipeline.source import NEW_ROWS, OLD_ROWS, Bookmark, Plan, StreamRead, Task, Wanted
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, recorded
 
