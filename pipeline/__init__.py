@@ -5,10 +5,11 @@
                     the ground of a command: packages, signals, `.env`, rules in words, counts and tables as text
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
+    scratch         temporary folders, for rows that memory need not hold
     cycles, findings, exact_text, fingerprint
                     Python's search for cycles put off; what a check found; values as exact text; the hash of rows
-    turns, source, unreadable, once
-                    what any source gives, its records that are no rows, and each row of it once
+    turns, limits, source, unreadable, once
+                    turns of threads, limits of reads; what any source gives, its records that are no rows, and each row of it once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST
     kafka/          the source that is read from the brokers

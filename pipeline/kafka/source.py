@@ -16,8 +16,9 @@ from pipeline.kafka.stream import KafkaStream
 from pipeline.kafka.table import KafkaTable
 from pipeline.kafka.topic import look_at
 from pipeline.ksqldb import source as ksqldb
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.columns import columns_of
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream

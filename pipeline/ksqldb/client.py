@@ -13,9 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 import tenacity
@@ -23,7 +21,6 @@ import urllib3
 
 from pipeline.decode.layout import Layout
 from pipeline.errors import (
-    AddressNotUsable,
     AnswerMalformed,
     ServerNotReady,
     ServerNotSupported,
@@ -32,6 +29,7 @@ from pipeline.errors import (
 )
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
 from pipeline.limits import Limits
@@ -42,46 +40,6 @@ OLDEST_STANDALONE = (0, 26)
 _CLOSE_S = 2.0  # who leaves does not wait for a server that is silent: the dropped connection ends the query as well
 _ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Connection:
-    """Where the server is and how to speak to it.
-
-    `ca_file` and `client_cert` are paths of PEM files. `timeout_s` bounds connecting and each admin request, `retry_s`
-    the waiting for a server that refuses for now, `stall_s` a read that brings no byte.
-    """
-
-    url: str
-    user: str = ""
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-    ca_file: str = ""
-    client_cert: str = ""
-    timeout_s: float = 30
-    retry_s: float = 90
-    stall_s: float = 120
-
-    def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # a bracket that is not closed, a port that is none
-            raise _no_address() from None
-        if parts.username or parts.password:
-            raise AddressNotUsable(
-                "the ksqlDB address holds a user or password, which would end up in logs",
-                "give them as KSQLDB_USER and KSQLDB_PASSWORD",
-            )
-        if not whole or parts.query or parts.fragment or not self.url.isprintable() or " " in self.url:
-            raise _no_address()
-
-
-def _no_address() -> AddressNotUsable:
-    return AddressNotUsable(
-        "the ksqlDB address is not an http:// or https:// URL of a host and a port",
-        "set KSQLDB_URL, e.g. http://localhost:8088",
-    )
 
 
 class Client:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
 if TYPE_CHECKING:
-    from pipeline.ksqldb.client import Connection
+    from pipeline.ksqldb.connection import Connection
 
 _HOUR, _DAY = 3600, 86_400
 
@@ -45,7 +45,7 @@ class KsqldbSettings(BaseModel):
         return self
 
     def ksqldb_connection(self) -> Connection:
-        from pipeline.ksqldb.client import Connection
+        from pipeline.ksqldb.connection import Connection
 
         return Connection(
             url=self.ksqldb_url,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import KafkaSettingsInvalid
 from pipeline.feeds import ReadFrom
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import find_source, list_sources
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream

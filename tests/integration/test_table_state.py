@@ -13,7 +13,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.export.commit import ExportResult, Run
 from pipeline.export.snapshot import export_table
-from pipeline.ksqldb.client import Connection
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.source import connected
 from pipeline.limits import Limits, ReadPolicy
 from tests.support import cleaned, feed_for, lake_at

@@ -7,7 +7,8 @@ import pytest
 from pipeline.columns import Column, SqlType
 from pipeline.errors import SourceNotReadable
 from pipeline.kafka.declaration import Declaration, Window, declared, declared_table, properties
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.stream import KsqldbStream
 

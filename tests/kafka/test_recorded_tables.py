@@ -19,7 +19,7 @@ from pipeline.fingerprint import ContentHash
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.source import connected
 from pipeline.kafka.table import KafkaTable
-from pipeline.ksqldb.client import Connection
+from pipeline.ksqldb.connection import Connection
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.warehouse.sources import source_snapshots
 from tests.integration.commands import ran

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from tests.ksqldb.replay import ReplayServer, replaying
 
 

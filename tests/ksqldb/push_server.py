@@ -13,7 +13,8 @@ from typing import Any
 
 from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S
 from pipeline.decode.layout import Layout
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.framing import Header, as_declared
 from pipeline.ksqldb.push import PushRead, start_push
 from pipeline.limits import Limits

@@ -17,7 +17,8 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.errors import SnapshotNotBelieved, TimeIsOver
 from pipeline.export.believed import read_believed
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.limits import Limits, ReadPolicy

@@ -22,7 +22,8 @@ from pipeline.errors import (
     PipelineError,
     ServerNotSupported,
 )
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.framing import Ending, Framing
 from tests.ksqldb.asking import HEAD, INFO, READY, impatient, pull, show_tables
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying

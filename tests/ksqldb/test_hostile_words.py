@@ -19,7 +19,8 @@ from pipeline.errors import (
     StatementRefused,
     printable,
 )
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import describe, list_sources
 from tests.ksqldb.asking import impatient, info, pull, show_tables
 from tests.ksqldb.replay import ReplayServer, Scripted

@@ -16,7 +16,8 @@ from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import FOR_EVER_S, Emulator, running
 from pipeline.errors import SnapshotDoubled, SourceNotReadable, TimeIsOver, TryLater
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import describe
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.limits import Limits

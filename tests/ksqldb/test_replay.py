@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.columns import SqlType, arrow_type, lake_name
 from pipeline.errors import AnswerIncomplete, PipelineError, QueryFailed, StatementRefused, ValueNotRepresentable
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.framing import Ending, Framing, Header, Rows
 from pipeline.ksqldb.sqltypes import parse_schema

@@ -12,7 +12,8 @@ from demo.events import generate
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S, running
 from pipeline.errors import PipelineError, TimeIsOver
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import find_source
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.stream import KsqldbStream

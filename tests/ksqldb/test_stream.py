@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import AnswerIncomplete, PipelineError, TopicChanged
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.describe import Description, describe
 from pipeline.ksqldb.stream import KsqldbStream, predicate
 from pipeline.limits import Limits

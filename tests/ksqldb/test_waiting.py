@@ -14,7 +14,8 @@ from pipeline.errors import (
     ServerUnreachable,
     StatementRefused,
 )
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from tests.ksqldb.asking import HEAD, INFO, READY, STARTING, impatient, pull, show_tables
 from tests.ksqldb.replay import ReplayServer, Scripted, replaying
 from tests.vectors import in_both, needs_vectors

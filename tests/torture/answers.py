@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from ksqldb_emulator.faults import Fault
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.errors import PipelineError
-from pipeline.ksqldb.client import Client, Connection
+from pipeline.ksqldb.client import Client
+from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.framing import Ending, Framing
 from tests.torture.figures import Figure
 from tests.torture.victim import make_dataset, stopwatch

@@ -15,7 +15,7 @@ from pipeline.columns import Column, arrow_type
 from pipeline.errors import NoProposal, SourceNotReadable
 from pipeline.feeds import Feed, WarehouseMapping, parse_feed
 from pipeline.ksqldb.client import Client
-from pipeline.ksqldb.client import Connection as KsqldbConnection
+from pipeline.ksqldb.connection import Connection as KsqldbConnection
 from pipeline.ksqldb.describe import Description
 from pipeline.ksqldb.pull import KsqldbTable
 from pipeline.ksqldb.sqltypes import parse_schema
