@@ -9,7 +9,7 @@
     cycles, findings, exact_text, fingerprint
                     Python's search for cycles put off; what a check found; values as exact text; the hash of rows
     turns, limits, source, unreadable, once
-                    turns of threads, limits of reads; what any source gives, its records that are no rows, and each row of it once
+                    turns of threads, limits of reads; what any source gives, rows and others, and each row once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST
     kafka/          the source that is read from the brokers
