@@ -1,7 +1,7 @@
 """A stream's answer for the benchmark: rows of 16 nested columns and their positions, as bytes as ksqlDB sends them.
 
 A block of rows is made once; each time it is sent again its offsets and ROWTIMEs, which have fixed places in it, are
-written anew, so an answer of any length costs next to nothing. Each row is an HTTP chunk of its own, as ksqlDB sends
+made again, so an answer of any length costs next to nothing. Each row is an HTTP chunk of its own, as ksqlDB sends
 it.
 """
 

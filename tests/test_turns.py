@@ -1,4 +1,4 @@
-"""Threads take turns in the order in which they came, and let go when they are told to stop."""
+"""Threads take turns in the order in which they came, and let go when they are to stop."""
 
 from __future__ import annotations
 

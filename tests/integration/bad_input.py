@@ -97,7 +97,7 @@ def all_options() -> list[Option]:
         Option(name, inner, parameter.opts[0])
         for name, inner, command in commands
         for parameter in command.params
-        if isinstance(parameter, click.Option)
+        if isinstance(parameter, click.Option) and not parameter.is_eager
     ]
 
 
@@ -126,8 +126,10 @@ def _options(
         if isinstance(parameter, click.Argument):
             count = dice.choice((0, 1, 2)) if parameter.nargs != 1 else int(dice.random() < 0.95)
             words += [_value(dice, parameter, feeds) for _ in range(count)]
-        elif isinstance(parameter, click.Option) and (
-            parameter.opts[0] == due or dice.random() < (0.9 if parameter.required else share)
+        elif (
+            isinstance(parameter, click.Option)
+            and not parameter.is_eager
+            and (parameter.opts[0] == due or dice.random() < (0.9 if parameter.required else share))
         ):
             words.append(parameter.opts[0])
             if not parameter.is_flag:

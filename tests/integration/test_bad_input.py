@@ -20,8 +20,8 @@ from tests.support import lake_at
 
 FEEDS = {"transaction_stream": "stream", "payment_method_totals": "table", "product_purchase_counts": "table"}
 BATCHES, COMMANDS = 10, 50
-_NO_STATE = ("logs", "lock", "_metadata.json", "views.sql")
-"""What a command may leave that did nothing: its log, notes of locks, and what is derived from the Delta logs."""
+_NO_STATE = ("logs", "runs/", "lock", "_metadata.json", "views.sql")
+"""What a command may leave that did nothing: its log and record, notes of locks, what is derived from Delta logs."""
 
 
 @pytest.fixture(scope="module")
