@@ -14,7 +14,7 @@ import pytest
 from data_lake_config import PROJECT_ROOT
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
-from ksqldb_emulator.queries import POLL_RECORDS
+from ksqldb_emulator.state import POLL_RECORDS
 from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S
 from pipeline.ksqldb.framing import PARSE_BYTES
 from pipeline.warehouse.connection import Connection
@@ -62,6 +62,7 @@ def last_asked(trial: Trial, text: str) -> Callable[[], bool]:
 def test_a_stream_keeps_what_was_committed_and_its_query_is_closed(trial: Trial, sent: signal.Signals) -> None:
     trial.stage.add_rows(6000)
     for record in trial.stage.emulator.source("EVENTS").records:
+        assert isinstance(record.values, dict)
         record.values["TEXT"] = "x" * (2 * PARSE_BYTES // POLL_RECORDS)  # the first poll is decoded, and committed
     trial.stage.emulator.options.poll_pause_s = FOR_EVER_S
     running = trial.start("--stream", "events")
