@@ -73,7 +73,7 @@ def verify(feeds: tuple[str, ...], with_source: bool, with_warehouse: bool, json
     from pipeline.warehouse.connection import Connection
 
     settings, lake = open_lake()
-    scripts.keep_record(lake, "metadata_utils", cli.utc_now(), settings.lake_log_format)
+    scripts.keep_record(lake, "metadata_utils", cli.utc_now(), settings.lake_log_format, reads_only=True)
     source = settings.sources if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse)

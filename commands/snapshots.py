@@ -25,7 +25,7 @@ def keep_record(settings: Settings, lake: Lake) -> None:
 
     now = cli.utc_now()
     open_log = functools.partial(open_local_run_log, settings.mysql_sync_log_dir, "mysql_sync", now)
-    scripts.keep_record(lake, "sync_to_mysql", now, settings.lake_log_format, open_log)
+    scripts.keep_record(lake, "sync_to_mysql", now, settings.lake_log_format, open_log, reads_only=True)
 
 
 def _connect(context: click.Context, log: bool) -> Connection:

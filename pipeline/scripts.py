@@ -179,17 +179,25 @@ def _show_version(context: click.Context, _: click.Parameter, value: bool) -> No
 
 
 def keep_record(
-    lake: Lake, script: str, now: dt.datetime, log_format: str, open_log: Callable[[], logging.Handler] | None = None
+    lake: Lake,
+    script: str,
+    now: dt.datetime,
+    log_format: str,
+    open_log: Callable[[], logging.Handler] | None = None,
+    reads_only: bool = False,
 ) -> str:
     """Has this command keep a log, that of the lake or `open_log`, and be recorded in the lake's ledger of runs.
 
-    Returns the run's id. Neither stops the command: it says which of them cannot be written.
+    Returns the run's id. Neither stops the command: it says which of them cannot be written. Raises LakeNotWritable
+    where nothing in the lake can be written, unless the command `reads_only`.
     """
     context, run_id = click.get_current_context(), cli.new_run_id(now)
     try:
         handler = open_log() if open_log is not None else lake.open_log(script, now)
         write_log_to(handler, run_id, context.meta.get(_LOG_FORMAT, log_format) == "json")
     except PipelineError as error:
+        if not reads_only and not lake.space().is_writable:
+            raise
         cli.warn(f"this run keeps no log: {error.message}")
     record = Record(run_id, _command_line(context, script), lake.runs)
     context.meta[cli.RECORD] = record
