@@ -164,11 +164,11 @@ def _arrive(emulator: Emulator, pipeline: Pipeline, events: list[object]) -> Non
 
 
 def test_a_first_load_commits_on_the_way(lake_root: Path) -> None:
-    dataset = pipeline_after(800).dataset()
+    dataset = pipeline_after(4000).dataset()
     feed = feed_for(dataset.source("TRANSACTION_STREAM"))
     lake_at(lake_root).feeds.add(feed)
 
-    with running(dataset, rows_per_s=3000) as emulator:
+    with running(dataset, rows_per_s=20_000) as emulator:
         (result,) = export(emulator, lake_root, "--stream", feed.name, COMMIT_ROWS="300")
 
     assert result["commits"] == 2
