@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka test check lint torture bench-export bench-warehouse bench-kafka bench-waits fuzz mutants clean
+.PHONY: help demo demo-kafka test check lint torture bench-export bench-warehouse bench-kafka bench-waits bench-growth fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -46,6 +46,9 @@ bench-kafka: $(READY)  ## Measure exports from Kafka; writes docs/performance.md
 
 bench-waits: $(READY)  ## Measure feeds that only wait, and compressions; writes docs/performance.md
 	$(BIN)/python -m benchmarks.waits
+
+bench-growth: $(READY)  ## Measure what a lake costs that grows; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
+	$(BIN)/python -m benchmarks.growth
 
 fuzz: $(READY)  ## Try ten million answers, and payloads, to make the two decoders differ (hours; FUZZ=n: so many)
 	$(BIN)/python -m tests.decode.fuzz $(FUZZ)

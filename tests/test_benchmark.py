@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import waits
+from benchmarks.growth import Figure
+from benchmarks.growth import as_table as as_growth_table
+from benchmarks.old_lake import ROWS, feeds, make_lake
 from benchmarks.page import head
 from benchmarks.process import Run
 from benchmarks.report import GOALS, LABELS, Measured, as_tables
@@ -17,6 +20,8 @@ from benchmarks.runs import GROUPS, Bench, new_warehouse
 from benchmarks.warehouse import measure
 from benchmarks.ways import WrongRows, bare_load, check_rows, check_snapshots, sync
 from demo.private_mysql import PrivateServer
+from pipeline.lake.head import entry_time
+from pipeline.verify.files import check_files
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
 
@@ -110,3 +115,23 @@ def test_both_compressions_are_measured_on_the_same_rows(tmp_path: Path) -> None
     assert lines[2] == "| `export` | 2 | 6.6 | 6.0 .. 7.2 | 1.2 | 90 |"
     assert [line.split(" | ")[0] for line in lines[-2:]] == ["| snappy", "| zstd"]
     assert 0 < files["zstd"][1] < files["snappy"][1]
+
+
+def test_an_old_lake_has_a_commit_for_each_hour_in_each_feed(tmp_path: Path) -> None:
+    newest = dt.datetime(2026, 11, 20, 6, tzinfo=dt.UTC)
+
+    lake = make_lake(tmp_path, 3, newest, seed=1)
+
+    for feed in feeds():
+        table = lake.table(feed)
+        times = [entry_time(entry) for entry in table.history()]
+        assert times == [newest - dt.timedelta(hours=hours) for hours in range(3)] + [None]
+        assert sum(file.row_count for file in table.files) == 3 * ROWS
+        assert check_files(table).findings == ()
+    assert (tmp_path / "views.sql").read_text(encoding="utf-8").count("CREATE OR REPLACE VIEW") == 12
+
+
+def test_a_figure_above_its_goal_is_said_in_words() -> None:
+    table = as_growth_table([Figure("this", 1.234, "s", 1), Figure("that", 0.5, "x", 1.2)])
+
+    assert "| this | 1.23 s | 1 | **above the goal** |\n| that | 0.5 x | 1.2 | met |" in table

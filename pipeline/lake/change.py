@@ -12,7 +12,7 @@ import deltalake
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.lake.files import DataFile
+from pipeline.lake.files import DataFile, committed_file
 from pipeline.lake.rule import Rule
 from pipeline.lake.writer import StagedFile
 from pipeline.source import Bookmark
@@ -77,6 +77,16 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
         for file in change.removes
     ]
     return [*adds, *removes]
+
+
+def files_after(
+    change: Change, files: Sequence[DataFile], paths: Sequence[str], now: dt.datetime
+) -> tuple[DataFile, ...]:
+    """The table's files after a change that was made at `now`, whose staged ones lie at `paths`."""
+    gone = {file.path for file in change.removes}
+    kept = [file for file in files if file.path not in gone] if change.schema is None else []
+    added = [committed_file(staged, path, now) for staged, path in zip(change.adds, paths, strict=True)]
+    return (*change.returns, *added, *kept)
 
 
 def transactions(

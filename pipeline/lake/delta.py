@@ -7,7 +7,7 @@ import datetime as dt
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from pipeline.errors import CommitFailed
+from pipeline.feeds import Feed
 from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours holds beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 KEEP_LOG = {
-    # A feed's history is kept for over a year; Delta's own default is 30 days.
+    # What may go is decided in `checkpoint`: no other engine's clean-up is to come before it.
     "delta.logRetentionDuration": "interval 400 days",
     "delta.deletedFileRetentionDuration": "interval 400 days",
 }
+NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
@@ -58,6 +60,26 @@ def commit_properties(
     metadata = {"pipeline": dict(note), TIME_KEY: int(at.timestamp() * 1000) if at else 0}
     # No retries: under the feed's lock nobody else commits, so a conflict is a fault to be seen.
     return deltalake.CommitProperties(custom_metadata=metadata, max_commit_retries=0, app_transactions=transactions)
+
+
+def create_table(folder: Path, feed: Feed, schema: deltalake.Schema, column: str, topic: str) -> None:
+    """Makes the empty table of a feed in that folder, partitioned by `column`."""
+    deltalake.DeltaTable.create(
+        folder,
+        schema=schema,
+        partition_by=[column],
+        name=feed.name,
+        description=f"ksqlDB {feed.type} {feed.source}",
+        configuration=KEEP_LOG | {"ksqldb.topic": topic},
+        commit_properties=commit_properties({"kind": "create table"}, None),
+        raise_if_key_not_exists=False,
+    )
+
+
+def add_columns(table: deltalake.DeltaTable, columns: Sequence[pa.Field], note: deltalake.CommitProperties) -> None:
+    """Commits new columns of a table, behind those that it has."""
+    fields = deltalake.Schema.from_arrow(pa.schema(columns)).fields
+    table.alter.add_columns(fields, commit_properties=note, post_commithook_properties=NO_HOOKS)
 
 
 def plain_schema(schema: deltalake.Schema) -> pa.Schema:

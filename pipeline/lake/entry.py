@@ -1,4 +1,4 @@
-"""The next entry of a Delta log, and its checkpoints: each has its name only when all of it is there to stay.
+"""The next entry of a Delta log: it has its name only when all of it is there to stay.
 
 The Delta library names its files before their bytes are on disk, so a power cut can leave an entry without its last
 lines: rows without their bookmark. Here the library writes into a private copy of the log (links, no bytes are copied),
@@ -19,34 +19,33 @@ from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineE
 from pipeline.lake.log import LAST_CHECKPOINT, entry_name, last_checkpoint
 from pipeline.lake.store import LOG, Store, disk_errors
 
-CHECKPOINT_EVERY = 100
-"""Entries from one checkpoint to the next; the Delta library's own default."""
-NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
-
-def publish_entry(store: Store, version: int, write: Callable[[Path], object], check: Callable[[], None]) -> None:
-    """Has `write` commit entry `version` to a private copy of the table's log, then gives it its name.
+def publish_entry(
+    store: Store, private: PrivateLog, version: int, write: Callable[[PrivateLog], object], check: Callable[[], None]
+) -> bytes:
+    """Has `write` commit entry `version` to the private copy of the table's log, then gives it its name; returns it.
 
     `check` has the last word before that. There are three outcomes. Done. Refused: any error but the two below; the log
     is as it was before. Unknown, when the disk fails once the entry may have its name: then the log is read again, and
     CommitStands is raised where it has the entry, the disk's error where not, CommitUnknown where it cannot be read.
     """
     name = entry_name(version)
-    with _private_copy(store, version - 1) as private:
-        write(private)
-        ours = (private / name).read_bytes()  # no other program's entry is the same, down to the names of its files
-        try:
-            store.put_new(name, private / name, check)
-        except FileExistsError:
-            raise CommitFailed(
-                f"another program has committed version {version} to {store.uri()}",
-                "nothing was committed; run the same command again",
-            ) from None
-        except OSError as failed:
-            if not _has_entry(store, name, ours):
-                raise
-            with commit_stands(version, store.uri()):
-                raise failed
+    write(private)
+    private.is_behind = True
+    ours = (private.folder / name).read_bytes()  # no other program's is the same, down to the names of its files
+    try:
+        store.put_new(name, private.folder / name, check)
+    except FileExistsError:
+        raise CommitFailed(
+            f"another program has committed version {version} to {store.uri()}",
+            "nothing was committed; run the same command again",
+        ) from None
+    except OSError as failed:
+        if not _has_entry(store, name, ours):
+            raise
+        with commit_stands(version, store.uri()):
+            raise failed
+    return ours
 
 
 def _has_entry(store: Store, name: str, ours: bytes) -> bool:
@@ -75,26 +74,35 @@ def commit_stands(version: int, where: str) -> Iterator[None]:
         ) from error
 
 
-def write_checkpoint(store: Store, version: int) -> None:
-    """Sums the log up in a checkpoint, then drops the entries that are past the table's log retention."""
-    name, hint = f"{LOG}/{version:020}.checkpoint.parquet", f"{LOG}/{LAST_CHECKPOINT}"
-    with _private_copy(store, version) as private:
-        deltalake.DeltaTable(private).create_checkpoint()
-        store.put_new(name, private / name, lambda: None)
-        store.replace(hint, (private / hint).read_bytes())
-    deltalake.DeltaTable(store.uri()).cleanup_metadata()
+class PrivateLog:
+    """A folder of this process alone with a copy of a table's log, in which the Delta library reads and commits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.is_behind = False
+        self._delta: deltalake.DeltaTable | None = None
+
+    @property
+    def delta(self) -> deltalake.DeltaTable:
+        """Opened once; then only what is new is read, where it `is_behind` the log."""
+        if self._delta is None:
+            self._delta = deltalake.DeltaTable(self.folder)
+        elif self.is_behind:
+            self._delta.update_incremental()
+        self.is_behind = False
+        return self._delta
 
 
 @contextlib.contextmanager
-def _private_copy(store: Store, version: int) -> Iterator[Path]:
-    """A folder of this process alone with the log up to `version`, from its last checkpoint on.
+def private_log(store: Store, version: int) -> Iterator[PrivateLog]:
+    """A copy of the log up to `version`, from its last checkpoint on.
 
     Without entries it has no log: the Delta library takes an empty one for a damaged table.
     """
-    with store.scratch() as private:
+    with store.scratch() as folder:
         first = last_checkpoint(store)
         for name in store.names(LOG):
             number = name.partition(".")[0]
             if name == LAST_CHECKPOINT or (number.isdigit() and first <= int(number) <= version):
-                store.fetch(f"{LOG}/{name}", private / LOG / name)
-        yield private
+                store.fetch(f"{LOG}/{name}", folder / LOG / name)
+        yield PrivateLog(folder)

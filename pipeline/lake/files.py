@@ -51,9 +51,26 @@ class DataFile:
         return json.dumps({"numRecords": self.row_count, "minValues": low, "maxValues": high, "nullCount": {}})
 
 
+def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
+    """A staged file that was committed at `now` and lies at `path`, as the log tells of it."""
+    stats = json.loads(staged.stats)
+    bounds = {name: (low, stats["maxValues"].get(name)) for name, low in stats["minValues"].items()}
+    added_ms = int((staged.written_at or now).timestamp() * 1000)
+    return DataFile(
+        path,
+        staged.partition,
+        staged.row_count,
+        staged.size_bytes,
+        dt.datetime.fromtimestamp(added_ms / 1000, dt.UTC),
+        {name: (low, high) for name, (low, high) in bounds.items() if isinstance(low, int) and isinstance(high, int)},
+    )
+
+
 def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFile]:
     """The files that the log of a table names, which is partitioned by `column`."""
-    for action in pa.table(table.get_add_actions(flatten=False)).to_pylist():
+    # pyarrow's own `table` would import pandas, which takes longer than all of this.
+    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=False))
+    for action in actions.read_all().to_pylist():
         partition = action["partition"][column]
         low, high = action.get("min") or {}, action.get("max") or {}
         yield DataFile(
@@ -79,6 +96,11 @@ def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str
 def files_on_disk(store: Store) -> list[str]:
     """Paths, relative to the table's folder, of all data files of ours that exist."""
     return [path for path in parquet_files(store) if checksum_in(path.rpartition("/")[2])]
+
+
+def files_in(store: Store, folders: Iterable[str]) -> list[str]:
+    """Paths of the data files of ours in these folders of the table."""
+    return [f"{folder}/{name}" for folder in folders for name in store.names(folder) if checksum_in(name)]
 
 
 def parquet_files(store: Store) -> Iterator[str]:

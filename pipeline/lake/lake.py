@@ -21,12 +21,12 @@ from pipeline.lake.encoding import Compression
 from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
-from pipeline.lake.metadata import write_metadata
+from pipeline.lake.metadata import is_described, write_metadata
 from pipeline.lake.names import name_of_feed
 from pipeline.lake.run_log import open_run_log
 from pipeline.lake.runs import RunLedger
 from pipeline.lake.store import Hold, Space, Store, disk_errors
-from pipeline.lake.table import LakeTable
+from pipeline.lake.table import VIEWS, LakeTable
 from pipeline.lake.views import write_views
 
 
@@ -70,8 +70,8 @@ class Lake:
 
         Raises FeedLocked, LogDamaged, ClockWentBack, and what the disk does.
         """
-        with self._folder(feed).hold(feed.name, holder):
-            table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell, self._compression)
+        with self._folder(feed).hold(feed.name, holder), contextlib.ExitStack() as session:
+            table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell, self._compression, session)
             try:
                 yield table
             finally:
@@ -124,9 +124,9 @@ class Lake:
     def _describe(self, table: LakeTable, failure: BaseException | None) -> None:
         """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and names both."""
         try:
-            if table.exists:
-                write_metadata(table)
-                self.write_views()
+            if table.exists and not (is_described(table) and self._store.size(VIEWS) is not None):
+                write_views(self._store, self.feeds, self.table, self._tell, changed=table)
+                write_metadata(table)  # last: it says that both are of this state of the log
         except PipelineError as error:
             if failure is None:
                 raise

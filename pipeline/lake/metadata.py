@@ -1,11 +1,13 @@
 """What a feed's log says of it, as values; and `_metadata.json`, one rendering of them, for people and scripts.
 
-The file is derived from the log after each commit and replaced whole. Losing it loses nothing: the next run writes it.
+The file is derived from the log after each commit and replaced whole. It says which state of the log it is of, so what
+it has is read from it for as long as that is the log's. Losing it loses nothing: the next run writes it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +59,14 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class TableState:
-    """A feed's table in the lake. `bookmark` is the next offset of each topic partition.
+    """A feed's table in the lake. `bookmark` is the next offset of each topic partition, `entry_checksum` is of the
+    newest entry of the log.
 
     `state` is what the source's table was made of when the current version was taken, where that is known.
     """
 
     delta_version: int
+    entry_checksum: str
     created_at: dt.datetime
     last_commit_at: dt.datetime
     columns: tuple[ColumnState, ...]
@@ -90,10 +94,14 @@ def describe_feed(table: LakeTable) -> FeedState:
     """What the log says: sizes and counts are the committed ones."""
     if not table.exists:
         return FeedState(table.feed, None)
+    written = _written(table)
+    if written is not None:
+        return FeedState(table.feed, _state_of(written))
     state = TableState(
         delta_version=table.delta_version,
-        created_at=table.created_at,
-        last_commit_at=dt.datetime.fromtimestamp(table.history()[0]["timestamp"] / 1000, dt.UTC),
+        entry_checksum=table.head.checksum,
+        created_at=table.head.created_at,
+        last_commit_at=table.head.committed_at,
         columns=tuple(_column(field) for field in table.schema),
         partitions=tuple(_partitions(table.files, has_times=table.feed.type == "stream")),
         totals=Totals.of(table.files),
@@ -110,24 +118,65 @@ def write_metadata(table: LakeTable) -> None:
         table.store.replace(METADATA, json_bytes(metadata_json(describe_feed(table))))
 
 
+def is_described(table: LakeTable) -> bool:
+    """Whether `_metadata.json` is of this state of the log, and of the feed as it is now."""
+    written = _written(table)
+    return written is not None and written.items() >= _head_json(table.feed).items()
+
+
+def described_partitions(table: LakeTable) -> set[str | None] | None:
+    """The table's partitions, without a look at its files; None where `_metadata.json` is of another state."""
+    written = _written(table)
+    return None if written is None else {partition["partition"] for partition in written["partitions"]}
+
+
+def _written(table: LakeTable) -> dict[str, Any] | None:
+    """What `_metadata.json` has, where that is of this state of the log."""
+    try:
+        written = json.loads(table.store.read(METADATA))
+        is_of_this_state = (written["schema_version"], written["entry_checksum"]) == (1, table.head.checksum)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return written if is_of_this_state else None
+
+
+def _state_of(written: Mapping[str, Any]) -> TableState:
+    return TableState(
+        delta_version=written["delta_version"],
+        entry_checksum=written["entry_checksum"],
+        created_at=dt.datetime.fromisoformat(written["created_at"]),
+        last_commit_at=dt.datetime.fromisoformat(written["last_commit_at"]),
+        columns=tuple(ColumnState(**column) for column in written["columns"]),
+        partitions=tuple(
+            PartitionState(
+                partition["partition"],
+                _totals_of(partition),
+                dt.datetime.fromisoformat(partition["added_at"]),
+                tuple(partition["rowtime_ms"]) if "rowtime_ms" in partition else None,
+            )
+            for partition in written["partitions"]
+        ),
+        totals=_totals_of(written["totals"]),
+        current_version=written["current_version"],
+        topic=written["topic"],
+        bookmark={int(partition): offset for partition, offset in (written["bookmark"] or {}).items()},
+        state=written["state"],
+    )
+
+
+def _totals_of(form: Mapping[str, int]) -> Totals:
+    return Totals(form["rows"], form["bytes"], form["files"])
+
+
 def metadata_json(state: FeedState) -> dict[str, Any]:
     """The stable form of `_metadata.json`, which docs/commands.md describes."""
-    feed, table = state.feed, state.table
-    head = {
-        "schema_version": 1,
-        "feed": feed.name,
-        "source": feed.source,
-        "type": feed.type,
-        "storage_mode": feed.storage_mode,
-        "partitioning": feed.partitioning,
-        "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
-        "exported": table is not None,
-        "totals": _totals_json(state.totals),
-    }
+    table = state.table
+    head = _head_json(state.feed) | {"exported": table is not None, "totals": _totals_json(state.totals)}
     if table is None:
         return head
     return head | {
         "delta_version": table.delta_version,
+        "entry_checksum": table.entry_checksum,
         "created_at": rfc3339(table.created_at),
         "last_commit_at": rfc3339(table.last_commit_at),
         "columns": [vars(column) for column in table.columns],
@@ -136,6 +185,18 @@ def metadata_json(state: FeedState) -> dict[str, Any]:
         "topic": table.topic,
         "bookmark": {str(partition): offset for partition, offset in table.bookmark.items()} or None,
         "state": table.state,
+    }
+
+
+def _head_json(feed: Feed) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "feed": feed.name,
+        "source": feed.source,
+        "type": feed.type,
+        "storage_mode": feed.storage_mode,
+        "partitioning": feed.partitioning,
+        "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
     }
 
 

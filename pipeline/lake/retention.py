@@ -20,6 +20,7 @@ from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Upkeep
+from pipeline.lake.metadata import described_partitions
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
 
@@ -96,7 +97,7 @@ def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float)
 
     Raises RetentionHeld.
     """  # fmt: skip
-    if not table.exists:
+    if not table.exists or _is_nothing_due(table, now):
         return []
     if table.rule_in_log is None:
         # The commit remembers it, before metadata that is written again names a shorter one.
@@ -109,6 +110,16 @@ def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float)
     elif found.kept_by != found.rule:
         table.commit(commit_id, Change(rule=found.rule, note=_rule_note(found.rule)), now)
     return found.partitions
+
+
+def _is_nothing_due(table: LakeTable, now: dt.datetime) -> bool:
+    """Whether that is known of a stream by the days that it has, without a look at its files."""
+    rule = Rule.of(table.feed)
+    if table.feed.type != "stream" or table.rule_in_log != rule:
+        return False
+    partitions = described_partitions(table)
+    first = rule.first_day(now.date()).isoformat()
+    return partitions is not None and all(day is None or day >= first for day in partitions)
 
 
 def _rule_note(rule: Rule) -> dict[str, str]:

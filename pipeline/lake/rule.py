@@ -37,6 +37,19 @@ class Rule:
         return None if days is None or versions is None else cls(days, versions)
 
     @classmethod
+    def of_older_log(
+        cls, files: Sequence[DataFile], kind: str, newest: dt.datetime | None, read: Callable[[], bytes]
+    ) -> Self | None:
+        """The rule of a table whose log does not remember it yet: its metadata did, until they were written again; what
+        was kept shows it.
+        """
+        shown = cls.shown_by(files, kind, newest) if newest else None
+        described = cls.in_metadata(read)
+        if shown is None or described is None:
+            return shown or described
+        return cls(max(shown.days, described.days), max(shown.versions, described.versions))
+
+    @classmethod
     def in_metadata(cls, read: Callable[[], bytes]) -> Self | None:
         """The rule that a feed's metadata was last written with; None where it is not there, or says no rule."""
         try:

@@ -9,25 +9,29 @@ disagree. No clock of this machine goes back behind the newest commit.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import deltalake
 import pyarrow as pa
 
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
-from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, file_actions, transactions
+from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, file_actions, files_after, transactions
+from pipeline.lake.checkpoint import CHECKPOINT_EVERY
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
-from pipeline.lake.delta import KEEP_LOG, commit_properties, delta_errors, partitioned_schema, plain_schema
+from pipeline.lake.delta import NO_HOOKS, add_columns, commit_properties, create_table, delta_errors
+from pipeline.lake.delta import partitioned_schema as partitioned
 from pipeline.lake.encoding import Compression
-from pipeline.lake.entry import CHECKPOINT_EVERY, NO_HOOKS, commit_stands, publish_entry, write_checkpoint
-from pipeline.lake.files import DataFile, committed_files, place_of, read_files
-from pipeline.lake.leftovers import delete_orphans, refuse_lost
-from pipeline.lake.log import entry_time, open_table, remove_torn_entry
+from pipeline.lake.entry import PrivateLog
+from pipeline.lake.files import DataFile, place_of, read_files
+from pipeline.lake.head import Head
+from pipeline.lake.leftovers import delete_orphans, note_moves, refuse_lost, surely_past_by
+from pipeline.lake.log import history, remove_torn_entry
+from pipeline.lake.open_log import OpenLog
 from pipeline.lake.rule import Rule
 from pipeline.lake.store import Store, Tell
 from pipeline.source import Bookmark
@@ -37,31 +41,50 @@ METADATA = "_metadata.json"
 
 
 class LakeTable:
-    """A feed's table; `refresh` (also called by `commit`) reads the log again."""
+    """A feed's table. What its log says as a whole is read at once, its files when they are asked for; both follow the
+    commits of this object, and `refresh` reads the log again.
+    """
 
-    def __init__(self, lake: Store, feed: Feed, tell: Tell, compression: Compression = "snappy") -> None:
+    def __init__(
+        self,
+        lake: Store,
+        feed: Feed,
+        tell: Tell,
+        compression: Compression = "snappy",
+        session: contextlib.ExitStack | None = None,
+    ) -> None:
         self.feed, self._tell, self._lake, self.compression = feed, tell, lake, compression
         self.store = lake.below(f"{feed.kind_folder}/{feed.name}")
         self.partition_column = "date" if feed.type == "stream" else "version"
-        self._delta: deltalake.DeltaTable | None = None
-        self._files: tuple[DataFile, ...] | None = None
         self._newest_before: dt.datetime | None = None
-        self.refresh()
+        self._grace = dt.timedelta()
+        self._files: tuple[DataFile, ...] | None = None
+        self._log = OpenLog(self.store, feed.name, self.partition_column, session)
 
     @classmethod
-    def for_writing(cls, lake: Store, feed: Feed, grace_hours: int, tell: Tell, compression: Compression) -> LakeTable:
+    def for_writing(
+        cls,
+        lake: Store,
+        feed: Feed,
+        grace_hours: int,
+        tell: Tell,
+        compression: Compression,
+        session: contextlib.ExitStack,
+    ) -> LakeTable:
         """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
-        Only under the feed's lock. Raises ClockWentBack, and LakeDamaged for a symbolic link among its folders.
+        Only under the feed's lock, and until `session` is closed: what the table has open is closed with it. Raises
+        ClockWentBack, and LakeDamaged for a symbolic link among its folders.
         """
         store = lake.below(f"{feed.kind_folder}/{feed.name}")
         with delta_errors(store.uri()):
             store.make_durable()
             remove_torn_entry(store)
-        table, hold = cls(lake, feed, tell, compression), store.held()
+            store.clear_staging()
+        table, hold = cls(lake, feed, tell, compression, session), store.held()
         if hold is not None and hold.since is not None:
             table.guarded(hold.since)
-        table._newest_before = table.newest_at
+        table._newest_before, table._grace = table.newest_at, dt.timedelta(hours=grace_hours)
         table.remove_orphans(grace_hours)
         return table
 
@@ -71,76 +94,72 @@ class LakeTable:
 
     def refresh(self) -> None:
         self._files = None
-        self._delta = open_table(self.store, self.feed.name)
-        self._newest: dict[str, Any] | None = None
+        self._log.refresh()
 
     @property
     def exists(self) -> bool:
-        return self._delta is not None
+        return self._log.head is not None
+
+    @property
+    def head(self) -> Head:
+        """What the log says of the table as a whole. Raises LakeDamaged where there is none."""
+        if self._log.head is None:
+            raise LakeDamaged(
+                f"the feed {self.feed.name} has no data in the lake yet",
+                f"python export_to_data_lake.py --{self.feed.type} {self.feed.name}",
+            )
+        return self._log.head
 
     @property
     def newest_at(self) -> dt.datetime | None:
         """The time of the run that made the newest log entry; None before the first run."""
-        if self._newest is None:
-            with delta_errors(self.uri()):
-                self._newest = next(iter(self._delta.history(1)), {}) if self._delta else {}
-        return entry_time(self._newest)
+        return self._log.head.made_at if self._log.head else None
 
     @property
     def delta_version(self) -> int:
-        return self._table.version()
+        return self.head.version
 
     @property
     def id(self) -> str:
         """The Delta table's: another lake's table of the same name has another one."""
-        return str(self._table.metadata().id)
+        return str(self.head.metadata["id"])
 
     @property
     def topic(self) -> str:
         """The topic that the bookmarks are of; empty for tables."""
-        return str(self._table.metadata().configuration.get("ksqldb.topic", ""))
+        return self.head.settings.get("ksqldb.topic", "")
 
     @property
     def topic_number(self) -> int | None:
         """Which topic of that name it is (see `change.number_of`); None where no source has reported it yet."""
-        return self._table.transaction_version(f"{self.topic}{TOPIC_NUMBER}") if self.exists else None
-
-    @property
-    def created_at(self) -> dt.datetime:
-        return dt.datetime.fromtimestamp((self._table.metadata().created_time or 0) / 1000, dt.UTC)
+        return self.head.transactions.get(f"{self.topic}{TOPIC_NUMBER}") if self.exists else None
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of the data files, each with its ksqlDB name and type as field metadata."""
-        columns = plain_schema(self._table.schema())
-        return pa.schema([column for column in columns if column.name != self.partition_column])
+        return pa.schema([column for column in self.head.schema if column.name != self.partition_column])
 
     @property
     def files(self) -> tuple[DataFile, ...]:
         if self._files is None:
-            self._files = tuple(committed_files(self._delta, self.partition_column)) if self._delta else ()
+            self._files = self._log.files()
         return self._files
 
     @property
     def current_version(self) -> int | None:
         """The table version that readers should take; None before the first."""
-        return self._table.transaction_version(CURRENT) if self.exists else None
+        return self.head.transactions.get(CURRENT) if self.exists else None
 
     @property
     def rule(self) -> Rule | None:
-        """The retention by which the rows are kept; None where there are none.
-
-        Before the log remembered it the feed's metadata did, until they were written again; what was kept shows it.
-        """
+        """The retention by which the rows are kept; None where there are none."""
         if not self.exists or self.rule_in_log is not None:
             return self.rule_in_log if self.exists else None
-        shown = Rule.shown_by(self.files, self.feed.type, self.newest_at) if self.newest_at else None
-        described = Rule.in_metadata(lambda: self.store.read(METADATA))
-        return shown.longer(described) if shown and described else shown or described
+        return Rule.of_older_log(self.files, self.feed.type, self.newest_at, lambda: self.store.read(METADATA))
 
     @property
     def rule_in_log(self) -> Rule | None:
-        return Rule.in_log(self._table.transaction_version)
+        return Rule.in_log(self.head.transactions.get)
 
     def versions(self) -> dict[int, list[DataFile]]:
         """The retained snapshots of a table feed: version to files."""
@@ -151,17 +170,16 @@ class LakeTable:
 
     def bookmarks(self) -> dict[int, Bookmark]:
         """The bookmark of each topic partition that has one."""
-        return bookmarks_in(self._table.transaction_version, self.topic) if self.exists else {}
+        return bookmarks_in(self.head.transactions.get, self.topic) if self.exists else {}
 
     def files_at(self, delta_version: int) -> tuple[DataFile, ...]:
         """The files as they were after an earlier commit. Raises CommitFailed where the log no longer has them."""
-        with delta_errors(self.uri()):
-            then = deltalake.DeltaTable(self.uri(), version=delta_version)
-            return tuple(committed_files(then, self.partition_column))
+        return self._log.files_at(delta_version)
 
     def history(self) -> list[dict[str, Any]]:
-        """The log's entries, newest first: Delta's own keys, ours under `pipeline`."""
-        return self._table.history() if self.exists else []
+        """All entries of the log, newest first: Delta's own keys, ours under `pipeline`; `version`."""
+        with delta_errors(self.uri()):
+            return list(history(self.store)) if self.exists else []
 
     def guarded(self, now: dt.datetime) -> dt.datetime:
         """The time that a change of this table is made at; see `clock`. Raises ClockWentBack."""
@@ -178,18 +196,8 @@ class LakeTable:
     def create(self, schema: pa.Schema, topic: str) -> None:
         """Makes the empty table. `schema` is that of the data files."""
         with delta_errors(self.uri()):
-            self._publish(
-                lambda private: deltalake.DeltaTable.create(
-                    private,
-                    schema=partitioned_schema(schema, self.partition_column),
-                    partition_by=[self.partition_column],
-                    name=self.feed.name,
-                    description=f"ksqlDB {self.feed.type} {self.feed.source}",
-                    configuration=KEEP_LOG | {"ksqldb.topic": topic},
-                    commit_properties=commit_properties({"kind": "create table"}, None),
-                    raise_if_key_not_exists=False,
-                )
-            )
+            whole = partitioned(schema, self.partition_column)
+            self._publish(lambda private: create_table(private.folder, self.feed, whole, self.partition_column, topic))
 
     def compare_schema(self, schema: pa.Schema) -> tuple[list[str], list[str]]:
         """The columns that are new, and those whose type has become wider; raises SchemaChanged for anything else."""
@@ -203,13 +211,9 @@ class LakeTable:
         added, wider = self.compare_schema(schema)
         if added:
             with delta_errors(self.uri()):
-                fields = deltalake.Schema.from_arrow(pa.schema([schema.field(name) for name in added])).fields
+                new = [schema.field(name) for name in added]
                 note = commit_properties({"added_columns": added}, self.newest_at)
-                self._publish(
-                    lambda private: deltalake.DeltaTable(private).alter.add_columns(
-                        fields, commit_properties=note, post_commithook_properties=NO_HOOKS
-                    )
-                )
+                self._publish(lambda private: add_columns(private.delta, new, note))
         return wider
 
     def commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
@@ -224,19 +228,19 @@ class LakeTable:
     def _commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
         with delta_errors(self.uri()):
             paths = [place_of(self.partition_column, file, commit_id, n) for n, file in enumerate(change.adds)]
+            note_moves(self.store, self.delta_version + 1, commit_id, paths)
             self.store.take_in({path: staged.path for path, staged in zip(paths, change.adds, strict=True)})
             actions = file_actions(change, paths, self.partition_column, now)
             own, number = Rule.of(self.feed), self.topic_number
             rule = (self.rule or own).longer(own)
             marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now, number)
-            schema = self._table.schema()
-            if change.schema is not None:
-                schema = partitioned_schema(change.schema, self.partition_column)
+            schema = partitioned(change.schema, self.partition_column) if change.schema is not None else None
+            files = self._files
             self._publish(
-                lambda private: deltalake.DeltaTable(private).create_write_transaction(
+                lambda private: private.delta.create_write_transaction(
                     actions,
-                    mode="append" if change.schema is None else "overwrite",
-                    schema=schema,
+                    mode="append" if schema is None else "overwrite",
+                    schema=schema or private.delta.schema(),
                     partition_by=[self.partition_column],
                     commit_properties=commit_properties(change.note, now, marks),
                     post_commithook_properties=NO_HOOKS,
@@ -244,6 +248,8 @@ class LakeTable:
                 [*paths, *(file.path for file in change.returns)],
                 now,
             )
+            if files is not None:
+                self._files = files_after(change, files, paths, now)
         return self.delta_version
 
     def staging_folder(self, name: str = "") -> Path:
@@ -256,12 +262,16 @@ class LakeTable:
         that may be of a run that lives (see `lock`). Only under the feed's lock.
         """
         with delta_errors(self.uri()):
-            self.store.clear_staging()
             if not self.exists:
                 return 0
-            views = self._lake.read(VIEWS).decode() if self._lake.size(VIEWS) is not None else ""
-            committed = {file.path for file in self.files}
-            return delete_orphans(self.store, committed, views, self._newest_before or self.newest_at, grace_hours)
+            return delete_orphans(
+                self.store,
+                self.delta_version,
+                lambda: {file.path for file in self.files},
+                lambda: self._lake.read(VIEWS).decode() if self._lake.size(VIEWS) is not None else "",
+                surely_past_by(self.store, self._newest_before or self.newest_at),
+                grace_hours,
+            )
 
     def read_batches(self, files: Sequence[DataFile], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The rows of committed files in the table's columns; columns that a file does not have yet are null.
@@ -270,31 +280,21 @@ class LakeTable:
         """
         return read_files(self.store, self.feed.name, files, self.schema, batch_rows)
 
-    @property
-    def _table(self) -> deltalake.DeltaTable:
-        if self._delta is None:
-            raise LakeDamaged(
-                f"the feed {self.feed.name} has no data in the lake yet",
-                f"python export_to_data_lake.py --{self.feed.type} {self.feed.name}",
-            )
-        return self._delta
-
     def _publish(
-        self, write: Callable[[Path], object], paths: Sequence[str] = (), now: dt.datetime | None = None
+        self, write: Callable[[PrivateLog], object], paths: Sequence[str] = (), now: dt.datetime | None = None
     ) -> None:
         """Makes the next log entry, with new files at `paths`, by `write`: it commits to the copy that it is given."""
-        version, before = self.delta_version + 1 if self.exists else 0, self.newest_at
-        publish_entry(self.store, version, write, lambda: refuse_lost(self.store, paths))
-        with commit_stands(version, self.uri()):
-            self.refresh()
+        version, before = self._log.next_version, self.newest_at
+        self._log.publish(write, lambda: refuse_lost(self.store, paths))
+        self._files = None
         # After a long pause the clock may be wrong, and a checkpoint forgets what is old by it.
         if version and version % CHECKPOINT_EVERY == 0 and not (now and before and now - before > LONG_PAUSE):
-            self._write_checkpoint(version)
+            self._sum_up()
 
-    def _write_checkpoint(self, version: int) -> None:
-        """The commit stands without it: reading the log takes longer, until the next one can be written."""
+    def _sum_up(self) -> None:
+        """The commit stands without it: reading the log takes longer, until the next checkpoint can be written."""
         try:
             with delta_errors(self.uri()):
-                write_checkpoint(self.store, version)
+                self._log.sum_up(surely_past_by(self.store, self._newest_before), self._grace)
         except PipelineError as error:
             self._tell(f"{self.feed.name}: no checkpoint of its log could be written: {error.message}")

@@ -17,10 +17,12 @@ from pipeline.errors import NothingReturns
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, file_problem, read_columns, stored_schema
+from pipeline.lake.head import entry_time
 from pipeline.lake.lake import Upkeep
-from pipeline.lake.log import entry_time
+from pipeline.lake.log import oldest_version
 from pipeline.lake.retention import due, partition_names
 from pipeline.lake.rewrite import place_keys
+from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
 
 
@@ -72,11 +74,11 @@ def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime)
 
 def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
     """Files that an expiry took and that are not in the table, the newest expiry first."""
-    seen = {file.path for file in table.files}
+    seen, oldest = {file.path for file in table.files}, oldest_version(table.store.names(LOG))
     for entry in table.history():
         note = entry.get("pipeline") or {}
         when = entry_time(entry)
-        if when is not None and when < since:
+        if entry["version"] <= oldest or (when is not None and when < since):
             continue
         if note.get("kind") == "compact":  # what it took was there, and no expiry before it has taken it
             seen |= {file.path for file in table.files_at(entry["version"] - 1)}

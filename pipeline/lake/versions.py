@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import VersionsUsedUp, WrongUsage
+from pipeline.lake.log import history
 from pipeline.lake.table import LakeTable
 
 MAX_VERSION = 2_000_000_000
@@ -29,7 +30,7 @@ def current_snapshot(table: LakeTable) -> Mapping[str, Any]:
     wanted = table.current_version
     if wanted is None:
         return {}
-    for entry in table.history():
+    for entry in history(table.store):  # not all of it: the newest entries tell
         note: Mapping[str, Any] = entry.get("pipeline") or {}
         if note.get("version") == wanted:
             if note.get("kind") == "snapshot":

@@ -5,9 +5,8 @@ It is derived from the logs after each commit and replaced whole. Losing it lose
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
@@ -18,16 +17,23 @@ from pipeline.lake.files import DataFile
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.table import VIEWS, LakeTable
 
+_HEAD = 'CREATE OR REPLACE VIEW "'
+
 
 def write_views(
-    store: Store, known: FeedStore, open_table: Callable[[Feed], LakeTable], tell: Callable[[str], None]
+    store: Store,
+    known: FeedStore,
+    open_table: Callable[[Feed], LakeTable],
+    tell: Callable[[str], None],
+    changed: LakeTable | None = None,
 ) -> str:
     """Writes `views.sql` for all active feeds that have data; returns its text.
 
-    A feed that cannot be read keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
+    Only the views of `changed` are made again, if it is given, and those that are not there. A feed that cannot be read
+    keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
     """
     with disk_errors(store.uri()), store.short_lock(".views.lock"):
-        before = store.read(VIEWS).decode() if store.size(VIEWS) is not None else ""
+        before = _statements(store.read(VIEWS).decode() if store.size(VIEWS) is not None else "")
         feeds, broken = known.list()
         statements = list[str]()
         for lost in broken:
@@ -37,9 +43,13 @@ def write_views(
         for view in [view for view, count in views.items() if count > 1]:
             tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
         for feed in feeds:
+            if changed is not None and feed.name != changed.feed.name and before.keys() >= set(feed.view_names):
+                statements += _old_views(before, feed.view_names)
+                continue
             try:
                 with contained(feed.name):
-                    table = open_table(feed)
+                    is_open = changed is not None and feed == changed.feed
+                    table = changed if changed is not None and is_open else open_table(feed)
                     statements += _views(table) if table.exists else ()
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
@@ -53,15 +63,14 @@ def write_views(
     return text
 
 
-def _old_views(before: str, names: Iterable[str]) -> list[str]:
-    old = _statements(before)
-    return [old[name] for name in names if name in old]
+def _old_views(before: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [before[name] for name in names if name in before]
 
 
 def _statements(text: str) -> dict[str, str]:
     """The statements of a `views.sql`, by the name of their view."""
-    found = re.split('^(?=CREATE OR REPLACE VIEW ")', text, flags=re.MULTILINE)[1:]
-    return {statement.split('"')[1]: statement.rstrip("\n") + "\n" for statement in found}
+    found = text.split("\n" + _HEAD)[1:]
+    return {part.partition('"')[0]: f"{_HEAD}{part.rstrip(chr(10))}\n" for part in found}
 
 
 def _views(table: LakeTable) -> list[str]:
@@ -72,36 +81,31 @@ def _views(table: LakeTable) -> list[str]:
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
-    """The table's columns and its partition column, no less and no more, of those files."""
+    """The table's columns and its partition column, no less and no more, of those files.
+
+    Columns and types are given, so that DuckDB opens no file before a query; where one has no such column, it is NULL.
+    The partition is read from the path, which DuckDB does for each file before it opens any.
+    """
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
-    columns = [(duckdb_name(field.name), duckdb_type(field.type)) for field in table.schema]
-    columns.append((duckdb_name(table.partition_column), kind))
-    nulls = ", ".join(f"NULL::{type_} AS {column}" for column, type_ in columns)
-    head, empty = f'CREATE OR REPLACE VIEW "{name}" AS\n', f"SELECT {nulls}\nWHERE false"
+    partition = duckdb_name(table.partition_column)
+    columns = [(field.name, duckdb_name(field.name), duckdb_type(field.type)) for field in table.schema]
     if not files:
-        return f"{head}{empty};\n"
-    # Files from before a column was new do not have it: the empty rows do.
-    rows = "\nUNION ALL BY NAME\n".join([empty, *_reads(table, files, kind)])
-    return f"{head}SELECT {', '.join(column for column, _ in columns)}\nFROM (\n{rows}\n);\n"
-
-
-def _reads(table: LakeTable, files: Sequence[DataFile], kind: str) -> Iterator[str]:
-    """DuckDB takes each `name=value` of a path for a column: below such a folder partitions are read one by one."""
-    column = table.partition_column
-    if "=" not in table.uri():
-        options = f"hive_partitioning = true, hive_types = {{'{column}': {kind}}}"
-        yield f"SELECT *\nFROM {_read_parquet(table, files, options)}"
-        return
-    for partition in dict.fromkeys(file.partition for file in files):
-        members = [file for file in files if file.partition == partition]
-        value = "NULL" if partition is None else _text(partition)
-        read = _read_parquet(table, members, "hive_partitioning = false")
-        yield f"SELECT *, {value}::{kind} AS {duckdb_name(column)}\nFROM {read}"
-
-
-def _read_parquet(table: LakeTable, files: Sequence[DataFile], options: str) -> str:
+        nulls = ", ".join(f"NULL::{type_} AS {name}" for _, name, type_ in columns)
+        return f'{_HEAD}{name}" AS\nSELECT {nulls}, NULL::{kind} AS {partition}\nWHERE false;\n'
+    names = ", ".join(name for _, name, _ in columns)
+    place = "path"
+    while place in {field.name.lower() for field in table.schema} | {table.partition_column}:
+        place += "_"
+    value = f"TRY_CAST(split_part({place}, '/', -2)[{len(table.partition_column) + 2}:] AS {kind})"
+    given = ",\n  ".join(
+        f"{_text(name)}: {{name: {_text(name)}, type: {_text(type_)}, default_value: NULL}}"
+        for name, _, type_ in columns
+    )
     paths = ",\n  ".join(_text(table.uri(path)) for path in sorted(file.path for file in files))
-    return f"read_parquet([\n  {paths}\n], {options}, union_by_name = true)"
+    return (
+        f'{_HEAD}{name}" AS\nSELECT {names}, {value} AS {partition}\nFROM read_parquet([\n  {paths}\n], '
+        f"filename = '{place}', schema = MAP {{\n  {given}\n}});\n"
+    )
 
 
 def _text(value: str) -> str:

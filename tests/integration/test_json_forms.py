@@ -20,6 +20,7 @@ _VARIABLE = [
     (r'("bytes"|"seconds"): [\d.]+', r"\1: 0"),
     (r"\d{8}T\d{6}Z-[0-9a-f]+", "RUN"),
     (r"-[0-9a-f]{16}\.parquet", "-HASH.parquet"),
+    (r'("entry_checksum": )"[0-9a-f]{16}"', r'\1"CHECKSUM"'),
     (r"http://127\.0\.0\.1:\d+", "SERVER"),
     (r"[\d.]+ GB free", "FREE"),
     (r'(all )\d+( are there|")', r"\1COUNT\2"),

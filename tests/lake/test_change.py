@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.change import Change, number_of, transactions
-from pipeline.lake.log import entry_time
+from pipeline.lake.head import entry_time
 from pipeline.lake.rule import Rule
 from pipeline.source import Bookmark
 from tests.lake import small_tables

@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import FeedLocked, FeedLost, LakeDamaged
 from pipeline.lake import lock
 from pipeline.lake.change import Change
+from pipeline.lake.leftovers import note_moves
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.lock import hold_feed
 from pipeline.lake.table import LakeTable
@@ -50,6 +51,7 @@ def moved_file(table: LakeTable, name: str) -> Path:
     writer.add(pa.RecordBatch.from_pylist([{"rowtime": 0, "v": "moved"}], schema=SCHEMA))
     (staged,) = writer.finish()
     moved = folder_of(table) / "date=1970-01-01" / f"{commit_id(2)}-00000-{staged.checksum}.parquet"
+    note_moves(table.store, 2, commit_id(2), [str(moved.relative_to(folder_of(table)))])
     moved.write_bytes(staged.path.read_bytes())
     return moved
 

@@ -14,10 +14,12 @@ import deltalake
 import pytest
 
 from pipeline.errors import CommitFailed, LakeDamaged, LogDamaged
+from pipeline.lake import open_log
 from pipeline.lake import table as table_module
 from pipeline.lake.delta import TIME_KEY
+from pipeline.lake.head import entry_time
 from pipeline.lake.local_store import LocalStore
-from pipeline.lake.log import entries_due, entry_name, entry_time, remove_torn_entry, torn_entry
+from pipeline.lake.log import entries_due, entry_name, remove_torn_entry, torn_entry
 from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
 from tests.support import cleaned, folder_of, lake_at
 
@@ -89,7 +91,7 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
 
     again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a"]
-    assert not (folder_of(again) / "_staging").exists()
+    assert list(folder_of(again).glob("_staging/*")) == []
     add_rows(again, 3, [(0, 0, 1, "b")])
     assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
 
@@ -163,7 +165,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
     add_rows(table, 1, [(0, 0, 0, "a")])
     with monkeypatch.context() as patched:
         patched.setattr(table_module, "CHECKPOINT_EVERY", 2)
-        patched.setattr(table_module, "write_checkpoint", full)
+        patched.setattr(open_log, "write_checkpoint", full)
         add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert "no checkpoint of its log could be written: the disk is full" in capsys.readouterr().err
@@ -179,7 +181,7 @@ def test_a_commit_stands_although_its_checkpoint_cannot_be_written(
         (lambda entry: entry.write_bytes(entry.read_bytes()[:-40]), "is not whole"),
         (lambda entry: entry.write_bytes(b""), "is not whole"),
         (lambda entry: entry.unlink(), "is missing"),
-        (lambda entry: entry.write_bytes(b'{"add": 3}\n'), "the Delta library cannot use the log"),
+        (lambda entry: entry.write_bytes(b'{"add": 3}\n'), "is not whole"),
     ],
     ids=["torn", "empty", "gone", "other JSON"],
 )
@@ -198,7 +200,7 @@ def test_a_damaged_entry_in_the_middle_is_named_and_calls_for_a_person(
         assert raised.value.exit_code == 1
         assert "the feed events cannot be read" in raised.value.message
         assert said in raised.value.message
-        assert said.startswith("the Delta library") or str(entry) in raised.value.message
+        assert str(entry) in raised.value.message
         assert "\n" not in raised.value.message
         assert "backup" in raised.value.hint
 
@@ -263,14 +265,14 @@ def test_a_log_that_is_lost_beside_snapshots_is_no_new_table(tmp_path: Path) -> 
 
 def test_readers_need_every_entry_after_the_newest_checkpoint(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    assert entries_due(store) == []
+    assert entries_due(store.names("_delta_log")) == []
     entries = [entry_name(number) for number in range(4)]
     for entry in (entries[1], entries[3]):
         store.replace(entry, b"")
-    assert entries_due(store) == entries
+    assert entries_due(store.names("_delta_log")) == entries
 
     store.replace(f"_delta_log/{1:020}.checkpoint.parquet", b"")
-    assert entries_due(store) == entries[2:]
+    assert entries_due(store.names("_delta_log")) == entries[2:]
 
 
 def test_an_entry_of_another_program_has_the_time_that_it_tells() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, LakeDamaged
+from pipeline.errors import CommitStands, CommitUnknown, LakeDamaged
 from pipeline.lake import local_store
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import add_rows, glob, stream_feed, values
@@ -119,14 +119,3 @@ def test_a_name_that_was_given_although_the_answer_says_it_was_there_is_ours(
     add_rows(table, 2, [(0, 0, 1, "b")])
 
     assert values(lake_at(tmp_path).table(stream_feed())) == ["a", "b"]
-
-
-def test_a_failure_to_read_the_log_after_the_commit_does_not_deny_it(
-    table: LakeTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreadable() -> None:
-        raise CommitFailed("the Delta library cannot use the log", "nothing was committed; run the same command again")
-
-    monkeypatch.setattr(table, "refresh", unreadable)
-    with pytest.raises(CommitStands, match="is committed"):
-        add_rows(table, 2, [(0, 0, 1, "b")])

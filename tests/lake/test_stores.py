@@ -16,6 +16,7 @@ from pipeline.errors import CommitFailed, FeedExists, FeedLocked, FeedLost
 from pipeline.lake.change import Change
 from pipeline.lake.compaction import Compacted, Goal, compact_part
 from pipeline.lake.lake import Lake, Upkeep
+from pipeline.lake.leftovers import note_moves
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.log import entry_name
 from pipeline.lake.retention import expire
@@ -137,6 +138,7 @@ class TestAnyStore:
         with lake.writing(STREAM, {}) as table:
             add_rows(table, 1, [(0, 0, 0, "a")])
         orphan = f"date=1970-01-01/{commit_id(9)}-00000-{'0' * 16}.parquet"
+        note_moves(table.store, 2, commit_id(9), [orphan])
         table.store.replace(orphan, b"of a run that was killed")
         (table.staging_folder("left")).mkdir(parents=True)
 

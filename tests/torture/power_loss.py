@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import PipelineError
 from pipeline.lake.change import Change
-from pipeline.lake.entry import CHECKPOINT_EVERY
+from pipeline.lake.checkpoint import CHECKPOINT_EVERY
 from pipeline.lake.local_store import STAGING
 from pipeline.lake.store import LOG
 from pipeline.verify.files import check_files

@@ -1,0 +1,151 @@
+"""`python -m benchmarks.growth`: what a run costs in a lake of eight feeds that is old, against one that is young.
+
+The old lake is made by the project's own commits, hour by hour. Commands run in processes of their own, as from cron;
+what counts is their CPU, with Python's own start. Only a run at full size writes its table into docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import click
+import duckdb
+
+from benchmarks.old_lake import feeds, make_lake, server
+from benchmarks.page import PAGE, head, write_figures
+from benchmarks.process import Run, run_command
+from ksqldb_emulator.testing import running
+
+_ROOT = Path(__file__).resolve().parent.parent
+_YOUNG, _OLD, _QUICK = 10, 10_000, 1_000
+_NEW_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, in its unit, and what it may be at most."""
+
+    what: str
+    value: float
+    unit: str
+    goal: float
+
+    def row(self) -> str:
+        verdict = "met" if self.value <= self.goal else "**above the goal**"
+        return f"| {self.what} | {self.value:.3g} {self.unit} | {self.goal:g} | {verdict} |"
+
+
+def measure(folder: Path, commits: int, rounds: int, seed: int) -> Iterator[Figure]:
+    """All figures of a lake whose feeds have so many commits each, and of a young one."""
+    newest = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(hours=1)
+    ages = {"young": _YOUNG, "old": commits}
+    for age, count in ages.items():
+        make_lake(folder / age, count, newest, seed)
+    nothing = {age: _nothing_new(folder / age, count, newest, rounds) for age, count in ages.items()}
+    yield Figure(f"no-op `--all` of eight feeds at {commits:,} commits each", nothing["old"], "CPU-s", 2)
+    yield Figure(f"the same against {_YOUNG} commits each", nothing["old"] / nothing["young"], "x", 1.2)
+    rows = {age: _new_rows(folder / age, count, newest, rounds) for age, count in ages.items()}
+    ratio = rows["old"] / rows["young"]
+    yield Figure(f"export of {_NEW_ROWS:,} rows at {commits:,} commits against at {_YOUNG}", ratio, "x", 1.2)
+    stats = _command("stats", ["metadata_utils.py", "--stats"], _environment(folder / "old"), rounds)
+    yield Figure(f"`--stats` of eight feeds at {commits:,} commits each", median(run.seconds for run in stats), "s", 1)
+    yield Figure("bytes of the logs against bytes of the data", _log_share(folder / "old"), "x", 0.2)
+    yield from _views(folder / "old", "as they are", newest, rounds)
+    _command("compact", ["metadata_utils.py", "compact"], _environment(folder / "old"), 1)
+    yield from _views(folder / "old", "compacted", newest, rounds)
+
+
+def _environment(lake: Path, url: str = "") -> dict[str, str]:
+    return {"LAKE_ROOT": str(lake), "KSQLDB_URL": url, "QUIET_S": "0.5", "SNAPSHOT_RECHECK_S": "0", "STALL_S": "600"}
+
+
+def _command(way: str, command: list[str], environment: dict[str, str], rounds: int) -> list[Run]:
+    script, *arguments = command
+    return [run_command(way, 0, [sys.executable, str(_ROOT / script), *arguments], environment) for _ in range(rounds)]
+
+
+def _nothing_new(lake: Path, commits: int, newest: dt.datetime, rounds: int) -> float:
+    """CPU seconds of a run of all feeds; the first one, which sees the server for the first time, is not counted."""
+    with running(server(commits, newest)) as emulator:
+        environment = _environment(lake, emulator.url)
+        runs = _command("all", ["export_to_data_lake.py", "--all"], environment, rounds + 1)
+    return median(run.cpu_seconds for run in runs[1:])
+
+
+def _new_rows(lake: Path, commits: int, newest: dt.datetime, rounds: int) -> float:
+    """CPU seconds of the export of one stream's new rows, into a copy of the lake each time."""
+    taken = []
+    with running(server(commits, newest, _NEW_ROWS)) as emulator:
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory(dir=lake.parent) as copy:
+                shutil.copytree(lake, Path(copy) / "lake")
+                environment = _environment(Path(copy) / "lake", emulator.url)
+                command = ["export_to_data_lake.py", "--stream", feeds()[0].name]
+                taken.append(_command("rows", command, environment, 1)[0].cpu_seconds)
+    return median(taken)
+
+
+def _log_share(lake: Path) -> float:
+    sizes = {"log": 0, "data": 0}
+    for path in (path for kind in ("streams", "tables") for path in (lake / kind).rglob("*") if path.is_file()):
+        in_log = "_delta_log" in path.parts or path.name.startswith("_")
+        sizes["log" if in_log else "data"] += path.stat().st_size
+    return sizes["log"] / sizes["data"]
+
+
+def _views(lake: Path, state: str, newest: dt.datetime, rounds: int) -> Iterator[Figure]:
+    """Seconds until `views.sql` is loaded, and of a question about one day of a stream in a session that has it."""
+    text, day = (lake / "views.sql").read_text(encoding="utf-8"), newest.date() - dt.timedelta(days=2)
+    question = f"SELECT count(*), sum(amount) FROM {feeds()[0].name} WHERE date = DATE '{day}'"
+    loads, questions = list[float](), list[float]()
+    for _ in range(rounds):
+        with duckdb.connect() as connection:
+            started = time.monotonic()
+            connection.execute(text)
+            loads.append(time.monotonic() - started)
+            started = time.monotonic()
+            connection.sql(question).fetchall()
+            questions.append(time.monotonic() - started)
+    yield Figure(f"`views.sql` of eight feeds, {state}: load", median(loads), "s", 0.1)
+    yield Figure(f"`views.sql` of eight feeds, {state}: a question about one day", median(questions), "s", 0.1)
+
+
+def as_table(figures: list[Figure]) -> str:
+    return "\n".join(["| what | measured | at most | |", "|---|---|---|---|", *(figure.row() for figure in figures)])
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=1, show_default=True)
+@click.option("--commits", type=click.IntRange(_YOUNG), help="Of each feed, in place of 10,000.")
+def main(rounds: int, seed: int, commits: int | None) -> None:
+    """Measure what a lake costs that grows: 10,000 commits a feed; with BENCH=quick a tenth of it."""
+    quick, load = os.environ.get("BENCH") == "quick", os.getloadavg()[0]
+    count = commits or (_QUICK if quick else _OLD)
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for figure in measure(Path(folder), count, rounds, seed):
+            figures.append(figure)
+            click.echo(figure.row())
+    asked = f"{'BENCH=quick ' if quick else ''}make bench-growth"
+    what = f"eight feeds with {count:,} hourly commits each"
+    words = head(asked, what, rounds, seed, ("deltalake", "duckdb", "pyarrow"), dt.datetime.now(dt.UTC).date(), load)
+    text = f"{words}\n\n{as_table(figures)}"
+    click.echo(f"\n{text}")
+    if count != _OLD:
+        click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
+        return
+    write_figures("bench-growth", text)
+
+
+if __name__ == "__main__":
+    main()

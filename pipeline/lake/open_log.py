@@ -1,0 +1,90 @@
+"""One table's log, opened once: its head is read at once, the list of its files when it is asked for.
+
+In a session the Delta library is shown one private copy of the log, in which it reads and commits, so nothing is read
+twice. The session's end removes the copy, and the next run what a killed one left of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Iterator
+
+import deltalake
+
+from pipeline.lake.checkpoint import drop_old_entries, write_checkpoint
+from pipeline.lake.delta import delta_errors
+from pipeline.lake.entry import PrivateLog, private_log, publish_entry
+from pipeline.lake.files import DataFile, committed_files
+from pipeline.lake.head import Head, read_head
+from pipeline.lake.log import removed_files
+from pipeline.lake.store import Store
+
+
+class OpenLog:
+    """The log of a table that is partitioned by `column`. Without a `session` each use of the library stands alone."""
+
+    def __init__(self, store: Store, feed: str, column: str, session: contextlib.ExitStack | None) -> None:
+        self._store, self._feed, self._column, self._session = store, feed, column, session
+        if session is not None:
+            session.callback(self._end_session)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads it again. Raises LogDamaged and TableNotSupported."""
+        self._private: PrivateLog | None = None
+        self.head: Head | None = read_head(self._store, self._feed)
+
+    @property
+    def next_version(self) -> int:
+        return self.head.version + 1 if self.head else 0
+
+    def files(self) -> tuple[DataFile, ...]:
+        """The files that it names."""
+        if self.head is None:
+            return ()
+        with delta_errors(self._store.uri()):
+            if self._session is None:
+                return tuple(committed_files(deltalake.DeltaTable(self._store.uri()), self._column))
+            with self._copy() as private:
+                return tuple(committed_files(private.delta, self._column))
+
+    def files_at(self, version: int) -> tuple[DataFile, ...]:
+        """The files that it named at an earlier version."""
+        with delta_errors(self._store.uri()):
+            then = deltalake.DeltaTable(self._store.uri(), version=version)
+            return tuple(committed_files(then, self._column))
+
+    def publish(self, write: Callable[[PrivateLog], object], check: Callable[[], None]) -> None:
+        """Makes the next entry by `write`; see `publish_entry`."""
+        with self._copy() as private:
+            try:
+                entry = publish_entry(self._store, private, self.next_version, write, check)
+            except BaseException:
+                self._private = None  # it has what the log may not have
+                raise
+        self.head = (self.head or Head()).after(self.next_version, entry)
+
+    def sum_up(self, past: dt.datetime | None, keep: dt.timedelta) -> None:
+        """Writes a checkpoint, and drops what it makes superfluous by a time that is surely `past`."""
+        if self.head is None:
+            return
+        gone = [path for path in removed_files(self._store) if self._store.size(path) is None]
+        with self._copy() as private:
+            write_checkpoint(self._store, private, self.head.version, self.head.transactions, gone)
+        if past is not None and self._session is not None:
+            drop_old_entries(self._store, past, keep)
+
+    def _end_session(self) -> None:
+        self._session = self._private = None
+
+    @contextlib.contextmanager
+    def _copy(self) -> Iterator[PrivateLog]:
+        version = self.next_version - 1
+        if self._session is None:
+            with private_log(self._store, version) as private:
+                yield private
+            return
+        if self._private is None:
+            self._private = self._session.enter_context(private_log(self._store, version))
+        yield self._private
