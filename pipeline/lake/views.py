@@ -39,17 +39,14 @@ def write_views(
         for lost in broken:
             statements += _old_views(before, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
             tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
-        views = Counter(view for feed in feeds for view in feed.view_names)
-        for view in [view for view, count in views.items() if count > 1]:
-            tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
+        _tell_doubled(feeds, tell)
         for feed in feeds:
             if changed is not None and feed.name != changed.feed.name and before.keys() >= set(feed.view_names):
                 statements += _old_views(before, feed.view_names)
                 continue
             try:
                 with contained(feed.name):
-                    is_open = changed is not None and feed == changed.feed
-                    table = changed if changed is not None and is_open else open_table(feed)
+                    table = changed if changed is not None and feed == changed.feed else open_table(feed)
                     statements += _views(table) if table.exists else ()
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
@@ -61,6 +58,12 @@ def write_views(
         text = head + "\n".join(statements)
         store.replace(VIEWS, text.encode())
     return text
+
+
+def _tell_doubled(feeds: Iterable[Feed], tell: Callable[[str], None]) -> None:
+    views = Counter(view for feed in feeds for view in feed.view_names)
+    for view in [view for view, count in views.items() if count > 1]:
+        tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
 
 
 def _old_views(before: Mapping[str, str], names: Iterable[str]) -> list[str]:
