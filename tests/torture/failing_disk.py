@@ -66,10 +66,12 @@ class _Step:
     def is_noticed(self, error: int) -> bool:
         """Whether the run must say that this step failed.
 
-        A line of the log that cannot be written is on stderr as well, and what cannot be deleted the next run deletes.
+        A line of the log that cannot be written is on stderr as well, a run that cannot be recorded does its work, and
+        what cannot be deleted the next run deletes.
         """
         is_log_line = "/logs/" in self.path and self.call == "write"
-        return self.can_fail(error) and not is_log_line and self.call not in ("unlink", "rmdir")
+        is_record = "/runs" in self.path
+        return self.can_fail(error) and not (is_log_line or is_record) and self.call not in ("unlink", "rmdir")
 
 
 def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
