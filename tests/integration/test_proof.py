@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import math
 import random
 from collections.abc import Callable
@@ -112,6 +113,6 @@ def _rewrite_one_value(table: LakeTable) -> None:
     staged = table.staging_folder("x") / "00000.staged"
     staged.parent.mkdir(parents=True)
     pq.write_table(changed, staged)
-    stats: Any = f'{{"numRecords": {changed.num_rows}}}'
+    stats = json.dumps({"numRecords": changed.num_rows, "minValues": {}, "maxValues": {}, "nullCount": {}})
     new = StagedFile(staged, file.partition, changed.num_rows, staged.stat().st_size, checksum(staged), stats)
     table.commit("20261120T000000Z-ffffffff", Change(adds=[new], removes=[file]), dt.datetime.now(dt.UTC))
