@@ -98,7 +98,7 @@ def rewrite(
     try:
         for number, members in enumerate(groups):
             folder = table.staging_folder(name_of_part(commit_id, number))
-            staged += _staged_anew(table, folder, schema, members, rows_of)
+            staged += _staged_again(table, folder, schema, members, rows_of)
     except BaseException:
         discard(staged)
         raise
@@ -108,7 +108,7 @@ def rewrite(
     return staged
 
 
-def _staged_anew(
+def _staged_again(
     table: LakeTable, folder: Path, schema: pa.Schema, members: Sequence[DataFile], rows_of: RowsOf
 ) -> list[StagedFile]:
     writer = StagedWriter(folder, schema, partition=members[0].partition, compression=table.compression)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ksqldb_emulator.testing import PATIENCE_S
 from pipeline.errors import DiskFull
 from pipeline.export import behind, stage
 from pipeline.export.behind import WriterBehind
@@ -76,7 +77,7 @@ def test_who_reads_faster_than_the_disk_takes_waits(monkeypatch: pytest.MonkeyPa
         """Waits until as many are there as may be, and then a moment whether there will be more."""
         with changed:
             due = min(20, number + 6)  # five that wait, with the one that is being written, and one that is held
-            assert changed.wait_for(lambda: taken >= due, timeout=60)
+            assert changed.wait_for(lambda: taken >= due, timeout=PATIENCE_S)
             changed.wait_for(lambda: taken > due, timeout=0.02)
             ahead.append(taken - number)
 

@@ -113,7 +113,7 @@ def listeners(folder: Path) -> dict[str, Listener]:
 
 
 class _Tokens(http.server.BaseHTTPRequestHandler):
-    """An OIDC token endpoint that knows the reader; its tokens are not signed, which the broker is told to take."""
+    """An OIDC token endpoint that knows the reader; its tokens are not signed, which the broker accepts here."""
 
     def do_POST(self) -> None:
         known = f"Basic {base64.b64encode(f'reader:{SECRET}'.encode()).decode()}"

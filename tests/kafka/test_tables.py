@@ -235,8 +235,8 @@ def test_a_killed_fold_leaves_nothing_that_counts(kafka: str, tmp_path: Path) ->
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     code = (
-        "import sys, time\nfrom tests.kafka.test_tables import Topic\nfrom pipeline.kafka.changes import Changes\n"
-        "Changes.find_newest = lambda _: (print('all are there', flush=True), time.sleep(600))\n"
+        "import signal\nfrom tests.kafka.test_tables import Topic\nfrom pipeline.kafka.changes import Changes\n"
+        "Changes.find_newest = lambda _: (print('all are there', flush=True), signal.pause())\n"
         f"Topic({kafka!r}, {topic.name!r}).rows()\n"
     )
     env = os.environ | {"TMPDIR": str(temporary)}

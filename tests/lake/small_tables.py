@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import os
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.change import Change
@@ -71,3 +75,18 @@ def values(table: LakeTable) -> list[str]:
 
 def glob(table: LakeTable) -> list[Path]:
     return sorted(folder_of(table).glob("*/*.parquet"))
+
+
+@contextlib.contextmanager
+def dying_before_the_entry_has_its_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A commit in the block ends after its files were moved, and before its log entry is there."""
+    real = os.link
+
+    def link_in_staging_only(source: Path, target: Path) -> None:
+        if "_staging" not in target.parts:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "link", link_in_staging_only)
+        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.lake.small_tables import (
     add_rows,
     add_version,
     commit_id,
+    dying_before_the_entry_has_its_name,
     glob,
     stream_feed,
     table_feed,
@@ -239,17 +239,8 @@ def test_files_that_a_killed_run_moved_are_found_where_it_noted_them_or_everywhe
 ) -> None:
     table = run(tmp_path, 1)
     note = folder_of(table) / "_moving.json"
-    with monkeypatch.context() as patched:
-        real = os.link
-
-        def die(source: Path, target: Path) -> None:
-            if "_staging" not in target.parts:
-                raise KeyboardInterrupt
-            real(source, target)
-
-        patched.setattr(os, "link", die)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, 40)
+    with dying_before_the_entry_has_its_name(monkeypatch):
+        run(tmp_path, 40)
     assert len(glob(table)) == 2
     if lost == "the note":
         note.unlink()

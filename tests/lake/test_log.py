@@ -20,7 +20,14 @@ from pipeline.lake.delta import TIME_KEY
 from pipeline.lake.head import entry_time
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.log import entries_due, entry_name, remove_torn_entry, torn_entry
-from tests.lake.small_tables import add_rows, add_version, stream_feed, table_feed, values
+from tests.lake.small_tables import (
+    add_rows,
+    add_version,
+    dying_before_the_entry_has_its_name,
+    stream_feed,
+    table_feed,
+    values,
+)
 from tests.support import cleaned, folder_of, lake_at
 
 
@@ -77,17 +84,8 @@ def test_a_run_that_ends_before_the_name_is_given_leaves_the_table_as_it_was(
 ) -> None:
     table = lake_at(tmp_path).table(stream_feed())
     add_rows(table, 1, [(0, 0, 0, "a")])
-    with monkeypatch.context() as patched:
-        real = os.link
-
-        def link_in_staging_only(source: Path, target: Path) -> None:
-            if "_staging" not in target.parts:
-                raise KeyboardInterrupt
-            real(source, target)
-
-        patched.setattr(os, "link", link_in_staging_only)
-        with pytest.raises(KeyboardInterrupt):
-            add_rows(table, 2, [(0, 0, 1, "b")])
+    with dying_before_the_entry_has_its_name(monkeypatch):
+        add_rows(table, 2, [(0, 0, 1, "b")])
 
     again = cleaned(tmp_path, stream_feed(), grace_hours=1)
     assert values(again) == ["a"]
