@@ -73,6 +73,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     mysql_socket: str = Field("", description="Unix socket, instead of host and port")
     mysql_user: str = Field("root", description="account; docs/warehouse.md names the rights it needs")
     mysql_password: SecretStr = Field(SecretStr(""), description="its password")
+    mysql_password_command: str = Field("", description="command that prints it, run at each connect; needs TLS")
     mysql_database: str = Field("data_warehouse", description="database of the star schema")
     mysql_ssl_ca: str = Field("", description="PEM file with the CA of the MySQL server; turns verification on")
     mysql_ssl_cert: str = Field("", description="PEM file with the client's certificate, where the server asks for one")
@@ -112,6 +113,8 @@ class Settings(KsqldbSettings, KafkaSettings):
             found = read_option_file(path)
             if data.get("mysql_host") or data.get("mysql_port"):
                 found.pop("socket", None)
+            if data.get("mysql_password_command"):
+                found.pop("password", None)
             data |= {f"mysql_{name}": value for name, value in found.items() if not data.get(f"mysql_{name}")}
         return data
 
@@ -154,6 +157,7 @@ class Settings(KsqldbSettings, KafkaSettings):
             socket=self.mysql_socket,
             user=self.mysql_user,
             password=self.mysql_password.get_secret_value(),
+            password_command=self.mysql_password_command,
             database=self.mysql_database,
             ssl_ca=self.mysql_ssl_ca,
             ssl_cert=self.mysql_ssl_cert,

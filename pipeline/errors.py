@@ -273,6 +273,8 @@ class SnapshotNotBelieved(TryLater):
     """A table could not be read whole for some time; the last good snapshot stays the current one."""
 
 # The warehouse
+class PasswordCommandLate(TryLater):
+    """The command that prints MySQL's password did not end in time; nothing was tried."""
 class RowsLost(TryLater):
     """The server did not keep all rows that were sent."""
 class WarehouseBusy(TryLater):

@@ -138,6 +138,7 @@ ORDER = [
     "pipeline.damage",
     "pipeline.repair",
     "pipeline.warehouse.option_file",
+    "pipeline.warehouse.password_command",
     "pipeline.warehouse.server",
     "pipeline.warehouse.refusals",
     "pipeline.warehouse.connection",

@@ -22,6 +22,7 @@ import mysql.connector
 
 from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
 from pipeline.scratch import scratch_file, scratch_folder
+from pipeline.warehouse.password_command import password_from
 from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
@@ -59,10 +60,12 @@ class Connection:
             where = {"host": server.host, "port": server.port} | tls_options(server)
         if with_database:
             where["database"] = server.database
+        command = server.password_command
+        password = password_from(command, server.timeout_s) if command else server.password
         with _errors(server):
             self._raw: Any = mysql.connector.connect(  # a pooled one lacks methods
                 user=server.user,
-                password=server.password,
+                password=password,
                 charset="utf8mb4",
                 collation="utf8mb4_bin",
                 connection_timeout=_seconds(server.timeout_s),

@@ -21,9 +21,10 @@ _WITH_PORT = re.compile(r"(?:\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P
 class Server:
     """Where the warehouse is, who asks, and how long for what.
 
-    `socket` is taken instead of host and port. `ssl_ca` turns on TLS with verification of certificate and host name,
-    `ssl_cert` and `ssl_key` are the client's own, for servers that ask for them. `timeout_s` is for connecting,
-    `stall_s` for one answer, however long its statement runs, `lock_wait_s` for a lock that another session holds.
+    `socket` is taken instead of host and port. `password_command` prints the password, for each connection. `ssl_ca`
+    turns on TLS with verification of certificate and host name, `ssl_cert` and `ssl_key` are the client's own, where a
+    server asks for them. `timeout_s` is for connecting, `stall_s` for one answer, however long its statement runs,
+    `lock_wait_s` for a lock that another session holds.
     """
 
     host: str = "localhost"
@@ -31,6 +32,7 @@ class Server:
     socket: str = ""
     user: str = "root"
     password: str = field(default="", repr=False)
+    password_command: str = ""
     database: str = "data_warehouse"
     ssl_ca: str = ""
     ssl_cert: str = ""
@@ -40,7 +42,9 @@ class Server:
     lock_wait_s: float = 50
 
     def __post_init__(self) -> None:
-        """Raises ServerInvalid for an address that no server can have: it would only look unreachable."""
+        """Raises ServerInvalid for a password given in two ways, and for an address that no server can have."""
+        if self.password and self.password_command:
+            raise ServerInvalid("MYSQL_PASSWORD and MYSQL_PASSWORD_COMMAND are both set", "leave one of them out")
         if self.socket:
             return
         if not self.host:
@@ -62,17 +66,28 @@ class Server:
         return self.socket or f"{self.host}:{self.port}"
 
     def with_options(self, given: Mapping[str, Any]) -> Server:
-        """This server with what is `given` of its fields; a host or a port counts more than the socket that it has."""
-        socket = {"socket": ""} if given.keys() & {"host", "port"} else {}
-        return dataclasses.replace(self, **(socket | dict(given)))
+        """This server with what is `given` of its fields.
+
+        A host or a port counts more than the socket that it has, a password more than the command that prints one.
+        """
+        instead: dict[str, Any] = {"socket": ""} if given.keys() & {"host", "port"} else {}
+        if "password" in given:
+            instead["password_command"] = ""
+        return dataclasses.replace(self, **(instead | dict(given)))
 
 
 def tls_options(server: Server) -> dict[str, Any]:
     """The driver's TLS options; it trusts the system's CAs besides the given one.
 
-    Raises ServerInvalid naming the file that cannot be used.
+    Raises ServerInvalid naming the file that cannot be used, and where a command's password would go to a server that
+    is not verified: cloud databases take it as it is, not as a hash.
     """
     if not server.ssl_ca:
+        if server.password_command:
+            raise ServerInvalid(
+                "MYSQL_PASSWORD_COMMAND needs MYSQL_SSL_CA: its password goes over the wire as it is",
+                "set MYSQL_SSL_CA to the PEM file with the server's CA, or use MYSQL_SOCKET",
+            )
         if server.ssl_cert or server.ssl_key:
             raise ServerInvalid("MYSQL_SSL_CERT and MYSQL_SSL_KEY need MYSQL_SSL_CA", "name the server's CA too")
         return {}

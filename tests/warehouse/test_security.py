@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import trustme
 from demo.private_mysql import PrivateServer, running_mariadb
 from pipeline.errors import PipelineError, WarehouseRefused
 from pipeline.warehouse.connection import Connection
+from pipeline.warehouse.password_command import password_from
 from pipeline.warehouse.server import Server
 from pipeline.warehouse.target import NEEDED_RIGHTS
 from tests.warehouse.accounts import documented
@@ -193,3 +196,80 @@ def test_the_command_takes_tls_from_options_and_from_the_environment(tls: Server
     for result in (by_option, by_environment):
         assert result.exit_code == 1
         assert re.fullmatch(r"error: the certificate of MySQL .*\nhint: set MYSQL_SSL_CA .*\n", result.stderr)
+
+
+# a password that a command prints
+
+
+@pytest.mark.mysql
+def test_a_command_prints_the_password_at_each_connect_so_one_that_expires_is_never_used(
+    tls: Server, certificates: Certificates, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    account = dataclasses.replace(
+        tls, user="by_token", password_command=f"cat '{token}'", ssl_ca=certificates.ca, database="mysql"
+    )
+    for number in range(3):
+        token.write_text(f"token {number} of 'cloud'\n")
+        with Connection(tls, with_database=False) as root:
+            root.run("CREATE USER IF NOT EXISTS by_token")
+            root.run("ALTER USER by_token IDENTIFIED BY %s", (token.read_text().strip(),))
+
+        assert cipher(account)
+
+    settings = {"MYSQL_HOST": tls.host, "MYSQL_PORT": str(tls.port), "MYSQL_USER": "by_token", "MYSQL_DATABASE": "none"}
+    settings |= {"MYSQL_PASSWORD_COMMAND": account.password_command, "MYSQL_SSL_CA": certificates.ca}
+    whole_command = command(**settings)
+    token.write_text("an older token\n")
+    expired = command(**settings)
+
+    assert "refuses the user" not in whole_command.stderr
+    assert "refuses the user 'by_token' or its password" in expired.stderr
+    assert "token" not in (whole_command.output + expired.output).replace("by_token", "").replace(str(token), "")
+
+
+def test_the_password_of_a_command_goes_to_a_verified_server_only() -> None:
+    assert "MYSQL_SSL_CA" in refusal(Server(password_command="echo x")).hint
+    with pytest.raises(PipelineError, match="are both set"):
+        Server(password="x", password_command="echo x")
+    assert Server(password_command="echo x").with_options({"password": "y"}).password_command == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'no session' >&2; exit 3", "sh ended with 3 and said: no session"),
+        ("printf ''", "sh printed no password"),
+        ("echo s3cret; echo s3cret", "sh printed 2 lines"),
+        (r"printf '\377'", "sh printed something that is no UTF-8 text"),
+    ],
+)
+def test_a_command_that_prints_no_password_is_named_with_its_reason(script: str, reason: str) -> None:
+    with pytest.raises(PipelineError) as raised:
+        password_from(shlex.join(["sh", "-c", script]), 30)
+
+    assert raised.value.message == f"MYSQL_PASSWORD_COMMAND: {reason}"
+    assert raised.value.exit_code == 1
+
+
+def test_a_command_that_cannot_be_run_is_named() -> None:
+    for words, reason in [
+        ("/no/such --x", "/no/such cannot be run: No such"),
+        ("'a", "its quotes"),
+        (" ", "it is empty"),
+    ]:
+        with pytest.raises(PipelineError, match=f"MYSQL_PASSWORD_COMMAND: {reason}"):
+            password_from(words, 30)
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
+    reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(PipelineError) as raised:
+        password_from(shlex.join(["sh", "-c", f"sleep 600 > '{alive}' & exec sleep 600 > '{alive}'"]), 0.3)
+
+    assert raised.value.exit_code == 75
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""  # which comes when no process has it open for writing any more
+    os.close(reader)
