@@ -5,7 +5,8 @@
                     the ground of a command: packages, signals, `.env`, rules in words, counts and tables as text
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
-    scratch         temporary folders, for rows that memory need not hold
+    scratch, scratch_database
+                    temporary folders for rows that do not fit in memory, and DuckDB with such a folder
     cycles, findings, exact_text, fingerprint
                     Python's search for cycles put off; what a check found; values as exact text; the hash of rows
     turns, limits, source, unreadable, once

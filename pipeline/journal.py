@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.errors import PipelineError
+from pipeline.text import rfc3339
 
 log = logging.getLogger("pipeline")
 
@@ -115,5 +116,4 @@ class _JsonLines(logging.Formatter):
 
 
 def _moment_of(record: logging.LogRecord) -> str:
-    moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return rfc3339(dt.datetime.fromtimestamp(record.created, dt.UTC))

@@ -1,7 +1,8 @@
-"""Counts, sizes and rows as text that a person reads."""
+"""Counts, sizes, moments and rows as text that a person reads."""
 
 from __future__ import annotations
 
+import datetime as dt
 import textwrap
 
 UNCHANGED = "Nothing was changed."
@@ -31,6 +32,12 @@ def wrapped(text: str, indent: str = "") -> str:
         break_on_hyphens=False,
     )
     return "\n".join(lines)
+
+
+def rfc3339(moment: dt.datetime) -> str:
+    """`2026-11-23T08:00:00.000Z`, to the millisecond; a moment without a time zone is in UTC already."""
+    in_utc = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def plural(count: int, noun: str) -> str:

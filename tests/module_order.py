@@ -14,6 +14,7 @@ ORDER = [
     "pipeline.exact_text",
     "pipeline.fingerprint",
     "pipeline.scratch",
+    "pipeline.scratch_database",
     "pipeline.columns",
     "pipeline.turns",
     "pipeline.limits",

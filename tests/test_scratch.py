@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import ScratchUnusable
 from pipeline.scratch import scratch_errors, scratch_folder
+from pipeline.scratch_database import database_errors, scratch_database
 from tests.support import ROOT
 
 
@@ -97,6 +98,18 @@ def test_a_temporary_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeyp
     with pytest.raises(ScratchUnusable, match="no room is left, or") as raised, scratch_errors(tmp_path, ValueError):
         raise ValueError("\x1b[2Ja library's own words")
     assert "own words" not in raised.value.message
+
+
+def test_a_database_puts_what_memory_does_not_hold_into_its_folder_and_says_when_that_is_full() -> None:
+    with scratch_folder() as folder, scratch_database(folder, "20MB") as database:
+        database.execute("SET threads = 1")
+        database.execute("SET max_temp_directory_size = '20MB'")
+        database.execute("CREATE TABLE numbers (number UBIGINT)")
+        with pytest.raises(ScratchUnusable, match="no room is left"), database_errors(folder):
+            for _ in range(20):
+                database.execute("INSERT INTO numbers SELECT hash(range) FROM range(300_000)")
+
+        assert any(folder.glob("duckdb_temp_*"))
 
 
 def old_folder(parent: Path, name: str = "ksqldb-lake-scratch-theirs", mode: int = 0o700) -> Path:

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline.scratch import ScratchBatches, scratch_errors, scratch_folder
+from pipeline.scratch import ScratchBatches, scratch_folder
+from pipeline.scratch_database import MEMORY, database_errors, scratch_database
 
-MEMORY = "256MB"
-"""What DuckDB keeps in memory."""
 _AT_ONCE = 131_072  # keys that are given to DuckDB
 
 RECORDS = pa.schema(
@@ -48,16 +46,7 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
         with contextlib.ExitStack() as kept:
             self._folder: Path = kept.enter_context(scratch_folder())
             self._records = ScratchBatches(self._folder, RECORDS)
-            self._database = kept.enter_context(
-                duckdb.connect(
-                    config={
-                        "memory_limit": memory,
-                        "temp_directory": str(self._folder),
-                        "preserve_insertion_order": False,
-                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) repacks its tables every 16 MB
-                    }
-                )
-            )
+            self._database = kept.enter_context(scratch_database(self._folder, memory))
             # The mark is twice the number, and one more for a delete: the highest of a key is its newest change.
             self._run("CREATE TABLE changes (name BLOB, part INTEGER, mark BIGINT)")
             self._kept = kept.pop_all()
@@ -169,4 +158,4 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
             self._database.unregister(name)
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
-        return scratch_errors(self._folder, (duckdb.IOException, duckdb.OutOfMemoryException))
+        return database_errors(self._folder)

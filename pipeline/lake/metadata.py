@@ -21,6 +21,7 @@ from pipeline.lake.store import disk_errors, json_bytes
 from pipeline.lake.table import METADATA, LakeTable
 from pipeline.lake.versions import current_snapshot
 from pipeline.source import StateNote
+from pipeline.text import rfc3339
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,6 @@ def _head_json(feed: Feed) -> dict[str, Any]:
         "partitioning": feed.partitioning,
         "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
     }
-
-
-def rfc3339(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _totals_json(totals: Totals) -> dict[str, int]:

@@ -8,9 +8,10 @@ from typing import IO, Any
 
 from pipeline.errors import PipelineError
 from pipeline.lake.compaction import Compacted, Group
-from pipeline.lake.metadata import metadata_json, rfc3339
+from pipeline.lake.metadata import metadata_json
 from pipeline.lake.retention import partition_names
 from pipeline.report.model import History, LakeState
+from pipeline.text import rfc3339
 from pipeline.verify.verification import Verification
 
 _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")

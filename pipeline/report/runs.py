@@ -6,9 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.lake.metadata import rfc3339
 from pipeline.lake.runs import RunEntry
-from pipeline.text import as_table, wrapped
+from pipeline.text import as_table, rfc3339, wrapped
 
 
 def runs_json(runs: Sequence[RunEntry]) -> dict[str, Any]:

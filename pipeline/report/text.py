@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pipeline.lake.compaction import Compacted, Group
-from pipeline.lake.metadata import FeedState, PartitionState, rfc3339
+from pipeline.lake.metadata import FeedState, PartitionState
 from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
 from pipeline.report.model import History, LakeState
-from pipeline.text import as_table, plural, size_text, wrapped
+from pipeline.text import as_table, plural, rfc3339, size_text, wrapped
 from pipeline.verify.verdict import Verdict
 
 

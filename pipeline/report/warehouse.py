@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import printable
-from pipeline.text import UNCHANGED, as_table, plural
-from pipeline.warehouse.clock import rfc3339
+from pipeline.text import UNCHANGED, as_table, plural, rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded
 from pipeline.warehouse.rollback import Move

@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from pipeline.errors import ClockWrong
+from pipeline.text import rfc3339
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.mapping import TableSnapshot
@@ -44,11 +45,6 @@ def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:
 def not_after(snapshots: Sequence[TableSnapshot], now: dt.datetime) -> list[TableSnapshot]:
     """The snapshots, none of them from the future: a lake's rows were written by now, whatever its clock said."""
     return [dataclasses.replace(snapshot, taken_at=min(snapshot.taken_at, now)) for snapshot in snapshots]
-
-
-def rfc3339(moment: dt.datetime) -> str:
-    """A moment in UTC, to the millisecond."""
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _refuse_future(connection: Connection, server_now: dt.datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from pipeline.errors import NoTimeForSnapshot, SnapshotUnknown
-from pipeline.warehouse.clock import rfc3339
+from pipeline.text import rfc3339
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.ledger import facts_of, in_mysql, list_snapshots
 

@@ -13,19 +13,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 
 from pipeline.exact_text import lines_of
 from pipeline.fingerprint import ContentHash
-from pipeline.scratch import scratch_errors, scratch_folder
+from pipeline.scratch import scratch_folder
+from pipeline.scratch_database import database_errors, scratch_database
 from pipeline.warehouse.fitting import Reject, split_rejects, texts_to_send
 from pipeline.warehouse.mapping import ResolvedMapping
 
 PIECE_BYTES = 8 * 2**20
 """About the size of what is converted, kept and sent at once."""
 SHOWN_REJECTS = 5
-_MEMORY = "256MB"
 _AHEAD = 2  # pieces that are being converted while one is being kept
 
 
@@ -45,17 +44,8 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         self._tables: set[str] = set()
         with contextlib.ExitStack() as kept:
             self._folder = kept.enter_context(scratch_folder())
-            self._database = kept.enter_context(
-                duckdb.connect(
-                    config={
-                        "memory_limit": _MEMORY,
-                        "temp_directory": str(self._folder),
-                        "preserve_insertion_order": False,
-                        "checkpoint_threshold": "1TB",  # else DuckDB (2.0) repacks its tables every 16 MB
-                    }
-                )
-            )
-            with scratch_errors(self._folder, (duckdb.IOException, duckdb.OutOfMemoryException)):
+            self._database = kept.enter_context(scratch_database(self._folder))
+            with database_errors(self._folder):
                 self._fill()
             self._kept = kept.pop_all()
 

@@ -16,7 +16,8 @@ from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.source import Sources
-from pipeline.warehouse.clock import agreed_now, not_after, rfc3339
+from pipeline.text import rfc3339
+from pipeline.warehouse.clock import agreed_now, not_after
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import previous_row_counts
 from pipeline.warehouse.load import Loaded, load_star
