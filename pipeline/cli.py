@@ -1,4 +1,4 @@
-"""What the scripts share at the edge: what they say and show on the terminal, the clock, the names of runs.
+"""What the scripts share: output on the terminal, the clock, the names of runs.
 
 A script starts within a moment: its module, this one and click are all that is imported before a command runs. What a
 command does is imported inside of its function.
@@ -24,7 +24,7 @@ from pipeline.errors import OutputNotWritten, PipelineError, WrongUsage, common_
 from pipeline.journal import Record, keep
 
 QUIET, RECORD = "pipeline.quiet", "pipeline.record"
-"""Where click keeps what counts for a whole command."""
+"""Keys of `click.Context.meta`, which all parts of a command share: whether it is quiet, and its record."""
 
 
 def say_error(error: PipelineError) -> None:
@@ -37,9 +37,9 @@ def say_error(error: PipelineError) -> None:
 
 
 def end_with(errors: Iterable[PipelineError], wrong: bool = False) -> NoReturn:
-    """Says each error once and exits with the code that they have in common, or 1; with 0 where there is none.
+    """Prints each error once and exits with the code that they have in common, or 1; without errors with 0.
 
-    With `wrong` a person must act, whatever the errors are.
+    With `wrong` the code is 1 in any case: a person must act.
     """
     said = {error.message: error for error in errors}.values()
     for error in said:
@@ -56,7 +56,7 @@ def tell(text: str) -> None:
 
 
 def tell_from_threads() -> Callable[[str], None]:
-    """`tell` of this command for its other threads, in which click does not know what command it is."""
+    """`tell` for the other threads of this command, in which click has no current context."""
     context = click.get_current_context()
 
     def told(text: str) -> None:
@@ -78,7 +78,7 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """What a person should know although the command goes on; a command says it once."""
+    """A warning on stderr and in the log, once in a command; the command goes on."""
     context = click.get_current_context(silent=True)
     said: list[str] = context.meta.setdefault("pipeline.warned", []) if context else []
     if text not in said:
@@ -88,13 +88,13 @@ def warn(text: str) -> None:
 
 
 def current_record() -> Record | None:
-    """What the command that runs keeps of itself."""
+    """The record of the running command."""
     context = click.get_current_context(silent=True)
     return context.meta.get(RECORD) if context else None
 
 
 def want_yes(yes: bool, message: str) -> None:
-    """Raises WrongUsage unless a person says that what cannot be undone is meant."""
+    """Raises WrongUsage unless `yes`, for what cannot be undone."""
     if not yes:
         raise WrongUsage(message, "add --yes to do it, or --dry-run to look")
 
@@ -135,7 +135,7 @@ def new_run_id(now: dt.datetime) -> str:
 
 
 def holder(script: str, now: dt.datetime) -> dict[str, str]:
-    """Who holds a lock, for whoever comes second."""
+    """What a second run is shown when this one holds a lock."""
     return {
         "command": script,
         "pid": str(os.getpid()),

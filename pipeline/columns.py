@@ -18,13 +18,13 @@ KSQLDB_NAME, KSQLDB_TYPE, KSQLDB_ROLE = b"ksqldb.name", b"ksqldb.type", b"ksqldb
 
 POSITION_COLUMNS = ("rowtime", "rowpartition", "rowoffset")
 RESERVED_COLUMNS = ("date", "version", *POSITION_COLUMNS)
-"""Columns that the lake itself adds, so that no source can have them."""
+"""Columns that the lake itself adds; a source that has one of them is refused."""
 
 EXACT_DOUBLE_DIGITS = 15
 """A decimal of up to this many digits survives the server's turning it into a double inside a STRUCT."""
 
 WRAPPED = "STRUCT(V := {})"
-"""How a column is asked for whose values the server sends exactly only inside a STRUCT."""
+"""The SQL for a column whose values the server sends exactly only inside a STRUCT."""
 
 _MYSQL_MOST_SCALE = 30  # ksqlDB allows 38
 
@@ -72,7 +72,7 @@ class Scalar:
 
     arrow: pa.DataType
     sent_as: str
-    """The form of its values in JSON, which `pipeline.decode` reads."""
+    """The form of its values in JSON, by the names of `pipeline.decode`."""
     duckdb: str
     mysql: str
     """The column that is proposed for it, with a DECIMAL's `precision` and `scale`."""
@@ -82,13 +82,13 @@ class Scalar:
     mysql_families: tuple[str, ...] = ()
     """The families of MySQL's types that can hold its values."""
     can_be_map_key: bool = False
-    """Whether the server sends it in full as the key of a MAP."""
+    """Whether the server sends all of its digits when it is the key of a MAP."""
     asked_as: str = "{}"
     """The SQL in which the server sends a column of it exactly."""
     asked_as_in_lists: str = "{}"
     """The same for an ARRAY or a MAP of it."""
     widens_to: tuple[str, ...] = ()
-    """The types that hold each of its values, so that the source's column may become one of them."""
+    """The wider types that hold all of its values: a source's column may change to one of them."""
 
 
 SCALARS: dict[str, Scalar] = {
@@ -235,7 +235,7 @@ def mysql_families(kind: pa.DataType) -> set[str]:
 
 
 def mysql_type(type_: SqlType, key_length: int | None = None) -> tuple[str, str]:
-    """The MySQL column that is proposed for it, and what its comment should say; `key_length` limits it in a key."""
+    """The MySQL type that is proposed for it, and the column's comment; `key_length` limits it in a key."""
     row = SCALARS.get(type_.base)
     if row is None and key_length is not None:
         return f"VARCHAR({key_length})", "JSON"
@@ -251,7 +251,7 @@ def mysql_type(type_: SqlType, key_length: int | None = None) -> tuple[str, str]
 
 
 def is_long_in_mysql_key(type_: SqlType) -> bool:
-    """Whether a column of it takes as much of an index as text does."""
+    """Whether its column has no fixed size in an index, as text has none."""
     return mysql_type(type_, 1)[0].startswith("VAR")
 
 

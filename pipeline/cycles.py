@@ -1,4 +1,4 @@
-"""Python's search for cycles, put off while many values are made that have none."""
+"""Python's garbage collector switched off while many values without reference cycles are made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """For what makes many values at once: the search among them took a sixth of the time. What is made must be freed
-    by its last reference."""
+    """For code that makes many values at once: the collector took a sixth of its time. The values must not be parts of
+    reference cycles, which would not be freed."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -17,9 +17,9 @@ from pipeline.verify.let_go import bounds_of
 class Damage:
     """What is wrong with a feed's table, each with what a repair would do; empty lists for a sound one.
 
-    `files` are damaged or missing, with what is wrong; `torn` is a log entry that another program did not end, `clock`
-    says that the newest commit is of a time to come, `current_lost` that the log has no files of the current version,
-    and `other` is what no repair mends.
+    `files` are damaged or missing, each with its problem; `torn` is a log entry that another program did not finish,
+    `clock` is set when the newest commit is dated in the future, `current_lost` when the log has no files of the
+    current version, and `other` is what no repair mends.
     """
 
     feed: Feed
@@ -63,7 +63,7 @@ class Damage:
 
 
 def place_of_rows(feed: Feed, file: DataFile) -> str:
-    """Which rows were in a file, by its statistics in the log: the bounds hold them, and may hold others."""
+    """Which rows were in a file, by its statistics in the log; other files may have rows within the same bounds."""
     if feed.type == "table":
         return f"version {file.partition}, {file.row_count:,} rows"
     first, last, first_offset, last_offset = bounds_of(file)
@@ -72,7 +72,7 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
 
 
 def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
-    """Looks at everything that `verify` looks at. Raises LogDamaged for a log that only a backup brings back."""
+    """Checks everything that `verify` checks. Raises LogDamaged for a log that only a backup can restore."""
     try:
         table = lake.table(feed)
     except LogDamaged as error:

@@ -15,10 +15,10 @@ _MOST_CHARACTERS = 4000
 
 
 def printable(text: str, most: int = _MOST_CHARACTERS) -> str:
-    """`text` with nothing in it that a terminal or a reader of a log would obey, in one line and not endless.
+    """`text` in one line of limited length, without control characters that a terminal or log viewer would obey.
 
-    What a server, a file or a user has called something may be in a message: line ends become blanks, other control
-    characters (marks that turn the direction of text among them) are shown as escapes.
+    A message may contain names that a server, a file or a user gave: line ends become blanks, other control
+    characters (among them those that change the direction of text) are shown as escapes.
     """
     if len(text) > most:
         text = f"{text[: most - 1]}…"
@@ -67,7 +67,7 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
     return codes.pop() if len(codes) == 1 else 1
 
 
-# The leaves stand close together, so that the tree is seen at once.
+# Without blank lines between the classes, so that the whole tree can be seen at once.
 # fmt: off
 
 # --- A person must act: exit code 1
@@ -76,7 +76,7 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
 class OutputLost(ActionNeeded):
     """The result could not be printed; what the command did stands."""
 class FeedFault(ActionNeeded):
-    """A fault of this program, met at one feed; the others go on."""
+    """A fault of this program stopped one feed; the others go on."""
 class FeedInvalid(ActionNeeded):
     """A feed's definition breaks a rule; the feed is left as it was."""
 class OutputNotWritten(ActionNeeded):
@@ -86,13 +86,13 @@ class SettingsInvalid(ActionNeeded):
 
 # ksqlDB
 class AddressNotUsable(ActionNeeded):
-    """The server's address is none, or another kind of server listens there."""
+    """The server's address is not valid, or another kind of server listens there."""
 class AnswerMalformed(ActionNeeded):
     """The answer is not what the protocol says; none of it is used."""
 class AuthenticationFailed(ActionNeeded):
     """The server wants other credentials."""
 class BodyNotReadable(ActionNeeded):
-    """Something on the way has packed an answer in a way that nobody asked for."""
+    """A proxy has compressed an answer in a way that was not asked for and cannot be read."""
 class BodyTooLong(ActionNeeded):
     """An answer is longer than any that a ksqlDB server gives."""
 class ColumnNamesCollide(ActionNeeded):
@@ -134,7 +134,7 @@ class ColumnUnnamed(ActionNeeded):
 class CommitStands(ActionNeeded):
     """What a run did is committed, and readers see it; the disk failed at a step after that."""
 class CommitUnknown(ActionNeeded):
-    """The disk failed while the entry got its name, and whether it has it cannot be read."""
+    """The disk failed while the log entry was given its name, and whether the entry is there cannot be read."""
 class DiskFull(ActionNeeded):
     """No space left; nothing was committed, and what was staged is removed by the next run."""
 class KeyUnknown(ActionNeeded):
@@ -150,13 +150,13 @@ class LakeMissing(ActionNeeded):
 class LakeNotWritable(ActionNeeded):
     """The lake's folder cannot be written, or not even read; nothing was committed."""
 class NothingReturns(ActionNeeded):
-    """No row that expired can come back, or not while the feed's rule is what it is."""
+    """No expired row can be brought back, or only after the feed's retention rule is changed."""
 class NothingSound(ActionNeeded):
-    """What is damaged cannot be repaired from what is there."""
+    """The damage cannot be repaired: the lake has no sound version to take its place."""
 class PartitionColumnUnusable(ActionNeeded):
-    """The column that a feed is partitioned by is not there, or has no date in it."""
+    """The column that a feed is partitioned by does not exist, or is not of a type with a date."""
 class RetentionHeld(ActionNeeded):
-    """More than a set share of a feed's rows would expire at once, and neither time nor new rows explain it."""
+    """More than EXPIRE_MAX_SHARE of a feed's rows would expire at once, and neither time nor new rows explain it."""
 class SchemaChanged(ActionNeeded):
     """The source's columns no longer fit the lake's."""
 class VersionsUsedUp(ActionNeeded):
@@ -166,19 +166,19 @@ class VersionsUsedUp(ActionNeeded):
 class DayNotReplaceable(ActionNeeded):
     """The source no longer has rows that the lake has, so replacing them would lose them."""
 class SnapshotShrank(ActionNeeded):
-    """A table lost more rows at once than is believed without a person's word."""
+    """A table lost more rows at once than is accepted unless a person confirms it."""
 
 # The warehouse
 class ClockWrong(ActionNeeded):
     """A clock, or a time in the ledger, cannot be true; nothing was changed."""
 class LakeWentBack(ActionNeeded):
-    """The warehouse has later versions of a table than the lake that it came from; nothing was loaded."""
+    """The warehouse has later versions of a table than the lake that they came from; nothing was loaded."""
 class MappingDoesNotFit(ActionNeeded):
     """A feed's warehouse mapping does not fit its source or its target; nothing was written."""
 class MembersMerged(ActionNeeded):
     """A dimension cannot tell two members apart; nothing was changed."""
 class MigrationChanged(ActionNeeded):
-    """A file that was applied says something else now, so the warehouse is not what the files say; nothing was done."""
+    """A file of sql/ was edited after it was applied, so it no longer describes the warehouse; nothing was done."""
 class NoProposal(ActionNeeded):
     """No fact table can be proposed for this feed; nothing was changed."""
 class OptionFileInvalid(ActionNeeded):
@@ -188,7 +188,7 @@ class RowsDoNotFit(ActionNeeded):
 class ScratchUnusable(ActionNeeded):
     """The system's temporary folder has no space, or cannot be written."""
 class ServerInvalid(ActionNeeded):
-    """Where MySQL is, or a TLS file, is given in a way that cannot be used; nothing was tried."""
+    """A setting for MySQL's address or a TLS file cannot be used; nothing was tried."""
 class WarehouseRefused(ActionNeeded):
     """The server refuses: credentials, certificates, rights, schema, space."""
 
@@ -214,7 +214,7 @@ class VersionUnknown(WrongUsage):
 
 # The warehouse
 class NoTimeForSnapshot(WrongUsage):
-    """The snapshot cannot have been taken then; nothing was changed."""
+    """The snapshot cannot have been taken at the given time; nothing was changed."""
 class RetentionNotGiven(WrongUsage):
     """An expiry was asked for without a rule."""
 class SnapshotUnknown(WrongUsage):
@@ -226,11 +226,11 @@ class SnapshotUnknown(WrongUsage):
 class AnswerIncomplete(TryLater):
     """The answer ended without proof that it is whole; none of it is used."""
 class ClusterNotWhole(TryLater):
-    """What was read of a table may lack rows: the query that writes it does not run whole."""
+    """A read of a table may lack rows: the query that writes it is not running on all hosts with all tasks."""
 class QueryFailed(TryLater):
     """The server reported an error in the middle of its answer; none of it is used."""
 class ReadStalled(TryLater):
-    """The source stopped sending before it was at the end; the rows that came are kept."""
+    """The source stopped sending before the end of the read; the rows received so far are kept."""
 class ServerNotReady(TryLater):
     """The server answers, but refuses for now: starting, restarting, or at a limit."""
 class ServerUnreachable(TryLater):
@@ -241,7 +241,7 @@ class TopicNotDescribed(TryLater):
     """The server cannot ask Kafka about a topic."""
 
 class TimeIsOver(TryLater):
-    """A read was not at its end at its deadline."""
+    """A read had not finished at its deadline."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -258,7 +258,7 @@ class KafkaUnreachable(TryLater):
 
 # The lake
 class CommitFailed(TryLater):
-    """The Delta log took no new entry; the lake is as it was before."""
+    """No new entry could be added to the Delta log; the lake is as it was before."""
 class FeedLocked(TryLater):
     """Another run holds the feed."""
 class FeedLost(TryLater):
@@ -266,11 +266,11 @@ class FeedLost(TryLater):
 
 # Export
 class ReadInPart(TryLater):
-    """The server did not send all the rows again that the lake has; nothing was replaced."""
+    """A second read did not bring all rows that the lake has; nothing was replaced."""
 class WorkerLost(TryLater):
     """A process that staged rows ended before its task did; what was committed before stays."""
 class SnapshotNotBelieved(TryLater):
-    """A table could not be read whole for some time; the last good snapshot stays the current one."""
+    """No complete read of a table was possible in time; the last good snapshot stays the current one."""
 
 # The warehouse
 class PasswordCommandLate(TryLater):
@@ -280,5 +280,5 @@ class RowsLost(TryLater):
 class WarehouseBusy(TryLater):
     """Another sync holds the warehouse, or rows stayed locked for too long."""
 class WarehouseUnreachable(TryLater):
-    """No connection, or it broke; what was not committed is gone, the old star is whole."""
+    """No connection, or it broke; the open transaction is rolled back and the old star is whole."""
 # fmt: on

@@ -1,4 +1,4 @@
-"""Values and rows as exact text: what differs has different text, what is the same has the same.
+"""Values and rows as exact text: equal values have equal text, different values have different text.
 
 The text is what MySQL's LOAD DATA reads by default: tabs between columns, backslash escapes, \\N for NULL. So the bytes
 that prove that two places hold the same rows are the bytes that are sent to the warehouse.
@@ -54,7 +54,7 @@ def texts_of(array: pa.Array) -> pa.Array:
 def values_of(array: pa.Array) -> list[Any]:
     """A column's Python values: maps as dicts, what Python's dates cannot hold as FarMoment.
 
-    A map with keys that are one for Python, 0.0 and -0.0, has their texts as keys.
+    A map with keys that Python takes for the same, 0.0 and -0.0, has their texts as keys instead.
     """
     try:
         return list(array.to_pylist(maps_as_pydicts="strict"))
@@ -108,7 +108,7 @@ def lines_of(texts: Sequence[pa.Array]) -> pa.Array:
 
 
 def texts_in(line: str) -> list[str | None]:
-    """The texts of one line again."""
+    """The texts of one line: the inverse of `lines_of`."""
     return [None if field == "\\N" else _UNESCAPE.sub(_plain, field) for field in line[:-1].split("\t")]
 
 

@@ -1,4 +1,4 @@
-"""The one boundary between a feed and a fault of this program: what nobody expected fails that feed only.
+"""The one place that catches faults of this program: an unexpected exception fails one feed, not the others.
 
 The traceback is logged, and the person gets one sentence that says where it is. Everywhere else an unexpected
 exception passes; `except Exception` is allowed here and nowhere else.
@@ -17,7 +17,7 @@ log = logging.getLogger("pipeline")
 
 @contextlib.contextmanager
 def contained(feed: str) -> Iterator[None]:
-    """What is done for one feed of several. Raises FeedFault for an exception that is no PipelineError."""
+    """Runs the work for one feed of several. Raises FeedFault for an exception that is no PipelineError."""
     try:
         yield
     except PipelineError:
@@ -41,7 +41,7 @@ def collected(feed: str, errors: list[PipelineError]) -> Iterator[None]:
 
 
 def _place_of_the_log() -> str:
-    """Without a log of its own a process logs to stderr."""
+    """The log's file for the hint; a process without one logs to stderr."""
     for handler in log.handlers:
         if isinstance(handler, logging.FileHandler):
             return f"in {handler.baseFilename}"

@@ -1,6 +1,6 @@
 """Feeds that are new or changed: which ones a server has, and whether the next export could read what they say.
 
-A feed that every night would refuse is refused when it is written, as far as its rows in the lake and the server show.
+A feed that every export would refuse is refused when it is saved, if the lake's rows or the server show the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.warehouse.proposal import columns_of_table, fact_sql, propose_mapp
 
 @dataclass(frozen=True)
 class ProposedTable:
-    """What a table feed is or would be in the warehouse: its mapping, and the SQL of its fact table."""
+    """The fact table of a table feed: its mapping, present or proposed, and its SQL."""
 
     feed: Feed
     mapping: WarehouseMapping
@@ -34,11 +34,11 @@ class ProposedTable:
 
     @property
     def is_new(self) -> bool:
-        """Whether the feed is mapped otherwise, or not at all."""
+        """Whether the feed does not have this mapping yet."""
         return self.mapping != self.feed.warehouse
 
     def next_steps(self, saved: bool) -> list[str]:
-        """What became of the mapping, and what a person does next; `saved` says that it was to be saved."""
+        """Whether the mapping was saved, and what to do next; `saved` says that --save-mapping was given."""
         name, fact = self.feed.name, self.mapping.fact
         lines = []
         if saved and self.is_new:
@@ -64,7 +64,7 @@ class FeedChange:
         return ", ".join(f"{field} = {_shown(getattr(self.after, field))}" for field in self.fields)
 
     def effects(self, lake: Lake, now: dt.datetime, max_expire: float) -> list[str]:
-        """What it means for the rows that are in the lake."""
+        """What the change means for the rows that are already in the lake."""
         before, after, lines = self.before, self.after, list[str]()
         if after.partitioning != before.partitioning and lake.table(after).files:
             lines += [
@@ -98,7 +98,7 @@ def add_missing(
 
 
 def add_feed(lake: Lake, options: Mapping[str, Any], server: OpenSources, tell: Callable[[str], None]) -> Feed:
-    """Adds the feed of these options, if the next export could read it as far as anybody knows."""
+    """Adds the feed of these options, unless lake or server show that the next export could not read it."""
     feed = feed_of_options(_given(options), "the new feed")
     lake.feeds.refuse_taken(feed)
     check_readable(lake, feed, server, tell)
@@ -124,14 +124,14 @@ def change_feed(
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What an option was given for, `none` (which is 0 here) and empty texts too: they clear a field."""
+    """The options that were given; `none` (which is 0 here) and empty texts count as given: they clear a field."""
     given = {key: value or None if key.startswith("retention") else value for key, value in options.items()
              if value is not None and value != ()}  # fmt: skip
     return given | ({"tags": tuple(tag for tag in options["tags"] if tag)} if "tags" in given else {})
 
 
 def propose_table(lake: Lake, name: str, server: OpenSources, from_scratch: bool) -> ProposedTable:
-    """The fact table of a table feed by its mapping, or by one that its source's columns propose."""
+    """The fact table of a table feed, by its mapping or, without one, by a mapping proposed from its columns."""
     feed = lake.feeds.get(name)
     if feed.type != "table":
         raise WrongUsage(f"{name} is a stream: only tables go into the warehouse", "give the name of a table feed")
@@ -144,7 +144,7 @@ def propose_table(lake: Lake, name: str, server: OpenSources, from_scratch: bool
 
 
 def create_missing(store: FeedStore, wanted: Iterable[Feed], tell: Callable[[str], None]) -> list[Feed]:
-    """Adds the feeds whose name no active or archived feed has, and returns them; `tell` hears of taken views."""
+    """Adds the feeds whose names are free and returns them; those whose view's name is taken are reported to `tell`."""
     added = []
     for feed in wanted:
         try:
@@ -179,7 +179,7 @@ def feeds_of(sources: Mapping[str, str], known: Sequence[Feed]) -> tuple[list[Fe
 
 
 def feed_of_options(fields: dict[str, Any], where: str) -> Feed:
-    """The feed of these options; a rule that they break is wrong usage."""
+    """The feed of these options. Raises WrongUsage for a rule that they break."""
     try:
         return parse_feed(fields, where)
     except FeedInvalid as error:
@@ -187,9 +187,9 @@ def feed_of_options(fields: dict[str, Any], where: str) -> Feed:
 
 
 def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[str], None]) -> None:
-    """Asks the server whether the feed could be exported; where none answers, `tell` hears that nobody was asked.
+    """Asks the server whether the feed could be exported; a server that does not answer is reported to `tell`.
 
-    Raises WrongUsage for a source that is not there, is of the other kind, or cannot be read or partitioned so.
+    Raises WrongUsage for a source that does not exist, is of the other kind, or cannot be read or partitioned as asked.
     """
     table = lake.table(feed)
     try:

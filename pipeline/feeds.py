@@ -22,14 +22,14 @@ MYSQL_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 _FACT_NAME = re.compile(r"[A-Za-z0-9_]{1,52}")  # the names of its staging tables are 12 characters longer
 SNAPSHOT_COLUMNS = ("snapshot_version", "snapshot_date")
 RESERVED_COLUMNS = (*SNAPSHOT_COLUMNS, "staging_id")
-"""Names that a load fills itself, in facts or in its own tables, so that no mapping can fill them."""
+"""Columns that a load fills itself, in facts or in its own tables; a mapping that names one is refused."""
 
 MOST_DAYS, MOST_VERSIONS = 36_500, 1_000_000
 """What a retention may be at most: a day before the year 1 is no date."""
 
 FeedType = Literal["stream", "table"]
 ReadFrom = Literal["", "ksqldb", "kafka"]
-"""Where a feed's rows are read; empty: as the settings say."""
+"""Where a feed's rows are read from; empty: from where the settings say."""
 
 
 class Strict(BaseModel):
@@ -46,10 +46,10 @@ def _matching(pattern: re.Pattern[str], what: str) -> Any:
 
 
 class DimensionMapping(Strict):
-    """A dimension that the feed's rows feed: `columns` maps its columns to the lake's, `key` among them.
+    """A dimension that the feed's rows fill: `columns` maps its columns to the lake's, `key` among them.
 
-    Where several rows describe one member, the one with the greatest `latest_by` (a lake column) is believed; without
-    it the greatest value of each attribute.
+    Where several rows describe one member, the row with the greatest `latest_by` (a lake column) counts; without
+    `latest_by` the greatest value of each attribute.
     """
 
     table: str
@@ -103,8 +103,8 @@ class Feed(Strict):
     """One ksqlDB source as the lake keeps it.
 
     `partitioning` is `date` (the UTC date of ROWTIME) or `date:COLUMN` (the UTC date of that TIMESTAMP or DATE column)
-    for streams, and `version` for tables. `read_from` says where rows are read when it is not as the settings say.
-    With `keep_unreadable` the records of a stream's topic that are no rows are kept beside it.
+    for streams, and `version` for tables. `read_from` overrides the settings' source of rows. With `keep_unreadable`
+    those records of a stream's topic that are no rows are kept in a table of their own.
     """
 
     schema_version: Literal[1] = 1
@@ -168,12 +168,12 @@ class Feed(Strict):
         return "streams" if self.type == "stream" else "tables"
 
     def of_unreadable(self) -> Feed:
-        """What the records of the stream's topic that are no rows are kept as: by their dates, as long as its rows."""
+        """The feed of the stream's records that are no rows: partitioned by date, kept as long as the stream's rows."""
         return _Unreadable(name=self.name, type="stream", source=self.source, retention_days=self.retention_days)
 
     @property
     def view_names(self) -> tuple[str, ...]:
-        """Its views in `views.sql`: of a table the current version first."""
+        """Its views in `views.sql`; for a table the view of the current version comes first."""
         return (self.name,) if self.type == "stream" else (f"{self.name}_current", f"{self.name}_history")
 
 
@@ -209,7 +209,7 @@ def parse_feed(data: Any, where: str, hint: str = "correct what is named and run
 
 
 def _not_text(data: Any) -> str | None:
-    """The key whose text has half of a character in it: what a command line makes of a byte that is no UTF-8."""
+    """The key whose text holds a lone surrogate: Python turns a byte of the command line that is not UTF-8 into one."""
     for key, value in data.items() if isinstance(data, dict) else ():
         try:
             json.dumps([key, value], ensure_ascii=False, default=str).encode()

@@ -1,4 +1,4 @@
-"""What a check found to be wrong, whichever check it was."""
+"""What a check found to be wrong: one shape for all checks."""
 
 from __future__ import annotations
 

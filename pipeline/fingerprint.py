@@ -10,14 +10,14 @@ from pipeline.exact_text import lines_of, texts_of
 
 
 class ContentHash:
-    """Counts and hashes a multiset of rows: the same rows in any order give the same; one changed value does not."""
+    """Counts and hashes rows: the same rows in any order have the same hash; one changed value changes it."""
 
     def __init__(self) -> None:
         self._sum = 0
         self.row_count = 0
 
     def add_lines(self, lines: pa.Array, tag: bytes = b"") -> None:
-        """Rows as `lines_of` gives them; rows of another `tag` are other rows."""
+        """Adds rows as `lines_of` gives them; equal rows with different tags count as different."""
         digest, number = hashlib.blake2b, int.from_bytes
         self._sum += sum(
             number(digest(line, digest_size=16, person=tag).digest(), "big")
@@ -31,7 +31,7 @@ class ContentHash:
         self.add_lines(lines_of([texts_of(column) for column in batch.columns]))
 
     def merge(self, other: ContentHash) -> None:
-        """Adds the rows of another."""
+        """Adds the rows of another hash."""
         self._sum = (self._sum + other._sum) % 2**128
         self.row_count += other.row_count
 

@@ -1,6 +1,6 @@
-"""What a command keeps of itself: a dated log of what it said, and an entry in the lake's ledger of runs.
+"""The record of a command: a dated log of what it printed, and an entry in the lake's ledger of runs.
 
-Neither stops a command: what cannot be kept is left out. A command that is killed has a beginning in both and no end.
+A failure to write either does not stop the command. A command that is killed has a beginning in both and no end.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Ledger(Protocol):
 
 @dataclass
 class Record:
-    """What is known of a command that runs: what it printed so far, and the errors that it reported.
+    """A running command: what it printed so far, and the errors that it reported.
 
-    `result` is its result as JSON, where it has one.
+    `result` is its result as JSON, if there is one.
     """
 
     run_id: str
@@ -44,7 +44,7 @@ class Record:
     started: float = field(default_factory=time.monotonic)
 
     def begin(self, now: dt.datetime, tell: Callable[[str], None]) -> None:
-        """Logs and records that the command begins; `tell` hears where that cannot be recorded."""
+        """Logs and records that the command begins; reports to `tell` when that cannot be recorded."""
         keep(logging.INFO, f"begin: {self.command}")
         if self.ledger is not None:
             try:
@@ -80,7 +80,7 @@ def write_log_to(handler: logging.Handler, run_id: str, as_json: bool) -> None:
 
 
 def keep(level: int, text: str, trace: bool = False) -> None:
-    """Logs a line, where this process keeps a log; with the traceback of the exception that is being handled."""
+    """Logs a line if this process keeps a log; with `trace`, also the traceback of the exception being handled."""
     if log.handlers:
         log.log(level, "%s", text, exc_info=trace)
 

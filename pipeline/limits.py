@@ -1,4 +1,4 @@
-"""How long a read may take, and when a read of a table is believed; the same for every source."""
+"""How long a read may take, and when a read of a table is accepted as complete; the same for every source."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _MOMENT_S = 0.01
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: how long still means quiet, how long without any progress means stalled, and when to stop (clock).
+    """The time limits of a read, in seconds.
 
-    `turns` are those that this read takes with others of its process; one that has none is alone.
+    After `quiet_s` without new rows a read has ended, after `stall_s` without any progress it has failed; `deadline`
+    is a time of `time.monotonic`. `turns` are shared with other reads of this process; None for a read that is alone.
     """
 
     quiet_s: float = 3
@@ -41,7 +42,7 @@ class Limits:
         return self.turns is not None and self.turns.stopped
 
     def give_way(self) -> None:
-        """Has others of its process not wait for this read, which goes before them else."""
+        """Ends this read's priority: other reads of the process no longer wait for it."""
         if self.turns is not None:
             self.turns.give_way()
 
@@ -51,7 +52,7 @@ class Limits:
 
     @contextlib.contextmanager
     def in_time(self, what: str) -> Iterator[None]:
-        """Raises TimeIsOver when there is no time for the block, and for what fails in it because the time is over."""
+        """Raises TimeIsOver when the time is over before the block, or when the block fails after it is over."""
         if self.over:
             raise TimeIsOver(what)
         try:
@@ -62,11 +63,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class ReadPolicy:
-    """When a read of a table is believed.
+    """When a read of a table is accepted as complete.
 
-    `recheck_s` is the pause between two reads, `wait_s` how long a cluster that is not whole is waited for,
-    `max_shrink` the share of its rows that a table may lose at once (1: all), `allow_shrink` how a person allows more.
-    `tell` hears why a table is waited for.
+    `recheck_s` is the pause between two reads, `wait_s` how long to wait for a cluster that is not whole, `max_shrink`
+    the share of its rows that a table may lose at once (1: all), `allow_shrink` how a person allows more, for hints.
+    `tell` is called with the reason for each wait.
     """
 
     recheck_s: float

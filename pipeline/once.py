@@ -1,8 +1,8 @@
-"""Each row of a stream once, keyed by topic partition and offset; what it is read from does not matter.
+"""Each row of a stream once, keyed by topic partition and offset, for any source.
 
 Rows that come again are dropped; a topic that lost rows, or was recreated, is recognised by its offsets and reported.
-The last rows before each bookmark are asked for again as witnesses: a recreated topic has others there, or none. The
-very last one's ROWTIME is compared here; their values are left to who knows what they were.
+The last rows before each bookmark are read again as witnesses: a recreated topic has other rows there, or none. The
+ROWTIME of the very last one is compared here; `export.witness` compares the values with the lake's.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _Numbers = Any  # a numpy array of integers or of truth values
 
 
 def windows_of(task: Task) -> dict[int, tuple[int, int]]:
-    """Where the witnesses of each bookmark are: the first offset, and the bookmark itself."""
+    """By topic partition the offsets of its witnesses: from the first to the bookmark, which is not among them."""
     return {p: (max(0, mark.next_offset - WITNESSES), mark.next_offset) for p, mark in task.start.items()}
 
 
 def gaps_before(task: Task) -> dict[int, tuple[int, int]]:
-    """What the topic has lost after the bookmarks, by its known ends.
+    """By topic partition the offsets after the bookmark that the topic has lost: from and to (exclusive).
 
-    Raises TopicChanged where it ends before a bookmark, and for a gap that is not accepted.
+    Empty where the ends are not known. Raises TopicChanged where the topic ends before a bookmark, and for a gap that
+    is not accepted.
     """
     gaps = dict[int, tuple[int, int]]()
     for partition, (due, _) in task.start.items() if task.ends is not None else ():
@@ -47,10 +48,10 @@ def gaps_before(task: Task) -> dict[int, tuple[int, int]]:
 
 
 class OnceOnly:
-    """Lets each wanted row of a task through once; checks the witnesses, and that no row between was lost.
+    """Lets each wanted row of a task through once; checks the witnesses, and that no row after them was lost.
 
-    `witnesses` gathers the rows at the offsets of `windows`, before those after them; whoever compares them takes them
-    away. `gaps` are those that were accepted. Raises TopicChanged.
+    `witnesses` gathers the rows at the offsets of `windows`, before later rows are returned; whoever compares them
+    removes them from the list. `gaps` are the accepted gaps. Raises TopicChanged.
     """
 
     def __init__(self, task: Task) -> None:
@@ -62,7 +63,7 @@ class OnceOnly:
         self._highest: dict[int, int] = {}
 
     def keep(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """`batch` without what came before; a reader takes its partition in order, so a step back is a replay."""
+        """`batch` without repeated or unwanted rows. A partition is read in order, so a step back is a replay."""
         if not batch.num_rows:
             return batch
         order = np.argsort(batch.column("rowpartition").to_numpy(), kind="stable")
@@ -87,7 +88,10 @@ class OnceOnly:
         return batch if kept.all() else batch.filter(_in_order(kept, order))
 
     def _are_new(self, known: list[int], starts: _Numbers, group: _Numbers, offsets: _Numbers) -> _Numbers:
-        """Which rows are further on than every one before them of their partition; `known` names that of each group."""
+        """Which rows have a higher offset than all earlier rows of their partition.
+
+        Rows are grouped by partition: `known` has the partition of each group, `starts` the place of its first row.
+        """
         for partition, first in zip(known, offsets[starts].tolist(), strict=True):
             if partition not in self._highest:
                 self._check_first(partition, first)
@@ -112,9 +116,10 @@ class OnceOnly:
             raise row_recreated(self.task.topic, partition, offset, rowtime, known)
 
     def _check_first(self, partition: int, first: int) -> None:
-        """No witness came: rows are lost, unless there is none and the topic is known to reach back to the bookmark.
+        """Records a gap, or raises for it, where the first row to come lies after the bookmark.
 
-        A source that seeks knows how far the topic reaches back: what does not come there was never a row.
+        There is no gap where the bookmark has no row before it and the topic's ends are known: then `gaps_before` has
+        compared the topic's start with the bookmark. Nor for a part of a task: its source seeks and knows the start.
         """
         mark = None if self.task.is_part else self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
@@ -124,7 +129,7 @@ class OnceOnly:
 
 
 def _in_order(mask: _Numbers, order: _Numbers) -> pa.Array:
-    """A mask over sorted rows as one over the rows as they came."""
+    """A mask over sorted rows, turned into a mask over the rows in their original order."""
     as_they_came = np.empty(len(mask), bool)
     as_they_came[order] = mask
     return pa.array(as_they_came)
@@ -132,7 +137,7 @@ def _in_order(mask: _Numbers, order: _Numbers) -> pa.Array:
 
 @dataclass
 class ReadOnce:
-    """Tasks read one after the other, each row once. All but `batches` is known when these have ended."""
+    """Tasks read one after the other, each row once. All fields but `batches` are set when these have ended."""
 
     batches: Iterator[pa.RecordBatch]
     outcome: Outcome | None = None
@@ -182,7 +187,7 @@ def topic_recreated(topic: str, partition: int, end: int, bookmark: int) -> Topi
 
 
 def row_recreated(topic: str, partition: int, offset: int, rowtime_ms: int, known_ms: int) -> TopicChanged:
-    """The error for a row that the lake knows as another one."""
+    """The error for a row whose ROWTIME is not that of the lake's row at the same offset."""
     return TopicChanged(
         f"the topic {topic} was recreated: offset {offset} of partition {partition} has ROWTIME {rowtime_ms} now, "
         f"and had {known_ms} when it was read into the lake",

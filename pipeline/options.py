@@ -19,7 +19,7 @@ _C = TypeVar("_C", bound=Callable[..., Any])
 
 
 class Seconds(click.FloatRange):
-    """A time that passes within a month: neither endless nor no number."""
+    """A finite number of seconds, at most a month."""
 
     name = "seconds"
 
@@ -70,10 +70,10 @@ class Size(click.ParamType[int]):
 
 
 def handed_on(context: click.Context) -> bool:
-    """Whether a group's command runs; options that were given before it are handed on to it: none is ignored.
+    """Whether a group runs one of its commands. Options that were given before the command's name are passed on to it.
 
-    Options of the group that its own function does not get count for each of its commands as they are. Raises
-    WrongUsage for another one that the command does not have.
+    Options that the group's own function does not receive apply to every command and are not passed on. Raises
+    WrongUsage for any other option that the command does not have.
     """
     name = context.invoked_subcommand
     if name is None:
@@ -137,7 +137,7 @@ json_output = click.option("--json", "json_output", is_flag=True, help="Print th
 
 
 class _OrNone(click.IntRange):
-    """A number from 1, or `none`, which is 0 here; what is too much the feed itself refuses."""
+    """A number from 1, or `none`, which is 0 here; the feed's own rules refuse a number that is too large."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return 0 if value == "none" else super().convert(value, param, ctx)

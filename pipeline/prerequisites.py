@@ -22,7 +22,7 @@ _INSTALL = "python -m pip install -r requirements.txt -c requirements.lock"
 
 
 class Check(NamedTuple):
-    """One line: `state` is ok, warning (the job runs all the same) or failed."""
+    """One line of the report: `state` is ok, warning (the job can run all the same) or failed."""
 
     name: str
     state: str
@@ -62,7 +62,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def refuse(folder: Path, arguments: Sequence[str]) -> None:
-    """Ends the process with the report of `test_setup.py` where Python or packages would not do."""
+    """Ends the process with the report of `test_setup.py` where Python or packages are missing or too old."""
     checks = [check_python()]
     if checks[0].state == "ok":
         checks += check_packages((folder / "requirements.txt").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The process that runs a command: its streams, its signals, and the rights of what it makes.
 
-What cannot be written to stderr is left out, and stops nothing. A result that cannot be written to stdout is an
-error, unless its reader went away, as `head` does.
+Output that cannot be written to stderr is dropped without an error. A result that cannot be written to stdout is an
+error, unless its reader closed the pipe, as `head` does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Terminated(BaseException):
 
 
 class _Leaky(io.FileIO):
-    """What cannot be written is left out."""
+    """A stream whose output is dropped where it cannot be written."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -39,7 +39,7 @@ class _Leaky(io.FileIO):
 
 
 class _Output(io.FileIO):
-    """What cannot be written is an error, once: the interpreter writes what is left when it ends."""
+    """A stream that fails once where it cannot be written: the interpreter writes the rest again when it ends."""
 
     lost = False
 
@@ -57,7 +57,7 @@ class _Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replaces stdout and stderr by streams that fail as this module promises."""
+    """Replaces stdout and stderr by streams that treat failed writes as this module promises."""
     sys.stdout = _text_to(_Output(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text_to(_Leaky(2, "w", closefd=False), sys.stderr)
 
@@ -93,9 +93,9 @@ def signals_raise() -> Iterator[None]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler for SIGINT and SIGTERM. While a module is imported it ends the process at once and without a word.
+    """A handler for SIGINT and SIGTERM. While a module is imported it ends the process at once, without a message.
 
-    Nothing is held then, and some packages make a traceback of an exception that comes while they are imported.
+    No lock is held then, and an exception while some packages are imported would show a traceback.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -113,6 +113,6 @@ def _nudge(reader: socket.socket, main_thread: int) -> None:
 
 
 def keep_private(folder_mode: int) -> None:
-    """Lets what this process makes from now on have these rights at most, files without that to execute them."""
+    """Limits the rights of files and folders that this process creates to `folder_mode`, files never executable."""
     before = os.umask(0o077)
     os.umask(before | 0o777 & ~folder_mode)

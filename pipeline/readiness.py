@@ -1,4 +1,4 @@
-"""Whether the main job would run here: disk, server, feeds and warehouse, one check each. Changes nothing."""
+"""Whether the main job can run on this machine: checks of disk, server, feeds and warehouse. Changes nothing."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _check_schema(server: Server, lake: Lake, sql: Path) -> Check:
 
 
 def guarded(name: str, check: Callable[[], Check], failed: str = "failed") -> Check:
-    """The check, or the error that it met as one."""
+    """The check's result; an error that it raised becomes a check of the state `failed`."""
     try:
         return check()
     except PipelineError as error:

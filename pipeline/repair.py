@@ -1,8 +1,8 @@
-"""One feed's damage repaired: each repair is one commit that says what it did, or none.
+"""Repair of one feed: each repair is one commit that records what it did.
 
-Rows of a stream's lost file are read from the source again, by the same once-only way as in an export; what the source
-no longer has is lost, and the commit says so. A damaged version of a table is given up; when it is the current one, the
-newest sound one is published again in its place. Killed before the commit nothing has happened.
+Rows of a stream's lost file are read from the source again, each once as in an export; rows that the source no longer
+has are lost, and the commit says so. A damaged version of a table is given up; when it is the current one, the newest
+sound version is published again in its place. A kill before the commit leaves the lake as it was.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from pipeline.verify.let_go import bounds_of, within
 
 
 def repair_feed(upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: Limits) -> list[str]:
-    """Repairs what `find_damage` finds, and returns what was done, for people. Without `source` lost rows are given up.
+    """Repairs what `find_damage` finds; returns what was done, as lines. Without `source` lost rows are given up.
 
-    Raises what reading the source raises, and NothingSound; then the files are as they were.
+    Raises what reading the source raises, and NothingSound; the files are then as they were.
     """
     done, found = [], find_damage(upkeep.lake, feed, upkeep.now)
     if found.clock is not None:
@@ -60,7 +60,7 @@ def repair_feed(upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair of files did. `published`: the version in the place of the current one, and its new number."""
+    """What a repair of files did. `published` is the version that became the current one, and its new number."""
 
     removed_files: int
     rows_back: int = 0
@@ -84,7 +84,7 @@ class Repaired:
 def repair_stream(
     sources: Sources | None, table: LakeTable, damage: Damage, limits: Limits, commit_id: str, now: dt.datetime
 ) -> Repaired:
-    """Takes the files out of the log and adds their rows as the source has them now; without `sources` none.
+    """Removes the files from the log and adds their rows as the source has them now; without `sources` adds none.
 
     Raises what reading the source raises; then nothing was changed.
     """
@@ -107,7 +107,7 @@ def repair_stream(
 def _read_again(
     sources: Sources, table: LakeTable, lost: Sequence[DataFile], limits: Limits, name: str, now: dt.datetime
 ) -> list[StagedFile]:
-    """The rows of the lost files that the source still has, staged: what no sound file has, and retention keeps."""
+    """Stages the lost rows that the source still has, without those in sound files or past the feed's retention."""
     stream, feed = stream_of(sources, table), table.feed
     plan, name_there = plan_read(stream, table, limits, OLD_ROWS), stream.source.name
     _, wider = table.compare_schema(annotated_schema(plan.columns))
@@ -134,14 +134,14 @@ def _read_again(
 
 
 def _known_keys(table: LakeTable, lost: Sequence[DataFile]) -> pa.Array:
-    """Of all rows of sound files, so that none comes a second time; 8 bytes each."""
+    """The keys of all rows in sound files, so that none is added a second time; 8 bytes each."""
     paths = {file.path for file in lost}
     sound = [file for file in table.files if file.path not in paths]
     return pa.concat_arrays([place_keys(batch) for batch in table.read_batches(sound)] or [pa.array([], pa.int64())])
 
 
 def repair_table(table: LakeTable, damage: Damage, commit_id: str, now: dt.datetime) -> Repaired:
-    """Gives up the damaged versions; in the place of the current one the newest sound one is published as a new one.
+    """Gives up the damaged versions; when the current one is among them, publishes the newest sound one as a new one.
 
     Raises NothingSound when there is none.
     """

@@ -1,7 +1,8 @@
-"""Temporary folders for rows on their way: removed at the end, and, after a kill, by the next run that needs one.
+"""Temporary folders for rows: removed when their block ends, or, after a kill, by the next run that needs one.
 
 A folder in use is held by a lock that the kernel frees when its process dies. Other users of the machine can neither
-read one nor put something in its place: folders are private, and no link is followed. What is not ours is not touched.
+read it nor put something in its place: folders are private, and links are not followed. Only folders that this package
+made are removed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LOCK = "in-use"
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder until the block ends. Raises ScratchUnusable, also for an OSError in writing to it."""
+    """A new folder, removed when the block ends. Raises ScratchUnusable."""
     parent = Path(tempfile.gettempdir())
     with scratch_errors(parent):
         _refuse_shared(parent)
@@ -51,7 +52,7 @@ def scratch_file(folder: Path, content: bytes | memoryview) -> Iterator[Path]:
 
 
 class ScratchBatches:
-    """Record batches in a file of a scratch folder: all are added, then read in their order, as often as wanted.
+    """Record batches in a file of a scratch folder: all are added first, then read in order, any number of times.
 
     Raises ScratchUnusable.
     """
@@ -68,7 +69,7 @@ class ScratchBatches:
             self._writer.write_batch(batch)
 
     def close(self) -> None:
-        """Ends the adding."""
+        """To be called after the last `add`."""
         with scratch_errors(self._folder):
             self._writer.close()
             self._file.close()
@@ -80,7 +81,7 @@ class ScratchBatches:
 
 @contextlib.contextmanager
 def scratch_errors(folder: Path, kinds: type[Exception] | tuple[type[Exception], ...] = OSError) -> Iterator[None]:
-    """Makes ScratchUnusable of errors in writing to a temporary folder."""
+    """Turns errors in writing to a temporary folder into ScratchUnusable."""
     try:
         yield
     except kinds as error:
@@ -103,9 +104,9 @@ def _refuse_shared(parent: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """The folder itself, never what a link of its name leads to.
+    """A descriptor of the folder; a link of its name is not followed.
 
-    Raises PermissionError for one that is not this user's alone.
+    Raises PermissionError for a folder that other users own or may use.
     """
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -118,7 +119,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _new_folder(parent: Path) -> tuple[Path, int]:
-    """A folder and its lock. A new one that another process takes for a leftover, before it is held, is given up."""
+    """A new folder and its held lock; tries again when another process removes the folder before it is held."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         with contextlib.suppress(FileNotFoundError), _opened(folder) as opened:
@@ -127,7 +128,7 @@ def _new_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _hold(folder: int) -> int | None:
-    """The lock of a folder; None where another process holds it, or has removed it meanwhile."""
+    """The held lock of a folder; None where another process holds or has removed it."""
     lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

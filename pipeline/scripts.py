@@ -1,4 +1,4 @@
-"""What each script is made of: one boundary for errors and signals, the options that all have, the record of a run."""
+"""What all scripts share: one boundary for errors and signals, the common options, the record of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _R = TypeVar("_R")
 
 
 def run(command: click.Command) -> None:
-    """Runs a script and ends the process, for good: neither its terminal nor Ctrl-C can make a traceback of it."""
+    """Runs a script and ends the process, without a traceback for a closed terminal or Ctrl-C."""
     try:
         open_streams()
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -50,10 +50,10 @@ def run(command: click.Command) -> None:
 
 
 def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Shows an error that a person is meant to read as one sentence and a hint, and exits with its code.
+    """Prints a PipelineError as one sentence and a hint, and exits with its code.
 
-    Ctrl-C exits 130 and SIGTERM 143, after what was held has been let go. Anything else is a fault of ours and shows
-    its traceback. However the command ends, its record (see `keep_record`) says so.
+    Ctrl-C exits 130 and SIGTERM 143, after locks and connections are released. Any other exception is a fault of this
+    program and shows its traceback. The command's record (see `keep_record`) gets its exit code in each case.
     """
 
     @functools.wraps(command)
@@ -99,7 +99,7 @@ def _end_record(exit_code: int) -> None:
 
 
 class Command(click.Command):
-    """A command that is a script of its own, with the options that all scripts have."""
+    """A script with a single command, with the options that all scripts have."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **_HELP | kwargs)
@@ -110,9 +110,9 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group that has all of its commands, and what it does itself, within the boundary.
+    """A script with several commands; they, and the group's own function, run within the boundary.
 
-    The options that all scripts have stand before or after the command's name.
+    The options that all scripts have may stand before or after the command's name.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -140,7 +140,7 @@ def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Adds them, but for one whose name is the command's own: `export_to_data_lake.py --version N`."""
+    """Adds the options that all scripts have, except a name that the command uses itself (--version of an export)."""
     own = {name for parameter in command.params for name in parameter.opts}
     command.params += [option for option in _common_options() if own.isdisjoint(option.opts)]
 
@@ -186,10 +186,10 @@ def keep_record(
     open_log: Callable[[], logging.Handler] | None = None,
     reads_only: bool = False,
 ) -> str:
-    """Has this command keep a log, that of the lake or `open_log`, and be recorded in the lake's ledger of runs.
+    """Starts the command's log, in the lake or by `open_log`, and its entry in the lake's ledger of runs.
 
-    Returns the run's id. Neither stops the command: it says which of them cannot be written. Raises LakeNotWritable
-    where nothing in the lake can be written, unless the command `reads_only`.
+    Returns the run's id. A log or an entry that cannot be written is a warning; the command goes on. Raises
+    LakeNotWritable where nothing in the lake can be written, unless the command `reads_only`.
     """
     context, run_id = click.get_current_context(), cli.new_run_id(now)
     try:
@@ -206,7 +206,7 @@ def keep_record(
 
 
 def _command_line(context: click.Context, script: str) -> str:
-    """What was asked for, as it can be typed; nothing that is typed unseen or is no option of the command itself."""
+    """The command line, to be typed again; without secrets, and without options of other commands."""
     contexts = [context]
     while contexts[0].parent is not None:
         contexts.insert(0, contexts[0].parent)

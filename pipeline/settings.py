@@ -1,7 +1,7 @@
-"""What a person gave as settings: the lines of `.env`, the variables of the environment, and files that hold a secret.
+"""Where settings come from: the lines of `.env`, the variables of the environment, and files that hold a secret.
 
-A line that is none is named by its number, and a name that is almost one of ours is reported with the right one: a
-setting with a spelling mistake would count for nothing, and say nothing.
+A line of `.env` that is not NAME=VALUE is reported by its number, and a name that is nearly a setting's is reported
+with the right one: a misspelled setting would have no effect and give no sign.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OTHER_WORDS = {
     "USERNAME": "USER",
     "BROKERS": "BOOTSTRAP_SERVERS",
 }
-# Variables of others that begin as ours do: of images of MySQL and Kafka, and of Kubernetes for a service of that name.
+# Variables of other programs that begin like ours: of MySQL's and Kafka's images, and of a Kubernetes service.
 _THEIRS = re.compile(
     r"(MYSQL|MARIADB)_(HOME|PWD|ROOT_.*|TCP_PORT|UNIX_PORT|PS1|HISTFILE|HISTIGNORE|GROUP_SUFFIX|TEST_LOGIN_FILE|VERSION|MAJOR"
     r"|ALLOW_EMPTY_PASSWORD|RANDOM_ROOT_PASSWORD|INITDB_.*|ONETIME_PASSWORD|CHARSET|SHELL_VERSION)"
@@ -47,9 +47,9 @@ def gather(
     environment: Mapping[str, str],
     tell: Callable[[str], None],
 ) -> dict[str, str]:
-    """What `.env` and the environment, which counts more, give of the settings of these `names` in capitals.
+    """The settings of these `names`, by name in capitals, from `.env` and from the environment, which wins.
 
-    `tell` hears of names that are no settings. Raises SettingsInvalid for what cannot be read.
+    Names that are no settings are reported to `tell`. Raises SettingsInvalid for a file that cannot be read.
     """
     known = {*names, *(f"{name}_FILE" for name in secrets)}
     file, variables = read_env_file(env_file), {name.upper(): value for name, value in environment.items()}
@@ -86,7 +86,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def with_secrets(given: Mapping[str, str], secrets: Iterable[str], folder: Path) -> dict[str, str]:
-    """The settings, with those of `secrets` that are given as NAME_FILE; a relative path counts from `folder`."""
+    """The settings, with `secrets` that are given as NAME_FILE read from the file; paths are relative to `folder`."""
     found = dict(given)
     for name in secrets:
         file = found.pop(f"{name}_FILE", "")
@@ -108,7 +108,7 @@ def unknown_in_file(given: Iterable[str], known: Collection[str], path: Path) ->
 
 
 def unknown_in_environment(given: Iterable[str], known: Collection[str]) -> list[str]:
-    """A sentence for each variable that begins as our settings do, or is nearly one of them; others' are left out."""
+    """A sentence for each variable that begins like our settings or is nearly one; not for other programs' own."""
     sentences = []
     for name in given:
         if name in known or _THEIRS.fullmatch(name):
@@ -122,6 +122,6 @@ def unknown_in_environment(given: Iterable[str], known: Collection[str]) -> list
 
 
 def _meant(name: str, known: Collection[str], likeness: float) -> str:
-    """The nearest name, with the words that other programs use for ours set right first."""
+    """`; did you mean X?`, where words that other programs use for our settings count as ours."""
     words = [_OTHER_WORDS.get(word, word) for word in name.removeprefix("DATA_").split("_")]
     return nearest("_".join(words), known, likeness)

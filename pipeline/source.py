@@ -1,7 +1,7 @@
-"""What any source of rows is and gives: plain values, and the few calls that it answers. Nothing here knows a server.
+"""The interface of any source of rows: plain values and a few protocols. No server is known here.
 
-A stream is read from bookmarks on, in tasks; rows of a topic partition come in the order of their offsets, and some may
-come again: `once` lets each through once. A table is read whole, with proof of its end. A new source implements
+A stream is read from its bookmarks on, in tasks; rows of a topic partition come in the order of their offsets, and some
+may come again: `once` lets each through once. A table is read whole, with proof of its end. A new source implements
 `Sources`, `StreamSource` and `TableSource`, as `ksqldb.source` does.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # imported before anything that takes long is needed
 
 UNKNOWN = -1
 MOST_RECORDS = 2**44
-"""More than a topic partition will ever have: no offset is as large."""
+"""Larger than any offset that a topic partition can have."""
 
 Outcome = Literal["exact", "quiet", "time limit"]
 """How a read of a stream ended: at its true end, where the server stood still, or because the time was over."""
@@ -32,7 +32,7 @@ _WEAKEST_LAST: tuple[Outcome, ...] = ("exact", "quiet", "time limit")
 
 
 def weakest(outcomes: Sequence[Outcome | None]) -> Outcome | None:
-    """How several reads ended together; None while one of them goes on."""
+    """The least certain of several outcomes; None while one of the reads goes on."""
     ended = [outcome for outcome in outcomes if outcome is not None]
     return max(ended, key=_WEAKEST_LAST.index, default=None) if len(ended) == len(outcomes) else None
 
@@ -70,7 +70,7 @@ class Bookmark(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows: `new` ones from the bookmarks on, `old` ones before them; those with ROWTIME in [start, end), ms."""
+    """Which rows to read: `new` ones from the bookmarks on, `old` ones before them, with ROWTIME in [start, end) ms."""
 
     new: bool = True
     old: bool = False
@@ -85,9 +85,9 @@ NEW_ROWS, OLD_ROWS, ALL_ROWS = Wanted(), Wanted(new=False, old=True), Wanted(old
 class Task:
     """A part of a stream to read, in plain values: it can be sent to another process.
 
-    `start` are bookmarks by topic partition. `ends` say which partitions are read and how far; without them all are,
-    until the source finds no more. A task that `is_part` shares its partitions with others: its own are the offsets
-    from each start to each end in `ends` alone, and one task of a partition has its bookmark.
+    `start` are bookmarks by topic partition. `ends` say which partitions are read and how far; without `ends` all
+    partitions are read until the source finds no more rows. A task that `is_part` shares its partitions with other
+    tasks: it reads only the offsets from start to end in `ends`, and one task of each partition has the bookmark.
     """
 
     feed: str
@@ -104,7 +104,7 @@ class Task:
         return self.ends is not None and all(at.end <= self.first(p, at) for p, at in self.ends.items())
 
     def first(self, partition: int, offsets: Offsets) -> int:
-        """The first offset that is wanted of a partition; witnesses lie before it."""
+        """The first offset to read of a partition, without the witnesses before it."""
         known = self.start.get(partition)
         return max(offsets.start, 0 if known is None or self.wanted.old else known.next_offset)
 
@@ -113,7 +113,7 @@ class Task:
 class Look:
     """What one look at a cluster found. `trouble` says why a read now could lack rows; empty when all is well.
 
-    Two looks are equal when nothing has changed between them that a read depends on.
+    Two looks are equal when nothing that a read depends on has changed between them.
     """
 
     state: object = None
@@ -122,7 +122,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Plan:
-    """How what is wanted of a stream will be read. `ends` are the true ends at that moment, where they are known.
+    """How the wanted rows of a stream will be read. `ends` are the true ends when it was made, where they are known.
 
     A source that `seeks` reads any offsets of a topic partition without those before them, and can be pickled: its
     tasks may be cut into parts, which other processes read.
@@ -136,10 +136,10 @@ class Plan:
 
 @dataclass
 class StreamRead:
-    """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; after them the rest is known.
+    """A task while it is read: `batches` have `rowtime`, `rowpartition` and `rowoffset`; `outcome` is set after them.
 
-    Where a read is not `proved`, the connection had to be left, and the last rows may not have come. `unreadable` are
-    the records so far that are no rows (see `pipeline.unreadable`): whoever takes the batches takes them away.
+    A read is not `proved` when its connection had to be dropped, so that its last rows may be missing. `unreadable` are
+    the records so far that are no rows (see `pipeline.unreadable`), until they are taken.
     """
 
     batches: Iterator[pa.RecordBatch]
@@ -154,10 +154,10 @@ class StreamRead:
 
 @dataclass
 class TableRead:
-    """One read of a table. `batches` can be taken once; after it the read is proved complete, or not `proved`.
+    """One read of a table. `batches` can be taken once; after that `proved` says whether the read is proved complete.
 
-    A read that knows the offsets at which it is exact has that `state`: it is whole, and none has to agree with it.
-    `unreadable` counts, by reason, the records that are no changes because they cannot be read.
+    A read that is exact at known offsets has that `state`: it needs no second read to confirm it. `unreadable` counts,
+    by reason, the records that cannot be read and so change no row.
     """
 
     columns: tuple[Column, ...]
@@ -202,23 +202,23 @@ class StreamSource(Protocol):
     @property
     def source(self) -> Source: ...
     def columns(self) -> tuple[Column, ...]:
-        """As they are described; a plan may know their types more exactly."""
+        """The columns as DESCRIBE shows them; a plan may know their types more exactly."""
 
     def ends(self) -> Mapping[int, Offsets] | None:
         """The present start and end of each topic partition; None where they cannot be known."""
 
     def plan(self, whole: Task, limits: Limits) -> Plan:
-        """`whole` in tasks that can be read one by one."""
+        """Splits `whole` into tasks that can be read one by one."""
 
     def read(self, task: Task, limits: Limits) -> StreamRead:
-        """The rows of a task. Raises ReadStalled when no more come, and what has come is to be kept."""
+        """Reads a task. Raises ReadStalled when no more rows come; the rows before it are good."""
 
 
 class TableSource(Protocol):
     """A table that can be read whole.
 
-    `passing` are the errors after which a read is tried again, `read_by` says for people how a read is made, and
-    `is_watched` whether it counts only between two looks at the cluster.
+    `passing` are the errors after which a read is tried again, `read_by` describes the kind of read for people, and
+    `is_watched` says whether a read counts only between two looks at the cluster.
     """
 
     @property
@@ -232,16 +232,16 @@ class TableSource(Protocol):
     @property
     def is_watched(self) -> bool: ...
     def columns(self) -> tuple[Column, ...]:
-        """As they are described. Raises SourceNotReadable for a table that cannot be read whole."""
+        """The columns as DESCRIBE shows them. Raises SourceNotReadable for a table that cannot be read whole."""
 
     def state(self) -> TableState:
-        """What the table is made of at this moment."""
+        """The offsets that the table's rows are made of at this moment."""
 
     def looks(self, state: TableState) -> Callable[[], Look] | None:
-        """What looks at the cluster, for a read between two looks; None where every read proves itself."""
+        """A function that looks at the cluster before and after a read; None where each read proves itself whole."""
 
     def read(self, limits: Limits, watched: bool) -> TableRead:
-        """All rows now; `watched` by looks before and after, or with a proof of its own."""
+        """Reads all rows; `watched` says that the caller looks at the cluster before and after."""
 
     def read_at(self, note: StateNote, limits: Limits, /) -> TableRead | None:
         """The rows at a state that was noted before; None where only those of the present can be read."""
@@ -253,17 +253,17 @@ class Sources(Protocol):
     @property
     def place(self) -> str: ...
     def apart(self) -> AbstractContextManager[Sources]:
-        """The same, with connections of its own, for another thread."""
+        """The same sources with their own connections, for another thread."""
 
     def list(self) -> Mapping[str, str]:
-        """Every one by its exact name: `stream` or `table`."""
+        """The kind, `stream` or `table`, of each source by its exact name."""
 
     def find(self, name: str, read_from: ReadFrom = "") -> StreamSource | TableSource:
-        """The one of that name, or the only one that equals it but for case; its rows come the way that is asked for.
+        """The source of that name, or the only one whose name differs in case alone; `read_from` as in `feeds.Feed`.
 
-        Raises SourceUnknown, and KafkaSettingsInvalid for a way that there are no settings for.
+        Raises SourceUnknown, and KafkaSettingsInvalid where Kafka is asked for and not set.
         """
 
 
 OpenSources = Callable[[], AbstractContextManager[Sources]]
-"""Connects to a server. Raises what is wrong with it, before anything is asked of its streams and tables."""
+"""Connects to a server; raises when it cannot be used, before its streams and tables are asked about."""

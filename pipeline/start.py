@@ -1,8 +1,8 @@
-"""The first import of each script: from here on it ends as a command does, whatever happens before it has begun.
+"""The first import of each script: from here on Ctrl-C, a missing package or an old Python gives no traceback.
 
-While the other imports run nothing is held and nothing was written, so Ctrl-C simply ends the process. A package that
-is missing, or a Python that is too old, gets a sentence. Needs next to nothing that the interpreter has not imported
-by itself, so that this moment comes early, and old Pythons can read it.
+While the other imports run no lock is held and nothing was written, so Ctrl-C simply ends the process. A missing
+package or a Python that is too old is reported in one sentence. This module imports little more than the interpreter
+has loaded already, so that it takes effect early, and its syntax is that of old Pythons.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OLDEST_PYTHON = (3, 11)
 
 
 class _WithoutPandas:
-    """A finder of modules that says of pandas that it is not there."""
+    """A finder of modules that reports pandas as not installed."""
 
     def find_spec(self, fullname: str, *_: object) -> None:
         if fullname == "pandas":
@@ -24,12 +24,12 @@ class _WithoutPandas:
 
 
 def leave_out_pandas() -> None:
-    """Where pandas is installed pyarrow imports it with its first array, which takes as long as all other imports."""
+    """Hides pandas: with its first array pyarrow would import it, which takes as long as all other imports."""
     sys.meta_path.insert(0, _WithoutPandas())
 
 
 def guard(hint: str = "python test_setup.py says what is missing") -> None:
-    """Ctrl-C is quiet until `pipeline.cli.run` takes over; `hint` helps where a package is missing, also later."""
+    """Makes Ctrl-C quiet until `pipeline.scripts.run` takes over, and reports missing packages with `hint`."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

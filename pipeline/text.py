@@ -22,7 +22,7 @@ def size_text(size_bytes: int) -> str:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """In lines that fit a terminal, all but the first further in; no word is cut, so that a path can be copied."""
+    """The text in lines that fit a terminal, all but the first indented; no word is cut, so a path can be copied."""
     lines = textwrap.wrap(
         text,
         TERMINAL,

@@ -1,6 +1,6 @@
-"""What the threads of one process share: turns at what only so many may do at once, and the word to stop.
+"""What the threads of one process share: turns at work that only so many may do at once, and the signal to stop.
 
-Nothing outlasts the process: whoever dies has no turn any more.
+Turns exist only in memory, so they end with the process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from typing import Literal, TypeVar
 from pipeline.errors import TimeIsOver
 
 _T = TypeVar("_T")
-_LEAVE_S = 3.0  # how long who leaves waits for threads to let go of what they hold
+_LEAVE_S = 3.0  # how long an early end waits for the threads to release their locks and connections
 
 Shared = Literal["scan", "processes"]
 """A scan of the server; processes that stage rows."""
 
 
 class Turns:
-    """So many `scans` of the server at once, and one feed with processes of its own; who came first has the next turn.
+    """Allows so many `scans` of the server at once, and worker processes to one feed at a time, in order of arrival.
 
-    The feeds in `first` go before the others with their first turn; these wait until each of them has had it, pauses,
-    or has ended.
+    Other feeds get their first scan only when each feed in `first` has had a turn, pauses, or has ended.
     """
 
     def __init__(self, scans: int = 1, first: Iterable[str] = ()) -> None:
@@ -41,13 +40,13 @@ class Turns:
         return FeedTurns(self, feed)
 
     def stop(self) -> None:
-        """Tells all threads to stop: for them the time is over."""
+        """Makes all threads stop: for them the time is over."""
         with self._changed:
             self.stopped = True
             self._changed.notify_all()
 
     def waiting(self, shared: Shared) -> int:
-        """How many feeds are in the line."""
+        """How many feeds wait for a turn."""
         return len(self._lines[shared])
 
     def _take(self, shared: Shared, feed: str, what: str, at_most_s: float | None) -> Turn:
@@ -91,7 +90,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class FeedTurns:
-    """The turns of one feed, which one thread takes."""
+    """The turns of one feed, for its one thread."""
 
     turns: Turns
     feed: str
@@ -105,16 +104,16 @@ class FeedTurns:
         return self.turns._take(shared, self.feed, what, at_most_s)
 
     def pause(self, seconds: float) -> None:
-        """Sleeps, or less when all are to stop."""
+        """Sleeps, until `stop` at most; the feed loses its priority."""
         self.turns._pause(self.feed, seconds)
 
     def give_way(self) -> None:
-        """This feed does not go first any more."""
+        """Ends this feed's priority over the others."""
         self.turns._give_way(self.feed)
 
 
 class Turn:
-    """A turn until it is given back; to do that again does nothing."""
+    """A turn to be given back; giving it back twice is harmless."""
 
     def __init__(self, give_back: Callable[[], None] = lambda: None) -> None:
         self._rest: deque[Callable[[], None]] = deque([give_back])
@@ -125,7 +124,7 @@ class Turn:
 
 
 def _result_of(task: Callable[[], _T]) -> _T | BaseException:
-    """What it returns, or raises."""
+    """What the task returns, or the exception that it raises."""
     try:
         return task()
     except BaseException as error:  # noqa: BLE001 # raised where results are taken
@@ -135,10 +134,10 @@ def _result_of(task: Callable[[], _T]) -> _T | BaseException:
 def side_by_side(
     tasks: Sequence[Callable[[], _T]], at_once: int, stop: Callable[[], None], first: Sequence[int] = ()
 ) -> Generator[_T, None, None]:
-    """What the tasks return, in their order; `at_once` threads do them, those numbered in `first` before the others.
+    """The results of the tasks in their order; `at_once` threads run them, beginning with the numbers in `first`.
 
-    An error of a task is raised in its place. Where the caller leaves before the end, `stop` is called, and the threads
-    have a moment to let go; one that waits for a silent server is left behind. To be closed.
+    An error of a task is raised in its place. When the generator is closed early, `stop` is called and the threads get
+    a moment to release what they hold; a thread that waits for a silent server is left behind. To be closed.
     """
     todo, done, changed = queue.SimpleQueue[int](), dict[int, _T | BaseException](), threading.Condition()
     for number in dict.fromkeys([*first, *range(len(tasks))]):

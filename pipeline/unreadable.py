@@ -1,7 +1,7 @@
-"""Records of a topic that are no rows: as its readers give them, count them and keep them.
+"""Records of a topic that cannot be read as rows: their columns, counts and offsets.
 
-A source gives them in batches of `SCHEMA`, which is also how the lake keeps them. `rowtime` is the record's own time in
-milliseconds since 1970, null where it has none; `key` and `value` are its bytes.
+A source gives them in batches of `SCHEMA`, which is also the schema of their table in the lake. `rowtime` is the
+record's own time in milliseconds since 1970, null where it has none; `key` and `value` are its bytes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SCHEMA = pa.schema(
 
 
 def counted(batch: pa.RecordBatch) -> Counter[str]:
-    """How many there are for each reason."""
+    """The number of records for each reason."""
     return Counter({each["values"]: each["counts"] for each in pc.value_counts(batch.column("reason")).to_pylist()})
 
 
 def ends(batch: pa.RecordBatch) -> dict[int, int]:
-    """By topic partition the offset behind the last of them."""
+    """By topic partition the offset after the last record."""
     found = dict[int, int]()
     for partition, offset in zip(
         *(batch.column(name).to_pylist() for name in ("rowpartition", "rowoffset")), strict=True
@@ -40,6 +40,6 @@ def ends(batch: pa.RecordBatch) -> dict[int, int]:
 
 
 def not_before(batch: pa.RecordBatch, starts: Mapping[int, int]) -> pa.RecordBatch:
-    """Those that lie at or after the start of their topic partition, where one is named."""
+    """The records at or after the start of their topic partition; all records of partitions not in `starts`."""
     places = zip(*(batch.column(name).to_pylist() for name in ("rowpartition", "rowoffset")), strict=True)
     return batch.filter(pa.array([offset >= starts.get(partition, 0) for partition, offset in places], pa.bool_()))

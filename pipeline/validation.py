@@ -1,7 +1,6 @@
-"""The rules that a value breaks, in our words: which field, which rule, and the nearest right name.
+"""Pydantic's errors in words for a person who edits a file: which field, which rule, and the nearest right name.
 
-Pydantic's own sentences speak of inputs and types of Python; a person who edits a file knows neither. Values are
-never repeated: they may be secrets.
+Pydantic's own sentences speak of inputs and Python's types. Values are never repeated: they may be secrets.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _KINDS = {
 def rules_of(
     error: ValidationError, names: Mapping[str, Iterable[str]] | None = None, spelled: Callable[[str], str] = str
 ) -> str:
-    """Each broken rule, with semicolons. `names` are the known keys, by the path of the object that has them."""
+    """The broken rules, separated by semicolons. `names` are the known keys, by the path of their object."""
     problems = error.errors(include_url=False, include_input=False)
     return "; ".join(_rule(problem, names or {}, spelled) for problem in problems)
 

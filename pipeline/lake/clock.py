@@ -1,7 +1,7 @@
-"""A feed's time: no clock goes back behind the newest commit, and no single run's clock says that time is over.
+"""A feed's time: no commit is dated before the newest one, and no single run's clock decides that a period has passed.
 
-A clock that jumped back is seen. One that jumped forward looks like a long pause, so what cannot be brought
-back, the deletion of files, needs the clocks of two runs.
+A clock that jumped back is detected. A clock that jumped forward looks like a long pause between runs, so the deletion
+of files, which cannot be undone, needs the clocks of two runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.errors import ClockWentBack
 
 _DAY = dt.timedelta(days=1)
 LONG_PAUSE = dt.timedelta(days=30)
-"""After one the clock may be wrong: no checkpoint is written then, because it forgets what is old by the clock."""
+"""After so long a pause the clock may be wrong: no checkpoint is written, because it drops what is old by the clock."""
 
 
 def guarded(feed: str, newest: dt.datetime | None, now: dt.datetime) -> dt.datetime:
@@ -34,9 +34,9 @@ def guarded(feed: str, newest: dt.datetime | None, now: dt.datetime) -> dt.datet
 def surely_past(
     newest: dt.datetime | None, previous_run: dt.datetime | None, this_run: dt.datetime | None
 ) -> dt.datetime | None:
-    """The time that a run before this one has seen, and this one too; None where none has.
+    """The latest time that an earlier run's clock and this run's have both reached; None without an earlier run.
 
-    `newest` is of the newest commit before this run.
+    `newest` is the time of the newest commit before this run.
     """
     before = [time for time in (newest, previous_run) if time is not None]
     if not before:

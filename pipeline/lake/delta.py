@@ -1,4 +1,4 @@
-"""The Delta library in our words: its errors by what a person should do, its Arrow types as pyarrow makes them."""
+"""The Delta library behind our own types: its errors as errors of this package, its Arrow types as pyarrow's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.lake.store import disk_errors
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours holds beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 KEEP_LOG = {
-    # What may go is decided in `checkpoint`: no other engine's clean-up is to come before it.
+    # `checkpoint` decides what may be dropped: other engines must not clean up earlier.
     "delta.logRetentionDuration": "interval 400 days",
     "delta.deletedFileRetentionDuration": "interval 400 days",
 }
@@ -32,7 +32,7 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 @contextlib.contextmanager
 def delta_errors(folder: str | Path) -> Iterator[None]:
-    """Names what the Delta library met below `folder`; its errors have the system's own number in their text only."""
+    """Turns the Delta library's errors into ours; they have the system's error number only in their text."""
     try:
         with disk_errors(folder):
             try:
@@ -56,9 +56,9 @@ def delta_errors(folder: str | Path) -> Iterator[None]:
 def commit_properties(
     note: Mapping[str, Any], at: dt.datetime | None, transactions: list[deltalake.Transaction] | None = None
 ) -> deltalake.CommitProperties:
-    """What an entry of ours says of itself: the note, and the time of its run, if that is known."""
+    """The commit information of an entry: the note, and the time of its run, if that is known."""
     metadata = {"pipeline": dict(note), TIME_KEY: int(at.timestamp() * 1000) if at else 0}
-    # No retries: under the feed's lock nobody else commits, so a conflict is a fault to be seen.
+    # No retries: under the feed's lock nobody else commits, so a conflict is a fault that must show.
     return deltalake.CommitProperties(custom_metadata=metadata, max_commit_retries=0, app_transactions=transactions)
 
 
@@ -77,13 +77,13 @@ def create_table(folder: Path, feed: Feed, schema: deltalake.Schema, column: str
 
 
 def add_columns(table: deltalake.DeltaTable, columns: Sequence[pa.Field], note: deltalake.CommitProperties) -> None:
-    """Commits new columns of a table, behind those that it has."""
+    """Commits new columns of a table, after the existing ones."""
     fields = deltalake.Schema.from_arrow(pa.schema(columns)).fields
     table.alter.add_columns(fields, commit_properties=note, post_commithook_properties=NO_HOOKS)
 
 
 def plain_schema(schema: deltalake.Schema) -> pa.Schema:
-    """A table's columns with pyarrow's own types, field metadata kept."""
+    """A table's columns with pyarrow's types and the fields' metadata."""
     return pa.schema(
         [
             pa.field(column.name, _plain(column.type), metadata=column.metadata)
@@ -93,7 +93,7 @@ def plain_schema(schema: deltalake.Schema) -> pa.Schema:
 
 
 def partitioned_schema(schema: pa.Schema, column: str) -> deltalake.Schema:
-    """The schema of a table whose data files have `schema`, and which is partitioned by `column`."""
+    """The schema of a table whose data files have `schema` and which is partitioned by `column`."""
     type_ = pa.date32() if column == "date" else pa.int32()
     return deltalake.Schema.from_arrow(pa.schema([*schema, pa.field(column, type_)]))
 

@@ -1,7 +1,7 @@
-"""Feeds on disk: one JSON file each in `feeds/active`, moved to `feeds/archived` when its work is done.
+"""Feeds on disk: one JSON file each in `feeds/active`; archiving moves it to `feeds/archived`.
 
-Every change replaces one file whole, so a crash leaves the feed as it was or as it was meant to be. One process at a
-time changes feeds, so none writes over another's change.
+Every change replaces one file in one step, so a crash leaves the old feed or the new one. One process at a time changes
+feeds, so no change is overwritten by another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ACTIVE, _ARCHIVED = "feeds/active", "feeds/archived"
 
 @dataclass(frozen=True)
 class BrokenFeed:
-    """A file among the feeds that is none, and why; its name is the file's."""
+    """A file among the feeds that cannot be read as one, and why; `name` is the file's."""
 
     name: str
     error: PipelineError
@@ -84,19 +84,19 @@ class FeedStore:
             try:
                 feeds.append(self._read(f"{folder}/{name}"))
             except (FeedInvalid, LakeDamaged) as error:
-                if self._store.size(f"{folder}/{name}") is None:  # it was archived or deleted just now
+                if self._store.size(f"{folder}/{name}") is None:  # archived or deleted meanwhile
                     continue
                 broken.append(BrokenFeed(name.removesuffix(".json"), error))
         return FoundFeeds(tuple(feeds), tuple(broken))
 
     def readable(self) -> tuple[Feed, ...]:
-        """Active and archived feeds, as far as they can be read: of the others nothing but the name is known."""
+        """Active and archived feeds, without those whose file cannot be read."""
         return (*self.list().feeds, *self.list(archived=True).feeds)
 
     def get(self, name: str) -> Feed:
         """The active feed of that name.
 
-        Raises FeedUnknown naming what there is.
+        Raises FeedUnknown naming similar feeds.
         """
         self._find_active(name)
         return self._read(f"{_ACTIVE}/{name}.json")
@@ -127,7 +127,7 @@ class FeedStore:
     def choose(
         self, names: Sequence[str] = (), archived: bool = False
     ) -> tuple[Sequence[Feed], Sequence[PipelineError]]:
-        """The feeds of those names, or all that can be read, and why others cannot; `archived` ones too."""
+        """The feeds of those names, or all readable ones, and the errors of the others; with `archived` those too."""
         if names:
             get = self.get_anywhere if archived else self.get
             return [get(name) for name in dict.fromkeys(names)], ()
@@ -143,7 +143,10 @@ class FeedStore:
         return feeds
 
     def add(self, feed: Feed) -> None:
-        """Raises FeedExists when an active or archived feed has its name, ViewExists when one has a view of its."""
+        """Adds a feed.
+
+        Raises FeedExists when an active or archived feed has its name, ViewExists when one has a view of its name.
+        """
         with self._changing():
             self.refuse_taken(feed)
             self._write(feed)
@@ -164,12 +167,12 @@ class FeedStore:
                 raise ViewExists(f"the feed {other.name} has a view {view!r} already", "choose another name")
 
     def save(self, feed: Feed) -> None:
-        """Writes the feed over the one of its name, whatever that is; see `change`."""
+        """Writes the feed over any feed of its name; `change` replaces one safely."""
         with self._changing():
             self._write(feed)
 
     def change(self, name: str, changed: Callable[[Feed], Feed]) -> Feed:
-        """Replaces an active feed by what `changed` makes of it as it is now; returns that."""
+        """Replaces an active feed by what `changed` returns for its present state; returns the new feed."""
         with self._changing():
             feed = changed(self.get(name))
             self._write(feed)
@@ -206,7 +209,7 @@ class FeedStore:
         self._store.move(f"{source}/{name}.json", f"{target}/{name}.json")
 
     def _is_in(self, name: str, folder: str) -> bool:
-        # The names of the folder are asked, so that a name with slashes never leaves it.
+        # Compared with the folder's names, so that a name with slashes cannot lead out of it.
         return f"{name}.json" in self._names(folder)
 
     def _way_out(self, path: PurePosixPath) -> str:

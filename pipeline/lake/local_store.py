@@ -1,4 +1,4 @@
-"""The lake on a local disk: a file is on disk before it has its name, and no symbolic link leads out of the lake."""
+"""The lake on a local disk: a file is synced before it gets its name, and symbolic links are refused."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _NO_NAMES = frozenset("?*[]{}#%\\")
 def lake_folder(root: str) -> Path:
     """The lake's root as a local folder: an absolute path or a `file://` URL.
 
-    Raises LakeNotWritable for other URL schemes, and for characters that a reader of the lake takes for something else
-    than a name: patterns of DuckDB, and what is decoded in a URL, by the Delta library once too often.
+    Raises LakeNotWritable for other URL schemes, and for characters that some reader of the lake does not take
+    literally: DuckDB's wildcards, and URL escapes, which the Delta library decodes once too often.
     """
     hint, path = "set LAKE_ROOT to the path of a local folder", root
     if root.startswith("file:"):
@@ -62,7 +62,7 @@ def lake_folder(root: str) -> Path:
 
 
 def _refuse_other_than_utf8(path: str) -> None:
-    """The Delta library takes every path for UTF-8, whatever this Python does."""
+    """Raises LakeNotWritable: the Delta library reads every path as UTF-8, whatever this Python does."""
     try:
         if os.fsencode(path) == path.encode():
             return
@@ -78,7 +78,7 @@ def _refuse_other_than_utf8(path: str) -> None:
 
 
 class LocalStore:
-    """A folder of a local disk; see `Store` for what the verbs do."""
+    """A folder on a local disk; `Store` describes the methods."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -116,7 +116,7 @@ class LocalStore:
         return pa.OSFile(self.uri(name), "rb")
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
-        """Links, after a sync: a link fails where the name is there, unlike a rename."""
+        """By a link, after a sync: unlike a rename, a link fails where the name exists."""
         target = self._root / name
         sync_file(source)
         make_folder(target.parent)
@@ -162,10 +162,10 @@ class LocalStore:
         return len(gone)
 
     def delete_all(self) -> None:
-        """What cannot be deleted stays, and is deleted the next time.
+        """Files that cannot be deleted stay for the next time.
 
-        The lock goes last: without it a second run would take the feed while its files are being deleted. The log goes
-        just before it: files without a log are a damaged feed.
+        The lock file is deleted last: without it a second run would take the feed while its files are being deleted.
+        The log is deleted just before it: data files without a log would be a damaged feed.
         """
         for path in sorted(self._root.iterdir(), key=lambda path: path.name == LOG):
             if path.is_dir() and not path.is_symlink():
@@ -173,11 +173,11 @@ class LocalStore:
             elif path.name != LOCK:
                 path.unlink()
         delete_file(self._root / LOCK)
-        with contextlib.suppress(OSError):  # another run may be in it already; an empty folder is no data
+        with contextlib.suppress(OSError):  # another run may use it already; an empty folder does no harm
             self._root.rmdir()
 
     def make_durable(self) -> None:
-        """A killed run may have given names that no power cut has tested yet."""
+        """Syncs the folders: names that a killed run gave may not be on disk yet."""
         self._refuse_links_below()
         for path in (self._root / LOG, self._root, self._root.parent, self._root.parent.parent):
             if path.is_dir():
@@ -191,7 +191,7 @@ class LocalStore:
         for path in staging.iterdir() if staging.is_dir() else ():
             if max(part.lstat().st_mtime for part in (path, *path.rglob("*"))) < kept_from:
                 delete_folder(path)
-        with contextlib.suppress(OSError):  # not empty: what is kept is in it
+        with contextlib.suppress(OSError):  # not empty where files were kept
             staging.rmdir()
 
     @contextlib.contextmanager
@@ -205,7 +205,7 @@ class LocalStore:
             delete_folder(folder)
 
     def fetch(self, name: str, target: Path) -> None:
-        """As a second name: no bytes are copied."""
+        """By a hard link: no bytes are copied."""
         make_folder(target.parent)
         link_file(self._root / name, target)
 

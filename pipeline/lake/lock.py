@@ -1,8 +1,8 @@
-"""One writer a feed, and what a run does when its lock is taken from it.
+"""One writer a feed, and what a run does when its lock file was removed.
 
-The kernel frees a lock when its process dies, however it dies: no lock file is ever removed. Where a person removed one
-all the same, the run that held it commits nothing any more, and no other run begins, or deletes what may be its files,
-while it lives.
+The kernel frees a lock when its process dies, however it dies, so no lock file is ever removed by this package. Where
+a person removed one, the run that held it commits nothing more, and while it lives no other run of the feed begins or
+deletes files that may belong to it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def short_lock(path: Path, timeout_s: float = 60) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Hold:
-    """A lock that this process holds, with its record. `before` is the run that held it last, if there is a record."""
+    """A lock that this process holds, with its record. `before` is the run that held it last, if that is recorded."""
 
     lock: Path
     record: Path
@@ -68,16 +68,16 @@ class Hold:
 
     @property
     def kept_from(self) -> float:
-        """Leftovers that were written from then on (epoch seconds of the file system) may be of a run that lives.
+        """A leftover written at this moment (epoch seconds of the file system) or later may be of a run that lives.
 
-        Only where the run before cannot be looked at: one that ended, in whatever way, has left nothing of use.
+        Infinite where the previous run is known to have ended: its leftovers are of no use.
         """
         if self.before is not None and _has_ended(self.before, self.holder):
             return float("inf")
         return self.record.stat().st_mtime - _UNSURE_S
 
     def release(self) -> None:
-        """Lets go. What a run does after its lock was taken from it is not recorded."""
+        """Releases the lock, and records that unless the lock file was removed meanwhile."""
         try:
             if self._is_there():
                 write_file(self.record, json_bytes(dataclasses.replace(self.holder, released=True).as_json()))
@@ -95,16 +95,16 @@ _HELD: dict[Path, Hold] = {}
 
 
 def held_feed(folder: Path) -> Hold | None:
-    """This process's hold of a feed's folder. Asked here, not handed on, so that no caller can forget it."""
+    """This process's hold of a feed's folder. Looked up here instead of passed on, so that no caller can forget it."""
     return _HELD.get(folder.absolute())
 
 
 @contextlib.contextmanager
 def hold_feed(folder: Path, feed: str, holder: Mapping[str, Any]) -> Iterator[Hold]:
-    """Holds the feed for this process; the kernel lets go when the process dies, however it dies.
+    """Holds the feed for this process; the kernel frees the lock when the process dies, however it dies.
 
-    `holder` is shown to whoever comes second; its `since` is the run's own time. Raises FeedLocked, also while the run
-    of a lock file that was removed by hand still lives.
+    `holder` is shown to a second run; its `since` is the time of this run. Raises FeedLocked, also while a run whose
+    lock file was removed by hand still lives.
     """
     refuse_links(folder.parent, folder)
     with _held(folder / LOCK, folder / "_lock.json", f"the feed {feed}", holder) as hold:
@@ -140,7 +140,7 @@ def _held(lock: Path, record: Path, what: str, holder: Mapping[str, Any]) -> Ite
 def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:
     before = _read_holder(record)
     if _lives(before, holder) and not lock.exists():
-        raise _locked(what, before)  # before a new lock file is there that the run which lives would take for its own
+        raise _locked(what, before)  # before a new lock file exists, which the living run would take for its own
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         try:
@@ -162,7 +162,7 @@ def _lives(before: Holder | None, holder: Holder) -> bool:
 
 
 def _has_ended(before: Holder, holder: Holder) -> bool:
-    """A process that takes a lock has let go of it before, whatever its record says."""
+    """Whether that run is over; this process itself counts as over: it released the lock before taking it again."""
     return before.is_alive is False or before.process == holder.process
 
 
@@ -174,7 +174,7 @@ def _read_holder(record: Path) -> Holder | None:
 
 
 def _locked(what: str, holder: Holder | None) -> FeedLocked:
-    """Names the run that came first; not one that has ended: then the first has not written its record yet."""
+    """Names the run that holds the lock, unless the record is still that of an earlier run, which has ended."""
     named = f" ({holder})" if holder is not None and holder.is_alive is not False else ""
     return FeedLocked(f"{what} is held by another run{named}", "wait for it to end, then run the command again")
 

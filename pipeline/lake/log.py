@@ -1,6 +1,6 @@
-"""The files of a Delta log: which there are, which of them readers need, what they let go, and what they tell of runs.
+"""The files of a Delta log: which ones exist, which of them readers need, and what they record of runs and removals.
 
-`history` is whole although old entries are dropped: what they said of themselves is kept beside the log before that.
+`history` is complete although old entries are dropped: their commit information is saved beside the log before that.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipeline.lake.store import LOG, Store
 
 LAST_CHECKPOINT = "_last_checkpoint"
 HISTORY = "_history.jsonl.gz"
-"""What entries that were dropped said of themselves: a line each, the oldest first; beside the log."""
+"""The commit information of dropped entries, one JSON line each, oldest first; the file lies beside the log."""
 
 
 def history(store: Store) -> Iterator[dict[str, Any]]:
-    """What the entries of a log say of themselves, newest first, those that were dropped too: Delta's own keys, and
-    `version`. Each is read when it is asked for.
+    """The commit information of all entries, newest first, dropped ones included: Delta's keys, and `version`. Each
+    entry is read when it is asked for.
     """
     seen = set[int]()
     for number in sorted(entry_numbers(store.names(LOG)), reverse=True):
@@ -38,16 +38,16 @@ def history(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def entry_info(store: Store, version: int) -> dict[str, Any]:
-    """What an entry says of itself."""
+    """The commit information (`commitInfo`) of an entry."""
     actions = _actions(store, [entry_name(version)])
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return {"timestamp": 0, **info, "version": version}
 
 
 def removed_files(store: Store) -> dict[str, int]:
-    """When each file that the table let go was taken out of it, in epoch milliseconds, by path.
+    """When each file that is no longer in the table was removed from it, in epoch milliseconds, by path.
 
-    Read here because the Delta library leaves out those whose time is still to come by this machine's clock.
+    Read here because the Delta library leaves out removals that are in the future by this machine's clock.
     """
     removed: dict[str, int] = {}
     names = store.names(LOG)
@@ -74,8 +74,8 @@ def _actions(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
 def remove_torn_entry(store: Store) -> bool:
     """Removes the newest log entry when a power cut left it empty or in part; returns whether it did.
 
-    Such an entry is of another program, was never acknowledged, and keeps readers from the table. Only under the
-    feed's lock.
+    Such an entry was written by another program, was never acknowledged, and stops all readers. Only under the feed's
+    lock.
     """
     torn = torn_entry(store)
     if torn is None:
@@ -85,14 +85,14 @@ def remove_torn_entry(store: Store) -> bool:
 
 
 def torn_entry(store: Store) -> str | None:
-    """The newest log entry, where it is not whole."""
+    """The name of the newest log entry if it is not whole."""
     numbers = entry_numbers(store.names(LOG))
     newest = entry_name(max(numbers, default=0))
     return newest if numbers and not _is_whole(store.read(newest)) else None
 
 
 def last_checkpoint(store: Store) -> int:
-    """The version of the checkpoint that readers are pointed to; 0 without one, or with a hint that was torn."""
+    """The version of the checkpoint that `_last_checkpoint` names; 0 without that file, or where it is torn."""
     try:
         return int(json.loads(store.read(f"{LOG}/{LAST_CHECKPOINT}"))["version"])
     except (FileNotFoundError, ValueError):
@@ -104,7 +104,7 @@ def entry_name(version: int) -> str:
 
 
 def entries_due(names: Sequence[str]) -> list[str]:
-    """The entries that readers of a log of these names need, there or not: those after the newest checkpoint."""
+    """The entries that readers of a log of these names need: all after the newest checkpoint, missing ones too."""
     last = max(entry_numbers(names), default=-1)
     return [entry_name(number) for number in range(newest_checkpoint(names) + 1, last + 1)]
 
@@ -115,7 +115,7 @@ def entry_numbers(names: Iterable[str]) -> list[int]:
 
 
 def checkpoints(names: Iterable[str]) -> list[int]:
-    """The versions that have one."""
+    """The versions that have a checkpoint."""
     numbers = (name.partition(".checkpoint")[0] for name in names if ".checkpoint" in name and name.endswith("parquet"))
     return sorted({int(number) for number in numbers if number.isdigit()})
 
@@ -134,7 +134,7 @@ def checkpoint_parts(names: Iterable[str], version: int) -> list[str]:
 
 
 def _is_whole(entry: bytes) -> bool:
-    """Whether each line can be read: a line of a log that is cut, or that was never written, is no JSON."""
+    """Whether each line can be read: a line that is cut, or was never written to disk, is not JSON."""
     try:
         return bool([json.loads(line) for line in entry.splitlines()])
     except ValueError:

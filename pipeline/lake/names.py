@@ -1,7 +1,7 @@
-"""The names of commits, and of the files that they add: a name says whose a file is and what is in it.
+"""The names of commits and of their data files: a file's name says which commit it is of, and its checksum.
 
-The name of a run is random and sorts by time; a script makes it. The commits of a run have its name with something
-after it: which of its feeds they are of, and what they do.
+The name of a run sorts by time and has a random part; a script makes it. The names of its commits begin with it, then
+say which feed they are of and what they do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def name_of_part(run_id: str, number: int) -> str:
 
 
 def name_of_act(run_id: str, act: Act) -> str:
-    """The name of what a run does besides its own commits: another commit, or rows staged for one."""
+    """The name of something else that a run does: another commit, or rows staged for one."""
     return f"{run_id}{_ACTS[act]}"
 
 
@@ -42,6 +42,6 @@ def name_file(commit_id: str, number: int, checksum: str) -> str:
 
 
 def checksum_in(name: str) -> str:
-    """The checksum that a data file's name has; empty for a file of another program."""
+    """The checksum in a data file's name; empty for a file of another program."""
     found = _FILE.fullmatch(name)
     return found["checksum"] if found else ""

@@ -1,8 +1,9 @@
 """One data file while it is written, row group by row group.
 
-The rows of the next row group wait in memory. Where many files are open those of some wait in a file beside theirs, so
-memory is bounded and row groups are large all the same. Parquet's own writer is made with the first row group: it holds
-megabytes, and a file of one row group needs it for a moment only. A crash leaves both files; the next run removes them.
+The rows of the next row group are gathered in memory. When many files are open, the rows of some are moved to a second
+file beside the data file, so memory is bounded and row groups are still large. Parquet's writer, which holds megabytes,
+is made with the first row group: a file of one row group needs it for a moment only. A crash leaves both files; the
+next run removes them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pipeline.lake.encoding import Compression, writer_options
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20
-"""Of values in memory: what reaches either limit is written."""
+"""The limits of a row group: rows, and bytes of values in memory."""
 _SMALL_BATCHES = 256
 
 
 class OpenFile:
-    """`waiting_bytes` are those of the rows that wait in memory."""
+    """A data file that is being written. `waiting_bytes` is the size of the rows gathered in memory."""
 
     def __init__(self, path: Path, schema: pa.Schema, compression: Compression) -> None:
         self.path, self._schema, self._compression = path, schema, compression
@@ -36,7 +37,7 @@ class OpenFile:
         self._parquet: tuple[pa.OSFile, pq.ParquetWriter] | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """A batch costs more than its values: many small ones become one."""
+        """Adds rows. Small batches are joined: each one costs memory beyond its values."""
         self._small.append(batch)
         self.waiting_bytes += batch.nbytes
         self._group_rows += batch.num_rows
@@ -48,7 +49,7 @@ class OpenFile:
             self._write_group(is_long=True)
 
     def spill(self) -> None:
-        """Moves what waits in memory to the file beside."""
+        """Moves the rows in memory to the second file."""
         if self._spill is None:
             file = pa.OSFile(str(self._spill_path), "wb")
             self._spill = file, pa.ipc.new_stream(file, self._schema)
@@ -56,7 +57,7 @@ class OpenFile:
             self._spill[1].write_batch(batch)
 
     def finish(self) -> None:
-        """Writes the rest and syncs the file; one without rows is a file too."""
+        """Writes the remaining rows and syncs the file; without rows the file is empty but valid."""
         if self._group_rows or self._parquet is None:
             self._write_group(is_long=False)
         assert self._parquet is not None
@@ -66,12 +67,12 @@ class OpenFile:
         sync_file(self.path)
 
     def discard(self) -> None:
-        """Removes what is there; what a broken disk does not let go the next run removes."""
+        """Removes the files; what a broken disk keeps is removed by the next run."""
         if self._parquet is not None:
             file, writer = self._parquet
             with contextlib.suppress(OSError):
                 writer.close()
-            writer.is_open = False  # or it would try once more when it is collected, on a closed file
+            writer.is_open = False  # else the garbage collector would close it again, on a closed file
             with contextlib.suppress(OSError):
                 file.close()
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""How long a feed keeps its rows, as one value that can be compared and kept in the log.
+"""How long a feed keeps its rows, as one value that can be compared and stored in the log.
 
-The log remembers the longest rule under which rows were committed, until an expiry by a shorter one went through. So
-a rule that was mistyped in a feed's file is known from the one that the rows were kept by.
+The log stores the longest rule under which rows were committed, until an expiry by a shorter rule was done. So a rule
+that was mistyped in a feed's file can be told from the rule by which the rows were kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rule:
 
     @classmethod
     def in_log(cls, transaction: Callable[[str], int | None]) -> Self | None:
-        """The rule that the log remembers; `transaction` gives the version of an application transaction."""
+        """The rule stored in the log; `transaction` returns the version of an application transaction."""
         days, versions = transaction(_DAYS), transaction(_VERSIONS)
         return None if days is None or versions is None else cls(days, versions)
 
@@ -40,8 +40,8 @@ class Rule:
     def of_older_log(
         cls, files: Sequence[DataFile], kind: str, newest: dt.datetime | None, read: Callable[[], bytes]
     ) -> Self | None:
-        """The rule of a table whose log does not remember it yet: its metadata did, until they were written again; what
-        was kept shows it.
+        """The rule of a table whose log does not store it yet: the longer of the one in `_metadata.json` and the one
+        that the files show.
         """
         shown = cls.shown_by(files, kind, newest) if newest else None
         described = cls.in_metadata(read)
@@ -51,7 +51,7 @@ class Rule:
 
     @classmethod
     def in_metadata(cls, read: Callable[[], bytes]) -> Self | None:
-        """The rule that a feed's metadata was last written with; None where it is not there, or says no rule."""
+        """The rule in a feed's `_metadata.json`; None where there is no file, or no rule in it."""
         try:
             kept = json.loads(read())["retention"]
             return cls(int(kept["days"] or FOR_EVER), int(kept["versions"] or FOR_EVER))
@@ -60,7 +60,7 @@ class Rule:
 
     @classmethod
     def shown_by(cls, files: Sequence[DataFile], kind: str, newest: dt.datetime) -> Self | None:
-        """The shortest rule that had kept these files of a table or stream at its `newest` commit; None without any."""
+        """The shortest rule that would have kept all these files at the `newest` commit; None without files."""
         if kind == "table":
             days = [file.added_at.date() for file in files]
         else:
@@ -77,7 +77,7 @@ class Rule:
         return Rule(max(self.days, other.days), max(self.versions, other.versions))
 
     def first_day(self, day: dt.date) -> dt.date:
-        """The oldest date that is kept on `day`; the calendar's first where the rule goes back further than that."""
+        """The oldest date that is kept on `day`; the first date of Python where the rule goes back further."""
         return dt.date.fromordinal(max(1, day.toordinal() - self.days))
 
     def __str__(self) -> str:

@@ -13,9 +13,9 @@ KEPT_MONTHS = 13
 
 
 def open_run_log(store: Store, script: str, now: dt.datetime) -> logging.Handler:
-    """The script's log of this month, to be added to; the oldest beyond KEPT_MONTHS files go.
+    """Opens the script's log of this month for appending; deletes the oldest beyond KEPT_MONTHS files.
 
-    Files are never renamed: runs beside each other write to the same one. Raises LakeNotWritable.
+    Files are never renamed: runs at the same time write to the same file. Raises LakeNotWritable.
     """
     name = f"{script}_{now:%Y-%m}.log"
     with disk_errors(store.uri()):

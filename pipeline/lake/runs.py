@@ -21,10 +21,10 @@ _MOST_BYTES = 200_000
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run. `exit_code` and `ended_at` are None for one that has not ended; `state` says why.
+    """One run. `exit_code` and `ended_at` are None for a run without an end; `state` says why.
 
-    `result` is what the command prints with `--json`, where it can; `said` its lines otherwise; `errors` are messages
-    with hints.
+    `result` is what the command prints with `--json`, `said` are its printed lines if it has no such form; `errors` are
+    messages with hints.
     """
 
     id: str
@@ -46,19 +46,19 @@ class RunLedger:
         self._store = store
 
     def begin(self, run_id: str, command: str, now: dt.datetime) -> None:
-        """Raises what the disk does, as an error."""
+        """Records that the run began. Raises DiskFull or LakeNotWritable."""
         process = Holder.of_this_process({}).as_json()["process"]
         self._add(run_id, {"event": "begun", "at": _text(now), "command": command, "process": process})
 
     def end(self, run_id: str, now: dt.datetime, outcome: Mapping[str, Any]) -> None:
-        """Records how the run ended; `outcome` has the fields of RunEntry. Raises what the disk does, as an error."""
+        """Records how the run ended; `outcome` has the fields of RunEntry. Raises DiskFull or LakeNotWritable."""
         line = {"event": "ended", "at": _text(now), **outcome}
         if len(json.dumps(line)) > _MOST_BYTES:
             line |= {"result": None, "said": ["too long to be kept"]}
         self._add(run_id, line)
 
     def newest(self, count: int) -> list[RunEntry]:
-        """The newest runs, those that began last first."""
+        """The newest runs; those that began last come first."""
         found: list[RunEntry] = []
         for month in sorted((name for name in self._store.names(_FOLDER) if name.endswith(".jsonl")), reverse=True):
             found += sorted(self._month(month), key=lambda run: run.begun_at, reverse=True)
@@ -82,7 +82,7 @@ class RunLedger:
 
 
 def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    """A line that a power cut has torn is no entry."""
+    """The lines that are whole: a power cut may have torn one."""
     for line in lines:
         try:
             found = json.loads(line)

@@ -1,7 +1,7 @@
 """A stream's rows in the order of topic partition and offset, in bounded memory.
 
-They are sorted piece by piece. Where there is more than one piece, the pieces wait on disk and are merged from there.
-A crash leaves the folder that they wait in, which the next run of the feed removes.
+They are sorted piece by piece. Where there is more than one piece, the pieces are written to disk and merged from
+there. A crash leaves their folder, which the next run of the feed removes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.lake.store import Store, disk_errors
 
 PIECE_BYTES = 64 * 2**20
 _BATCH_BYTES = 2**20
-"""Of values in memory: what is sorted at once, and what is read at once of a piece that waits."""
+"""Bytes of values in memory: how much is sorted at once, and how much is read at once from a piece on disk."""
 
 
 def in_order(batches: Iterable[pa.RecordBatch], store: Store) -> Iterator[pa.RecordBatch]:
@@ -75,7 +75,7 @@ def _taken_back(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _merged(pieces: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
-    """The rows of sorted pieces: each time all that come before the first end of what is in memory of a piece."""
+    """Merges sorted pieces: each step yields all rows up to the first piece whose batch in memory ends."""
     heads = [(next(piece), piece) for piece in pieces]
     while heads:
         keys = [place_keys(head).to_numpy() for head, _ in heads]

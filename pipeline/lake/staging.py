@@ -1,4 +1,4 @@
-"""Where the rows of a stream's table are staged: plain values, which can be sent to another process."""
+"""Where and how a stream's rows are staged, as plain values that can be sent to another process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.unreadable import SCHEMA
 
 @dataclass(frozen=True)
 class Kept:
-    """Where records that are no rows are staged, and by topic partition the offset before which the lake has them."""
+    """Where records that are no rows are staged, and by topic partition the offset up to which the lake has them."""
 
     folder: Path
     reached: Mapping[int, int]
@@ -31,8 +31,8 @@ class Kept:
 
 @dataclass(frozen=True)
 class Staging:
-    """The table's folder for files on their way, its columns, and the one that dates its rows; `kept` where records
-    that are no rows are kept.
+    """The table's staging folder, its columns, and the column whose date is a row's partition; `kept` is set where
+    records that are no rows are kept.
     """
 
     folder: Path
@@ -48,10 +48,10 @@ class Staging:
         return cls(table.staging_folder(), columns, table.feed.partition_column, table.compression, beside)
 
     def writer(self, name: str) -> StagedWriter:
-        """Of files below that name, which no other writer of the table has."""
+        """A writer of files whose names begin with `name`, which no other writer of the table may use."""
         folder = self.folder / name
         return StagedWriter(folder, self.schema, date_column=self.date_column, compression=self.compression)
 
     def fit(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch in the table's columns."""
+        """The batch with the table's columns, in their order."""
         return batch if batch.schema.names == self.schema.names else batch.select(self.schema.names).cast(self.schema)

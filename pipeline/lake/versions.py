@@ -1,4 +1,4 @@
-"""The numbers of a table's snapshots: which one is next, and which ones there can be."""
+"""The version numbers of a table's snapshots: which is next, and which are allowed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pipeline.lake.log import history
 from pipeline.lake.table import LakeTable
 
 MAX_VERSION = 2_000_000_000
-"""The highest version that a person can give a table; the snapshots after it have numbers too."""
-_LAST = 2**31 - 1  # of the column that holds it
+"""The highest version that a person can give; it leaves numbers for the snapshots after it."""
+_LAST = 2**31 - 1  # the highest number that the version column can hold
 
 
 def next_version(table: LakeTable) -> int:
@@ -26,11 +26,11 @@ def next_version(table: LakeTable) -> int:
 
 
 def current_snapshot(table: LakeTable) -> Mapping[str, Any]:
-    """The note of the commit that the current version was read by; empty where the log does not tell."""
+    """The note of the commit that exported the current version; empty where the log does not have it."""
     wanted = table.current_version
     if wanted is None:
         return {}
-    for entry in history(table.store):  # not all of it: the newest entries tell
+    for entry in history(table.store):  # reads only the newest entries
         note: Mapping[str, Any] = entry.get("pipeline") or {}
         if note.get("version") == wanted:
             if note.get("kind") == "snapshot":
@@ -40,7 +40,7 @@ def current_snapshot(table: LakeTable) -> Mapping[str, Any]:
 
 
 def check_version(table: LakeTable, wanted: int) -> int:
-    """`wanted`, if the next snapshot can have it: the newest, which it then replaces, or a higher one.
+    """`wanted`, if the next snapshot can have that number: the newest, which it then replaces, or a higher one.
 
     Raises WrongUsage.
     """
