@@ -4,7 +4,8 @@
 What happens, in this order, for each feed: take its lock; remove what a killed run left; read; commit rows and
 progress in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and
 `views.sql`. Killed before the commit the lake is as it was; killed after it, only the steps behind it are missing, and
-the next run does them.
+the next run does them. What follows with --then-sync and --then-verify does what it can, whatever failed before it: see
+pipeline/night.py.
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ if __name__ == "__main__":  # before the imports that take long
 
 import contextlib
 import functools
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.export_run import new_run, steps_after
 from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
-    import datetime as dt
+    from collections.abc import Sequence
 
     from data_lake_config import Settings
     from pipeline.export.commit import Run
-    from pipeline.export.run import ExportRequest, FeedResult
+    from pipeline.export.run import Exported, ExportRequest, FeedResult
+    from pipeline.feeds import Feed
     from pipeline.lake.lake import Lake
+    from pipeline.night import AfterExport
 
 
 @click.command(cls=scripts.Command)
@@ -44,69 +47,85 @@ if TYPE_CHECKING:
 @click.option("--allow-shrink", is_flag=True, help="Believe a table that lost more rows than usual.")
 @click.option("--accept-gap", is_flag=True, help="Go on although the topic has lost rows; the gap is recorded.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--then-sync", is_flag=True, help="With --all: then load the tables' newest versions into MySQL.")
+@click.option("--then-verify", is_flag=True, help="With --all: then verify what this run committed.")
 @options.json_output
 def main(
     everything: bool,
     streams: tuple[str, ...],
     tables: tuple[str, ...],
     jobs: int | None,
+    then_sync: bool,
+    then_verify: bool,
     json_output: bool,
     **asked: Any,
 ) -> None:
     """Export feeds from ksqlDB into the data lake.
 
     With --all an option counts for the feeds that it fits; with named feeds it must fit each of them.
-    Exit codes: 0 all exported, 1 a person must act, 2 wrong usage, 75 nothing lost, try again later.
+    Exit codes: 0 all done, 1 a person must act, 2 wrong usage, 75 nothing lost, try again later.
     """
     from data_lake_config import load_settings
-    from pipeline.errors import common_exit_code
+    from pipeline.errors import PipelineError
     from pipeline.export import run as runs
     from pipeline.export.selection import check_options, choose_feeds
-    from pipeline.report import export as report
 
     settings, now = load_settings(), cli.utc_now()
     lake, request = settings.lake(cli.tell_from_threads()), runs.ExportRequest(**asked)
     feeds, broken = choose_feeds(lake.feeds, everything, streams, tables)
     check_options(request, feeds, everything)
-    run, holder = _new_run(settings, lake, request, jobs, now), cli.holder("export_to_data_lake.py", now)
     for_all = everything and not request.dry_run
-    alone = lake.hold_run(holder) if for_all else contextlib.nullcontext()
-    tell = functools.partial(_tell_result, request)
-    with alone, settings.sources() as sources:
+    steps = steps_after(settings, lake, feeds, for_all, then_sync, then_verify)
+    run, holder = new_run(settings, lake, request, jobs, now), cli.holder("export_to_data_lake.py", now)
+    with lake.hold_run(holder) if for_all else contextlib.nullcontext():
+        try:
+            done = _export(settings, lake, feeds, run, request, holder, for_all)
+        except PipelineError as error:
+            if steps is None:
+                raise
+            done = runs.Exported(away=error)
+        done.results.extend(runs.broken_results(broken))
+        after = steps.take(lake, run, cli.tell) if steps else None
+    _end(done, after, request, json_output)
+
+
+def _export(
+    settings: Settings,
+    lake: Lake,
+    feeds: Sequence[Feed],
+    run: Run,
+    request: ExportRequest,
+    holder: dict[str, str],
+    for_all: bool,
+) -> Exported:
+    """The feeds, and at the end what is past its retention of archived ones. Raises what keeps all from being read."""
+    from pipeline.export import run as runs
+
+    with settings.sources() as sources:
         cli.tell(f"ksqlDB {sources.place}")
+        tell = functools.partial(_tell_result, request)
         results = runs.export_feeds(sources, lake, feeds, run, request, holder, tell)
-        archived = runs.expire_archived_feeds(lake, run, holder) if for_all else []
-    for past in archived:
-        cli.say_error(past.error) if past.error is not None else cli.tell(report.archived_text(past))
-    for feed in broken:
-        cli.say_error(feed.error)
-    results += runs.broken_results(broken)
-    cli.show(json_output, report.export_json(results, request, archived), [report.export_text(results, request)])
-    errors = [result.error for result in results] + [past.error for past in archived]
-    raise SystemExit(common_exit_code(error for error in errors if error is not None))
+        return runs.Exported(results, runs.expire_archived_feeds(lake, run, holder) if for_all else [])
 
 
-def _new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | None, now: dt.datetime) -> Run:
-    """The run, which is recorded unless it changes nothing."""
-    from pipeline.export.commit import Run
-    from pipeline.lake.compaction import Goal
+def _end(done: Exported, after: AfterExport | None, request: ExportRequest, json_output: bool) -> None:
+    """Says what came of it, and exits with one code for all of it."""
+    from pipeline.errors import common_exit_code
+    from pipeline.report import export as report
 
-    log_format = settings.lake_log_format
-    recorded = None if request.dry_run else scripts.keep_record(lake, "export_to_data_lake", now, log_format)
-    return Run(
-        id=recorded or cli.new_run_id(now),
-        now=now,
-        limits=settings.limits(),
-        commit_rows=settings.commit_rows,
-        policy=settings.read_policy(request.allow_shrink),
-        max_expire=settings.expire_max_share,
-        compact=Goal(settings.compact_target_bytes) if settings.compact_after_export else None,
-        accept_gap=request.accept_gap,
-        workers=settings.export_workers or os.cpu_count() or 1,
-        jobs=jobs or settings.export_jobs,
-        scans=settings.ksqldb_scans,
-        tell=cli.tell_from_threads(),
-    )
+    form, lines = report.export_json(done.results, request, done.archived), [report.export_text(done.results, request)]
+    if after is not None:
+        from pipeline.report import night
+
+        form, lines = form | night.after_json(after, done.away), [*lines, *night.after_lines(after)]
+    for past in done.archived:
+        if past.error is None:
+            cli.tell(report.archived_text(past))
+    for error in [*done.unsaid, *(after.errors if after else ())]:
+        cli.say_error(error)
+    cli.show(json_output, form, lines)
+    errors = [*done.errors, *(after.errors if after else ())]
+    raise SystemExit(1 if after and after.is_wrong else common_exit_code(errors))
 
 
 def _tell_result(request: ExportRequest, result: FeedResult) -> None:

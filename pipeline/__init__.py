@@ -21,6 +21,7 @@
     damage, repair  what is wrong with a feed's data, and its repair
     feed_changes, readiness
                     feeds that are added or changed, and a machine before its first run, checked
+    night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text
     journal, cli, scripts, options
                     the log and record of a run; the terminal and the clock; what each script is made of

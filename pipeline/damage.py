@@ -85,8 +85,8 @@ def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
         table.guarded(now)
     except ClockWentBack as error:
         clock = error
-    files = tuple(damaged_files(table))
-    other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files))
+    files = tuple(damaged_files(table, table.files))
+    other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files, table.files))
     return Damage(feed, files, None, clock, is_current_lost(table), other)
 
 

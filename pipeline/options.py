@@ -44,6 +44,18 @@ class Moment(click.DateTime):
         return moment.replace(tzinfo=dt.UTC)
 
 
+class RunName(click.ParamType[str]):
+    """A run by its name in the ledger, or a moment in UTC: what began then or later."""
+
+    name = "run"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", str(value)):
+            return str(value)
+        moment: dt.datetime = Moment().convert(value, param, ctx)
+        return f"{moment:%Y%m%dT%H%M%SZ}"
+
+
 class Day(click.DateTime):
     """A date."""
 

@@ -69,6 +69,26 @@ class FeedResult:
         return "held" if isinstance(self.error, RetentionHeld) else "failed"
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What a run of feeds came to. `away` is why nothing could be read, where that is so."""
+
+    results: list[FeedResult] = field(default_factory=list)
+    archived: Sequence[ArchivedExpiry] = ()
+    away: PipelineError | None = None
+
+    @property
+    def errors(self) -> list[PipelineError]:
+        return [*self.unsaid, *(result.error for result in self.results if result.type and result.error)]
+
+    @property
+    def unsaid(self) -> list[PipelineError]:
+        """Those that nobody has heard of: of what was no export of a feed."""
+        broken = [result.error for result in self.results if result.type is None]
+        found = [self.away, *broken, *(past.error for past in self.archived)]
+        return [error for error in found if error is not None]
+
+
 def export_feeds(
     sources: Sources,
     lake: Lake,

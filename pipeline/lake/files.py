@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.disk import checksum, make_folder, sync_file
-from pipeline.lake.names import checksum_in, name_file
+from pipeline.lake.names import checksum_in, commit_in, name_file
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.writer import Partition, StagedFile
 
@@ -43,6 +43,11 @@ class DataFile:
     @property
     def checksum(self) -> str:
         return checksum_in(self.path.rpartition("/")[2])
+
+    @property
+    def commit(self) -> str:
+        """The name of the commit that wrote it; names sort by time, and begin with that of the run."""
+        return commit_in(self.path.rpartition("/")[2])
 
     def stats(self) -> str:
         """Delta's statistics of the file, as they were written with it."""

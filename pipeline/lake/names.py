@@ -41,6 +41,12 @@ def name_file(commit_id: str, number: int, checksum: str) -> str:
     return f"{commit_id}-{number:05}-{checksum}.parquet"
 
 
+def commit_in(name: str) -> str:
+    """The commit that a data file's name has, which begins with its run; empty for a file of another program."""
+    found = _FILE.fullmatch(name)
+    return found["commit"] if found else ""
+
+
 def checksum_in(name: str) -> str:
     """The checksum in a data file's name; empty for a file of another program."""
     found = _FILE.fullmatch(name)

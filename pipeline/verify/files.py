@@ -9,30 +9,36 @@ import duckdb
 from pipeline.findings import Finding
 from pipeline.lake.files import DataFile, file_problem
 from pipeline.lake.table import LakeTable
+from pipeline.text import plural
+from pipeline.verify.let_go import bounds_of, overlap
 from pipeline.verify.verdict import Verdict
 
 
-def check_files(table: LakeTable) -> Verdict:
+def check_files(table: LakeTable, since: str = "") -> Verdict:
     """Everything that is wrong between the log and the files; no finding is the proof that nothing is.
 
     Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
-    offset) is there twice; no offset is at or after its bookmark.
+    offset) is there twice; no offset is at or after its bookmark. `since` is the name of a run: then that is proved of
+    the files that it and later ones wrote, also against the rows of older files.
     """
-    damaged = damaged_files(table)
+    files = [file for file in table.files if file.commit >= since]
+    damaged = damaged_files(table, files)
     findings = [Finding(table.feed.name, problem, file.path) for file, problem in damaged]
-    findings += row_findings(table, damaged)
+    findings += row_findings(table, damaged, files)
     if is_current_lost(table):
         findings.append(
             Finding(table.feed.name, "the current version has no files", f"version {table.current_version}")
         )
     # A run that was killed early leaves an empty table.
     exported = table.current_version is not None or bool(table.bookmarks())
-    return Verdict(table.feed, tuple(findings), exported=exported, damaged=bool(findings))
+    rows = sum(file.row_count for file in files)
+    compared = (f"{plural(len(files), 'new file')}, {plural(rows, 'row')}",) if since else ()
+    return Verdict(table.feed, tuple(findings), compared, (), exported, bool(findings), len(files), rows)
 
 
-def damaged_files(table: LakeTable) -> list[tuple[DataFile, str]]:
-    """The files that are not what was written, each with what is wrong."""
-    looked_at = ((file, file_problem(table.store, file)) for file in table.files)
+def damaged_files(table: LakeTable, files: Sequence[DataFile]) -> list[tuple[DataFile, str]]:
+    """Those of the files that are not what was written, each with what is wrong."""
+    looked_at = ((file, file_problem(table.store, file)) for file in files)
     return [(file, problem) for file, problem in looked_at if problem is not None]
 
 
@@ -41,26 +47,55 @@ def is_current_lost(table: LakeTable) -> bool:
     return table.feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
 
 
-def row_findings(table: LakeTable, damaged: Sequence[tuple[DataFile, str]]) -> list[Finding]:
-    """What is wrong with the rows of a stream, as far as its files are not damaged."""
+def row_findings(table: LakeTable, damaged: Sequence[tuple[DataFile, str]], files: Sequence[DataFile]) -> list[Finding]:
+    """What is wrong with a stream's rows in these files, as far as they are not damaged.
+
+    Other files that may have rows of the same places are read for those, as far as they can be read.
+    """
+    if table.feed.type != "stream":
+        return []
     bad = {file.path for file, _ in damaged}
-    sound = [file for file in table.files if file.path not in bad]
-    return _offset_findings(table, sound) if table.feed.type == "stream" and sound else []
+    sound = [file for file in files if file.path not in bad]
+    known = bad | {file.path for file in sound}
+    others = [file for file in table.files if file.path not in known and _may_repeat(file, sound)]
+    there = [file for file in others if table.store.size(file.path) == file.size_bytes]
+    return _offset_findings(table, sound, there) if sound else []
 
 
-def _offset_findings(table: LakeTable, files: Sequence[DataFile]) -> list[Finding]:
-    name, found = table.feed.name, []
-    paths = [table.uri(file.path) for file in files]
+def _may_repeat(file: DataFile, others: Sequence[DataFile]) -> bool:
+    return any(overlap(bounds_of(file), bounds_of(other)) for other in others)
+
+
+_TWICE = """
+SELECT rowpartition, rowoffset, count(*) FROM {rows} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 20
+"""
+_ENDS = """
+SELECT rowpartition, min(rowoffset) AS low, max(rowoffset) AS high
+FROM read_parquet($paths, hive_partitioning = false) GROUP BY ALL
+"""
+_NEW = "read_parquet($paths, hive_partitioning = false)"
+_WITH_OTHERS = f"""(
+    SELECT rowpartition, rowoffset FROM {_NEW}
+    UNION ALL
+    SELECT rowpartition, rowoffset FROM read_parquet($others, hive_partitioning = false) AS other
+    JOIN ({_ENDS}) AS ends USING (rowpartition) WHERE other.rowoffset BETWEEN ends.low AND ends.high
+)"""
+
+
+def _offset_findings(table: LakeTable, files: Sequence[DataFile], others: Sequence[DataFile]) -> list[Finding]:
+    name, found, twice = table.feed.name, list[Finding](), list[tuple[int, int, int]]()
+    paths = {"paths": [table.uri(file.path) for file in files]}
     with duckdb.connect() as connection:
-        twice = connection.execute(
-            "SELECT rowpartition, rowoffset, count(*) FROM read_parquet($paths, hive_partitioning = false)"
-            " GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 20",
-            {"paths": paths},
-        ).fetchall()
-        highest = connection.execute(
-            "SELECT rowpartition, max(rowoffset) FROM read_parquet($paths, hive_partitioning = false) GROUP BY ALL",
-            {"paths": paths},
-        ).fetchall()
+        highest = [(partition, high) for partition, _, high in connection.execute(_ENDS, paths).fetchall()]
+        if not others:
+            twice = connection.execute(_TWICE.format(rows=_NEW), paths).fetchall()
+        else:
+            both = paths | {"others": [table.uri(file.path) for file in others]}
+            try:
+                twice = connection.execute(_TWICE.format(rows=_WITH_OTHERS), both).fetchall()
+            except duckdb.Error as error:
+                detail = f"verify {name} as a whole: {str(error).splitlines()[0]}"
+                found.append(Finding(name, "an older file cannot be read", detail))
     for partition, offset, count in twice:
         found.append(Finding(name, "row is there more than once", f"partition {partition} offset {offset}: {count}"))
     bookmarks = table.bookmarks()

@@ -71,6 +71,11 @@ def bounds_of(file: DataFile) -> Bounds:
     return (*file.bounds.get("rowpartition", _ANY), *file.bounds.get("rowoffset", _ANY))
 
 
+def overlap(one: Bounds, other: Bounds) -> bool:
+    """Whether a row can be within both."""
+    return one[0] <= other[1] and other[0] <= one[1] and one[2] <= other[3] and other[2] <= one[3]
+
+
 def within(batch: pa.RecordBatch, bounds: Sequence[Bounds]) -> pa.Array:
     """Which rows of a stream are within any of the bounds."""
     partitions, offsets = (batch.column(name).cast(pa.int64()) for name in ("rowpartition", "rowoffset"))
@@ -85,9 +90,4 @@ def within(batch: pa.RecordBatch, bounds: Sequence[Bounds]) -> pa.Array:
 def _may_hold(file: DataFile, last_day: dt.date | None, bounds: Sequence[Bounds]) -> bool:
     if last_day is not None and file.partition and file.partition <= last_day.isoformat():
         return True
-    partitions, offsets = bounds_of(file)[:2], bounds_of(file)[2:]
-    return any(_overlap(partitions, given[:2]) and _overlap(offsets, given[2:]) for given in bounds)
-
-
-def _overlap(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return one[0] <= other[1] and other[0] <= one[1]
+    return any(overlap(bounds_of(file), given) for given in bounds)

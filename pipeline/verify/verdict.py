@@ -21,6 +21,7 @@ class Verdict:
 
     `compared` says for people what was compared and is the same, `errors` are why not everything could be compared.
     `exported` is False before the first commit of rows, `damaged` True where files or log are not what was written.
+    The counts are of the files that were proved against the log.
     """
 
     feed: Feed
@@ -29,6 +30,8 @@ class Verdict:
     errors: tuple[PipelineError, ...] = ()
     exported: bool = True
     damaged: bool = False
+    file_count: int = 0
+    row_count: int = 0
 
     def joined(self, other: Verdict | None) -> Verdict:
         """The verdict of both checks."""
@@ -41,6 +44,8 @@ class Verdict:
             self.errors + other.errors,
             self.exported and other.exported,
             self.damaged or other.damaged,
+            self.file_count + other.file_count,
+            self.row_count + other.row_count,
         )
 
 

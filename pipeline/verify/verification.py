@@ -39,6 +39,15 @@ class Verification:
         return [*of_feeds, *((None, error) for error in self.unreadable)]
 
     @property
+    def file_count(self) -> int:
+        """Of the files that were proved against the log."""
+        return sum(verdict.file_count for verdict in self.verdicts)
+
+    @property
+    def row_count(self) -> int:
+        return sum(verdict.row_count for verdict in self.verdicts)
+
+    @property
     def damaged(self) -> list[str]:
         """The feeds that `repair` is for."""
         return [verdict.feed.name for verdict in self.verdicts if verdict.damaged]
@@ -51,8 +60,12 @@ def verify_feeds(
     limits: Limits,
     source: OpenSources | None = None,
     warehouse: Warehouse | None = None,
+    since: str = "",
 ) -> Verification:
-    """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones."""
+    """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones.
+
+    `since` is the name of a run: only what it and later ones wrote is proved against the log.
+    """
 
     def with_source(sources: Sources, feed: Feed) -> Verdict:
         return check_source(sources, lake.table(feed), limits)
@@ -60,7 +73,7 @@ def verify_feeds(
     def with_warehouse(connection: Connection, feed: Feed) -> Verdict:
         return check_warehouse(connection, lake.table(feed))
 
-    verdicts = check_each(feeds, lambda: nullcontext(lake), lambda lake, feed: check_files(lake.table(feed)))
+    verdicts = check_each(feeds, lambda: nullcontext(lake), lambda lake, feed: check_files(lake.table(feed), since))
     exported = [verdict.feed for verdict in verdicts if verdict.exported]
     if source is not None:
         verdicts = _joined(verdicts, check_each(exported, source, with_source))

@@ -79,3 +79,39 @@ def test_a_damaged_log_or_file_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(LakeDamaged, match="cannot be read"):
         values(table)
+
+
+def test_what_a_run_wrote_is_verified_by_itself(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 0, 1, "b")])
+    add_rows(table, 2, [(0, 0, 2, "c")])
+    glob(table)[0].unlink()
+
+    old, new = (check_files(lake_at(tmp_path).table(stream_feed()), commit_id(number)) for number in (1, 2))
+
+    assert [finding.what for finding in old.findings] == ["file is missing"]
+    assert (new.findings, new.compared) == ((), ("1 new file, 1 row",))
+
+
+def test_a_row_of_a_run_that_an_older_file_has_is_found(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(stream_feed())
+    add_rows(table, 1, [(0, 0, 0, "a"), (0, 1, 0, "b"), (0, 1, 1, "c")])
+    add_rows(table, 2, [(0, 0, 9, "d"), (0, 1, 1, "again")])
+
+    found = check_files(table, commit_id(2)).findings
+
+    assert [(finding.what, finding.detail) for finding in found] == [
+        ("row is there more than once", "partition 1 offset 1: 2")
+    ]
+
+
+def test_an_older_file_that_cannot_be_read_is_said_where_new_rows_are_compared_with_it(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(stream_feed())
+    add_rows(table, 1, [(0, 0, 1, "a")])
+    (old,) = glob(table)
+    old.write_bytes(b"x" * old.stat().st_size)
+    add_rows(table, 2, [(0, 0, 1, "b")])
+
+    (finding,) = check_files(table, commit_id(2)).findings
+
+    assert finding.what == "an older file cannot be read"

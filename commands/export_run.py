@@ -1,0 +1,60 @@
+"""What a run of exports is made of, by the settings and what was asked for: the run, and what is to follow it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pipeline import cli, scripts
+from pipeline.errors import WrongUsage
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from data_lake_config import Settings
+    from pipeline.export.commit import Run
+    from pipeline.export.run import ExportRequest
+    from pipeline.feeds import Feed
+    from pipeline.lake.lake import Lake
+    from pipeline.night import Steps
+
+
+def steps_after(
+    settings: Settings, lake: Lake, feeds: Sequence[Feed], for_all: bool, then_sync: bool, then_verify: bool
+) -> Steps | None:
+    """What is to follow, if anything: after a run `for_all` feeds that writes. Raises WrongUsage."""
+    if not (then_sync or then_verify):
+        return None
+    if not for_all:
+        raise WrongUsage(
+            "--then-sync and --then-verify go with --all, and not with --dry-run",
+            "python sync_to_mysql.py --source lake --dry-run tries a load",
+        )
+    from pipeline.night import Steps, Warehouse
+
+    warehouse = Warehouse.chosen(lake, settings.mysql_server(), settings.scd2_tables()) if then_sync else None
+    return Steps(warehouse, feeds if then_verify else ())
+
+
+def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | None, now: dt.datetime) -> Run:
+    """The run, which is recorded unless it changes nothing."""
+    from pipeline.export.commit import Run
+    from pipeline.lake.compaction import Goal
+
+    log_format = settings.lake_log_format
+    recorded = None if request.dry_run else scripts.keep_record(lake, "export_to_data_lake", now, log_format)
+    return Run(
+        id=recorded or cli.new_run_id(now),
+        now=now,
+        limits=settings.limits(),
+        commit_rows=settings.commit_rows,
+        policy=settings.read_policy(request.allow_shrink),
+        max_expire=settings.expire_max_share,
+        compact=Goal(settings.compact_target_bytes) if settings.compact_after_export else None,
+        accept_gap=request.accept_gap,
+        workers=settings.export_workers or os.cpu_count() or 1,
+        jobs=jobs or settings.export_jobs,
+        scans=settings.ksqldb_scans,
+        tell=cli.tell_from_threads(),
+    )
