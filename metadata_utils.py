@@ -64,10 +64,12 @@ def history(feed: str, json_output: bool) -> None:
 @main.command()
 @click.argument("feeds", nargs=-1)
 @click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
-@click.option("--since", type=options.RunName(), default="", help="Files only that this run or later ones wrote.")
+@click.option("--since", type=options.RunName(), help="Files only that this run or later ones wrote.")
 @click.option("--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots.")
 @options.json_output
-def verify(feeds: tuple[str, ...], with_source: bool, since: str, with_warehouse: bool, json_output: bool) -> None:
+def verify(
+    feeds: tuple[str, ...], with_source: bool, since: str | None, with_warehouse: bool, json_output: bool
+) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
     from pipeline.report import json_forms, text
     from pipeline.verify.verification import verify_feeds
@@ -77,7 +79,7 @@ def verify(feeds: tuple[str, ...], with_source: bool, since: str, with_warehouse
     scripts.keep_record(lake, "metadata_utils", cli.utc_now(), settings.lake_log_format, reads_only=True)
     source = settings.sources if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
-    found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse, since)
+    found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse, since or "")
     cli.show(json_output, json_forms.verification_json(found), [text.verdict_text(one) for one in found.verdicts])
     for feed in found.damaged:
         click.echo(f"hint: python metadata_utils.py repair {feed} says what can be done", err=True)
