@@ -10,7 +10,7 @@ from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Lake
 from pipeline.verify.files import damaged_files, is_current_lost, row_findings
-from pipeline.verify.let_go import bounds_of
+from pipeline.verify.removed import bounds_of
 
 
 @dataclass(frozen=True)

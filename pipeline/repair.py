@@ -32,7 +32,7 @@ from pipeline.limits import Limits
 from pipeline.once import read_once
 from pipeline.source import OLD_ROWS, OpenSources, Sources
 from pipeline.text import plural
-from pipeline.verify.let_go import bounds_of, within
+from pipeline.verify.removed import bounds_of, within
 
 
 def repair_feed(upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: Limits) -> list[str]:

@@ -132,7 +132,7 @@ ORDER = [
     "pipeline.export.run",
     "pipeline.export.selection",
     "pipeline.verify.verdict",
-    "pipeline.verify.let_go",
+    "pipeline.verify.removed",
     "pipeline.verify.files",
     "pipeline.verify.versions",
     "pipeline.verify.source",

@@ -1,4 +1,4 @@
-"""One query's answer while it is read: its header, its rows as they come, and how to leave it at any moment."""
+"""One query's answer while it is read: its header, its rows as they come, and how to end it at any moment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
 
     @property
     def proved(self) -> bool:
-        """Whether all of it was read: one that was left by `hang_up` may have lost its last rows."""
+        """Whether the whole answer was read: after `hang_up` its last rows may be missing."""
         return self._done and not self._hung_up
 
     @property
@@ -49,7 +49,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
     def read_header(self, within_s: float) -> None:
         """Reads until the header is there.
 
-        Raises ServerUnreachable where it, which is short, trickles for longer than that.
+        Raises ServerUnreachable where that takes longer: a header is short.
         """
         end = time.monotonic() + within_s
         while self._parser.header is None:
@@ -67,7 +67,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
     def rows(self) -> Iterator[Rows]:
         """The rows, as they come; ends only when the answer is proved complete.
 
-        After `hang_up` it ends quietly with the rows that came whole.
+        After `hang_up` it ends without an error, with the rows that were complete.
         Raises AnswerIncomplete, AnswerMalformed or QueryFailed; then nothing of the answer may be used as complete.
         """
         yield from self._early
@@ -98,7 +98,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         None lifts it: a push over a large topic is silent while nothing matches. The caller must then watch the query
         from another thread and `hang_up` when it stalls.
         """
-        # The connection itself lets go of its socket where the answer says that it will be closed.
+        # The connection itself releases its socket where the answer says that it will be closed.
         raw: Any = self._response.raw
         file = raw._fp.fp  # it has no public name
         if file is not None:
@@ -114,13 +114,13 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
             raise
 
     def hang_up(self) -> None:
-        """Ends a read that another thread is waiting in; rows that did not come whole are left to the next run."""
+        """Ends a read in which another thread waits; an incomplete last row is left to the next run."""
         self._hung_up = True
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """Drops the connection, ends the query if it was not read to its end, and gives its turn back."""
+        """Closes the connection, ends the query if it was not read to its end, and gives its turn back."""
         if self._closed:
             return
         self._closed = True

@@ -1,7 +1,7 @@
-"""The bytes of an answer's body as they come: never more at once, nor in all, than there is room for.
+"""The bytes of an answer's body as they come, in pieces of limited size.
 
-An answer is decompressed only where it says that it is compressed (a proxy may do that though nobody asked for it),
-and then in pieces too: a few bytes can stand for gigabytes.
+A body is decompressed only if its headers say that it is compressed (a proxy may do that unasked), and then in pieces
+too: a few bytes can expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pipeline.ksqldb.errors import quoted
 
 PIECE_BYTES = 64 * 1024
 MOST_BODY_BYTES = 16 * 2**20
-"""An answer that is not read row by row: hundreds of queries with their plans fit."""
+"""The most bytes of an answer that is not read row by row: hundreds of queries with their plans fit."""
 
 LONGEST_S = 86_400.0
-"""No single wait on a connection is longer: no operating system takes an endless one."""
+"""The longest single wait on a connection: operating systems do not accept an infinite one."""
 
 _GZIP = zlib.MAX_WBITS | 16
 
 
 def pieces(body: urllib3.BaseHTTPResponse, is_long: bool = False) -> Iterator[bytes]:
-    """The body in pieces of at most `PIECE_BYTES`, each as soon as it is there.
+    """The body in pieces of at most `PIECE_BYTES`, each as soon as it has come.
 
-    One that `is_long` leaves its connection to be closed. Raises what urllib3 raises (its `DecodeError` for a
+    After a body that `is_long` its connection cannot be used again. Raises urllib3's errors (`DecodeError` for a
     compressed body that is damaged or cut), or BodyNotReadable.
     """
     packed = body.headers.get("Content-Encoding", "identity").strip().lower()
@@ -52,7 +52,7 @@ def _as_it_is(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _dechunked(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """From the file that urllib3 reads chunks from, which has some bytes of the body already."""
+    """Decodes chunks from the file that urllib3 would read, which has buffered some bytes of the body."""
     file, chunks = body._fp.fp, Dechunker()  # type: ignore[attr-defined] # it has no public name
     while not chunks.complete:
         data = file.read1(PIECE_BYTES)

@@ -1,9 +1,9 @@
-"""HTTP's chunked transfer coding (RFC 9112, 7.1), taken off all chunks that came together.
+"""Decodes HTTP's chunked transfer coding (RFC 9112, 7.1), many chunks at once.
 
-A server sends each row of a push as a chunk of its own, and urllib3 reads them one by one, which costs more than
-decoding the rows. What is not as the RFC has it is refused, also where urllib3 would guess, and a body is complete only
-with the empty line behind its last chunk. The verdict, and the content before it, are the same however the body was cut
-on its way. At most one line is kept back.
+A server sends each row of a push as its own chunk, and urllib3 reads them one by one, which costs more than decoding
+the rows. Deviations from the RFC are errors, also where urllib3 is lenient, and a body is complete only with the empty
+line after its last chunk. The verdict, and the content before it, do not depend on how the network cut the body. At
+most one line is held back.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import re
 import urllib3
 
 MOST_LINE_BYTES = 4096
-"""Of a size with its extensions, or of all trailers together; ksqlDB sends neither extensions nor trailers."""
+"""The most bytes of a size line with extensions, and of all trailers; ksqlDB sends neither extensions nor trailers."""
 
 # The end of a chunk is read with the size of the next one. Fifteen digits are more than any body has bytes.
 _SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})(?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _USUAL = {b"\r\n%x\r\n" % size: size for size in range(0x100, 0x1000)}
-"""The sizes of most rows, to be looked up, which costs half of parsing them."""
+"""The size lines of most rows: a look-up costs half as much as parsing."""
 _USUAL_BYTES = 7
 _SIZE_BEGUN = re.compile(rb"(?:\r(?:\n(?:[0-9A-Fa-f]{1,15}(?:[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?)?)?)?)?")
 _TRAILERS = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]++\r\n)*+\r\n")
@@ -26,20 +26,20 @@ _TRAILERS_BEGUN = re.compile(rb"(?:[\t\x20-\x7e\x80-\xff]++\r\n)*+[\t\x20-\x7e\x
 
 
 class Dechunker:
-    """Takes the bytes of a body as they come. What follows its end is not looked at.
+    """Decodes a body's bytes as they come; bytes after its end are ignored.
 
-    `problem` is what is wrong behind the content that was given back so far.
+    `problem` is the error after the content that was returned so far.
     """
 
     def __init__(self) -> None:
         self.complete = False
         self.problem: urllib3.exceptions.ProtocolError | None = None
         self._kept = b"\r\n"  # as if a chunk had ended
-        self._left = 0  # of the chunk at hand
+        self._left = 0  # bytes of the current chunk that have not come yet
         self._is_last = False
 
     def feed(self, data: bytes) -> bytes:
-        """The content in it."""
+        """The content in these bytes."""
         if self._left and self._left >= len(data):
             self._left -= len(data)
             return data
@@ -62,7 +62,7 @@ class Dechunker:
         return b"".join(contents)
 
     def _check_kept(self) -> None:
-        """What is there of the next size, or of what is behind the last chunk, must be the beginning of one."""
+        """Sets `problem` unless the held bytes can be the beginning of a size line or of the end of the body."""
         if self._is_last and _TRAILERS.match(self._kept, 0, MOST_LINE_BYTES):
             self.complete, self._kept = True, b""
         begun = _TRAILERS_BEGUN if self._is_last else _SIZE_BEGUN

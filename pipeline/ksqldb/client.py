@@ -1,4 +1,4 @@
-"""HTTP to one ksqlDB server: requests, authentication, TLS, typed errors, and retries of what is safe.
+"""HTTP to one ksqlDB server: requests, authentication, TLS, typed errors, and retries where they are safe.
 
 The only module that speaks HTTP. Every request has a timeout, follows no redirect, and asks for its format with an
 explicit Accept (a missing one gets an answer without an end mark). An answer is used only when it is proved complete;
@@ -37,13 +37,13 @@ from pipeline.turns import Turn
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
-_CLOSE_S = 2.0  # who leaves does not wait for a server that is silent: the dropped connection ends the query as well
+_CLOSE_S = 2.0  # the longest wait for a silent server to end a query: the dropped connection ends it as well
 _ADMIN_ACCEPT = "application/vnd.ksql.v1+json"
 _T = TypeVar("_T")
 
 
 class Client:
-    """A session with one server; a thread of its own needs a client of its own."""
+    """A session with one server; each thread needs its own client."""
 
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self.connection = connection
@@ -55,8 +55,8 @@ class Client:
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
-        session.trust_env = False  # no .netrc, no proxy of the shell between us and the proof of completeness
-        session.headers["Accept-Encoding"] = "identity"  # a proxy that compresses holds rows back
+        session.trust_env = False  # no .netrc, and no proxy of the shell, which could cut an answer
+        session.headers["Accept-Encoding"] = "identity"  # a proxy that compresses delays rows
         if self.connection.user:
             pair = f"{self.connection.user}:{self.connection.password}"
             session.headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
@@ -76,7 +76,7 @@ class Client:
     def server_version(self) -> str:
         """The version from `/info`.
 
-        Raises ServerNotSupported for servers before 0.26 / Platform 7.2 and for what is no ksqlDB server.
+        Raises ServerNotSupported for servers before 0.26 / Platform 7.2 and for other kinds of servers.
         """
         answer = self._retrying(lambda: self._json(self._ask("GET", "/info")))
         info = answer.get("KsqlServerInfo") if isinstance(answer, dict) else None
@@ -96,7 +96,7 @@ class Client:
         return version
 
     def ksql(self, statement: str) -> list[dict[str, Any]]:
-        """The entities that an admin statement answers with."""
+        """Runs an admin statement and returns the entities of its answer."""
         answer = self._retrying(lambda: self._json(self._ask("POST", "/ksql", {"ksql": statement})))
         if not isinstance(answer, list) or not all(isinstance(entity, dict) for entity in answer):
             raise AnswerMalformed(f"the server answers {statement!r} with something other than entities", "report this")
@@ -113,13 +113,12 @@ class Client:
         layout_of: Callable[[Header], Layout] = as_declared,
         turn: Turn | None = None,
     ) -> Answer:
-        """Starts a query; the answer's header is there when this returns, and the query is closed on the way out.
+        """Starts a query and reads its answer's header; on an error the query is closed.
 
-        Only the start is retried: what was read of an answer is never mixed with a second one. The server has one scan
-        of ours at a time: the query before, where an error kept it from being read, is ended first. A server that
-        keeps refusing or silent is waited for `at_most_s`. `silent_s`, else `stall_s`, bounds a read without a byte.
-        `layout_of` says what is made of the columns that the answer has. `turn` is given back when the answer is
-        closed, or there is none.
+        Only the start is retried: rows of two answers are never mixed. A client has one query at a time: an earlier one
+        that an error left open is ended first. `at_most_s` limits the wait for a server that refuses for now or is
+        silent; `silent_s`, or else `stall_s`, a read without a byte. `layout_of` returns how to decode the answer's
+        columns. `turn` is given back when the answer is closed, or when there is none.
         """
         self._end_last_query()
         body = {"sql": sql, "properties": dict(properties or {})}
@@ -139,15 +138,12 @@ class Client:
         return self._answer
 
     def take_turn(self, limits: Limits, what: str) -> Turn:
-        """Waits until the server has no scan of another thread; that of the query before is ended first.
-
-        Raises TimeIsOver.
-        """
+        """Ends this client's earlier query, then waits for a turn to scan the server. Raises TimeIsOver."""
         self._end_last_query()
         return limits.take_turn("scan", what)
 
     def apart(self) -> Client:
-        """A client for another thread, which waits for the server as this one does."""
+        """A new client for another thread, with the same connection settings."""
         other = Client(self.connection, self._sleep)
         other._reached = self._reached
         return other
@@ -171,7 +167,7 @@ class Client:
         self.close_query(query_id, _CLOSE_S)
 
     def close_query(self, query_id: str, at_most_s: float | None = None) -> bool:
-        """Ends a query; False when this node does not know it (it is over, or another node runs it)."""
+        """Ends a query; False when this node does not know it: it has ended, or another node runs it."""
         try:
             self._ask("POST", "/close-query", {"queryId": query_id}, at_most_s)
         except StatementRefused:
@@ -187,7 +183,7 @@ class Client:
         at_most_s: float | None = None,
         silent_s: float | None = None,
     ) -> requests.Response:
-        """The beginning of a good answer; its body is still to be read."""
+        """Sends a request; returns the response with status 200, whose body is not read yet."""
         timeout_s = self._wait_s(at_most_s)
         silent_s = timeout_s if silent_s is None else silent_s
         data = None if body is None else json.dumps(body).encode()
@@ -210,7 +206,7 @@ class Client:
         raise refusal(response.status_code, self._whole(response, timeout_s).decode(errors="replace"), self._url)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, at_most_s: float | None = None) -> bytes:
-        """The whole body of a good answer."""
+        """Sends a request and returns the whole body of the response."""
         return self._whole(self._open(method, path, body, at_most_s=at_most_s), self._wait_s(at_most_s))
 
     def _whole(self, response: requests.Response, within_s: float) -> bytes:
@@ -237,9 +233,9 @@ class Client:
             ) from None
 
     def _retrying(self, attempt: Callable[[], _T], at_most_s: float | None = None) -> _T:
-        """Repeats a start that the server refuses for now, with growing random pauses, up to `retry_s` in all.
+        """Repeats an attempt that the server refuses for now, with growing random pauses, up to `retry_s` in all.
 
-        A server that was never reached is not waited for: that is a wrong address more often than a restart.
+        There is no wait for a server that was never reached: a wrong address is more likely than a restart.
         """
 
         def passing(error: BaseException) -> bool:
@@ -256,4 +252,4 @@ class Client:
 
 
 def _leave_pull(_: str) -> None:
-    """The server knows no way to end a pull: it ends by itself."""
+    """Does nothing: the server has no command to end a pull, which ends by itself."""

@@ -1,10 +1,10 @@
-"""Whether the query that writes a table runs whole: on every host, with all of its tasks.
+"""Whether the query that writes a table is running on every host, with all of its tasks.
 
 A table is pulled from the hosts that run its query. When one of them dies the others answer without its part, with
-status 200 and no sign, until its tasks have moved: 45 to 60 s at the server's default settings. SHOW QUERIES EXTENDED
+status 200 and without a sign, until its tasks have moved: 45 to 60 s with default settings. SHOW QUERIES EXTENDED
 shows it within half a second: the host is UNRESPONSIVE, its tasks are missing (seen on 7.6 with two hosts, at 531 of
 533 short answers; the other two came within a second after the tasks had moved, while their state was restored).
-DESCRIBE does not: it counts the asked host alone.
+DESCRIBE does not show it: it covers only the host that is asked.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SHOWN = 5
 
 
 def look_at_query(client: Client, source: Description, offsets: TableOffsets) -> Callable[[], Look] | None:
-    """A look at the query that writes the table; None where the server lists none.
+    """A function that looks at the query that writes the table; None where the server lists no such query.
 
-    `offsets` are of what the query reads: each of these topic partitions has to be among its tasks.
+    `offsets` are those that the query reads: each of these topic partitions must be among its tasks.
     """
     if not _own(_listed(client), source.name):
         return None
@@ -56,7 +56,7 @@ def _listed(client: Client) -> list[Mapping[str, Any]]:
 
 
 def _own(queries: Iterable[Mapping[str, Any]], table: str) -> list[Mapping[str, Any]]:
-    """Those that write the table; of CREATE SOURCE TABLE the one without a sink that reads it alone."""
+    """The queries that write the table; for a CREATE SOURCE TABLE the query without a sink that reads only it."""
     persistent = [query for query in queries if query.get("queryType") == "PERSISTENT"]
     writers = [query for query in persistent if table in (query.get("sinks") or ())]
     return writers or [query for query in persistent if not query.get("sinks") and query.get("sources") == [table]]
@@ -95,7 +95,7 @@ def _trouble(queries: list[Mapping[str, Any]], due: set[tuple[str, int]], most: 
 
 
 def _missing_tasks(queries: list[Mapping[str, Any]]) -> list[str]:
-    """Gaps in the numbers of each subtopology's tasks; `0_0` where there is no task at all."""
+    """The tasks missing from the numbers of each subtopology; `0_0` where there is no task at all."""
     missing = []
     for query in queries:
         found: dict[int, set[int]] = {}
@@ -120,5 +120,5 @@ def _read_by(query: Mapping[str, Any]) -> set[tuple[str, int]]:
 
 
 def _plain(text: str) -> str:
-    """A server's word without characters that a terminal obeys."""
+    """A name from the server without control characters."""
     return _NOT_PLAIN.sub("?", text)[:100]

@@ -1,7 +1,7 @@
 """The columns of a stream or table, with the types of all their parts.
 
-DESCRIBE leaves out the key types of MAPs (see `sqltypes.described_type`). JSON has keys of STRING only, so there they
-are known; for the other formats they are taken from the header of a query, which is ended before it sends rows.
+DESCRIBE lacks the key types of MAPs (see `sqltypes.described_type`). In JSON all keys are STRING; for other formats the
+key types come from the header of a query, which is ended before it sends rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _KEYS_ARE_STRINGS = ("JSON", "JSON_SR")  # the server refuses to declare a MAP w
 
 
 def columns_of(client: Client, source: Description, positions: bool) -> tuple[Column, ...]:
-    """As the lake would keep them; with `positions`, ROWTIME and the offsets before them. Raises what asking raises."""
+    """The columns for the lake; with `positions`, ROWTIME, partition and offset come first. May send a query."""
     projection = project(source, positions)
     if source.value_format in _KEYS_ARE_STRINGS or not any(_has_map(column.type) for column in source.columns):
         return projection.describe().columns

@@ -1,4 +1,4 @@
-"""Where a ksqlDB server is, and how it is spoken to."""
+"""The address of a ksqlDB server, credentials and time limits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.errors import AddressNotUsable
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the server is and how to speak to it.
+    """The address of the server, credentials and time limits.
 
-    `ca_file` and `client_cert` are paths of PEM files. `timeout_s` bounds connecting and each admin request, `retry_s`
-    the waiting for a server that refuses for now, `stall_s` a read that brings no byte.
+    `ca_file` and `client_cert` are paths of PEM files. `timeout_s` limits connecting and each admin request, `retry_s`
+    the wait for a server that refuses for now, `stall_s` a read without a byte.
     """
 
     url: str
@@ -30,7 +30,7 @@ class Connection:
         try:
             parts = urlsplit(self.url)
             whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # a bracket that is not closed, a port that is none
+        except ValueError:  # an open bracket, or an invalid port
             raise _no_address() from None
         if parts.username or parts.password:
             raise AddressNotUsable(

@@ -1,7 +1,7 @@
-"""What the server has: streams and tables, their columns and roles, and the positions that REST shows.
+"""The server's streams and tables, their columns and roles, and the positions that REST shows.
 
-Names that enter SQL are checked against the server's grammar and back-quoted here, and nowhere else. Facts of
-DESCRIBE seen on 7.2, 7.6 and 8.3.
+Names in SQL are checked against the server's grammar and back-quoted here, and nowhere else. Facts about DESCRIBE were
+seen on 7.2, 7.6 and 8.3.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SOURCE_TABLE = re.compile(r"\s*CREATE\s+(OR\s+REPLACE\s+)?SOURCE\s+TABLE\b", re
 
 
 def quote(name: str) -> str:
-    """A column or source name as SQL takes it literally.
+    """A column or source name, back-quoted for SQL.
 
-    Raises SourceNotReadable for a back-quote in it: the server prints such names ambiguously.
+    Raises SourceNotReadable for a name with a back-quote: the server prints such names ambiguously.
     """
     if "`" in name or "\x00" in name or "${" in name:
         raise SourceNotReadable(
@@ -47,8 +47,8 @@ class Description(Source):
     """A stream or table as DESCRIBE shows it. `window` is None, TUMBLING, HOPPING or SESSION; `is_written` says
     whether a query writes it.
 
-    `timestamp` is the column that ROWTIME is of, empty for the record's own time; `header_keys` the columns of one
-    header, each with its key. `statement` has the properties that DESCRIBE shows nowhere else.
+    `timestamp` is the column that gives ROWTIME, empty for the record's own time; `header_keys` are the columns of
+    single headers, each with its header's key. `statement` has the properties that DESCRIBE shows nowhere else.
     """
 
     columns: tuple[Column, ...]
@@ -69,14 +69,14 @@ def list_sources(client: Client) -> dict[str, str]:
     for kind in ("stream", "table"):
         with _understood(f"SHOW {kind.upper()}S;") as statement:
             for entry in _entity(client, statement, f"{kind}s")[f"{kind}s"]:
-                found[printable(str(entry["name"]))] = kind  # one that changes by it is none that can be asked for
+                found[printable(str(entry["name"]))] = kind  # a name that `printable` changes cannot be used in SQL
     return found
 
 
 def find_source(client: Client, name: str) -> Description:
-    """The source of exactly that name, or the only one that equals it but for case.
+    """The source of exactly that name, or the only one whose name differs in case alone.
 
-    Raises SourceUnknown naming near misses.
+    Raises SourceUnknown naming similar sources.
     """
     names = list_sources(client)
     matches = [name] if name in names else [other for other in names if other.upper() == name.upper()]
@@ -121,7 +121,7 @@ def describe(client: Client, name: str) -> Description:
 def true_ends(client: Client, source: Description) -> dict[int, Offsets] | None:
     """The present start and end of each partition of the source's topic, where REST shows them.
 
-    It does when a persistent query reads the source: DESCRIBE of the query's sink has the positions of what it reads.
+    It does when a persistent query reads the source: DESCRIBE of that query's sink has the positions of its sources.
     Raises TopicNotDescribed, or TopicGone where the server lists the topics and it is not among them.
     """
     if not source.partitions:
@@ -141,14 +141,14 @@ TableOffsets = Mapping[str, Mapping[int, Offsets]]
 
 
 def table_offsets(client: Client, source: Description) -> TableOffsets:
-    """By topic and partition what a table's rows are made of: what its own query reads, else its own topic.
+    """By topic and partition the offsets that a table is made of: of its query's sources, or else of its own topic.
 
-    Empty where the server does not show it. Raises TopicNotDescribed.
+    Empty where the server does not show them. Raises TopicNotDescribed.
     """
     if source.pullable:
         return _offsets_read_by(client, source.name)
     ends = true_ends(client, source) or {}
-    # How far another query has read the topic says nothing about its rows.
+    # The position of another query that reads the topic says nothing about the table's rows.
     return {source.topic: {p: Offsets(at.start, at.end, at.end) for p, at in ends.items()}} if ends else {}
 
 
@@ -174,7 +174,7 @@ def _offsets_read_by(client: Client, sink: str) -> dict[str, dict[int, Offsets]]
 
 
 def _refuse_gone(client: Client, source: Description) -> None:
-    """Raises TopicGone. A server that may not list topics, and topics that it hides, leave the question open."""
+    """Raises TopicGone if the topic does not exist; not where the server may not list topics, or hides this one."""
     try:
         with _understood("LIST TOPICS;") as statement:
             listed = {str(topic["name"]) for topic in _entity(client, statement, "kafka_topics")["topics"]}
@@ -190,7 +190,7 @@ def _refuse_gone(client: Client, source: Description) -> None:
 
 @contextlib.contextmanager
 def _understood(statement: str) -> Iterator[str]:
-    """Raises AnswerMalformed where the server's answer to the statement has another form than documented."""
+    """Raises AnswerMalformed where the server's answer to the statement does not have the documented form."""
     try:
         yield statement
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -1,7 +1,7 @@
-"""The elements of one JSON array, cut out of bytes that come in pieces of any size.
+"""Cuts the elements of one JSON array out of bytes that come in pieces of any size.
 
-Which elements are taken together depends on the pieces; which are found, and what is wrong with the text between and
-behind them, does not. Only the separators are looked at here, and where an element ends; what is in it is for others.
+The pieces decide which elements are returned together, but not which elements or errors are found. Only the separators
+and the ends of elements are examined here, not their content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.decode.layout import BETWEEN, Ends, Engine
 from pipeline.errors import AnswerMalformed
 
 MOST_ELEMENT_BYTES = 64 * 2**20
-"""A row longer than this is not waited for: Kafka's own limit for a record is 1 MB unless it was raised."""
+"""A longer row is an error: Kafka's own limit for a record is 1 MB unless it was raised."""
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")  # the server sends bare newlines to keep a connection alive
 _COMMA = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
@@ -24,21 +24,21 @@ _CHECK_PROXIES = "check what lies between here and ksqlDB, then run the command 
 
 
 class Elements:
-    """The array while it comes. `problem` is what is wrong behind the elements that were taken so far."""
+    """The array while it arrives. `problem` is the error after the elements that were returned so far."""
 
     def __init__(self, engine: Engine) -> None:
         self.closed = False
         self.problem: AnswerMalformed | None = None
         self._engine = engine
         self._buffer = bytearray()
-        self._scanned, self._state = 0, BETWEEN  # up to here brackets are counted
+        self._scanned, self._state = 0, BETWEEN  # how far brackets were counted
         self._is_begun = False
         self._any = False
         self._blank_bytes = 0  # before the opening bracket
 
     @property
     def waiting_bytes(self) -> int:
-        """What has come and was not taken."""
+        """The bytes that have come and were not returned yet."""
         return len(self._buffer)
 
     def add(self, data: bytes) -> None:
@@ -65,14 +65,14 @@ class Elements:
         return self._cut_off(end, consumed)
 
     def _scan(self) -> Ends:
-        """What is in the bytes that were not looked at before, with places counted from the first byte kept."""
+        """Scans the new bytes; places count from the first byte that is still held."""
         with memoryview(self._buffer) as kept, kept[self._scanned :] as fresh:
             found = self._engine.scan(fresh.tobytes(), self._state)
         closed_at = found.closed_at if found.closed_at < 0 else found.closed_at + self._scanned
         return Ends(found.ends + self._scanned, closed_at, found.state)
 
     def _cut_off(self, end: int, consumed: int) -> bytes:
-        """The elements up to `end`, without the separator before them; what is behind `consumed` stays."""
+        """The elements up to `end`, without the separator before them; the bytes after `consumed` stay."""
         elements = b""
         if end:
             before = (_COMMA if self._any else _SPACE).match(self._buffer, 0, end)
@@ -123,7 +123,7 @@ class Elements:
 
 
 def each_element(elements: bytes, engine: Engine) -> Iterator[bytes]:
-    """The elements of what `take` has returned, one by one.
+    """The single elements in bytes that `take` has returned.
 
     Raises AnswerMalformed where two are not separated by one comma.
     """

@@ -1,6 +1,6 @@
-"""What a server, or the way to it, says instead of an answer, as errors by what a person should do next.
+"""Failures of a server, or of the connection to it, as errors by what a person should do next.
 
-No library's own words reach a message, and of a server's only so much that it stays a sentence.
+Messages have no text of libraries, and only a short part of a server's own message.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PAC
 
 
 def quoted(text: Any) -> str:
-    """A server's own words for a message: `printable`, and cut where they go on too long."""
+    """A server's own text for a message: `printable`, and cut to a limited length."""
     return printable(str(text).strip(), _MOST_QUOTED).strip()
 
 
@@ -50,7 +50,7 @@ def unreachable(error: Exception, url: str, timeout_s: float, begun: bool = Fals
     cause = innermost(error)
     if isinstance(cause, ssl.SSLError):
         return _tls_refused(cause, url)
-    if isinstance(error, ValueError):  # of requests and urllib3: the address cannot be split, or not be looked up
+    if isinstance(error, ValueError):  # requests and urllib3 cannot parse the address, or cannot look it up
         return AddressNotUsable("KSQLDB_URL is not an address that can be used", "e.g. http://localhost:8088")
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return ActionNeeded(
@@ -101,7 +101,7 @@ def _tls_refused(cause: ssl.SSLError, url: str) -> PipelineError:
 
 
 def refusal(status: int, text: str, url: str) -> PipelineError:
-    """The typed error for an answer other than 200, by status, error code and the few texts that mean 'wait'."""
+    """The typed error for a status other than 200, by status, error code and the few texts that mean 'try later'."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -145,13 +145,13 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def _is_no_http(cause: BaseException) -> bool:
-    """Whether what came back is no answer of HTTP at all; a connection that was closed before one may yet be."""
+    """Whether the server answered something other than HTTP; a connection closed without an answer does not count."""
     strange = http.client.BadStatusLine | http.client.UnknownProtocol | http.client.LineTooLong
     return isinstance(cause, strange) and not isinstance(cause, http.client.RemoteDisconnected)
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection failed or broke, in a few words of ours or the operating system's."""
+    """Why a connection failed or broke, in our own words or the operating system's."""
     cause = innermost(error)
     if isinstance(cause, socket.gaierror):
         return "the host name cannot be resolved"

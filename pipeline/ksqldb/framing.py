@@ -4,7 +4,7 @@ Both are one JSON array: *streamed rows* (`application/vnd.ksql.v1+json`: object
 or a final message) and the *plain array* (`application/json`: one metadata object, then bare rows). `finish` accepts
 the answer only if the closing bracket came, nothing but white space followed, every element was read, none was an
 error, and, for streamed rows of a stream or a push, the final message was the expected one. HTTP status 200 proves
-none of this. The verdict, and the rows before it, are the same however the answer was cut on its way.
+none of this. The verdict, and the rows before it, do not depend on how the network cut the answer into pieces.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 
 PARSE_BYTES = 1024 * 1024
-"""Bytes gathered before rows are decoded: fewer make what is done once for a batch dear, more only cost memory."""
+"""Bytes gathered before rows are decoded: with fewer the fixed cost of a batch counts, more only take memory."""
 
 
 class Framing(Enum):
@@ -46,7 +46,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Header:
-    """What the answer says of itself before the first row. Key roles are marked for table pulls only."""
+    """The answer's header, before the first row. Key roles are marked for table pulls only."""
 
     query_id: str | None
     columns: tuple[Column, ...]
@@ -62,14 +62,14 @@ class Rows:
 
 
 def as_declared(header: Header) -> Layout:
-    """The columns as the answer itself has them."""
+    """The layout by the answer's own columns."""
     return Layout([AnswerColumn.as_declared(column) for column in header.columns])
 
 
 class AnswerParser:
     """Reads one answer. Feed it bytes as they come, take rows, then call `finish`.
 
-    What is made of the columns that the header names is for `layout_of` to say, which may refuse them.
+    `layout_of` gets the header and returns how to decode the columns; it may raise to refuse them.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AnswerParser:
         self._elements.add(data)
         if self.header is None or self._elements.waiting_bytes >= self._enough_bytes:
             yield from self._take_rows()
-            # A row that is longer than that is not looked at again before it has doubled.
+            # A row that is still incomplete is scanned again only after its size has doubled.
             self._enough_bytes = max(PARSE_BYTES, 2 * self._elements.waiting_bytes)
 
     def flush(self) -> Iterator[Rows]:
@@ -102,7 +102,7 @@ class AnswerParser:
         yield from self._take_rows()
 
     def finish(self) -> Iterator[Rows]:
-        """The last rows, then the proof.
+        """The last rows; ends without an error only if the answer is proved complete.
 
         Raises AnswerIncomplete when the end is missing.
         """
@@ -145,9 +145,9 @@ class AnswerParser:
         self._decoder = self._engine.decoder(self._framing is Framing.STREAMED_ROWS, self.layout)
 
     def _rows_in(self, elements: bytes) -> Iterator[Rows]:
-        """The rows among elements that came together.
+        """The rows among several elements.
 
-        Where something is wrong they are read again one by one, so that it does not matter what came together.
+        After an error they are read again one by one, so that the rows before it do not depend on the grouping.
         """
         final_message = self._final_message
         try:
@@ -179,7 +179,7 @@ class AnswerParser:
         return Rows(decoded.batch, decoded.tombstones)
 
     def _take_notices(self, decoded: Decoded) -> None:
-        """Raises where one is an error, or something comes behind the final message."""
+        """Raises for an error of the server, and for anything after the final message."""
         for notice in decoded.notices:
             if self._final_message is not None:
                 raise _after_final()

@@ -1,8 +1,8 @@
-"""Decimals inside STRUCTs that a double cannot hold: asked for a second time, by themselves, and put back in place.
+"""Decimals inside STRUCTs that a double cannot hold: selected a second time, by themselves, and put back in place.
 
-Inside a STRUCT the server makes doubles of decimals; asked for as `column->field` they keep their digits, out of
-lists and maps too. Seen exact on 7.2, 7.6 and 8.3 for arrays, NULLs in them too. That MAP_KEYS and MAP_VALUES take
-NULLs and keep one order is what the server's source says, and is checked with each value.
+Inside a STRUCT the server turns decimals into doubles; selected as `column->field` they keep their digits, also inside
+lists and maps. Seen to be exact on 7.2, 7.6 and 8.3 for arrays, with NULLs too. By the server's source MAP_KEYS and
+MAP_VALUES accept NULLs and have the same order; that is checked with each value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.ksqldb.describe import quote
 
 
 def long_decimals(sql: str, type_: SqlType, depth: int) -> Iterator[tuple[tuple[str, ...], Put]]:
-    """Each place inside STRUCTs with decimals that a double cannot hold: its expressions and how to put them back.
+    """Each place inside STRUCTs with decimals that a double cannot hold: its SQL expressions, and how to put them back.
 
     A MAP is taken apart into its keys and values: a map's own TRANSFORM fails for one with a NULL value (7.6.13).
     """

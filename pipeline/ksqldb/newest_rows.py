@@ -1,4 +1,4 @@
-"""Rows by their keys: of the changes of a table the newest row of each key, without the deleted ones."""
+"""Reduces the changes of a table to the newest row of each key, without deleted rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ _BATCH_ROWS = 65_536
 
 
 def row_keys(batch: pa.RecordBatch, layout: Layout) -> list[str]:
-    """The key of each row as text: two are the same only where the keys are.
-
-    Of a windowed table the window's bounds are part of it.
-    """
+    """The key of each row as text, equal only for equal keys; for a windowed table with the window's bounds."""
     places = [place for place, column in enumerate(layout.columns) if column.role == "KEY"]
     keys: list[str] = lines_of([texts_of(batch.column(place)) for place in places]).to_pylist()
     return keys
 
 
 class NewestRows:
-    """Holds one row a key, and at times as many that are outdated."""
+    """Holds one row a key in memory, and at times as many outdated ones."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout

@@ -1,9 +1,9 @@
-"""What to ask for so that every value arrives exactly, and how to put the answer back into the lake's columns.
+"""The SELECT list with which every value arrives exactly, and how to turn its answer into the lake's columns.
 
 The server's plain text loses milliseconds of TIME, turns early TIMESTAMPs into the Julian calendar and, inside a
-STRUCT, decimals into doubles. So TIMESTAMP is asked as epoch milliseconds, TIME (and arrays and maps of both) inside
-a STRUCT of one field, and decimals of more than 15 digits inside a STRUCT once more beside it, from where they are
-put back. Seen exact on 7.2, 7.6 and 8.3.
+STRUCT, decimals into doubles. So TIMESTAMP is selected as epoch milliseconds, TIME (and arrays and maps of both) inside
+a STRUCT of one field, and decimals of more than 15 digits inside a STRUCT a second time as columns of their own, from
+which they are put back. Seen to be exact on 7.2, 7.6 and 8.3.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A column: its expression, those of what is put back into it, and each `put` with the places of its own."""
+    """A column: its expression, then those of its exact parts; `puts` puts these back, each with their places."""
 
     column: Column
     parts: tuple[_Part, ...]
@@ -41,7 +41,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class Projection:
-    """The SELECT list for one source and the way back. Build with `project`."""
+    """The SELECT list for one source, and the layout to decode its answer. Made by `project`."""
 
     plans: tuple[_Plan, ...]
 
@@ -54,7 +54,7 @@ class Projection:
         )
 
     def layout(self, header: Header) -> Layout:
-        """How this answer's rows are read; checks that the answer has the columns that were asked for."""
+        """The layout of this answer's rows; raises AnswerMalformed unless it has the selected columns."""
         aliases = [part.alias for plan in self.plans for part in plan.parts]
         got = [column.name for column in header.columns]
         if got != aliases:
@@ -62,7 +62,7 @@ class Projection:
         return self._layout([column.type for column in header.columns])
 
     def describe(self) -> Layout:
-        """The layout by the types of DESCRIBE, which leaves out the key types of MAPs, for when there is no answer."""
+        """The layout by DESCRIBE, before there is an answer; the key types of MAPs are missing from DESCRIBE."""
         wrapped = [SqlType("STRUCT", fields=(("V", plan.column.type),)) for plan in self.plans]
         return self._layout(
             [
@@ -83,7 +83,7 @@ class Projection:
 
 
 def project(source: Description, positions: bool) -> Projection:
-    """The exact projection of every column of a source; with `positions`, of ROWTIME and the offsets before them.
+    """The exact projection of every column of a source; with `positions`, ROWTIME, partition and offset come first.
 
     Raises ColumnNamesCollide or TypeNotSupported.
     """
@@ -96,7 +96,7 @@ def project(source: Description, positions: bool) -> Projection:
     plans = [_position(name) for name in POSITION_COLUMNS if positions]
     plans += [_plan(column, _alias(index, names)) for index, column in enumerate(described)]
     projection = Projection(tuple(plans))
-    projection.describe()  # a type that the lake cannot hold is refused before anything is asked
+    projection.describe()  # raises for a type that the lake cannot hold, before any query
     return projection
 
 
@@ -136,7 +136,7 @@ def _asked_as(type_: SqlType) -> str:
 
 
 def _type_in_lake(plan: _Plan, got: SqlType) -> SqlType:
-    """What a column is kept as that came as `got`, which knows the key types of MAPs."""
+    """The type of a column in the lake when the answer has the type `got`, which includes the key types of MAPs."""
     if not plan.is_wrapped:
         return got if _asked_as(plan.column.type) == "{}" else plan.column.type
     if got.base != "STRUCT" or len(got.fields) != 1:

@@ -1,8 +1,8 @@
 """A table of ksqlDB as a source of rows: all of them at one moment.
 
-A pull query where the server allows it, else a push from earliest folded by key. No answer proves that a pull is
-whole, so the cluster is looked at before and after each: see `export.believed`. A push reads the table's own topic on
-one node, and is not hit by the death of another one.
+It is read by a pull query where the server allows that, else by a push from earliest, of which the newest row of each
+key counts. No answer proves a pull complete, so there is a look at the cluster before and after each pull: see
+`export.believed`. A push reads the table's own topic on one node, so the death of another node does not affect it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class KsqldbTable:
 
     kind: Literal["table"] = "table"
     passing = (AnswerIncomplete, QueryFailed, ServerNotReady, ServerUnreachable, SnapshotDoubled)
-    """What a pull ends with while a node dies; a key comes twice while a task moves and two hosts hold it."""
+    """Errors of a pull while a node dies; a key comes twice while a task moves and two hosts have it."""
 
     def __init__(self, client: Client, source: Description) -> None:
         self.source = source
@@ -63,7 +63,7 @@ class KsqldbTable:
         return TableState(offsets, lag(offsets) if self.source.pullable else None)
 
     def looks(self, state: TableState) -> Callable[[], Look] | None:
-        """None where the server lists no query that writes the table: no look could vouch for a pull."""
+        """None where the server lists no query that writes the table, so that a look could prove nothing."""
         return look_at_query(self._client, self.source, state.offsets) if self.source.pullable else None
 
     def read(self, limits: Limits, watched: bool) -> TableRead:
@@ -86,7 +86,7 @@ def refuse_unreadable(source: Description) -> None:
 
 def _pull(client: Client, source: Description, projection: Projection, limits: Limits) -> TableRead:
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)};"
-    # A pull begins to answer at once and goes on without pauses: one that is silent waits for a node that died.
+    # A pull answers immediately and without pauses: if it is silent, it waits for a node that died.
     silent_s = min(client.connection.timeout_s, client.connection.stall_s)
     with limits.in_time(source.name):
         turn = client.take_turn(limits, source.name)
@@ -115,7 +115,7 @@ def _pull(client: Client, source: Description, projection: Projection, limits: L
 
 
 def _refuse_doubles(source: Description, seen: list[Any]) -> None:
-    # Eight bytes a row: of different keys two have the same by one chance in 10**6 at ten million rows.
+    # Eight bytes a row: with ten million rows the chance that two different keys have one fingerprint is 1 in 10**6.
     fingerprints = np.concatenate([*seen, np.empty(0, dtype=np.int64)])
     doubles = len(fingerprints) - len(np.unique(fingerprints))
     if doubles:
@@ -127,7 +127,7 @@ def _refuse_doubles(source: Description, seen: list[Any]) -> None:
 
 
 def _refuse_hidden_keys(source: Description, projection: Projection) -> None:
-    """For a deleted row: the server fills only key columns that are asked for as they are."""
+    """Raises for a deleted row with an unknown key: the server fills only key columns that are selected unchanged."""
     for plan in projection.plans:
         if plan.column.role == "KEY" and [part.sql for part in plan.parts] != [quote(plan.column.name)]:
             raise SourceNotReadable(
@@ -138,9 +138,10 @@ def _refuse_hidden_keys(source: Description, projection: Projection) -> None:
 
 
 def _fold(client: Client, source: Description, projection: Projection, limits: Limits) -> TableRead:
-    """The table from its changes: the newest row of each key, without the deleted ones. Holds all rows in memory.
+    """The table from its changes: the newest row of each key, without deleted rows. Holds all rows in memory.
 
-    Not proved where another node holds the query: nobody can end it then, so it is left when nothing came for a while.
+    Not proved where another node runs the query, which then cannot be ended: its connection is dropped when no row came
+    for a while.
     """
     ends = true_ends(client, source)
     sql = f"SELECT {projection.select_list} FROM {quote(source.name)} EMIT CHANGES;"

@@ -1,9 +1,9 @@
-"""A push query read to a proven or declared end, and the watch over a silent connection.
+"""Reads a push query to its end, which a second thread decides.
 
-A push never ends by itself. A second thread follows the query's position in SHOW QUERIES EXTENDED and closes it
-when every partition's true end is reached (`exact`), when next to nothing has come for a while and everything fetched
-is processed (`quiet`: more cannot be known), or at the time limit. What it cannot explain it ends as an error.
-While it only waits, the server's next scan may begin.
+A push never ends by itself. The thread follows the query's position in SHOW QUERIES EXTENDED and closes the query when
+every partition's true end is reached (`exact`), when almost nothing has come for a while and everything fetched is
+processed (`quiet`: REST shows no better end), or at the time limit. A query that does none of these ends in an error.
+While a query only waits, the next scan of the server may begin.
 One stream thread and a short commit interval make progress visible and steady (seen on 7.2, 7.6, 8.3). The rule by
 which a query is at its end is in `stop_rule`.
 """
@@ -38,8 +38,8 @@ _EARLIEST = {"auto.offset.reset": "earliest"}
 _STEADY = {"ksql.streams.num.stream.threads": "1", "ksql.streams.commit.interval.ms": "100"}
 _POLL_S = 0.4
 _MOST_WAITS = 20  # of QUIET_S each
-_LEAVE_S = 1.0  # how long who leaves waits for a request that is on its way
-_UNSTEADY_EXTRA_S = 5.0  # commits every 2 s, and tasks that move between threads vanish for up to 2 s
+_LEAVE_S = 1.0  # how long the end of a read waits for a request of the thread
+_UNSTEADY_EXTRA_S = 5.0  # commits come every 2 s, and tasks that move between threads are not listed for up to 2 s
 
 
 @dataclass
@@ -51,9 +51,9 @@ class PushRead:
     outcome: Outcome | None = None
 
     def rows(self) -> Iterator[Rows]:
-        """The rows in the order they come, within a partition in the order of their offsets.
+        """The rows in the order in which they come; within a partition that is the order of offsets.
 
-        Raises ReadStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, or what reading raises.
+        Raises ReadStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, and errors of reading.
         """
         self.watch.start()
         try:
@@ -80,10 +80,10 @@ def start_push(
     bookmark: Mapping[int, int],
     layout_of: Callable[[Header], Layout],
 ) -> PushRead:
-    """Starts a push from earliest. `ends` are the true ends taken before, `bookmark` the next offset a partition.
+    """Starts a push from earliest. `ends` are the true ends taken before, `bookmark` the next offset of each partition.
 
-    An administrator may forbid the properties that make progress steady; then the query runs without them and more
-    time is allowed.
+    Where an administrator forbids the properties that make progress steady, the query runs without them and gets more
+    time.
     """
 
     def ask(properties: Mapping[str, str]) -> Answer:
@@ -106,20 +106,20 @@ def start_push(
 
 
 class _Watch(threading.Thread):
-    """Follows one push and ends it by the rule; never touches the rows."""
+    """Follows one push and ends it by the stop rule; does not read rows."""
 
     def __init__(self, client: Client, answer: Answer, source: Source, rule: StopRule, limits: Limits) -> None:
         super().__init__(name="push-watch", daemon=True)
         self.outcome: Outcome | None = None
         self.error: PipelineError | None = None
-        # It asks again by itself; waiting for a server that refuses would keep who leaves waiting.
+        # No retries in the client: the thread asks again anyway, and a retry would delay the end of the read.
         self._connection = replace(client.connection, retry_s=0)
         self._answer, self._source, self._rule, self._limits = answer, source, rule, limits
         self._over = threading.Event()
         self._ended_it = False
 
     def stop(self) -> None:
-        """Ends the thread; one that waits for a silent server is left behind, and does nothing any more."""
+        """Ends the thread; one that waits for a silent server is left behind, and does nothing more."""
         self._over.set()
         if self.is_alive():
             self.join(_LEAVE_S)
@@ -129,13 +129,13 @@ class _Watch(threading.Thread):
             with Client(self._connection) as client:
                 self._follow(client)
         except PipelineError as error:
-            self.error = error  # the server refuses to show the position: nobody would ever end the read
+            self.error = error  # the server refuses to show the position, so the read would never end
         finally:
             if not self._ended_it:
                 self._answer.hang_up()
 
     def _follow(self, client: Client) -> None:
-        """Looks at the position again and again until the query is ended or `stop` is called."""
+        """Looks at the position repeatedly until the query is ended or `stop` is called."""
         seen: tuple[object, int] = (None, -1)
         changed_at = time.monotonic()
         while not self._over.wait(_POLL_S):
@@ -163,13 +163,13 @@ class _Watch(threading.Thread):
         self._ended_it = True
 
     def _end(self, client: Client) -> None:
-        """Closes the query; where its node is another one, or the answer does not end, drops the connection."""
+        """Closes the query; if another node runs it, or its answer does not end, drops the connection."""
         try:
             closed = client.close_query(self._answer.header.query_id or "")
         except PipelineError:
             closed = False
-        # Rows that are already queued still come, to a slow reader slowly. Without a close the server never says that
-        # they are all there: it is left when nothing came for a while, or when new ones keep on coming.
+        # Queued rows still come, slowly to a slow reader. Without a close the server never marks their end: the
+        # connection is then dropped when no row came for a while, or when new rows keep coming.
         seen, waits = -1, 1 if closed else _MOST_WAITS
         while waits and seen != self._answer.byte_count:
             seen, waits = self._answer.byte_count, waits - 1
@@ -178,7 +178,7 @@ class _Watch(threading.Thread):
         self._answer.hang_up()
 
     def _positions(self, client: Client) -> dict[int, Position] | None:
-        """By partition; None while the server does not list the query or does not answer."""
+        """The position of each partition; None while the server does not list the query or does not answer."""
         try:
             entities = client.ksql("SHOW QUERIES EXTENDED;")
         except TryLater:

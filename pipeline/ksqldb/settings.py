@@ -36,7 +36,7 @@ class KsqldbSettings(BaseModel):
 
     @model_validator(mode="after")
     def _secrets_stay_secret(self) -> Self:
-        """What HTTP libraries would refuse by repeating it, and what a message about the server would show."""
+        """Refuses secrets that would get into messages: a token that HTTP cannot send, and a password in the URL."""
         token = self.ksqldb_token.get_secret_value()
         if not (token.isascii() and token.isprintable()):
             raise ValueError("KSQLDB_TOKEN holds a line break or another character that HTTP cannot send")

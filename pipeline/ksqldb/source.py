@@ -42,6 +42,6 @@ class KsqldbSources:
 
 @contextlib.contextmanager
 def connected(connection: Connection, wait: bool = True) -> Iterator[KsqldbSources]:
-    """The sources of a server that is there and supported; without `wait` one that is not there now is refused."""
+    """The sources of a running and supported server; without `wait` a server that is not ready now is an error."""
     with Client(connection if wait else replace(connection, retry_s=0)) as client:
         yield KsqldbSources(client, f"{client.server_version()} at {connection.url}")

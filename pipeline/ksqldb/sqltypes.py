@@ -127,8 +127,8 @@ def parse_schema(text: str) -> tuple[Column, ...]:
 def described_type(schema: Mapping[str, Any]) -> SqlType:
     """The type in a DESCRIBE answer's `fields[].schema`.
 
-    The key type of a MAP is not in there. STRING is assumed, the only one that the JSON and Avro formats take; the
-    header of the query that reads the column corrects it.
+    It lacks the key type of a MAP. STRING is assumed, the only one that the JSON and Avro formats allow; the header of
+    the query that reads the column corrects it.
     """
     base = str(schema["type"])
     if base == "DECIMAL":

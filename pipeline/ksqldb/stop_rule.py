@@ -1,7 +1,7 @@
-"""When a push query is at its end, by its positions in SHOW QUERIES EXTENDED; nothing is asked here.
+"""When a push query has reached its end, by its positions in SHOW QUERIES EXTENDED; this module sends no requests.
 
-Facts, seen on 7.2, 7.6 and 8.3: the listed `endOffset` is what was fetched, not the end of the topic; an empty
-partition stays at -1 for ever; a scan that is behind fetches full polls, several a second.
+Facts, seen on 7.2, 7.6 and 8.3: the listed `endOffset` is the fetched offset, not the end of the topic; an empty
+partition stays at -1; a scan that is behind fetches full polls, several a second.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ Position = tuple[int, int]  # fetched, committed
 
 _NOT_FETCHED: Position = (-1, -1)
 _POLL_RECORDS = 1000  # max.poll.records of the server's consumer
-_EMPTY_FACTOR = 4  # a busy server takes seconds before it fetches at all; empty partitions look the same until then
-_IDLE_S = 0.8  # two looks: a scan that has found nothing to do by then makes room for the next one
+_EMPTY_FACTOR = 4  # a busy server fetches nothing for seconds, which looks like an empty partition
+_IDLE_S = 0.8  # two looks: a scan without work for so long gives its turn to the next one
 
 
 @dataclass
 class StopRule:
     """Decides from the positions seen over time whether the scan is at its end.
 
-    Where the ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one
-    full poll and has processed it: a scan that is behind fetches full polls, several a second, so what comes more
-    slowly is what arrives just now. Without this a stream that is written to all the time would never be at its end.
-    A scan of big records is as slow as that: while it moves, it is given `slow_s` to come to its bookmark.
+    Where the ends are known, they decide. Else the server is `quiet` when for `quiet_s` it fetched less than one full
+    poll and has processed it: a scan that is behind fetches full polls, several a second, so slower rows are new
+    arrivals. Without this rule a stream that is written to all the time would never reach its end. A scan of large
+    records is as slow: as long as it moves, it has `slow_s` to reach its bookmark.
 
-    A partition that was not fetched is empty, or the server is busy: that is given more time, unless the scan is past
-    the bookmarks of others and that one has had no row yet. `idle` says that the scan is past its bookmarks and does
-    nothing but wait.
+    A partition without fetched records is empty, or the server is busy: it gets more time, unless the scan is past the
+    bookmarks of other partitions and this one has no bookmark. `idle` says that the scan is past its bookmarks and only
+    waits.
     """
 
     source: Source
@@ -74,7 +74,7 @@ class StopRule:
     def _decide_by_ends(
         self, ends: Mapping[int, Offsets], positions: Mapping[int, Position], now: float
     ) -> Outcome | None:
-        """A partition that retention has emptied is never fetched; it is waited for where its start is not known."""
+        """A partition that retention has emptied is never fetched: it is waited for only if its start is unknown."""
         due = [partition for partition, offsets in ends.items() if not self._reached(partition, offsets, positions)]
         if not due:
             return "exact"
@@ -91,12 +91,12 @@ class StopRule:
         return nothing_new or positions.get(partition, _NOT_FETCHED)[1] >= offsets.end
 
     def _may_be_unread(self, positions: Mapping[int, Position]) -> bool:
-        """Whether there may be rows that are due in a partition that was not fetched."""
+        """Whether a partition that was not fetched may have due rows."""
         had_rows = {partition for partition, mark in self.bookmark.items() if mark > 0}
         return any(at == _NOT_FETCHED and (p in had_rows or not had_rows) for p, at in positions.items())
 
     def _is_calm(self, positions: Mapping[int, Position]) -> bool:
-        """Whether less than one full poll was fetched, or waits to be processed, since it was calm."""
+        """Whether less than one full poll was fetched, or is unprocessed, since the scan was calm last."""
         if set(positions) != set(self._calm):
             return False
         steps = [positions[partition][0] - before[0] for partition, before in self._calm.items()]

@@ -1,8 +1,8 @@
 """A stream of ksqlDB as a source of rows: one task, read by a push query from earliest.
 
-REST cannot seek, so the server scans the topic from its start and sends what the predicate lets through: the rows that
-are wanted, and the witnesses before each bookmark. Rows may come again; `once` drops them. The query begins when its
-task is planned, because only its answer has the types of all columns, and is read by the process that planned it.
+REST cannot seek, so the server scans the topic from its start and sends only rows that match the predicate: the wanted
+rows, and the witnesses before each bookmark. Rows may come again; `once` drops them. The query is started when its task
+is planned, because only its answer has the types of all columns; the same process reads it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class KsqldbStream:
         return true_ends(self._client, self.source)
 
     def plan(self, whole: Task, limits: Limits) -> Plan:
-        """Begins the query: its answer has the key types of MAPs, which DESCRIBE leaves out."""
+        """Starts the query: its answer has the key types of MAPs, which DESCRIBE lacks."""
         if whole.is_empty:
             return Plan(self.columns(), (whole,))
         self._begun = self._begin(whole, limits)
@@ -64,14 +64,14 @@ class KsqldbStream:
     def _begin(self, task: Task, limits: Limits) -> PushRead:
         projection = project(self.source, positions=True)
         sql = f"SELECT {projection.select_list} FROM {quote(self.source.name)}{predicate(task)} EMIT CHANGES;"
-        # By true ends the new rows alone are waited for, unless old ones are wanted as well.
+        # With true ends the read waits for new rows only, unless old ones are wanted too.
         old_by_ends = task.wanted.old and task.ends is not None
         scanned_to = {} if old_by_ends else {p: mark.next_offset for p, mark in task.start.items()}
         return start_push(self._client, self.source, sql, limits, task.ends, scanned_to, projection.layout)
 
 
 def predicate(task: Task) -> str:
-    """The WHERE clause, after a blank, that lets through the wanted rows and the witnesses; empty for all rows."""
+    """The WHERE clause, with a blank before it, for the wanted rows and the witnesses; empty for all rows."""
     if task.wanted.start_ms is not None:
         return f" WHERE ROWTIME >= {task.wanted.start_ms} AND ROWTIME < {task.wanted.end_ms}"
     if task.wanted.old or not task.start:

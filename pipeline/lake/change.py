@@ -20,19 +20,19 @@ from pipeline.source import Bookmark
 CURRENT = "current-version"
 PARTITIONS = "topic-partitions"
 TOPIC_NUMBER = "/id"
-"""Identifiers of Delta transactions: the version that readers take, how many topic partitions have bookmarks, and
-(behind the topic's name) which topic of that name they are of."""
+"""Identifiers of Delta transactions: the current version of a table, the number of topic partitions with bookmarks, and
+(after the topic's name) the id of that topic."""
 _NO_ROW = -(2**63)
-"""In the place of a ROWTIME that a bookmark no longer has: no identifier can be taken back."""
+"""Stands for a ROWTIME that a bookmark no longer has: a Delta identifier cannot be removed."""
 
 
 @dataclass(frozen=True)
 class Change:
     """What one commit does. `bookmarks` are by topic partition, of the topic with `topic_id` where that is known.
 
-    `schema` replaces the table's: then `adds` are all of its rows, and every file there was is removed. `rule` is the
-    retention by which rows are kept from now on; without it the longer one of the feed's and the one so far. `returns`
-    are files that an earlier commit removed and that are still there. Without `data_change` the rows stay the same.
+    `schema` replaces the table's schema: then `adds` must have all rows, and all earlier files are removed. `rule` is
+    the retention by which rows are kept from now on; by default the longer of the feed's and the table's. `returns` are
+    files to be added again that an earlier commit removed. Without `data_change` the rows stay the same.
     """
 
     adds: Sequence[StagedFile] = ()
@@ -49,7 +49,9 @@ class Change:
 
 
 def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.datetime) -> list[AddAction | RemoveAction]:
-    """The files of a change; `paths` are where its staged ones lie now, `column` is the partition column."""
+    """The add and remove actions of a change; `paths` are those of its staged files in the table, `column` is the
+    partition column.
+    """
     adds = [
         AddAction(
             path=path,
@@ -82,7 +84,7 @@ def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.date
 def files_after(
     change: Change, files: Sequence[DataFile], paths: Sequence[str], now: dt.datetime
 ) -> tuple[DataFile, ...]:
-    """The table's files after a change that was made at `now`, whose staged ones lie at `paths`."""
+    """The table's files after a change that was made at `now`; `paths` are those of its staged files in the table."""
     gone = {file.path for file in change.removes}
     kept = [file for file in files if file.path not in gone] if change.schema is None else []
     added = [committed_file(staged, path, now) for staged, path in zip(change.adds, paths, strict=True)]
@@ -98,10 +100,10 @@ def transactions(
     now: dt.datetime,
     topic_number: int | None = None,
 ) -> list[deltalake.Transaction]:
-    """All identifiers of the table after the change, those that stay as they are too: each gets the same fresh time.
+    """All identifiers of the table after the change, unchanged ones included: each gets the time `now`.
 
-    An engine that lets old identifiers go takes one without a time, or with an old one, for old. `rule` and
-    `topic_number` are those that hold where the change has none.
+    Engines that drop old identifiers drop one without a time, or with an old time. `rule` and `topic_number` are used
+    where the change has none.
     """
     dated = {partition for partition, (_, rowtime_ms) in marks.items() if rowtime_ms is not None}
     marks = {**marks, **change.bookmarks}
@@ -123,7 +125,7 @@ def number_of(topic_id: str) -> int:
 
 
 def bookmarks_in(transaction: Callable[[str], int | None], topic: str) -> dict[int, Bookmark]:
-    """The bookmarks that a log remembers; `transaction` gives the version of an application transaction."""
+    """The bookmarks in a log; `transaction` returns the version of an application transaction."""
     found = {}
     for partition in range(transaction(PARTITIONS) or 0):
         next_offset = transaction(f"{topic}/{partition}")

@@ -1,8 +1,8 @@
-"""A log's checkpoints, and what they make superfluous: the entries before them, which are dropped.
+"""A log's checkpoints, and the entries before them, which are dropped when no reader needs them.
 
-A checkpoint sums the log up, bookmarks and all. Entries are dropped when nobody needs them: a checkpoint after them is
-there, a second one after that, and all versions before it are older than a reader or `unexpire` may go back to. By
-versions and by the times of two runs, never by one clock alone. A crash leaves more than is needed.
+A checkpoint has the table's whole state, bookmarks included. Entries are dropped only when two checkpoints lie after
+them and all versions before the older one are out of reach for readers and `unexpire`. That is decided by versions and
+by the times of two runs, never by one clock alone. A crash leaves more files than are needed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from pipeline.lake.store import LOG, Store
 CHECKPOINT_EVERY = 100
 """Entries from one checkpoint to the next; the Delta library's own default."""
 READERS_NEED = dt.timedelta(days=1)
-"""How long a reader may go on with what it found when it began: then its checkpoint, and the entries after it, go."""
+"""How long a reader may use the log as it was at its start; after that its checkpoint and entries may be dropped."""
 
 
 def write_checkpoint(
     store: Store, private: PrivateLog, version: int, transactions: Mapping[str, int], gone: Collection[str]
 ) -> None:
-    """Sums the log up to `version` up, which is what `private` has. What it says of `gone`, files that are no longer
-    there, is left out. Raises CommitFailed where it lacks one of the `transactions`.
+    """Writes the checkpoint of `version` from its `private` copy, without removed files that are `gone` from disk.
 
-    The Delta library does not compress it: with zstd 0.2 MB were left of 3 MB, of 10,000 files.
+    It is compressed here, because the Delta library does not do so: with zstd the checkpoint of 10,000 files has
+    0.2 MB instead of 3 MB. Raises CommitFailed where it lacks one of the `transactions`.
     """
     name = f"{LOG}/{version:020}.checkpoint.parquet"
     private.delta.create_checkpoint()
@@ -51,10 +51,10 @@ def write_checkpoint(
 
 
 def drop_old_entries(store: Store, past: dt.datetime, keep: dt.timedelta) -> None:
-    """Drops what no reader needs that goes back by at most `keep` from `past`, a time that is surely over.
+    """Drops entries and checkpoints that are not needed to read versions from `keep` before `past`, a safely past time.
 
-    The two newest checkpoints stay, the one that the oldest of those versions begins with and the entries after it, and
-    the one that takes its place some day. What the dropped entries said of themselves is kept.
+    The two newest checkpoints stay; so do the checkpoint that the oldest readable version starts from, the entries
+    after it, and the checkpoint that will replace it. The commit information of dropped entries is saved.
     """
     names = store.names(LOG)
     sums = checkpoints(names)
@@ -74,7 +74,7 @@ def drop_old_entries(store: Store, past: dt.datetime, keep: dt.timedelta) -> Non
 
 
 def _newest_before(store: Store, sums: Sequence[int], moment: dt.datetime) -> int:
-    """The newest of these versions that was made before the moment; 0 without one."""
+    """The newest of these versions that was made before the moment; 0 if there is none."""
     for version in reversed(sums):
         if store.size(entry_name(version)) is None:
             continue
@@ -85,7 +85,7 @@ def _newest_before(store: Store, sums: Sequence[int], moment: dt.datetime) -> in
 
 
 def _keep_history(store: Store, versions: Sequence[int]) -> None:
-    """Adds what these entries say of themselves to what is kept of earlier ones."""
+    """Appends the commit information of these entries to that of earlier ones."""
     if versions:
         lines = [json.dumps(entry_info(store, version), separators=(",", ":")) + "\n" for version in versions]
         before = store.read(HISTORY) if store.size(HISTORY) is not None else b""

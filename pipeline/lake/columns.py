@@ -1,4 +1,4 @@
-"""A feed's columns as its table keeps them, and which changes of them at the source the lake takes over."""
+"""A feed's columns as its table has them, and which changes of the source's columns the lake accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.feeds import Feed
 
 
 def annotated_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The columns of a read as the lake keeps them, each with its ksqlDB name, type and role. Raises ColumnUnnamed."""
+    """The lake's columns for those of a source, each with its ksqlDB name, type and role. Raises ColumnUnnamed."""
     return pa.schema([_annotated(column) for column in columns])
 
 
@@ -54,14 +54,14 @@ def compare_columns(feed: Feed, before: pa.Schema, now: pa.Schema) -> tuple[list
 
 
 def _is_wider(old: pa.Field, new: pa.Field) -> bool:
-    """Whether the column's type is another one now, which holds every value of the old one."""
+    """Whether the column has a new type that holds every value of the old one."""
     if old.type == new.type:
         return _is_declared_wider(old, new)
     return _holds(new.type, old.type)
 
 
 def _is_declared_wider(old: pa.Field, new: pa.Field) -> bool:
-    """Whether ksqlDB has a wider word for columns that the lake keeps alike, at any depth: STRING for TIME."""
+    """Whether the declared type became wider while the Arrow type stays the same, at any depth: TIME to STRING."""
     pairs = zip(_words(old), _words(new), strict=False)
     changes = {(was, is_) for was, is_ in pairs if was != is_ and was in SCALARS and is_ in SCALARS}
     return bool(changes) and all(is_ in SCALARS[was].widens_to for was, is_ in changes)
@@ -73,7 +73,7 @@ def _words(column: pa.Field) -> list[str]:
 
 
 def _holds(new: pa.DataType, old: pa.DataType) -> bool:
-    """Whether every value of `old` is one of `new` too, at every depth."""
+    """Whether `new` can hold every value of `old`, at every depth."""
     if old == new:
         return True
     if pa.types.is_decimal(old) and pa.types.is_decimal(new):

@@ -1,11 +1,12 @@
 """Many small files become few large ones: the same rows, sorted, in commits that add and lose none.
 
-A file's day is the date of its partition, or else the day it was added on. Files of days that are over, below half of
-the target size, go together where there are at least two of a partition; a file that came late waits for a second one.
+A file's day is the date of its partition, or else the day it was added on. Files of past days that are below half of
+the target size are joined where a partition has at least two of them; a file that came late waits for a second one.
 Readers of older versions keep the old files for the grace period.
 
-Each commit takes as much as one file of the target size has, and the feed is held for one commit at a time: an export
-that waits gets in, and what was killed goes on from there. A crash leaves the old files or the new ones in the log.
+Each commit makes about one file of the target size, and the feed is locked for one commit at a time, so a waiting
+export gets its turn, and a killed compaction continues after its last commit. A crash leaves the old files or the new
+ones in the log.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from pipeline.lake.writer import Partition, StagedFile
 Group = Sequence[DataFile]
 """Files of one partition that become one."""
 _MOST_FILES = 1000
-"""Of one commit, about."""
+"""About the most that one commit reads."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to become of small files: `target_bytes` is what a file should have, `before` the first day that is left
-    alone; without it that is today.
+    """What compaction aims at: `target_bytes` is the size of a new file; files of the day `before`, by default today,
+    and later are left as they are.
     """
 
     target_bytes: int
@@ -47,7 +48,7 @@ class Goal:
 
 @dataclass
 class Compacted:
-    """What became of a feed's small files so far. `refused` are partitions with a file that is not what was written."""
+    """What was compacted of a feed so far. `refused` are errors for partitions with a damaged file."""
 
     feed: str
     taken: list[DataFile] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Compacted:
 
 
 def small_files(table: LakeTable, goal: Goal, now: dt.datetime) -> list[Group]:
-    """The files that are to go together, the oldest partitions first; empty where nothing is worth it."""
+    """The groups of files to be joined, the oldest partitions first; empty where there are too few small files."""
     if not table.exists:
         return []
     before = goal.before or table.guarded(now).date()
@@ -78,7 +79,7 @@ def _day(feed: Feed, file: DataFile) -> dt.date:
 
 
 def _by_time(file: DataFile) -> tuple[dt.datetime, int, str]:
-    """Neighbours in time are neighbours in offsets, so that each new file has few of them to look through."""
+    """Orders files by time: neighbours in time are neighbours in offsets, so a search by offset opens few new files."""
     return file.added_at, file.bounds.get("rowoffset", (0, 0))[0], file.path
 
 
@@ -94,9 +95,9 @@ def _groups(files: Sequence[DataFile], target_bytes: int) -> Iterator[Group]:
 
 
 def compact_part(table: LakeTable, goal: Goal, commit_id: str, now: dt.datetime, done: Compacted) -> bool:
-    """Compacts as much as one commit takes, if anything; returns whether there is more. Counts it in `done`.
+    """Compacts as much as one commit takes, adds it to `done`, and returns whether there is more to do.
 
-    A partition with a file that is not what was written is left as it is, and `done.refused` says why.
+    A partition with a damaged file is left as it is, with an error in `done.refused`.
     """
     groups, size, files = list[Group](), 0, 0
     found = iter(small_files(table, goal, now))
@@ -127,7 +128,7 @@ def _rows(table: LakeTable, files: Group) -> Iterable[pa.RecordBatch]:
 
 
 def _damage(table: LakeTable, group: Group) -> LakeDamaged | None:
-    """A changed file that can be read all the same would become a sound one with other rows."""
+    """The error for a group with a damaged file: its rows must not get into a file that looks sound."""
     for file in group:
         if (problem := file_problem(table.store, file)) is not None:
             folder = file.path.partition("/")[0]
@@ -139,7 +140,7 @@ def _damage(table: LakeTable, group: Group) -> LakeDamaged | None:
 
 
 def compact_feed(upkeep: Upkeep, feed: Feed, goal: Goal, done: Compacted) -> None:
-    """Compacts all that is worth it, and counts it in `done`. Raises FeedLocked, also between two of its commits."""
+    """Compacts all groups of a feed, and adds them to `done`. Raises FeedLocked, also between two of its commits."""
     goes_on = bool(small_files(upkeep.lake.table(feed), goal, upkeep.now))
     for number in itertools.count():
         if not goes_on:
@@ -149,5 +150,5 @@ def compact_feed(upkeep: Upkeep, feed: Feed, goal: Goal, done: Compacted) -> Non
 
 
 def would_compact(upkeep: Upkeep, feed: Feed, goal: Goal) -> list[Group]:
-    """What `compact_feed` would put together, if each file is what was written."""
+    """The groups that `compact_feed` would join, if no file is damaged."""
     return small_files(upkeep.lake.table(feed), goal, upkeep.now)

@@ -1,7 +1,7 @@
-"""Durable files of a local disk: what `local_store`, `lock` and `writer` are made of.
+"""Durable file operations on a local disk, for `local_store`, `lock` and `writer`.
 
-A file written here is either whole and on disk or not there; a
-crash leaves at most a `*.tmp` that the next write of the same file replaces.
+A file written here is either complete and on disk, or does not exist; a crash leaves at most a `*.tmp` that the next
+write of the same file replaces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes renames into and out of the folder survive a power cut."""
+    """Syncs the folder, so that renames into and out of it survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder and its parents, each durable in its own parent."""
+    """Makes the folder and its parents, each synced in its parent."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -39,7 +39,7 @@ def make_folder(path: Path) -> None:
 
 
 def refuse_links(*paths: Path) -> None:
-    """Raises LakeDamaged for a path that is a symbolic link: none leads to what lies outside of the lake."""
+    """Raises LakeDamaged for a path that is a symbolic link: it could lead out of the lake."""
     for path in paths:
         if path.is_symlink():
             raise LakeDamaged(
@@ -59,7 +59,7 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Puts `data` in the place of the file, whole and on disk, in one step for readers; for one writer at a time."""
+    """Replaces the file by `data`, synced, in one step for readers; for one writer at a time."""
     make_folder(path.parent)
     temporary = path.with_name(path.name + ".tmp")
     delete_file(temporary)
@@ -72,9 +72,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def append_to_file(path: Path, data: bytes) -> None:
-    """Adds `data`, which ends with a line, to the end of the file, and syncs it; for one writer at a time.
+    """Appends whole lines to the file, and syncs it; for one writer at a time.
 
-    A write that fails half way is taken back. A last line that a power cut has torn is ended first.
+    A write that fails half way is undone. A last line that a power cut has torn gets a line end first.
     """
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)

@@ -1,9 +1,9 @@
-"""How the values of a data file are written, chosen by the rows that go into it first.
+"""The Parquet encodings of a data file's columns, chosen by its first rows.
 
-A dictionary pays where values repeat and costs where they do not, so each column has one only there. Other integers and
-moments are written as differences, which are small where rows come in their order: offsets, ROWTIME. All this is read
-by DuckDB, pyarrow and pandas, Polars, delta-rs, and Spark from 3.3 on. Doubles are not split by bytes: Spark's
-vectorized reader knows that since its 4.2 only.
+A dictionary saves space where values repeat and costs where they do not, so only columns with repeated values get one.
+Other integers and timestamps are delta-encoded: differences are small in columns that grow, such as offsets and
+ROWTIME. DuckDB, pyarrow and pandas, Polars, delta-rs, and Spark from 3.3 on read all of this. Doubles are not
+byte-stream-split: Spark's vectorized reader supports that only from 4.2 on.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Compression = Literal["snappy", "zstd"]
 _SAMPLE_ROWS = 8192
 _SAMPLE_BYTES = 4 * 2**20
 _MOST_DIFFERENT, _MOST_DIFFERENT_NUMBERS = 0.75, 0.125
-"""Shares of a sample that may be different values where a dictionary is to pay; numbers are short as differences too,
-and the same offset comes once in each topic partition.
+"""The shares of different values in a sample up to which a dictionary saves space. For numbers the share is smaller:
+their differences are short too, and the same offset occurs once in each topic partition.
 """
 
 
 def writer_options(rows: pa.Table, compression: Compression, has_pages: bool) -> dict[str, Any]:
-    """Arguments for `ParquetWriter`. `rows` are the first row group; with `has_pages` it is so long that a reader gains
-    by an index of its pages.
+    """Arguments for `ParquetWriter`. `rows` are the first row group; `has_pages` says that it is long enough for a page
+    index to help readers.
     """
     with_dictionary, by_difference = list[str](), list[str]()
     for path, values in _leaves(_sample(rows)):
@@ -60,7 +60,7 @@ def _leaves(rows: pa.Table) -> Iterator[tuple[str, pa.Array]]:
 
 
 def _leaves_of(path: str, array: pa.Array) -> Iterator[tuple[str, pa.Array]]:
-    """The values themselves of a column, under the paths that Parquet gives them."""
+    """The leaf arrays of a column, each with its path in Parquet."""
     if isinstance(array, pa.StructArray):
         for field, child in zip(array.type, array.flatten(), strict=True):
             yield from _leaves_of(f"{path}.{field.name}", child)

@@ -1,9 +1,9 @@
-"""The next entry of a Delta log: it has its name only when all of it is there to stay.
+"""The next entry of a Delta log: it gets its name only after it is synced to disk.
 
 The Delta library names its files before their bytes are on disk, so a power cut can leave an entry without its last
 lines: rows without their bookmark. Here the library writes into a private copy of the log (links, no bytes are copied),
-and what it wrote is synced before it is linked into the table's log. A crash leaves the entry whole or not at all, and
-the private copy, which is in the staging folder that the next run removes.
+and the new entry is synced before it is linked into the table's log. A crash leaves the entry complete or not at all,
+and the private copy, which is in the staging folder that the next run removes.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from pipeline.lake.store import LOG, Store, disk_errors
 def publish_entry(
     store: Store, private: PrivateLog, version: int, write: Callable[[PrivateLog], object], check: Callable[[], None]
 ) -> bytes:
-    """Has `write` commit entry `version` to the private copy of the table's log, then gives it its name; returns it.
+    """Lets `write` commit entry `version` to the private copy, then links it into the table's log; returns its bytes.
 
-    `check` has the last word before that. There are three outcomes. Done. Refused: any error but the two below; the log
-    is as it was before. Unknown, when the disk fails once the entry may have its name: then the log is read again, and
-    CommitStands is raised where it has the entry, the disk's error where not, CommitUnknown where it cannot be read.
+    `check` is called before the link and may raise to prevent it. There are three outcomes. Done. Refused: any error
+    but the two below; the log is as it was before. Unknown, when the disk fails after the link may have been made: then
+    the log is read again, and CommitStands is raised if it has the entry, the disk's error if not, CommitUnknown if it
+    cannot be read.
     """
     name = entry_name(version)
     write(private)
     private.is_behind = True
-    ours = (private.folder / name).read_bytes()  # no other program's is the same, down to the names of its files
+    ours = (private.folder / name).read_bytes()  # no other program's entry has these bytes: it names our files
     try:
         store.put_new(name, private.folder / name, check)
     except FileExistsError:
@@ -84,7 +85,7 @@ class PrivateLog:
 
     @property
     def delta(self) -> deltalake.DeltaTable:
-        """Opened once; then only what is new is read, where it `is_behind` the log."""
+        """The table, opened once; later only new entries are read, when it `is_behind` the log."""
         if self._delta is None:
             self._delta = deltalake.DeltaTable(self.folder)
         elif self.is_behind:
@@ -97,7 +98,7 @@ class PrivateLog:
 def private_log(store: Store, version: int) -> Iterator[PrivateLog]:
     """A copy of the log up to `version`, from its last checkpoint on.
 
-    Without entries it has no log: the Delta library takes an empty one for a damaged table.
+    Before the first entry it has no log folder: the Delta library takes an empty one for a damaged table.
     """
     with store.scratch() as folder:
         first = last_checkpoint(store)

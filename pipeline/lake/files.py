@@ -1,6 +1,6 @@
-"""A table's data files: what a committed one is, where it lies, and how it is read.
+"""A table's data files: their values in the log, their paths, and how they are read.
 
-A name says which commit a file is of and what is in it.
+A file's name has the id of its commit and the checksum of its bytes.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ class DataFile:
         return commit_in(self.path.rpartition("/")[2])
 
     def stats(self) -> str:
-        """Delta's statistics of the file, as they were written with it."""
+        """Delta's statistics of the file, as JSON."""
         low = {name: bounds[0] for name, bounds in self.bounds.items()}
         high = {name: bounds[1] for name, bounds in self.bounds.items()}
         return json.dumps({"numRecords": self.row_count, "minValues": low, "maxValues": high, "nullCount": {}})
 
 
 def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
-    """A staged file that was committed at `now` and lies at `path`, as the log tells of it."""
+    """The log's view of a staged file that was committed at `now` and lies at `path`."""
     stats = json.loads(staged.stats)
     bounds = {name: (low, stats["maxValues"].get(name)) for name, low in stats["minValues"].items()}
     added_ms = int((staged.written_at or now).timestamp() * 1000)
@@ -72,7 +72,7 @@ def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
 
 
 def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFile]:
-    """The files that the log of a table names, which is partitioned by `column`."""
+    """The files in the log of a table that is partitioned by `column`."""
     # pyarrow's own `table` would import pandas, which takes longer than all of this.
     actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=False))
     for action in actions.read_all().to_pylist():
@@ -93,23 +93,23 @@ def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFi
 
 
 def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str:
-    """The path, in its table, that a staged file will have."""
+    """The path below its table's folder that a staged file will have."""
     value = NULL_PARTITION if staged.partition is None else staged.partition
     return f"{column}={value}/{name_file(commit_id, index, staged.checksum)}"
 
 
 def files_on_disk(store: Store) -> list[str]:
-    """Paths, relative to the table's folder, of all data files of ours that exist."""
+    """Paths, relative to the table's folder, of all data files on disk that this package wrote."""
     return [path for path in parquet_files(store) if checksum_in(path.rpartition("/")[2])]
 
 
 def files_in(store: Store, folders: Iterable[str]) -> list[str]:
-    """Paths of the data files of ours in these folders of the table."""
+    """Paths of the data files in these folders of the table that this package wrote."""
     return [f"{folder}/{name}" for folder in folders for name in store.names(folder) if checksum_in(name)]
 
 
 def parquet_files(store: Store) -> Iterator[str]:
-    """Of a table, whoever wrote them."""
+    """Paths of all Parquet files of a table, whichever program wrote them."""
     for folder in store.names():
         if folder.startswith(("date=", "version=")):
             yield from (f"{folder}/{name}" for name in store.names(folder) if name.endswith(".parquet"))
@@ -117,7 +117,7 @@ def parquet_files(store: Store) -> Iterator[str]:
 
 @contextlib.contextmanager
 def file_errors(path: str, feed: str) -> Iterator[None]:
-    """Names a data file that is missing or cannot be read. Raises LakeDamaged."""
+    """Turns errors in reading a data file into LakeDamaged, which names it."""
     try:
         yield
     except FileNotFoundError as error:
@@ -148,7 +148,7 @@ def file_problem(store: Store, file: DataFile) -> str | None:
 
 
 def read_where(store: Store, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
-    """The rows of a committed file that are `wanted`; other row groups are not read. Raises LakeDamaged."""
+    """The rows of a committed file that are `wanted`; row groups without any are not read. Raises LakeDamaged."""
     with file_errors(store.uri(file.path), feed), store.open_parquet(file.path) as opened:
         found = pq.read_table(opened, filters=wanted, partitioning=None)
     return list(found.to_batches())
@@ -166,7 +166,7 @@ def stored_schema(store: Store, file: DataFile) -> pa.Schema:
 
 
 def stage_copy(store: Store, feed: str, file: DataFile, target: Path, partition: Partition) -> StagedFile:
-    """A committed file, byte for byte, as a staged file of another partition. Raises LakeDamaged."""
+    """Copies a committed file, byte for byte, to a staged file of another partition. Raises LakeDamaged."""
     where = store.uri(file.path)
     with file_errors(where, feed):
         opened = store.open_parquet(file.path)
@@ -201,7 +201,7 @@ def _damaged(message: str, feed: str) -> LakeDamaged:
 def read_files(
     store: Store, feed: str, files: Sequence[DataFile], schema: pa.Schema, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of committed files in the columns of `schema`; those that a file does not have yet are null.
+    """The rows of committed files in the columns of `schema`; columns that a file does not have are null.
 
     Raises LakeDamaged for a file that is missing or cannot be read.
     """
@@ -211,7 +211,7 @@ def read_files(
         with opened:
             with file_errors(store.uri(file.path), feed):
                 parquet = pq.ParquetFile(opened)
-            # A batch that reached over row groups would not be bounded in bytes.
+            # A batch that spans row groups would not be bounded in bytes.
             groups = range(parquet.num_row_groups)
             batches = (batch for group in groups for batch in parquet.iter_batches(batch_rows, row_groups=[group]))
             while True:

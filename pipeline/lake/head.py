@@ -1,8 +1,8 @@
-"""What a Delta log says of its table as a whole: settings, columns, identifiers and the newest entry.
+"""The head of a Delta log: the table's settings, columns, transaction identifiers and newest entry.
 
-Read from the newest checkpoint and the entries after it, without the list of the table's files: that costs what is new
-in the log, not what is in the table. A log that is lost, torn or of a kind that this package does not read calls for a
-person: taken for a new table, or read as far as it goes, it would double rows or lose them in silence.
+It is read from the newest checkpoint and the entries after it, without the list of the table's files, so its cost grows
+with what is new in the log, not with the table. A log that is lost, torn or not supported is an error: treated as a new
+table, or read in part, it would double or lose rows in silence.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _FILES = (b'{"add":{', b'{"remove":{', b'{"add": {', b'{"remove": {')
 
 @dataclass(frozen=True)
 class Head:
-    """The log at `version`. `commit` is what the newest entry says of itself, `checksum` is of its bytes: no other
-    state of the table has it. `transactions` are the versions of Delta's application transactions.
+    """The head at `version`. `commit` is the newest entry's commit information, `checksum` is of the entry's bytes and
+    identifies this state of the table. `transactions` are the versions of Delta's application transactions.
     """
 
     version: int = -1
@@ -44,7 +44,7 @@ class Head:
     transactions: Mapping[str, int] = field(default_factory=dict)
 
     def after(self, version: int, entry: bytes) -> Head:
-        """As it is with the next entry. Raises ValueError for one that is not whole."""
+        """The head after the next entry. Raises ValueError for an entry that is not whole."""
         lines = entry.splitlines()
         if not lines or not all(line.endswith(b"}}") for line in lines):
             raise ValueError(entry_name(version))
@@ -83,7 +83,7 @@ class Head:
 
     @property
     def schema(self) -> pa.Schema:
-        """All columns, the partition column too."""
+        """All columns, including the partition column."""
         return plain_schema(deltalake.Schema.from_json(self.metadata["schemaString"]))
 
 
@@ -97,7 +97,7 @@ def read_head(store: Store, feed: str) -> Head | None:
     """The head of a table's log; None before its first entry.
 
     Raises LogDamaged for a log that is lost or cannot be read, or that lacks an entry or a part of one: the Delta
-    library would pass an empty one over, and its rows. Raises TableNotSupported.
+    library would skip an empty entry and so lose its rows. Raises TableNotSupported.
     """
     with delta_errors(store.uri()):
         names = store.names(LOG)
@@ -127,7 +127,7 @@ def _with(store: Store, feed: str, head: Head, entry: str, is_newest: bool) -> H
 
 
 def _from_checkpoint(store: Store, feed: str, names: Sequence[str], number: int) -> Head:
-    """The sum of the log up to a version, and what is known of that entry itself."""
+    """The head at a checkpoint's version, with that entry's commit information if the entry still exists."""
     found: dict[str, list[Any]] = {"metaData": [], "protocol": [], "txn": []}
     for name in checkpoint_parts(names, number):
         try:
@@ -155,7 +155,9 @@ def _from_checkpoint(store: Store, feed: str, names: Sequence[str], number: int)
 
 
 def _refuse_lost_log(store: Store, feed: str) -> None:
-    """A table's first entry is there before its first file, and its log is deleted after its last one."""
+    """Raises LogDamaged for data files without a log: the log is created before a table's first file and deleted after
+    its last one.
+    """
     for path in parquet_files(store):
         raise LogDamaged(
             f"the feed {feed} cannot be read: {store.uri(LOG)} is lost, and there are data files, "
@@ -165,7 +167,7 @@ def _refuse_lost_log(store: Store, feed: str) -> None:
 
 
 def _supported(head: Head, feed: str) -> Head:
-    """The head, if what the log says means what this package takes it for. Raises TableNotSupported."""
+    """The head. Raises TableNotSupported for table features under which rows or bookmarks would be read wrongly."""
     settings, protocol = head.settings, head.protocol
     if _FORGETS in settings:
         raise TableNotSupported(

@@ -1,7 +1,7 @@
-"""Who holds a feed, as the record beside its lock has it, and whether that run still lives.
+"""Which run holds a feed, by the record beside its lock, and whether that run still lives.
 
-The kernel frees the lock of a process that dies, so the record is asked only where a lock file was removed by hand, and
-for the name of the run that came first. Whether a process lives is known on its own machine only.
+The kernel frees the lock of a process that dies, so the record is needed only where a lock file was removed by hand,
+and to name the run that holds the lock. Whether a process lives can be known on its own machine only.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _MACHINE = ("host", "namespace")
 
 @dataclass(frozen=True)
 class Holder:
-    """A run that holds or held a feed. `about` is what people are shown of it; `process` is this machine's name of it.
+    """A run that holds or held a feed. `about` is shown to people; `process` identifies its process on this machine.
 
-    `released` says that it ended in order, whatever it did.
+    `released` says that it released the lock itself, so it was not killed.
     """
 
     about: Mapping[str, str]
@@ -51,7 +51,7 @@ class Holder:
 
     @property
     def is_alive(self) -> bool | None:
-        """Whether the process runs; None where that cannot be known: on another machine, or in another container."""
+        """Whether the process runs; None where that cannot be known, as on another machine or in another container."""
         if self.released:
             return False
         mine = _process(os.getpid())
@@ -75,7 +75,7 @@ class Holder:
 
 
 def _process(pid: int) -> dict[str, str]:
-    """What identifies a process: a number is used again, but not with the same start since the same boot."""
+    """What identifies a process: its number, start and boot, because the number alone is used again."""
     fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())

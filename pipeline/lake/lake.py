@@ -1,8 +1,7 @@
 """The lake: its feeds, their tables, and the one way to write to them.
 
-`writing` holds a feed, removes what a killed run left, lets the caller act, and describes what is there then. A crash
-while acting leaves the last commit; a crash before the description leaves `_metadata.json` and `views.sql` as they
-were, and the next run writes them.
+`writing` locks a feed, removes what a killed run left, lets the caller commit, and then rewrites `_metadata.json` and
+`views.sql`. A crash before that leaves the last commit and these two files as they were, and the next run writes them.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ from pipeline.lake.views import write_views
 
 
 class Lake:
-    """The lake at `url`, in that folder of a local disk or in `store`. `tell` hears what people should know on the way.
+    """The lake at `url`, a folder of a local disk, or in `store`. `tell` is called with warnings for people.
 
-    `grace_hours` is how long files that left a table stay for open readers, `compression` that of new files.
+    `grace_hours` is how long files that were removed from a table stay on disk for open readers, `compression` the one
+    of new files.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Lake:
         return self._store.uri()
 
     def space(self) -> Space:
-        """What there is for new files."""
+        """The space for new files."""
         return self._store.space()
 
     def make_folders(self) -> None:
@@ -61,14 +61,15 @@ class Lake:
                 self._store.make_folder(name)
 
     def table(self, feed: Feed) -> LakeTable:
-        """The feed's table, to be read. Raises LogDamaged."""
+        """The feed's table, for reading. Raises LogDamaged."""
         return LakeTable(self._store, feed, self._tell, self._compression)
 
     @contextlib.contextmanager
     def writing(self, feed: Feed, holder: Mapping[str, str]) -> Iterator[LakeTable]:
-        """The feed's table, held and cleaned; described in the end. `holder` is shown to whoever comes second.
+        """The feed's table for writing, locked and cleaned; `holder` is shown to a second run that finds it locked.
 
-        Raises FeedLocked, LogDamaged, ClockWentBack, and what the disk does.
+        Rewrites `_metadata.json` and `views.sql` when the block ends. Raises FeedLocked, LogDamaged, ClockWentBack, and
+        the errors of the disk.
         """
         with self._folder(feed).hold(feed.name, holder), contextlib.ExitStack() as session:
             table = LakeTable.for_writing(self._store, feed, self.grace_hours, self._tell, self._compression, session)
@@ -78,7 +79,7 @@ class Lake:
                 self._describe(table, sys.exception())
 
     def accept_clock(self, feed: Feed, holder: Mapping[str, str], commit_id: str, now: dt.datetime) -> None:
-        """Has the feed go on from `now`, although commits of a later time are there."""
+        """Lets the feed go on from `now`, although it has commits of a later time."""
         with self._folder(feed).hold(feed.name, holder):
             for table in (self.table(feed), self.table(feed.of_unreadable())):
                 if table.exists:
@@ -96,7 +97,7 @@ class Lake:
         return self._folder(feed).uri()
 
     def torn_entry(self, feed: Feed) -> str | None:
-        """The newest entry of the feed's log, where another program began it and did not end it."""
+        """The newest entry of the feed's log, if another program began to write it and did not finish."""
         folder = self._folder(feed)
         entry = torn_entry(folder)
         return None if entry is None else folder.uri(entry)
@@ -111,22 +112,22 @@ class Lake:
 
     @property
     def runs(self) -> RunLedger:
-        """Which commands were run on this lake."""
+        """The ledger of the commands that were run on this lake."""
         return RunLedger(self._store)
 
     def open_log(self, script: str, now: dt.datetime) -> logging.Handler:
-        """Where a script's runs keep what they say; see `run_log`. Raises LakeNotWritable."""
+        """The log of a script's runs; see `run_log`. Raises LakeNotWritable."""
         return open_run_log(self._store.below("logs"), script, now)
 
     def _folder(self, feed: Feed) -> Store:
         return self._store.below(f"{feed.kind_folder}/{feed.name}")
 
     def _describe(self, table: LakeTable, failure: BaseException | None) -> None:
-        """Rewrites what is derived from the log. Where that fails too, `failure` stays the error and names both."""
+        """Rewrites the files that are derived from the log. If that fails after a `failure`, its message names both."""
         try:
             if table.exists and not (is_described(table) and self._store.size(VIEWS) is not None):
                 write_views(self._store, self.feeds, self.table, self._tell, changed=table)
-                write_metadata(table)  # last: it says that both are of this state of the log
+                write_metadata(table)  # last: it vouches that both files describe this log entry
         except PipelineError as error:
             if failure is None:
                 raise
@@ -136,8 +137,8 @@ class Lake:
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What a command shares that changes feeds between exports. `run_id` names its commits; `max_share` of a feed's
-    rows may expire at once without a reason: 1 lets all of them go.
+    """What all commands that change feeds between exports need. `run_id` names their commits; `max_share` is the share
+    of a feed's rows that may expire at once without a reason (1: all).
     """
 
     lake: Lake
@@ -147,5 +148,5 @@ class Upkeep:
     max_share: float
 
     def numbered(self, index: int) -> Upkeep:
-        """For one feed of several: each commit has a name of its own."""
+        """For one feed of several, so that each commit has its own name."""
         return replace(self, run_id=name_of_feed(self.run_id, index))

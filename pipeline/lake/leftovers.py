@@ -1,12 +1,11 @@
-"""What no reader needs any more: files that no commit names, expired ones.
+"""Deletes files that no reader needs any more: files that no commit names, and expired ones.
 
-Where they can be is known without a look at all partitions. A commit notes the folders that it moves files into, before
-it does (`_moving.json`), so a killed one's files are found there; expired files are in the log. Without that note, or
-where the log is older than it (restored from a backup), all folders are looked through.
+They are found without listing all partitions. Before a commit moves files it notes their folders in `_moving.json`, so
+the files of a killed commit are found there; expired files are in the log. Without that note, or where the log is older
+than the note (restored from a backup), all folders are listed.
 
-A file of a commit that is under way is named by no entry yet, so its absence from the log alone says nothing: who held
-the feed before, and how old the file is, decide. What is deleted is gone; whatever is not certain stays until a later
-run.
+The files of a commit that is under way are not in the log yet, so a file's absence from the log alone proves nothing:
+the run that held the feed before, and the file's age, decide. In doubt a file stays until a later run.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ MOVING = "_moving.json"
 
 @dataclass(frozen=True)
 class Moving:
-    """The note of the last commit: its name, the version it was to be, and the folders that it moved files into.
+    """The note of the last commit: its id, its intended version, and the folders that it moved files into.
 
-    `unsure` are folders in which earlier ones may have left something, None where that can be anywhere.
+    `unsure` are folders in which earlier commits may have left files; None where that may be any folder.
     """
 
     version: int
@@ -40,7 +39,7 @@ class Moving:
 
     @classmethod
     def read(cls, store: Store) -> Moving | None:
-        """The note that is there; None for none, or one that cannot be understood."""
+        """The note in the store; None where there is none or it cannot be read."""
         try:
             note = json.loads(store.read(MOVING))
             unsure = None if note["unsure"] is None else tuple(map(str, note["unsure"]))
@@ -67,7 +66,7 @@ class Moving:
 
 
 def note_moves(store: Store, version: int, commit_id: str, paths: Iterable[str]) -> None:
-    """Notes where the commit that is to be `version` will move files to; what earlier notes leave open stays in it."""
+    """Notes where the commit of the intended `version` will move files; keeps the `unsure` folders of earlier notes."""
     folders = sorted({path.rpartition("/")[0] for path in paths})
     if folders:
         before = Moving.read(store)
@@ -83,10 +82,10 @@ def delete_orphans(
     past: dt.datetime | None,
     grace_hours: int,
 ) -> int:
-    """Deletes files of ours that are not `committed`, and whose path is not in the text `named`; returns how many.
+    """Deletes this package's files that are not `committed` and not in the text `named`; returns how many.
 
-    Not those that wait for their grace period by the time that is surely `past`, and not what may be of a run that
-    lives. The log is at `version`.
+    Keeps expired files until their grace period is over at `past`, a safely past time, and files that may belong to a
+    run that still lives. The log is at `version`.
     """
     if temporary := [f"{LOG}/{name}" for name in store.names(LOG) if ".json#" in name]:
         store.delete(*temporary)  # of the Delta library
@@ -110,13 +109,13 @@ def delete_orphans(
 
 
 def surely_past_by(store: Store, newest: dt.datetime | None) -> dt.datetime | None:
-    """The time that this run has seen, and one before it: see `clock`. `newest` is of the newest commit before it."""
+    """The safely past time, see `clock.surely_past`. `newest` is the time of the newest commit before this run."""
     hold = store.held()
     return surely_past(newest, hold.previous_since if hold else None, hold.since if hold else None)
 
 
 def refuse_lost(store: Store, paths: Collection[str]) -> None:
-    """Raises FeedLost when this run no longer holds the feed, LakeDamaged when one of its files is gone again."""
+    """Raises FeedLost when this run no longer holds the feed, LakeDamaged when one of its files was deleted."""
     hold = store.held()
     if hold is not None:
         hold.check()

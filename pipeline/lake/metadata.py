@@ -1,7 +1,8 @@
-"""What a feed's log says of it, as values; and `_metadata.json`, one rendering of them, for people and scripts.
+"""The state of a feed's table as values, read from its log; and `_metadata.json`, the same for people and scripts.
 
-The file is derived from the log after each commit and replaced whole. It says which state of the log it is of, so what
-it has is read from it for as long as that is the log's. Losing it loses nothing: the next run writes it.
+The file is derived from the log after each commit and replaced in one step. It names the log entry that it describes,
+so as long as that is the newest one, its values are used instead of the log's. Losing it loses nothing: the next run
+writes it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipeline.text import rfc3339
 
 @dataclass(frozen=True)
 class Totals:
-    """What some committed files have together."""
+    """Rows, bytes and number of some committed files."""
 
     row_count: int = 0
     size_bytes: int = 0
@@ -39,7 +40,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class ColumnState:
-    """A column of the data files, and what it is at the source; None where the log does not say it."""
+    """A column of the data files, and its name, type and role at the source; None where the log does not have them."""
 
     name: str
     arrow_type: str
@@ -60,10 +61,10 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class TableState:
-    """A feed's table in the lake. `bookmark` is the next offset of each topic partition, `entry_checksum` is of the
-    newest entry of the log.
+    """A feed's table in the lake. `bookmark` is the next offset of each topic partition, `entry_checksum` that of the
+    newest log entry.
 
-    `state` is what the source's table was made of when the current version was taken, where that is known.
+    `state` are the offsets that the source's table was made of when the current version was read, if they are known.
     """
 
     delta_version: int
@@ -81,7 +82,7 @@ class TableState:
 
 @dataclass(frozen=True)
 class FeedState:
-    """A feed, and its table unless it was never exported."""
+    """A feed and its table; None for a feed that was never exported."""
 
     feed: Feed
     table: TableState | None
@@ -92,7 +93,7 @@ class FeedState:
 
 
 def describe_feed(table: LakeTable) -> FeedState:
-    """What the log says: sizes and counts are the committed ones."""
+    """The state of a feed by its log: sizes and counts are of committed files."""
     if not table.exists:
         return FeedState(table.feed, None)
     written = _written(table)
@@ -120,19 +121,19 @@ def write_metadata(table: LakeTable) -> None:
 
 
 def is_described(table: LakeTable) -> bool:
-    """Whether `_metadata.json` is of this state of the log, and of the feed as it is now."""
+    """Whether `_metadata.json` describes the newest log entry and the feed as it is now."""
     written = _written(table)
     return written is not None and written.items() >= _head_json(table.feed).items()
 
 
 def described_partitions(table: LakeTable) -> set[str | None] | None:
-    """The table's partitions, without a look at its files; None where `_metadata.json` is of another state."""
+    """The table's partitions, by `_metadata.json` alone; None where that describes another log entry."""
     written = _written(table)
     return None if written is None else {partition["partition"] for partition in written["partitions"]}
 
 
 def _written(table: LakeTable) -> dict[str, Any] | None:
-    """What `_metadata.json` has, where that is of this state of the log."""
+    """The content of `_metadata.json`; None where it describes another log entry."""
     try:
         written = json.loads(table.store.read(METADATA))
         is_of_this_state = (written["schema_version"], written["entry_checksum"]) == (1, table.head.checksum)

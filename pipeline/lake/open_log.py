@@ -1,7 +1,7 @@
-"""One table's log, opened once: its head is read at once, the list of its files when it is asked for.
+"""One table's log, opened once: its head is read immediately, the list of its files when it is needed.
 
-In a session the Delta library is shown one private copy of the log, in which it reads and commits, so nothing is read
-twice. The session's end removes the copy, and the next run what a killed one left of it.
+In a session the Delta library reads and commits in one private copy of the log, so nothing is read twice. The end of
+the session removes the copy; the next run removes the copy of a killed one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.lake.store import Store
 
 
 class OpenLog:
-    """The log of a table that is partitioned by `column`. Without a `session` each use of the library stands alone."""
+    """The log of a table partitioned by `column`. Without a `session` each use of the library opens it again."""
 
     def __init__(self, store: Store, feed: str, column: str, session: contextlib.ExitStack | None) -> None:
         self._store, self._feed, self._column, self._session = store, feed, column, session
@@ -31,7 +31,7 @@ class OpenLog:
         self.refresh()
 
     def refresh(self) -> None:
-        """Reads it again. Raises LogDamaged and TableNotSupported."""
+        """Reads the log again. Raises LogDamaged and TableNotSupported."""
         self._private: PrivateLog | None = None
         self.head: Head | None = read_head(self._store, self._feed)
 
@@ -40,7 +40,7 @@ class OpenLog:
         return self.head.version + 1 if self.head else 0
 
     def files(self) -> tuple[DataFile, ...]:
-        """The files that it names."""
+        """The files that the log names."""
         if self.head is None:
             return ()
         with delta_errors(self._store.uri()):
@@ -50,7 +50,7 @@ class OpenLog:
                 return tuple(committed_files(private.delta, self._column))
 
     def files_at(self, version: int) -> tuple[DataFile, ...]:
-        """The files that it named at an earlier version."""
+        """The files that the log named at an earlier version."""
         with delta_errors(self._store.uri()):
             then = deltalake.DeltaTable(self._store.uri(), version=version)
             return tuple(committed_files(then, self._column))
@@ -61,12 +61,12 @@ class OpenLog:
             try:
                 entry = publish_entry(self._store, private, self.next_version, write, check)
             except BaseException:
-                self._private = None  # it has what the log may not have
+                self._private = None  # it may have an entry that the log does not have
                 raise
         self.head = (self.head or Head()).after(self.next_version, entry)
 
     def sum_up(self, past: dt.datetime | None, keep: dt.timedelta) -> None:
-        """Writes a checkpoint, and drops what it makes superfluous by a time that is surely `past`."""
+        """Writes a checkpoint, and drops the entries that no reader needs after it; `past` is a safely past time."""
         if self.head is None:
             return
         gone = [path for path in removed_files(self._store) if self._store.size(path) is None]

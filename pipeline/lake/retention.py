@@ -1,11 +1,11 @@
-"""Retention: partitions that a feed's rule lets go of leave the log in one commit, or all of them stay.
+"""Retention: the partitions that a feed's rule no longer keeps are removed from the log in one commit.
 
-Expired rows leave the log first and the disk after a grace period, so a reader that is under way keeps its files, and
-`pipeline.lake.unexpire` can bring them back.
+Expired rows are removed from the log first and from the disk after a grace period, so a running query keeps its files,
+and `pipeline.lake.unexpire` can bring them back.
 
-A brake: what a normal night lets go of is explained by the rows themselves (they are that much older than the newest
-ones), by the days since the last run, or by a new version. When more than a set share of the feed's rows would go
-without such a reason, the rule was shortened or a clock is wrong: nothing goes until a person says so.
+A brake: in a normal night rows expire because newer rows came, because days have passed since the last run, or because
+of a new version. When more than a set share of the feed's rows would expire without such a reason, the rule was
+shortened or a clock is wrong: nothing expires until a person confirms it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
 
 _PAUSE_DAYS = 10
-"""How long a feed may rest and then expire, at once, what it would have expired day by day."""
+"""After a pause of so many days without a run, the rows of all these days may expire at once."""
 
 
 @dataclass(frozen=True)
 class Due:
-    """What a feed's rule lets go of, and how much of it no normal night explains."""
+    """The files that a feed's rule no longer keeps, and those of them whose expiry has no normal reason."""
 
     feed: str
     kept_by: Rule
@@ -53,7 +53,7 @@ class Due:
         return _rows(self.unexplained) / self.total_rows if self.total_rows else 0.0
 
     def check(self, max_share: float) -> None:
-        """Raises RetentionHeld when more than `max_share` of the rows would go without a reason."""
+        """Raises RetentionHeld when more than `max_share` of the rows would expire without a normal reason."""
         if self.share <= max_share:
             return
         reason = "the newest rows and the last run are not that much younger: is the clock of this machine right?"
@@ -67,7 +67,7 @@ class Due:
         )
 
     def outlook(self, max_share: float) -> str:
-        """What the rule will take, for whoever sets it; empty where it takes nothing."""
+        """One sentence on what the rule will expire, for the person who sets it; empty where that is nothing."""
         if not self.files:
             return ""
         taken = (
@@ -75,11 +75,11 @@ class Due:
         )
         if self.share > max_share:
             return f"{taken}; exports keep them until: python metadata_utils.py expire {self.feed} --yes"
-        return f"{taken}: the next export lets go of them"
+        return f"{taken}: the next export expires them"
 
 
 def due(table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = None) -> Due:
-    """What the feed's rule lets go of at `now`, of the table's files or `among` others; never the current version."""
+    """What expires by the feed's rule at `now`, of the table's files or `among` others; never the current version."""
     all_files = table.files if among is None else among
     rule = Rule.of(table.feed)
     kept_by = (table.rule or rule).longer(rule)
@@ -92,15 +92,15 @@ def due(table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = N
 
 
 def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float) -> list[str]:
-    """Takes expired partitions out of the table; returns their names. Nothing expired, nothing committed, unless a
-    shorter rule has to be remembered.
+    """Removes expired partitions from the table; returns their names. Without any it commits only a rule that became
+    shorter.
 
     Raises RetentionHeld.
     """  # fmt: skip
     if not table.exists or _is_nothing_due(table, now):
         return []
     if table.rule_in_log is None:
-        # The commit remembers it, before metadata that is written again names a shorter one.
+        # The rule goes into the log before `_metadata.json` is rewritten, perhaps with a shorter one.
         table.commit(commit_id, Change(note=_rule_note(table.rule or Rule.of(table.feed))), now)
     found = due(table, now)
     found.check(max_share)
@@ -113,7 +113,7 @@ def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float)
 
 
 def _is_nothing_due(table: LakeTable, now: dt.datetime) -> bool:
-    """Whether that is known of a stream by the days that it has, without a look at its files."""
+    """Whether the days of a stream's partitions alone show that nothing expires, so that its files need not be read."""
     rule = Rule.of(table.feed)
     if table.feed.type != "stream" or table.rule_in_log != rule:
         return False
@@ -127,7 +127,7 @@ def _rule_note(rule: Rule) -> dict[str, str]:
 
 
 def partition_names(files: Sequence[DataFile]) -> list[str]:
-    """The partitions of files, the oldest first."""
+    """The names of the files' partitions, the oldest first."""
     return sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
 
 
@@ -145,7 +145,7 @@ def _due_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: d
 
 
 def _usual_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date) -> list[DataFile]:
-    """Of what is due by the rule, what a normal night takes."""
+    """The files that expire by the rule for a normal reason: newer rows, passed days or a new version."""
     first, paused = rule.first_day(today), rule.first_day(today - dt.timedelta(days=_PAUSE_DAYS))
     if table.feed.type == "table":
         newest = _newest_versions(files, rule)
@@ -171,21 +171,24 @@ def _rows(files: Sequence[DataFile]) -> int:
 
 @dataclass(frozen=True)
 class Taken:
-    """What left the log, and how many older files left the disk."""
+    """The partitions that were removed from the log, and how many older files were deleted from disk."""
 
     partitions: list[str]
     deleted_files: int
 
 
 def would_expire(upkeep: Upkeep, feed: Feed) -> Due:
-    """What `expire_feed` would let go of. Raises RetentionHeld."""
+    """What `expire_feed` would remove. Raises RetentionHeld."""
     found = due(upkeep.lake.table(feed), upkeep.now)
     found.check(upkeep.max_share)
     return found
 
 
 def expire_feed(upkeep: Upkeep, feed: Feed) -> Taken:
-    """Lets go of what the feed's rule no longer keeps, and deletes what was let go before. Raises RetentionHeld."""
+    """Removes what the feed's rule no longer keeps from the log, and deletes files past their grace period from disk.
+
+    Raises RetentionHeld.
+    """
     with upkeep.lake.writing(feed, upkeep.holder) as table:
         partitions = expire(table, upkeep.run_id, upkeep.now, upkeep.max_share)
         return Taken(partitions, table.remove_orphans(upkeep.lake.grace_hours))
@@ -193,7 +196,7 @@ def expire_feed(upkeep: Upkeep, feed: Feed) -> Taken:
 
 @dataclass(frozen=True)
 class ArchivedExpiry:
-    """An archived feed of which something expired, or should have."""
+    """An archived feed of which partitions expired, or whose expiry failed."""
 
     feed: str
     partitions: list[str] = field(default_factory=list)
@@ -201,7 +204,7 @@ class ArchivedExpiry:
 
 
 def expire_archived(upkeep: Upkeep, feeds: Iterable[Feed]) -> list[ArchivedExpiry]:
-    """Archived feeds age as well, though nobody exports them; the failure of one does not stop the others."""
+    """Expires archived feeds, which no export does; the failure of one does not stop the others."""
     done = []
     for index, feed in enumerate(feeds):
         try:

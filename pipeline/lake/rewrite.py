@@ -1,8 +1,7 @@
 """Rows of the lake written again: an old version as the new one, a wider type in all rows, many files as one.
 
-Each is one commit or none.
-
-Rolling back publishes old rows as a new version: history is never rewritten.
+Each is one commit; a crash before it changes nothing. Rolling back publishes old rows as a new version: history is
+never rewritten.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ RowsOf = Callable[[Sequence[DataFile]], Iterable[pa.RecordBatch]]
 def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetime) -> int:
     """Publishes the rows of a retained version as a new, current one; returns its number.
 
-    Raises VersionUnknown naming what is retained.
+    Raises VersionUnknown naming the retained versions.
     """
     versions = table.versions()
     if table.feed.type != "table" or to_version not in versions:
@@ -49,7 +48,7 @@ def roll_back(table: LakeTable, to_version: int, commit_id: str, now: dt.datetim
 
 
 def roll_back_feed(upkeep: Upkeep, feed: Feed, to_version: int) -> int:
-    """As `roll_back`, of a feed that nobody holds. Raises WrongUsage for a stream."""
+    """As `roll_back`, with the feed's lock. Raises WrongUsage for a stream."""
     if feed.type != "table":
         raise WrongUsage(f"{feed.name} is a stream: only tables have versions", "python manage_feeds.py list")
     with upkeep.lake.writing(feed, upkeep.holder) as table:
@@ -57,7 +56,7 @@ def roll_back_feed(upkeep: Upkeep, feed: Feed, to_version: int) -> int:
 
 
 def copy_version(table: LakeTable, version: int, new: int, commit_id: str) -> list[StagedFile]:
-    """A retained version, staged as another one. Raises LakeDamaged for a file that is not what was written."""
+    """Stages the files of a retained version as those of a `new` one. Raises LakeDamaged for a damaged file."""
     staging, files = table.staging_folder(commit_id), table.versions()[version]
     return [
         stage_copy(table.store, table.feed.name, file, staging / f"{index:05}.staged", str(new))
@@ -88,11 +87,11 @@ def rewrite(
     commit_id: str,
     now: dt.datetime,
 ) -> list[StagedFile]:
-    """Puts what `rows_of` makes of each group of files in their place, in one commit that also does `change`.
+    """Replaces each group of files by the rows that `rows_of` makes of it, in one commit that also does `change`.
 
-    The files of a group are of one partition; their rows stay in it, and are as old as before. Where `change` has a
-    schema, the groups have all files. Returns the new files. Raises LakeDamaged where rows would be lost or doubled;
-    what is staged then goes, and the lake is as it was.
+    The files of a group are of one partition; their rows stay in it and keep their times. Where `change` has a schema,
+    the groups must have all files. Returns the new files. Raises LakeDamaged where rows would be lost or doubled; the
+    staged files are then removed, and the lake is as it was.
     """
     schema, staged = (change.schema or table.schema).remove_metadata(), list[StagedFile]()
     try:

@@ -1,8 +1,8 @@
-"""The verbs of storage: what the lake needs of the place where it is kept.
+"""The interface of storage: the operations that the lake needs.
 
-A store is a folder. Names in it are relative, with slashes; a folder is there when a file is in it. Each verb raises
-OSError for what the storage does (FileNotFoundError and FileExistsError among them), and `disk_errors` turns that into
-an error that says what to do. A file is there whole or not at all, also after a crash.
+A store is a folder. Names in it are relative, with slashes; a folder exists when a file is in it. Each operation raises
+OSError for failures of the storage (also FileNotFoundError and FileExistsError), and `disk_errors` turns these into
+errors that say what to do. A file exists completely or not at all, also after a crash.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ import pyarrow as pa
 from pipeline.errors import DiskFull, LakeDamaged, LakeNotWritable
 
 LOG = "_delta_log"
-"""The folder of a table's Delta log; its files are the table's for as long as it is there."""
+"""The folder of a table's Delta log."""
 Tell = Callable[[str], None]
-"""Hears what a person should know on the way."""
+"""Is called with a line for people: progress or a warning."""
 
 
 class Hold(Protocol):
     """A folder that this process holds."""
 
     def check(self) -> None:
-        """Raises FeedLost when it is held no longer."""
+        """Raises FeedLost when the folder is no longer held."""
 
     @property
     def since(self) -> dt.datetime | None:
@@ -46,7 +46,7 @@ class Hold(Protocol):
 
 @dataclass(frozen=True)
 class Space:
-    """Where a store is, or the nearest place above it that is there; `free_bytes` is None where nobody knows."""
+    """A store's folder, or the nearest existing one above it; `free_bytes` is None where it is not known."""
 
     place: str
     is_writable: bool
@@ -59,65 +59,65 @@ class Store(Protocol):
     def below(self, folder: str) -> Store: ...
 
     def uri(self, name: str = "") -> str:
-        """Where readers and the Delta library find it."""
+        """The URI by which readers and the Delta library find the folder or the file."""
 
     def is_there(self) -> bool: ...
 
     def space(self) -> Space:
-        """What there is for new files. Changes nothing."""
+        """The space for new files. Changes nothing."""
 
     def names(self, folder: str = "") -> list[str]:
-        """What is directly in the folder, sorted; nothing where it is not there."""
+        """The names directly in the folder, sorted; none where it does not exist."""
 
     def size(self, name: str) -> int | None:
-        """In bytes; None for a file that is not there."""
+        """The file's size in bytes; None where it does not exist."""
 
     def read(self, name: str) -> bytes: ...
 
     def open_parquet(self, name: str) -> pa.NativeFile:
-        """The file, to be read in pieces."""
+        """Opens the file for reads at any place."""
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
-        """Gives a local file this name, after `check`, which has the last word.
+        """Stores a local file under this name; `check` is called immediately before, and may raise to prevent it.
 
-        Raises FileExistsError where another file has it: the fence between two writers. A file that is there with the
-        same bytes is this one: storage may do a request twice.
+        Raises FileExistsError where a file with other bytes has the name, which keeps two writers apart. A file with
+        the same bytes counts as this one, because storage may repeat a request.
         """
 
     def take_in(self, moves: Mapping[str, Path]) -> None:
-        """Moves staged files to their names, which no other file has."""
+        """Moves staged files to their names, which must be new."""
 
     def replace(self, name: str, data: bytes) -> None:
-        """Puts a file in the place of the one that is there, in one step for readers; for one writer at a time."""
+        """Creates or replaces a file, in one step for readers; for one writer at a time."""
 
     def append(self, name: str, data: bytes) -> None:
-        """Adds to the end of a file, or makes it; for one writer at a time. A write that fails adds nothing."""
+        """Appends to a file, or creates it; for one writer at a time. A write that fails adds nothing."""
 
     def move(self, name: str, new: str) -> None: ...
 
     def delete(self, *names: str) -> None:
-        """Deletes the files that are there."""
+        """Deletes files; missing ones are no error."""
 
     def delete_leftovers(self, *names: str) -> int:
-        """Deletes those that are surely not of a run that lives; returns how many."""
+        """Deletes those files that certainly do not belong to a run that still lives; returns how many."""
 
     def delete_all(self) -> None:
         """Deletes the folder, which this process holds, its log last."""
 
     def make_durable(self) -> None:
-        """Makes durable what earlier runs have left. Raises LakeDamaged where the folder leads out of the lake."""
+        """Syncs what earlier runs have left. Raises LakeDamaged where the folder leads out of the lake."""
 
     def staging(self, name: str) -> Path:
-        """A local folder for files on their way."""
+        """A local folder for files that are not committed yet."""
 
     def clear_staging(self) -> None:
-        """Deletes what is surely not of a run that lives."""
+        """Deletes staged files that certainly do not belong to a run that still lives."""
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """A local folder of this process alone, for a moment."""
+        """A local folder of this process alone, removed when the block ends."""
 
     def fetch(self, name: str, target: Path) -> None:
-        """Makes the file's bytes a local file, which is only read."""
+        """Provides the file as a local file, which must only be read."""
 
     def hold(self, feed: str, holder: Mapping[str, Any]) -> AbstractContextManager[Hold]:
         """Holds the folder, which is that feed's. Raises FeedLocked naming the holder."""
@@ -132,7 +132,7 @@ class Store(Protocol):
         """Waits for a lock that is held for moments only. Raises FeedLocked."""
 
     def make_folder(self, name: str) -> None:
-        """Where storage has folders."""
+        """Makes a folder, where the storage has folders."""
 
     def open_log(self, name: str) -> logging.Handler:
         """A file to which lines are added."""
@@ -140,7 +140,7 @@ class Store(Protocol):
 
 @contextlib.contextmanager
 def disk_errors(where: str | Path, wanted: str = "written") -> Iterator[None]:
-    """Turns what the operating system says about `where` into an error that says what to do.
+    """Turns the operating system's errors about `where` into errors that say what to do.
 
     `wanted` is `written` or `read`: what may not be done where rights are missing.
     """

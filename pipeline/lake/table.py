@@ -41,7 +41,7 @@ METADATA = "_metadata.json"
 
 
 class LakeTable:
-    """A feed's table. What its log says as a whole is read at once, its files when they are asked for; both follow the
+    """A feed's table. The head of its log is read immediately, the list of its files when it is needed; both follow the
     commits of this object, and `refresh` reads the log again.
     """
 
@@ -71,10 +71,10 @@ class LakeTable:
         compression: Compression,
         session: contextlib.ExitStack,
     ) -> LakeTable:
-        """The table without what killed runs and power cuts left: a torn log entry, staged files, orphans.
+        """Opens the table and removes what killed runs and power cuts left: a torn log entry, staged files, orphans.
 
-        Only under the feed's lock, and until `session` is closed: what the table has open is closed with it. Raises
-        ClockWentBack, and LakeDamaged for a symbolic link among its folders.
+        Only under the feed's lock, and until `session` is closed, which closes the table too. Raises ClockWentBack, and
+        LakeDamaged for a symbolic link among its folders.
         """
         store = lake.below(f"{feed.kind_folder}/{feed.name}")
         with delta_errors(store.uri()):
@@ -89,7 +89,7 @@ class LakeTable:
         return table
 
     def uri(self, path: str = "") -> str:
-        """Where the table, or a file of it, is for readers."""
+        """The URI at which readers find the table, or a file of it."""
         return self.store.uri(path)
 
     def refresh(self) -> None:
@@ -102,7 +102,7 @@ class LakeTable:
 
     @property
     def head(self) -> Head:
-        """What the log says of the table as a whole. Raises LakeDamaged where there is none."""
+        """The head of the table's log. Raises LakeDamaged for a table without data."""
         if self._log.head is None:
             raise LakeDamaged(
                 f"the feed {self.feed.name} has no data in the lake yet",
@@ -121,17 +121,17 @@ class LakeTable:
 
     @property
     def id(self) -> str:
-        """The Delta table's: another lake's table of the same name has another one."""
+        """The id of the Delta table: a table of the same name in another lake has another id."""
         return str(self.head.metadata["id"])
 
     @property
     def topic(self) -> str:
-        """The topic that the bookmarks are of; empty for tables."""
+        """The topic of the bookmarks; empty for tables."""
         return self.head.settings.get("ksqldb.topic", "")
 
     @property
     def topic_number(self) -> int | None:
-        """Which topic of that name it is (see `change.number_of`); None where no source has reported it yet."""
+        """The topic's id as a number (see `change.number_of`); None where no source has reported it yet."""
         return self.head.transactions.get(f"{self.topic}{TOPIC_NUMBER}") if self.exists else None
 
     @property
@@ -182,11 +182,11 @@ class LakeTable:
             return list(history(self.store)) if self.exists else []
 
     def guarded(self, now: dt.datetime) -> dt.datetime:
-        """The time that a change of this table is made at; see `clock`. Raises ClockWentBack."""
+        """The time of a change of this table that is made `now`; see `clock`. Raises ClockWentBack."""
         return guarded(self.feed.name, self.newest_at, now)
 
     def accept_clock(self, commit_id: str, now: dt.datetime) -> int:
-        """Has the table go on from `now`, although commits of a later time are there; returns the Delta version.
+        """Lets the table go on from `now`, although it has commits of a later time; returns the Delta version.
 
         For a person who says that the clock is right now and was wrong then.
         """
@@ -204,7 +204,7 @@ class LakeTable:
         return compare_columns(self.feed, self.schema, schema)
 
     def match_schema(self, schema: pa.Schema) -> list[str]:
-        """Takes over new columns; returns the columns whose type has become wider, which are left as they are.
+        """Adds new columns to the table; returns the columns whose type has become wider, which it does not change.
 
         Raises SchemaChanged for anything else; the table is left as it was.
         """
@@ -256,10 +256,10 @@ class LakeTable:
         return self.store.staging(name)
 
     def remove_orphans(self, grace_hours: int) -> int:
-        """Deletes files of ours that no commit names, and expired ones past their grace period; returns how many.
+        """Deletes our files that no commit names, and expired ones past their grace period; returns how many.
 
-        Files that `views.sql` still names stay until it is rewritten: a run may have died between the two. So do those
-        that may be of a run that lives (see `lock`). Only under the feed's lock.
+        Files that `views.sql` still names stay until it is rewritten: a run may have died between commit and rewrite.
+        Files that may belong to a run that still lives stay too (see `lock`). Only under the feed's lock.
         """
         with delta_errors(self.uri()):
             if not self.exists:
@@ -274,7 +274,7 @@ class LakeTable:
             )
 
     def read_batches(self, files: Sequence[DataFile], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """The rows of committed files in the table's columns; columns that a file does not have yet are null.
+        """The rows of committed files in the table's columns; columns that a file does not have are null.
 
         Raises LakeDamaged for a file that is missing or cannot be read.
         """
@@ -283,16 +283,16 @@ class LakeTable:
     def _publish(
         self, write: Callable[[PrivateLog], object], paths: Sequence[str] = (), now: dt.datetime | None = None
     ) -> None:
-        """Makes the next log entry, with new files at `paths`, by `write`: it commits to the copy that it is given."""
+        """Makes the next log entry, with new files at `paths`; `write` commits it to a private copy of the log."""
         version, before = self._log.next_version, self.newest_at
         self._log.publish(write, lambda: refuse_lost(self.store, paths))
         self._files = None
-        # After a long pause the clock may be wrong, and a checkpoint forgets what is old by it.
+        # After a long pause the clock may be wrong, and a checkpoint drops what is old by it.
         if version and version % CHECKPOINT_EVERY == 0 and not (now and before and now - before > LONG_PAUSE):
             self._sum_up()
 
     def _sum_up(self) -> None:
-        """The commit stands without it: reading the log takes longer, until the next checkpoint can be written."""
+        """Writes a checkpoint. If that fails the commit stands, and the log takes longer to read until the next one."""
         try:
             with delta_errors(self.uri()):
                 self._log.sum_up(surely_past_by(self.store, self._newest_before), self._grace)

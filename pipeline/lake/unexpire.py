@@ -1,7 +1,7 @@
-"""What an expiry took out of the log comes back, in one commit, while its files are still on disk.
+"""Expired files are added to the log again, in one commit, while they are still on disk.
 
-The files are added again as they were: same names, statistics and times. History is not rewritten: the expiry stays
-in it, and the return follows it. Killed before the commit nothing has happened.
+They come back as they were: same names, statistics and times. History is not rewritten: it keeps the expiry, and the
+return follows it. A kill before the commit changes nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pipeline.lake.table import LakeTable
 
 @dataclass
 class Expired:
-    """What expiries took: the files that can come back, and why the others cannot: reasons with their row counts.
+    """What expiries removed: the files that can come back, and in `lost` why others cannot, with row counts.
 
-    `kept_by` are the days or versions that a rule would need to keep what it would take again at once.
+    `needs_rule` are the days or versions that the feed's rule needs so that it does not expire the files again at once.
     """
 
     files: list[DataFile] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Expired:
 
 
 def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expired:
-    """What the expiries of this feed took within the grace period."""
+    """What the expiries of this feed removed within the grace period."""
     found = Expired()
     back = []
     for file in _expired_files(table, now - dt.timedelta(hours=grace_hours)):
@@ -60,27 +60,27 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
     found.files = [file for file in back if file.path not in again]
     taken = [file for file in back if file.path in again]
     if taken:
-        found.lost["the feed's rule would let them go again"] += sum(file.row_count for file in taken)
+        found.lost["the feed's rule would expire them again"] += sum(file.row_count for file in taken)
         found.needs_rule = _needed(table, [*table.files, *back], taken, now.date())
     return found
 
 
 def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime) -> None:
-    """Adds the files that were found again. Without any nothing is committed."""
+    """Adds the files that can come back. Without such files nothing is committed."""
     if found.files:
         note = {"kind": "unexpire", "partitions": found.partitions, "rows": found.row_count}
         table.commit(commit_id, Change(returns=found.files, note=note), now)
 
 
 def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
-    """Files that an expiry took and that are not in the table, the newest expiry first."""
+    """Files that an expiry removed and that are not in the table, those of the newest expiry first."""
     seen, oldest = {file.path for file in table.files}, oldest_version(table.store.names(LOG))
     for entry in table.history():
         note = entry.get("pipeline") or {}
         when = entry_time(entry)
         if entry["version"] <= oldest or (when is not None and when < since):
             continue
-        if note.get("kind") == "compact":  # what it took was there, and no expiry before it has taken it
+        if note.get("kind") == "compact":  # its files were in the table, so no expiry before it has removed them
             seen |= {file.path for file in table.files_at(entry["version"] - 1)}
         if note.get("kind") != "expire":
             continue
@@ -110,7 +110,7 @@ def _is_narrower(table: LakeTable, file: DataFile) -> bool:
 
 
 def _is_there_again(table: LakeTable, file: DataFile) -> bool:
-    """Whether the table has a row of the file by now: a `--full` reads expired rows again."""
+    """Whether the table has rows of the file again: a `--full` export reads expired rows again."""
     others = [other for other in table.files if other.partition == file.partition]
     if not others:
         return False
@@ -128,7 +128,7 @@ def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], toda
 
 
 def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
-    """Brings back what expiries took and the rule keeps. Raises NothingReturns."""
+    """Brings back the expired files that the feed's rule keeps. Raises NothingReturns."""
     with upkeep.lake.writing(feed, upkeep.holder) as table:
         found = returning(table, upkeep)
         unexpire(table, found, upkeep.run_id, upkeep.now)
@@ -136,7 +136,7 @@ def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
 
 
 def returning(table: LakeTable, upkeep: Upkeep) -> Expired:
-    """What would come back. Raises NothingReturns where nothing can."""
+    """The expired files that can come back. Raises NothingReturns where none can."""
     feed, found = table.feed, find_expired(table, upkeep.now, upkeep.lake.grace_hours)
     if found.files or not found.lost:
         return found

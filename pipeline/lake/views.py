@@ -1,6 +1,6 @@
 """The lake's `views.sql`: views over the committed files of its feeds, for DuckDB.
 
-It is derived from the logs after each commit and replaced whole. Losing it loses nothing: the next run writes it again.
+It is derived from the logs after each commit and replaced in one step. Losing it loses nothing: the next run writes it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def write_views(
 ) -> str:
     """Writes `views.sql` for all active feeds that have data; returns its text.
 
-    Only the views of `changed` are made again, if it is given, and those that are not there. A feed that cannot be read
-    keeps the views that it had, and `tell` hears why: it must not stop the others' runs.
+    With `changed` only that feed's views are rewritten, and missing ones. A feed that cannot be read keeps its views,
+    with a warning to `tell`: it must not stop the runs of other feeds.
     """
     with disk_errors(store.uri()), store.short_lock(".views.lock"):
         before = _statements(store.read(VIEWS).decode() if store.size(VIEWS) is not None else "")
@@ -84,10 +84,10 @@ def _views(table: LakeTable) -> list[str]:
 
 
 def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
-    """The table's columns and its partition column, no less and no more, of those files.
+    """A view over these files with exactly the table's columns and its partition column.
 
-    Columns and types are given, so that DuckDB opens no file before a query; where one has no such column, it is NULL.
-    The partition is read from the path, which DuckDB does for each file before it opens any.
+    Columns and types are listed, so that DuckDB opens no file before a query; a column that a file lacks is NULL. The
+    partition is read from the file's path, so that DuckDB can skip files without opening them.
     """
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
     partition = duckdb_name(table.partition_column)

@@ -1,4 +1,4 @@
-"""Arrow batches into Parquet files of one staging folder, one set of files a partition, in bounded memory.
+"""Writes Arrow batches to Parquet files in one staging folder, one file a partition, in bounded memory.
 
 Nothing here is visible to readers of the lake: staged files become data files when `table` moves and commits them.
 A crash leaves staged files, which the next run of the feed removes.
@@ -27,7 +27,7 @@ from pipeline.lake.open_file import OpenFile
 from pipeline.lake.store import disk_errors
 
 _WAITING_BYTES = 64 * 2**20
-"""Of rows in memory that wait for the row groups of all open files."""
+"""Limit on the bytes of rows in memory that are gathered for row groups, over all open files."""
 _OPEN_FILES = 512
 _YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
@@ -76,7 +76,7 @@ class StagedWriter:
             make_folder(folder)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes columns in any order. Raises DiskFull or LakeNotWritable; everything staged is removed then."""
+        """Adds rows; columns may be in any order. Raises DiskFull or LakeNotWritable, and removes all its files."""
         batch = batch.select(self._schema.names)
         self.row_count += batch.num_rows
         with self._all_or_nothing():
@@ -88,7 +88,7 @@ class StagedWriter:
                 self._append(partition, rows)
 
     def finish(self) -> list[StagedFile]:
-        """Closes and syncs every file. A table's version without rows is a file without rows: it exists."""
+        """Closes and syncs every file. A table's version without rows has one file without rows, so that it exists."""
         with self._all_or_nothing():
             if self._date_column is None and not self._open and not self._staged:
                 self._append(self._partition, _empty(self._schema))
@@ -97,7 +97,7 @@ class StagedWriter:
         return self._staged
 
     def discard(self) -> None:
-        """Removes everything that was staged; what a broken disk does not let go the next run removes."""
+        """Removes all staged files; files that a broken disk keeps are removed by the next run."""
         for file in self._open.values():
             file.discard()
         discard(self._staged)
@@ -149,7 +149,7 @@ class StagedWriter:
 
 
 def _by_date(batch: pa.RecordBatch, dates: pa.Array) -> Iterator[tuple[Partition, pa.RecordBatch]]:
-    """The rows of each date, in their order, as batches of their own: one that shares memory would keep all of it."""
+    """The rows of each date, in order, as copied batches: a slice would keep the whole batch in memory."""
     found = pc.unique(dates)
     if len(found) <= 1:
         yield from ((_iso(date), batch) for date in found)
@@ -165,7 +165,7 @@ def _iso(date: pa.Scalar) -> Partition:
 
 
 def discard(files: Sequence[StagedFile]) -> None:
-    """Removes staged files that will not be committed; what a broken disk does not let go the next run removes."""
+    """Removes staged files that will not be committed; files that a broken disk keeps are removed by the next run."""
     for file in files:
         with contextlib.suppress(OSError):
             delete_file(file.path)
@@ -179,7 +179,7 @@ def check_partition_column(schema: pa.Schema, column: str) -> None:
 def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array]:
     """The UTC date of each row's partition: of `rowtime` (epoch ms) or of a TIMESTAMP or DATE column.
 
-    Null where the column is null, and outside of the years 1 to 9999, which not every reader of the lake knows.
+    Null where the column is null, and outside of the years 1 to 9999, which not every reader of the lake supports.
     Raises PartitionColumnUnusable.
     """
     dates = []
@@ -208,7 +208,7 @@ def _has_dates(type_: pa.DataType) -> bool:
 
 
 def _partitioning_hint(schema: pa.Schema) -> str:
-    """What the feed can be partitioned by instead, whether it is being added or is there."""
+    """The columns that the feed can be partitioned by, for a new feed and for an existing one."""
     others = [f"date:{field.name}" for field in schema if _has_dates(field.type)]
     return f"choose one that it has, by --partitioning of manage_feeds.py: {', '.join(['date', *others])}"
 
@@ -218,7 +218,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _delta_stats(metadata: pq.FileMetaData, schema: pa.Schema) -> str:
-    """Delta's statistics: the row count, and exact bounds of the integer columns (offsets and ROWTIME among them).
+    """Delta's statistics as JSON: the row count, and exact bounds of the integer columns (also offsets and ROWTIME).
 
     Parquet joins the names of nested columns with dots, so names with dots are left out.
     """

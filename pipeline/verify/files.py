@@ -1,4 +1,4 @@
-"""Is each committed file there, with the bytes that were written, and is each row there once? Changes nothing."""
+"""Checks that each committed file exists with the bytes that were written, and each row once; changes nothing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.findings import Finding
 from pipeline.lake.files import DataFile, file_problem
 from pipeline.lake.table import LakeTable
 from pipeline.text import plural
-from pipeline.verify.let_go import bounds_of, overlap
+from pipeline.verify.removed import bounds_of, overlap
 from pipeline.verify.verdict import Verdict
 
 
 def check_files(table: LakeTable, since: str = "") -> Verdict:
-    """Everything that is wrong between the log and the files; no finding is the proof that nothing is.
+    """Compares files and log; without a finding all of the following is proved.
 
-    Each committed file exists with the size, row count and checksum of what was written; no (topic partition,
-    offset) is there twice; no offset is at or after its bookmark. `since` is the name of a run: then that is proved of
-    the files that it and later ones wrote, also against the rows of older files.
+    Each committed file has the size, row count and checksum that were written; no (topic partition, offset) is there
+    twice; no offset is at or after its bookmark. With `since`, the id of a run, only the files of that run and later
+    ones are checked, also for offsets that older files have.
     """
     files = [file for file in table.files if file.commit >= since]
     damaged = damaged_files(table, files)
@@ -37,20 +37,20 @@ def check_files(table: LakeTable, since: str = "") -> Verdict:
 
 
 def damaged_files(table: LakeTable, files: Sequence[DataFile]) -> list[tuple[DataFile, str]]:
-    """Those of the files that are not what was written, each with what is wrong."""
+    """The missing and damaged ones of these files, each with its problem."""
     looked_at = ((file, file_problem(table.store, file)) for file in files)
     return [(file, problem) for file, problem in looked_at if problem is not None]
 
 
 def is_current_lost(table: LakeTable) -> bool:
-    """Whether the log of a table has no files of its current version."""
+    """Whether a table's log has no files for its current version."""
     return table.feed.type == "table" and table.exists and table.current_version not in (None, *table.versions())
 
 
 def row_findings(table: LakeTable, damaged: Sequence[tuple[DataFile, str]], files: Sequence[DataFile]) -> list[Finding]:
-    """What is wrong with a stream's rows in these files, as far as they are not damaged.
+    """What is wrong with a stream's rows in these files; damaged files are left out.
 
-    Other files that may have rows of the same places are read for those, as far as they can be read.
+    Other files that may have rows with the same offsets are read too, if they can be read.
     """
     if table.feed.type != "stream":
         return []

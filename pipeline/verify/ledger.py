@@ -1,6 +1,6 @@
-"""Does the ledger agree with itself, with its facts and with what the current_* views show? Changes nothing.
+"""Checks the ledger against itself, its facts and what the current_* views show; changes nothing.
 
-What a load, a rollback and an expiry leave is known exactly, so whatever else is there was changed by hand.
+What a load, a rollback and an expiry leave is known exactly, so any other state was made by hand.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def _view_findings(connection: Connection, fact: str, lines: list[Line]) -> Iter
 
 
 def _due(connection: Connection, fact: str, lines: list[Line]) -> set[int]:
-    """The snapshots that the view may show: what the last load or rollback moved it to.
+    """The snapshots that the view may show: the one to which the last load or rollback moved it.
 
-    Of loads and rollbacks from before their order was recorded either may have been the last.
+    Two where their order was not recorded yet: the last load and the last rollback.
     """
     moved = [snapshot.version for snapshot, entry in lines if entry.moved_view]
     if not moved and any(entry.moved_view is None for _, entry in lines):

@@ -1,8 +1,8 @@
-"""Has the lake what the server has? Rows are hashed, independent of order; one changed value shows.
+"""Compares the lake with the source by a hash of the rows that does not depend on their order; changes nothing.
 
-Changes nothing. A stream is compared up to its bookmark, by topic partition, from the first offset that the server
-still has, without what the lake let go of on purpose. A table is compared with what the server has now; where that
-differs and the table is not known to be in the state of the snapshot, it has moved on, which is no fault.
+A stream is compared up to its bookmark, by topic partition, from the first offset that the server still has, without
+rows that the lake removed on purpose. A table is compared with the server's present rows; where they differ and the
+table is not known to be in the state of the snapshot, it has changed since, which is no finding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.limits import Limits
 from pipeline.once import read_once
 from pipeline.source import OLD_ROWS, Sources, StreamSource, TableSource
 from pipeline.text import plural
-from pipeline.verify.let_go import LetGo
+from pipeline.verify.removed import Removed
 from pipeline.verify.verdict import Verdict
 
 
@@ -38,7 +38,7 @@ def check_source(sources: Sources, table: LakeTable, limits: Limits) -> Verdict:
 
 
 def _checked(table: LakeTable, columns: Sequence[Column], compare: Callable[[], _Rows]) -> Verdict:
-    """The rows are compared where the lake's columns are all there as they were."""
+    """Compares the columns, and the rows if the source still has all of the lake's columns with the same types."""
     there = {column.lake_name: arrow_type(column.type) for column in columns}
     here = {column.name: column.type for column in table.schema}
     changed = [f"{column} is gone" for column in here if column not in there]
@@ -62,8 +62,8 @@ def _checked(table: LakeTable, columns: Sequence[Column], compare: Callable[[], 
 class _Rows:
     """The rows of both sides, by part: topic partitions of a stream, or the one part of a table.
 
-    `same_state` is False when the server is not known to be where it was at the snapshot. The counts are of rows that
-    are not compared: the server no longer has them, or the lake let them go.
+    `same_state` is False when the server's table is not known to be in the state of the snapshot. The counts are of
+    rows that are not compared: the server no longer has them, or the lake removed them.
     """
 
     source: dict[int, ContentHash] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Ro
     for batch in table.read_batches(table.versions().get(table.current_version or 0, [])):
         here.add_batch(batch)
     same_state = taken_of is not None and taken_of == before.note == source.state().note
-    # Of what was there back then compaction and retention take rows, and never add one.
+    # Compaction and retention of the topic can remove rows of that state, and never add one.
     return _Rows({0: there}, {0: here}, same_state or (back_then is not None and there.row_count > here.row_count))
 
 
@@ -126,12 +126,12 @@ def _compare_stream(stream: StreamSource, table: LakeTable, limits: Limits) -> _
     plan = plan_read(stream, table, limits, OLD_ROWS)
     read = read_once(stream, plan.tasks, limits)
     first = {partition: offsets.start for partition, offsets in (plan.ends or {}).items()}
-    names, let_go = table.schema.names, LetGo.by(table)
-    rows = _Rows(given_up_at_most=let_go.given_up_rows)
+    names, removed = table.schema.names, Removed.by(table)
+    rows = _Rows(given_up_at_most=removed.given_up_rows)
     for batch in read.batches:
         for partition, offset in _first_offsets(batch).items():
             first.setdefault(partition, offset)
-        due, expired, given_up = let_go.split(batch)
+        due, expired, given_up = removed.split(batch)
         rows.expired_rows += expired
         rows.given_up_rows += given_up
         _add(rows.source, due.select(names))

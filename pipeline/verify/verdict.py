@@ -1,4 +1,4 @@
-"""What checks say of each feed: one shape, whatever a feed is compared with. A feed's error stops no other feed."""
+"""The verdict of checks on a feed: one shape for all checks. An error of one feed does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one check, or several, say of one feed.
+    """The result of one or several checks on one feed.
 
-    `compared` says for people what was compared and is the same, `errors` are why not everything could be compared.
-    `exported` is False before the first commit of rows, `damaged` True where files or log are not what was written.
-    The counts are of the files that were proved against the log.
+    `compared` has lines for people on what was compared and is equal, `errors` say why something could not be compared.
+    `exported` is False before the first commit of rows, `damaged` True for damaged files or a damaged log.
+    The counts are of the files that were checked against the log.
     """
 
     feed: Feed
@@ -52,7 +52,7 @@ class Verdict:
 def check_each(
     feeds: Sequence[Feed], connect: Callable[[], AbstractContextManager[_T]], check: Callable[[_T, Feed], Verdict]
 ) -> list[Verdict]:
-    """Checks each feed against what `connect` opens; where it cannot be opened, that error is each feed's."""
+    """Checks each feed with the connection that `connect` opens; if that fails, each feed gets the error."""
     verdicts = list[Verdict]()
     if not feeds:
         return verdicts

@@ -1,4 +1,4 @@
-"""What `verify` does: each feed's files are proved against its log, then compared with the source and the warehouse."""
+"""What `verify` does: checks each feed's files against its log, then compares with the source and the warehouse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Warehouse = Callable[[], AbstractContextManager[Connection]]
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdicts of all feeds, and why others could not be read."""
+    """The verdicts of all readable feeds, and the errors of the others."""
 
     verdicts: tuple[Verdict, ...]
     unreadable: tuple[PipelineError, ...] = ()
@@ -34,7 +34,7 @@ class Verification:
 
     @property
     def errors(self) -> list[tuple[str | None, PipelineError]]:
-        """Each with the feed that it is of, or None for a file that is no feed."""
+        """Each error with its feed's name, or None for a file among the feeds that cannot be read."""
         of_feeds = [(verdict.feed.name, error) for verdict in self.verdicts for error in verdict.errors]
         return [*of_feeds, *((None, error) for error in self.unreadable)]
 
@@ -49,7 +49,7 @@ class Verification:
 
     @property
     def damaged(self) -> list[str]:
-        """The feeds that `repair` is for."""
+        """The names of the feeds with damage, for `repair`."""
         return [verdict.feed.name for verdict in self.verdicts if verdict.damaged]
 
 

@@ -20,9 +20,9 @@ Kind = Literal["new", "gone", "changed"]
 
 @dataclass(frozen=True)
 class RowChange:
-    """One row that differs. `values` has of each column that differs the old and the new value, as exact text.
+    """One row that differs. `values` has the old and the new value of each column that differs, as exact text.
 
-    Of a row that is new or gone these are all of its columns beside the key; the side where it is not is None.
+    For a row that is new or gone it has all columns beside the key, with None on the side without the row.
     """
 
     kind: Kind
@@ -32,7 +32,7 @@ class RowChange:
 
 @dataclass(frozen=True)
 class Differences:
-    """What became of the rows of version `old` in version `new`: how many, and the first of those that differ."""
+    """The differences between the versions `old` and `new`: counts, and the first rows that differ."""
 
     feed: str
     old: int
@@ -74,7 +74,7 @@ def _rows(table: LakeTable, version: int) -> pa.RecordBatchReader:
 
 
 def _query(schema: pa.Schema, keys: list[str]) -> str:
-    """The rows that differ: both sides of each as a STRUCT. No column of a table is an expression of ours."""
+    """SQL for the rows that differ, both sides as a STRUCT, so that a table's column names cannot meet ours."""
     columns = [duckdb_name(name) for name in schema.names]
     same_key = " AND ".join(f"o.row.{key} IS NOT DISTINCT FROM n.row.{key}" for key in map(duckdb_name, keys))
     row = f"struct_pack({', '.join(f'{column} := {column}' for column in columns)}) AS row"

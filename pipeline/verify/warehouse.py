@@ -1,8 +1,8 @@
-"""Is the warehouse what the lake has? Both are hashed, independent of order; one changed value shows.
+"""Compares the warehouse with the lake by hashes of the rows that do not depend on their order; changes nothing.
 
-Changes nothing. Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake
-still retains the version; of other snapshots the rows are counted against the ledger, and the ledger is held against
-itself. Dimensions hold the newest known attributes of all snapshots, so those have no version to be compared with.
+Facts are compared value by value as MySQL's types hold them, snapshot by snapshot, where the lake still retains the
+version; for other snapshots the rows are counted and compared with the ledger, which is also checked against itself.
+Dimensions are not compared: they hold the newest known attributes of all snapshots, which no single version has.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _READ_ROWS = 10_000
 
 
 def check_warehouse(connection: Connection, table: LakeTable) -> Verdict:
-    """Compares every complete snapshot of a table feed. Raises what reading either raises."""
+    """Compares every complete snapshot of a table feed. Raises the errors of reading lake and warehouse."""
     assert table.feed.warehouse is not None
     name, fact = table.feed.name, table.feed.warehouse.fact
     lines = ledger_lines(connection, fact)
@@ -65,7 +65,7 @@ def _count_findings(connection: Connection, snapshot: SnapshotEntry, entry: Fact
 
 
 def _same_values(connection: Connection, table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> bool | None:
-    """Whether the snapshot has the values of the lake version that it was loaded from; None where that is gone."""
+    """Whether the snapshot has the values of the lake version that it was loaded from; None if that is gone."""
     retained = _retained(table, snapshot, entry)
     if retained is None:
         return None
@@ -77,9 +77,9 @@ def _same_values(connection: Connection, table: LakeTable, snapshot: SnapshotEnt
 
 
 def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> TableSnapshot | None:
-    """The version that a line names, where this lake retains it.
+    """The lake version that a ledger line names, if this lake retains it.
 
-    A line from before lakes were recorded is compared by time, the only thing that it has.
+    Older lines, which do not record the lake, must agree with the version in time.
     """
     versions = table.versions()
     if entry.lake_version not in versions or entry.lake_id not in (None, table.id):
@@ -90,7 +90,7 @@ def _retained(table: LakeTable, snapshot: SnapshotEntry, entry: FactEntry) -> Ta
 
 
 def _lake_hash(mapping: ResolvedMapping) -> str:
-    """Of the rows that fit their columns, with or without those that the table refused in the end."""
+    """The hash of the rows that fit their columns, including rows that the fact table refused."""
     digest = ContentHash()
     for batch in mapping.snapshot.batches():
         fitting, _ = split_rejects(batch, (*mapping.columns, *mapping.members), mapping.declared)
@@ -99,7 +99,7 @@ def _lake_hash(mapping: ResolvedMapping) -> str:
 
 
 def _warehouse_hash(connection: Connection, mapping: ResolvedMapping, version: int) -> str:
-    """Of the fact's rows, and of those that its keys, CHECKs or triggers refused."""
+    """The hash of the fact's rows, and of those that its keys, CHECKs or triggers refused."""
     digest = ContentHash()
     listed = ", ".join(in_full(column) for column in mapping.columns)
     rows = connection.stream(f"SELECT {listed} FROM {quote(mapping.fact)} WHERE snapshot_version = %s", (version,))

@@ -59,7 +59,7 @@ def test_a_table_of_a_cluster_that_lost_a_node_is_not_compared(
     assert "the table T cannot be read whole now" in done.stderr
 
 
-def test_late_rows_that_the_lake_let_go_are_not_missed(lake_root: Path) -> None:
+def test_late_rows_that_expired_in_the_lake_are_not_missed(lake_root: Path) -> None:
     today = int(time.time() * 1000)
     source = a_stream([Record(0, n, today - (9 - n) * DAY_MS, {"ID": n, "TEXT": "v"}) for n in range(10)])
     feed = feed_for(source, retention_days=5)

@@ -107,7 +107,7 @@ def test_a_person_lets_go_of_it_and_takes_it_back(lake_root: Path, server: Emula
     assert "(14 rows)\nNothing was changed.\n" in dry.stdout
     assert gone.stdout.count("20") >= 14
     assert small == still == [14, 15]
-    assert "no expired row of s can come back: 14 rows: the feed's rule would let them go again" in early.stderr
+    assert "no expired row of s can come back: 14 rows: the feed's rule would expire them again" in early.stderr
     assert would.stdout.startswith("s: would bring back 14 rows: ")
     assert back.stdout.startswith("s: brought back 14 rows: ")
     assert sorted(places(lake_root, feed)) == list(range(16))
@@ -126,7 +126,7 @@ def test_update_says_what_a_shorter_retention_will_take(lake_root: Path, server:
 
     assert "14 rows in 14 partitions are past the retention of s now; exports keep them until" in much.stderr
     assert "python metadata_utils.py expire s --yes" in much.stderr
-    assert "2 rows in 2 partitions are past the retention of s now: the next export lets go of them" in little.stderr
+    assert "2 rows in 2 partitions are past the retention of s now: the next export expires them" in little.stderr
     assert nothing.stderr == ""
 
 

@@ -20,7 +20,7 @@ DAY = dt.timedelta(days=1)
 
 
 def run(root: Path, now: dt.datetime, grace_hours: int = 24, keep: int | None = None) -> LakeTable:
-    """A run at `now` by its clock: it cleans, adds a version, and lets go of all but the newest `keep` versions."""
+    """A run at `now` by its clock: it cleans, adds a version, and expires all but the newest `keep` versions."""
     with lake_at(root, grace_hours).writing(table_feed(), {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}) as table:
         version = max(table.versions(), default=0) + 1
         add_version(table, version, ["a"] * version, now=now)
@@ -79,7 +79,7 @@ def test_a_person_can_say_that_the_old_clock_was_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [dt.timedelta(minutes=5), 23 * HOUR])
-def test_what_a_run_ahead_of_time_let_go_waits_like_all_else(tmp_path: Path, ahead: dt.timedelta) -> None:
+def test_what_a_run_ahead_of_time_expired_waits_like_all_else(tmp_path: Path, ahead: dt.timedelta) -> None:
     """Its time is still to come for the next run, whose clock is right."""
     run(tmp_path, NOW)
     table = run(tmp_path, NOW + ahead, keep=1)

@@ -34,7 +34,7 @@ def add_days(table: LakeTable, number: int, days: Iterable[int]) -> None:
 
 
 def night(root: Path, feed: Feed, day: int) -> list[str]:
-    """What a run of that day lets go of."""
+    """The partitions that a run of that day expires."""
     return expire(lake_at(root).table(feed), commit_id(5000 + day), later(day), MAX_SHARE)
 
 

@@ -1,7 +1,7 @@
-"""Rows that the lake let go of on purpose while the source may still have them: they are not missed.
+"""Rows that the lake removed on purpose while the source may still have them: they are not reported as missing.
 
-An expiry takes a day's rows, and late rows of such days too, whatever the retention is now. A repair gives up the rows
-of a lost file. Both are in the feed's commits. What the lake has all the same, because it was read again, is compared.
+An expiry removes the rows of a day, and late rows of that day too, whatever the retention is now. A repair gives up the
+rows of a lost file. Both are recorded in the feed's commits. Rows that were read into the lake again are compared.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _ANY = (0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
-class LetGo:
-    """What expired up to `last_day`, and what was given up within `given_up`; `kept` are the lake's keys among them."""
+class Removed:
+    """Rows that expired up to `last_day`, and rows within `given_up` that a repair gave up; `kept` are the keys of rows
+    among them that are in the lake all the same.
+    """
 
     partition_column: str
     last_day: dt.date | None
@@ -34,8 +36,8 @@ class LetGo:
     kept: pa.Array
 
     @classmethod
-    def by(cls, table: LakeTable) -> LetGo:
-        """By the commits of a stream's table."""
+    def by(cls, table: LakeTable) -> Removed:
+        """Reads them from the commits of a stream's table."""
         notes = [entry.get("pipeline") or {} for entry in table.history()]
         days = [day for note in notes if note.get("kind") == "expire" for day in note["partitions"]]
         repairs = [note for note in notes if note.get("kind") == "repair" and note.get("lost_rows")]
@@ -67,7 +69,7 @@ class LetGo:
 
 
 def bounds_of(file: DataFile) -> Bounds:
-    """Where the rows of a stream's file are; the bounds hold them, and may hold others."""
+    """The bounds of a stream's file; other files may have rows within the same bounds."""
     return (*file.bounds.get("rowpartition", _ANY), *file.bounds.get("rowoffset", _ANY))
 
 

@@ -1,4 +1,4 @@
-"""What the lake let go of is not missed, and nothing else passes for it."""
+"""Rows that the lake removed on purpose are not reported missing, and no other rows are excused with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.change import Change
-from pipeline.verify.let_go import LetGo, bounds_of
+from pipeline.verify.removed import Removed, bounds_of
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, add_rows, commit_id, stream_feed
 from tests.support import lake_at
 
@@ -22,7 +22,7 @@ def source_rows(*places: tuple[int, int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
-def let_go(root: Path, note: dict[str, Any], gone: int) -> LetGo:
+def removed(root: Path, note: dict[str, Any], gone: int) -> Removed:
     """After one file for each of three days, with one row each, and a commit that takes the files of `gone` days."""
     table = lake_at(root).table(stream_feed())
     for day in range(3):
@@ -31,11 +31,11 @@ def let_go(root: Path, note: dict[str, Any], gone: int) -> LetGo:
     note |= {"bounds": [bounds_of(file) for file in files]} if note["kind"] == "repair" else {}
     note |= {"partitions": [file.partition for file in files]} if note["kind"] == "expire" else {}
     table.commit(commit_id(9), Change(removes=files, note=note), NOW)
-    return LetGo.by(table)
+    return Removed.by(table)
 
 
 def test_rows_that_were_given_up_are_counted_and_no_others(tmp_path: Path) -> None:
-    found = let_go(tmp_path, {"kind": "repair", "lost_rows": 1}, gone=1)
+    found = removed(tmp_path, {"kind": "repair", "lost_rows": 1}, gone=1)
 
     rest, expired, given_up = found.split(source_rows((0, 0), (1, 1), (2, 2), (0, 7)))
 
@@ -44,7 +44,7 @@ def test_rows_that_were_given_up_are_counted_and_no_others(tmp_path: Path) -> No
 
 
 def test_rows_that_expired_are_counted_late_ones_too_and_what_the_lake_has_is_compared(tmp_path: Path) -> None:
-    found = let_go(tmp_path, {"kind": "expire"}, gone=2)
+    found = removed(tmp_path, {"kind": "expire"}, gone=2)
 
     rest, expired, given_up = found.split(source_rows((0, 0), (1, 1), (2, 2), (0, 7), (2, 8)))
 
@@ -53,7 +53,7 @@ def test_rows_that_expired_are_counted_late_ones_too_and_what_the_lake_has_is_co
 
 
 @pytest.mark.parametrize("note", [{"kind": "repair", "lost_rows": 0}, {"kind": "stream"}])
-def test_without_such_a_commit_nothing_was_let_go(tmp_path: Path, note: dict[str, Any]) -> None:
-    rest, expired, given_up = let_go(tmp_path, note, gone=1).split(source_rows((0, 0), (2, 2)))
+def test_without_such_a_commit_nothing_was_removed(tmp_path: Path, note: dict[str, Any]) -> None:
+    rest, expired, given_up = removed(tmp_path, note, gone=1).split(source_rows((0, 0), (2, 2)))
 
     assert (rest.num_rows, expired, given_up) == (2, 0, 0)
