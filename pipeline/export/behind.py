@@ -1,7 +1,7 @@
-"""Rows written by a thread of their own, while those after them are read and decoded.
+"""Writes rows in a second thread, while the next ones are read and decoded.
 
-Few bytes wait to be written; who reads faster than the disk takes waits then, and with it whoever sends. The order of
-rows is that in which they were added, and nothing is written after a failure.
+Only few bytes may wait to be written; a reader that is faster than the disk has to wait, and so does its server. Rows
+are written in the order in which they were added, and nothing is written after a failure.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import pyarrow as pa
 from pipeline.lake.writer import StagedFile, StagedWriter
 
 MOST_WAITING_BYTES = 16 * 2**20
-"""Of values in memory: about what is decoded while a row group is written. A batch may be larger by itself."""
+"""Limit on bytes of values in memory: about what is decoded while a row group is written. One batch may be larger."""
 
 
 class WriterBehind:
-    """A `StagedWriter` in a thread, which begins with the first batch. What the writer raises comes with a later call.
+    """A `StagedWriter` in a thread, which starts with the first batch. Errors of the writer are raised by a later call.
 
     To be ended by `finish` or `discard`.
     """
@@ -32,18 +32,20 @@ class WriterBehind:
 
     @property
     def waiting_bytes(self) -> int:
-        """Of the batches that were not written when this was asked last."""
+        """The size of the batches that are not known to be written yet."""
         return sum(size_bytes for _, size_bytes in self._waiting)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Waits while too much would wait to be written. Raises DiskFull or LakeNotWritable for earlier batches."""
+        """Adds a batch; waits while too many bytes are not written yet. Raises errors of earlier batches: DiskFull or
+        LakeNotWritable.
+        """
         while self._waiting and (self._waiting[0][0].done() or self.waiting_bytes + batch.nbytes > MOST_WAITING_BYTES):
             self._wait_for_oldest()
         self._waiting.append((self._thread.submit(self._write, batch), batch.nbytes))
         self.row_count += batch.num_rows
 
     def finish(self) -> list[StagedFile]:
-        """All that was added, in closed and synced files. Raises what `add` does; everything is removed then."""
+        """The closed and synced files with all rows. Raises as `add` does, and then removes all files."""
         try:
             while self._waiting:
                 self._wait_for_oldest()
@@ -54,7 +56,7 @@ class WriterBehind:
         return self._writer.finish()
 
     def discard(self) -> None:
-        """Removes everything that was staged; waits for the one batch that is being written."""
+        """Removes all staged files; waits for the batch that is being written."""
         self._thread.shutdown(cancel_futures=True)
         self._waiting.clear()
         self._writer.discard()

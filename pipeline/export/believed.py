@@ -1,11 +1,11 @@
-"""The read of a table that can be believed, for lake and warehouse, whatever happens meanwhile to its cluster.
+"""Reads a table, for lake and warehouse, until a read can be accepted as complete even while nodes of its cluster die.
 
-No answer proves that a table was read whole: for a minute after the death of a node a cluster answers with status 200
-and a part of the rows, or none. So a read counts only between two looks at the cluster that find it whole and are
-equal, and a snapshot needs two reads that count, a pause apart, the second not smaller than the first. What remains is
-a loss that no look shows for longer than the pause: a node that took over a part and restores its state for so long.
-A read that is exact at offsets that it knows depends on no cluster's moment: one is enough.
-Nothing here knows where a read is stored; a crash leaves what the last reads have stored.
+No answer proves that a table was read completely: for a minute after the death of a node a cluster answers with status
+200 and a part of the rows, or none. So a read counts only if a look at the cluster before and one after it are equal
+and show it whole, and a snapshot needs two such reads, a pause apart, the second not smaller than the first. What
+remains undetected is a loss that no look shows for longer than the pause: a node that took over a part of the table and
+takes that long to restore its state. A read that is exact at known offsets does not depend on the cluster: one is
+enough. The caller stores the reads; a crash leaves the stored ones, which the next run removes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pipeline.errors import ClusterNotWhole, SnapshotNotBelieved, SnapshotShrank
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.source import Look, TableRead, TableSource, TableState
 
-_FAILURES = 3  # reads that fail although every look is clean: it is not a node that died
+_FAILURES = 3  # after so many failed reads between clean looks the cause is not a dead node
 _CHANGED = "the cluster changed while it was read"
-_SHORTEST, _LONGEST = 1 / 60, 1 / 6  # of the limit: the pauses after a look that was not clean
+_SHORTEST, _LONGEST = 1 / 60, 1 / 6  # pauses after a look that was not clean, as shares of the time limit
 
 
 Proof = Literal["exact", "its own", ""]
-"""Of one read that no look vouches for: exact at known offsets, ended by an answer's own end, or none at all."""
+"""What proves a read without looks complete: it is exact at known offsets, its answer has a proved end, or nothing."""
 
 
 class Stored(Protocol):
-    """A read that was put somewhere: how many rows it has, and how to throw it away."""
+    """A stored read: its number of rows, and how to discard it."""
 
     @property
     def row_count(self) -> int: ...
@@ -49,10 +49,10 @@ def read_believed(
     previous_rows: int | None,
     store: Callable[[TableRead, int], _S],
 ) -> _S:
-    """A snapshot that can be believed: `store` keeps a read, the first one as number 1, and says how many rows it has.
+    """Reads a complete snapshot of a table; `store` stores a read and gets its number, from 1.
 
-    `state` is the table's before the first read, `previous_rows` are those of the last snapshot. Every read but the
-    one returned is discarded. Raises what `read_until_believed` raises.
+    `state` is the table's state before the first read, `previous_rows` the row count of the last snapshot. Every read
+    but the returned one is discarded. Raises what `read_until_believed` raises.
     """
     look, name = table.looks(state), table.source.name
     numbers, last = itertools.count(1), list[TableRead]()
@@ -76,13 +76,13 @@ def read_believed(
         return "exact" if last[0].state else "its own" if last[0].proved else ""
 
     if look is None:
-        limits.give_way()  # a read that proves itself takes all of a topic
+        limits.give_way()  # a read with its own proof reads a whole topic, which takes long
         return read_until_believed(read, None, name, previous_rows, in_time, (), proof)
     return read_until_believed(read, look_in_time, name, previous_rows, in_time, table.passing)
 
 
 def read_watched(table: TableSource, state: TableState, limits: Limits) -> Iterator[pa.RecordBatch]:
-    """One read of a table that is only compared, with a look before and after it.
+    """One read of a table for a comparison, with a look at the cluster before and after it.
 
     Raises ClusterNotWhole when a look is not clean, or the cluster has changed meanwhile.
     """
@@ -111,12 +111,12 @@ def read_until_believed(
     passing: tuple[type[TryLater], ...] = (),
     proof: Callable[[], Proof] = lambda: "its own",
 ) -> _S:
-    """The first read that can be believed; every other one is discarded.
+    """Reads until a read can be accepted as complete, and returns it; the others are discarded.
 
-    `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look` a
-    read is whole by its own `proof`, as it says of the last one: then one is enough, but for the first of a table and
-    one with fewer rows than the last, and for these too where it is exact. Raises SnapshotNotBelieved, SnapshotShrank,
-    and what `read` and `look` raise.
+    `read` reads and stores all rows; it is repeated when it fails with one of the errors in `passing`. Without `look`,
+    `proof` says what proves the last read complete. One read is then enough, unless it is the first of its table or has
+    fewer rows than the last snapshot; if it is exact at known offsets, one is enough in these cases too. Raises
+    SnapshotNotBelieved, SnapshotShrank, and what `read` and `look` raise.
     """
     believed = _Reader(read, look, table, policy, passing, proof).until_believed(previous_rows)
     if previous_rows is not None and believed.row_count < previous_rows * (1 - policy.max_shrink):
@@ -132,7 +132,7 @@ def read_until_believed(
 
 
 class _Reader(Generic[_S]):
-    """Reads one table again and again; remembers for how long, and how long the next pause is."""
+    """Repeats the reads of one table; has the time since the first, and the length of the next pause."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Reader(Generic[_S]):
                 if enough or (before is not None and not smaller):
                     return found
                 if smaller:
-                    # What fewer rows agree with later may be the same loss again: of a node that died and is back.
+                    # A later read with as few rows may have lost the same rows: to a node that died and came back.
                     _discard(first)
                     first = None
                     self._wait(f"it had fewer rows at each read, {found.row_count} at the last")
@@ -181,7 +181,7 @@ class _Reader(Generic[_S]):
             raise
 
     def _read_that_counts(self) -> _S | str:
-        """A read between two clean and equal looks, or what is wrong."""
+        """A read between two clean and equal looks, or the reason why there is none."""
         before = self._look()
         if before.trouble or before != (self._last_clean or before):
             return before.trouble or _CHANGED
@@ -209,7 +209,7 @@ class _Reader(Generic[_S]):
         return after.trouble or error.message
 
     def _wait(self, trouble: str) -> None:
-        """A pause that is longer each time: who takes over a dead node's part needs time to restore it."""
+        """Waits, longer each time: the node that takes over a dead node's part needs time to restore it."""
         limit_s, now = self._policy.wait_s, self._policy.clock()
         if self._trouble_since is None:
             self._trouble_since = now

@@ -1,4 +1,4 @@
-"""What every export of a feed does to its table: fit it to the source's columns, commit, count what was committed."""
+"""What every export does to its feed's table: adapt it to the source's columns, commit, count what was committed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from pipeline.text import plural
 
 @dataclass(frozen=True)
 class Run:
-    """What every feed of one run shares. `id` names its files; `commit_rows` bounds a stream's commits, `workers` the
-    processes that stage rows, `jobs` the feeds at once, `scans` those that the server reads for at once; `compact` says
-    what small files are to become after an export, if anything.
+    """The settings of a run, for all of its feeds. `id` is the beginning of its files' names. `commit_rows` limits the
+    rows of a stream's commit, `workers` the processes that stage rows, `jobs` the feeds at once, `scans` the server's
+    scans at once. With `compact` small files are compacted after an export.
 
-    `tell` hears of each commit on the way of a long export.
+    `tell` is called for each commit in the middle of a long export.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Run:
     tell: Callable[[str], None] = lambda _: None
 
     def for_feed(self, number: int, seconds_left: float | None) -> Run:
-        """The run of one of its feeds, which has an id of its own and so many seconds from now."""
+        """The run for one of its feeds, with its own id and `seconds_left` from now."""
         deadline = None if seconds_left is None else time.monotonic() + seconds_left
         return replace(self, id=name_of_feed(self.id, number), limits=replace(self.limits, deadline=deadline))
 
@@ -53,7 +53,7 @@ class Run:
 @dataclass
 class ExportResult:
     """What one feed's export has done so far. `outcome` is how a stream's read ended; `unreadable` counts, by reason,
-    the records of what was committed that are no rows.
+    the records in the committed range that are no rows.
     """
 
     rows: int = 0
@@ -68,7 +68,7 @@ class ExportResult:
     unreadable: Counter[str] = field(default_factory=Counter)
 
     def commit(self, table: LakeTable, commit_id: str, change: Change, now: dt.datetime) -> None:
-        """Commits the change and counts what it adds; also when the disk fails after the commit stands."""
+        """Commits the change and counts what it adds, also when the disk fails after the commit is made."""
         try:
             table.commit(commit_id, change, now)
         except CommitStands:
@@ -86,7 +86,7 @@ class ExportResult:
         self.undated_rows += sum(file.row_count for file in staged if file.partition is None)
 
     def describe(self, reads: Sequence[_Read]) -> None:
-        """How the reads of a stream went so far."""
+        """Sets outcome, gaps and notes by the reads of a stream so far."""
         self.outcome = weakest([read.outcome for read in reads]) or ""
         replayed_rows = sum(read.replayed_rows for read in reads)
         gaps = {partition: gap for read in reads for partition, gap in read.gaps.items()}
@@ -108,7 +108,7 @@ class _Read(Protocol):
 
 
 def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: str) -> None:
-    """Makes the table, or has it take over new columns and wider types. Raises SchemaChanged, ColumnUnnamed."""
+    """Creates the table, or adapts it to new columns and wider types. Raises SchemaChanged, ColumnUnnamed."""
     schema = annotated_schema(columns)
     if not table.exists:
         table.create(schema, topic)
@@ -117,10 +117,10 @@ def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: 
 
 
 def gaps_note(gaps: Mapping[int, tuple[int, int]]) -> dict[str, list[int]]:
-    """Lost offsets as a commit records them: from, and the first that is there again."""
+    """Lost offsets as a commit records them: the first lost one, and the first that still exists after it."""
     return {str(partition): list(gap) for partition, gap in sorted(gaps.items())}
 
 
 def unreadable_note(counts: Mapping[str, int]) -> dict[str, int]:
-    """Records without a row as a commit records them: how many for each reason."""
+    """The counts of records that are no rows, by reason, as a commit records them."""
     return dict(sorted(counts.items()))

@@ -1,6 +1,6 @@
-"""Records that are no rows, in one part of a task: counted by reason, and staged where the feed keeps them.
+"""Records of one part of a task that are no rows: counted by reason, and staged where the feed keeps them.
 
-They count as read like rows do: the bookmarks of the part lie behind them, so each belongs to one commit.
+They count as read, like rows: the bookmarks of the part lie after them, so each belongs to one commit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.unreadable import counted, ends, not_before
 
 
 class LeftOut:
-    """Those of one part, which is named. Staged are those that the lake does not have yet."""
+    """The records of one part, staged below `name`, without those that the lake already has."""
 
     def __init__(self, kept: Kept | None, name: str) -> None:
         self._kept, self._name = kept, name
@@ -24,7 +24,7 @@ class LeftOut:
         self.counts: Counter[str] = Counter()
 
     def add(self, batch: pa.RecordBatch, bookmarks: dict[int, Bookmark]) -> None:
-        """Moves `bookmarks` behind them."""
+        """Counts and stages the records, and moves `bookmarks` past them."""
         self.counts += counted(batch)
         for partition, end in ends(batch).items():
             if end > bookmarks.get(partition, Bookmark(0)).next_offset:

@@ -1,4 +1,4 @@
-"""In which order the parts of tasks may be committed that are staged in any order."""
+"""The order in which parts may be committed whose tasks are staged at the same time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pipeline.source import Task
 
 
 class InOrder:
-    """Takes parts as they are staged, and gives those back behind which no offset of a topic partition is missing.
+    """Collects parts as they are staged; returns each after all parts with earlier offsets of its topic partitions.
 
-    A task has its turn when all tasks of its partitions before it have come to their ends. One that ends earlier leaves
-    a hole: what is after it in its partitions is lost, and stays for the next run.
+    A task has its turn when all earlier tasks of its partitions have reached their ends. A task that stops before its
+    end leaves a hole: later parts of its partitions are discarded, and the next run reads them again.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -27,11 +27,11 @@ class InOrder:
 
     @property
     def waiting_parts(self) -> int:
-        """How many are held back."""
+        """How many parts wait for earlier ones."""
         return sum(map(len, self._waiting.values()))
 
     def has_turn(self, number: int) -> bool:
-        """Whether what is staged of the task can be committed at once."""
+        """Whether parts of the task can be committed as soon as they are staged."""
         return self._before[number] <= self._whole
 
     def is_lost(self, number: int) -> bool:
@@ -41,7 +41,7 @@ class InOrder:
         self._waiting.setdefault(number, []).append(part)
 
     def take(self) -> Iterator[tuple[int, Staged]]:
-        """The parts that can be committed now, each with its task's number; those of one task in their order."""
+        """The parts that can be committed now, each with its task's number; parts of one task in order."""
         for number in sorted(self._waiting):
             while self.has_turn(number) and self._waiting[number]:
                 part = self._waiting[number].pop(0)
@@ -52,7 +52,7 @@ class InOrder:
                 yield number, part
 
     def _lose(self, number: int) -> None:
-        """All that comes after a task which did not come to its end."""
+        """Discards the later parts of the partitions of a task that stopped before its end."""
         holes = {number}
         for other, before in enumerate(self._before):
             if before & holes:
@@ -60,5 +60,5 @@ class InOrder:
         self._lost |= holes - {number}
 
     def left(self) -> list[Staged]:
-        """The parts that nobody has taken."""
+        """The parts that were never returned."""
         return [part for parts in self._waiting.values() for part in parts]

@@ -1,4 +1,4 @@
-"""Which stream or table a feed reads, and what of a stream is due. Nothing is changed, and no row is read."""
+"""Which stream or table a feed reads, and which rows of a stream are due. Changes nothing and reads no row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.source import (
 )
 
 _FEWEST = 100_000
-"""Offsets below which a part is not worth a process of its own: that takes a second to start."""
+"""The least offsets of a part: fewer are not worth a process, which takes a second to start."""
 
 
 def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
@@ -72,9 +72,9 @@ def plan_read(
     wanted: Wanted = NEW_ROWS,
     accept_gap: bool = False,
 ) -> Plan:
-    """How the rows at and after the table's bookmarks, or the `wanted` others, will be read.
+    """How the rows from the table's bookmarks on, or other `wanted` rows, will be read.
 
-    `accept_gap` goes on where the topic has already lost rows after a bookmark. Raises TopicChanged for a topic that
+    With `accept_gap` rows that the topic has lost after a bookmark are no error. Raises TopicChanged for a topic that
     was recreated or lost rows.
     """
     marks, ends = table.bookmarks(), stream.ends()
@@ -86,10 +86,10 @@ def plan_read(
 
 
 def cut(plan: Plan, most: int, workers: int) -> tuple[Task, ...]:
-    """The plan's tasks; of a source that seeks, in parts that have work for the workers, of at most `most` offsets.
+    """The plan's tasks; for a source that seeks, cut into parts of at most `most` offsets, enough for all workers.
 
-    Parts of a topic partition come in the order of their offsets, the partitions take turns, and short ones are
-    together in one part.
+    Parts of a topic partition come in the order of their offsets, the partitions take turns, and short partitions share
+    one part.
     """
     if not plan.seeks:
         return plan.tasks
@@ -115,7 +115,7 @@ def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
 
 
 def _slices(task: Task, partition: int, at: Offsets, size: int) -> Iterator[Offsets]:
-    """A partition without rows has one too, where its bookmark moves all the same."""
+    """The offset ranges of a partition; a partition without rows has one too, so that its bookmark moves."""
     first, mark = task.first(partition, at), task.start.get(partition)
     if first >= at.end and (mark is None or at.start > mark.next_offset):
         yield Offsets(first, at.end, 0)
@@ -124,7 +124,7 @@ def _slices(task: Task, partition: int, at: Offsets, size: int) -> Iterator[Offs
 
 
 def _part(task: Task, ends: Mapping[int, Offsets]) -> Task:
-    """The bookmark goes where the row before it is, or would be."""
+    """A task for these ranges. A partition's bookmark goes to the part with the offset before it, or the first one."""
     marks = {p: (mark, task.ends[p]) for p, mark in task.start.items() if p in ends and task.ends is not None}
     start = {}
     for partition, (mark, whole) in marks.items():
@@ -135,6 +135,6 @@ def _part(task: Task, ends: Mapping[int, Offsets]) -> Task:
 
 
 def _up_to(marks: Mapping[int, Bookmark], ends: Mapping[int, Offsets]) -> dict[int, Offsets]:
-    """The ends of what is in the lake already."""
+    """The ends of the rows that are already in the lake."""
     starts = {partition: offsets.start for partition, offsets in ends.items()}
     return {p: Offsets(starts.get(p, UNKNOWN), mark.next_offset, 0) for p, mark in marks.items()}

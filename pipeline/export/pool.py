@@ -1,7 +1,7 @@
-"""The tasks of a stream staged by several processes, and given back in an order in which they can be committed.
+"""Stages the tasks of a stream in several processes, and returns their parts in the order of the commits.
 
-Processes are started only where there is more than one task. They end with this one, at the latest a moment after it;
-what is staged and not given back is removed, by the next run where this one is killed.
+Processes are started only where there is more than one task. They end with this process, or a moment after it. Staged
+parts that were not returned are removed here, or after a kill by the next run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.limits import Limits
 from pipeline.source import StreamSource, Task
 
 _LOOK_S = 0.4
-"""After which it is seen that all are to stop, although nobody says anything."""
+"""How often the signal to stop is checked while no worker reports anything."""
 _AHEAD = 2
-"""Parts that may wait for one before them, besides one for each process."""
+"""How many staged parts may wait for an earlier one, besides one for each process."""
 _SERVE = (
     "import sys; sys.path[:] = {path!r}; from pipeline.start import leave_out_pandas; leave_out_pandas(); "
     "from pipeline.export.worker import serve; serve({descriptor})"
@@ -36,7 +36,7 @@ _Parts = Generator[tuple[int, Staged], None, None]
 
 @dataclass(frozen=True)
 class Work:
-    """Tasks of one stream, and where and how to stage them; `name` is that of the run's files."""
+    """Tasks of one stream, and where and how to stage them; `name` is the beginning of the files' names."""
 
     tasks: Sequence[Task]
     stream: StreamSource
@@ -46,10 +46,10 @@ class Work:
     commit_rows: int | None = None
 
     def parts(self, workers: int) -> contextlib.closing[_Parts]:
-        """Each part with the number of its task, to be committed in this order; to be closed.
+        """The parts, each with the number of its task, in the order in which to commit them; to be closed.
 
-        Without hurry the last one of each task; when the time is over, those that had begun. Raises what `stage`
-        raises, after the parts that can be committed all the same, and WorkerLost.
+        When the time is over no new task is begun, and the begun ones end early. Raises WorkerLost and what `stage`
+        raises, after all parts that can be committed all the same.
         """
         apart = workers > 1 and len(self.tasks) > 1
         return contextlib.closing(_stage_apart(self, workers) if apart else _stage_here(self))
@@ -95,7 +95,7 @@ def _stage_apart(work: Work, workers: int) -> _Parts:
 
 
 class _Worker:
-    """A process that stages one task at a time, that of `number`; `waits` until it may go on with it."""
+    """A process that stages one task at a time, now the task `number`; `waits` says that it waits to continue it."""
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
@@ -103,7 +103,7 @@ class _Worker:
         self.waits = False
         with theirs:
             serve = _SERVE.format(path=sys.path, descriptor=theirs.fileno())
-            # In a session of its own, so that Ctrl-C comes to this process alone, which then stops it.
+            # In its own session, so that Ctrl-C reaches this process alone, which then stops the worker.
             self.process = subprocess.Popen(
                 [sys.executable, "-c", serve],
                 stdin=subprocess.DEVNULL,
@@ -113,7 +113,7 @@ class _Worker:
             )
 
     def receive(self) -> Staged | PipelineError | None:
-        """The next part, ENDED, or why there is none; WorkerLost where the process is gone."""
+        """The next part, ENDED, or the error that ended the task; WorkerLost if the process is gone."""
         try:
             heard: Staged | PipelineError | None = self.connection.recv()
         except (EOFError, OSError):
@@ -142,7 +142,7 @@ class _Worker:
 
 
 class _Pool:
-    """Hands tasks out in their order, few enough that little waits to be committed. `error` ends it."""
+    """Gives tasks to workers in order, and only so many that few parts wait to be committed. An `error` ends it."""
 
     def __init__(self, work: Work, workers: int) -> None:
         self.order = InOrder(work.tasks)
@@ -152,7 +152,7 @@ class _Pool:
         self._next = 0
 
     def goes_on(self) -> bool:
-        """Has every process go on that may; whether there is one whose rows can still be committed."""
+        """Lets every worker continue that may; returns whether one is left whose parts can still be committed."""
         for worker in self._busy():
             if worker.waits and self._may_stage(worker.number):
                 worker.waits = False
@@ -162,7 +162,7 @@ class _Pool:
         return bool(self._busy())
 
     def hear(self) -> None:
-        """Takes what those say next that stage a task."""
+        """Receives the next messages of busy workers."""
         busy = {worker.connection: worker for worker in self._busy()}
         for connection in wait(list(busy), _LOOK_S):
             worker = busy[connection]  # type: ignore[index] # of the connections alone
@@ -180,7 +180,7 @@ class _Pool:
             worker.stop()
 
     def _hand_out(self) -> bool:
-        """Whether there was a task that may be staged now, and a process for it."""
+        """Gives the next task to a free worker; returns False when there is no such task or worker now."""
         tasks, limits = self._work.tasks, self._work.limits
         while self._next < len(tasks) and self.order.is_lost(self._next):
             self._next += 1

@@ -1,4 +1,4 @@
-"""What an export of a feed would meet, without reading rows or changing anything."""
+"""Checks what an export of a feed would find, without reading rows or changing anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.source import Bookmark, Sources
 
 
 def preview(sources: Sources, table: LakeTable, version: int | None = None) -> ExportResult:
-    """Raises what the export would raise for a source that is unknown, unreadable, or no longer fits."""
+    """What an export would do. Raises its errors for a source that is unknown, unreadable, or no longer fits."""
     done = ExportResult()
     of_table = table.feed.type == "table"
     columns = _preview_table(sources, table, version, done) if of_table else _preview_stream(sources, table, done)

@@ -1,6 +1,6 @@
-"""Rows that the lake has already, read from their source again: one day of a stream, or all of it.
+"""Replaces rows of the lake by reading them from their source again: one day of a stream, or all of it.
 
-Each replacement is one commit, and only rows that were read again are replaced: what the source has lost stays.
+Each replacement is one commit, and only rows that were read again are replaced: rows that the source has lost stay.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _DAY_MS = 86_400_000
 
 
 def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult, day: dt.date) -> None:
-    """Reads one day of what the lake has again and replaces it in one commit; the bookmark stays.
+    """Reads one day of the lake's rows again and replaces it in one commit; the bookmark stays.
 
-    Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when it may be the read that has.
+    Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when the read may have missed them.
     """
     stream = stream_of(sources, table)
     if not table.exists:
@@ -60,7 +60,7 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
 
 
 def _rows_of(day: dt.date, table: LakeTable) -> Wanted:
-    """What to ask the source for: its rows of that day, where it knows which these are."""
+    """The rows to read: of that day only, if the feed is partitioned by ROWTIME, else all old rows."""
     if table.feed.partition_column != "rowtime":
         return OLD_ROWS
     first_ms = int(dt.datetime.combine(day, dt.time(), dt.UTC).timestamp() * 1000)
@@ -116,7 +116,7 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
 
 
 def _refuse_part(table: LakeTable, source: Source, parts: Sequence[Staged], reached: Mapping[int, Bookmark]) -> None:
-    """Raises TimeIsOver, or ReadInPart, for a read that has not come to the bookmarks."""
+    """Raises TimeIsOver, or ReadInPart, for a read that has not reached the bookmarks."""
     if any(part.outcome == "time limit" for part in parts):
         raise TimeIsOver(table.feed.name)
     behind = [p for p, mark in table.bookmarks().items() if reached.get(p, mark).next_offset < mark.next_offset]
@@ -150,7 +150,7 @@ def _refuse_lost_rows(
 
 
 def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile], topic: str) -> None:
-    """Raises TopicChanged when a row that was read again is another one than the lake's at its offset."""
+    """Raises TopicChanged when a row that was read again differs in ROWTIME from the lake's row at its offset."""
     columns = ["rowpartition", "rowoffset", "rowtime"]
     then = [batch.select(columns) for batch in table.read_batches(old)]
     if not then or not staged:
@@ -163,7 +163,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
 
 
 def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:
-    """How many staged rows other files than the `old` ones have; files from other times are not read."""
+    """How many staged rows are also in other files than the `old` ones; files of other times are not read."""
     times = [read_staged(file, ["rowtime"]).column(0) for file in staged if file.row_count]
     if not times:
         return 0

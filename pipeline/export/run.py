@@ -1,11 +1,10 @@
 """One run: feeds exported side by side, each under its lock; the failure of one does not stop the others.
 
-While one waits, for its quiet time or for the second read of a snapshot, the next one reads.
+While one feed waits, for its quiet time or for the second read of a snapshot, the next one reads.
 
-What happens for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and progress
-in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and `views.sql`. Killed
-before the commit the lake is as it was; killed after it, only the steps behind it are missing, and the next run does
-them.
+The steps for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and bookmarks in
+one step; expire by the retention rule; compact, if that is set; rewrite `_metadata.json` and `views.sql`. A kill before
+the commit leaves the lake as it was; after a later kill the next run does the missing steps.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from pipeline.turns import Turns, side_by_side
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is asked for beyond the default."""
+    """The options of an export."""
 
     full: bool = False
     day: dt.date | None = None
@@ -52,7 +51,7 @@ class ExportRequest:
 
 @dataclass
 class FeedResult:
-    """What became of one feed; `type` is None where the feed's file cannot be read."""
+    """The result for one feed; `type` is None where the feed's file cannot be read."""
 
     name: str
     type: str | None
@@ -63,7 +62,7 @@ class FeedResult:
 
     @property
     def status(self) -> str:
-        """`ok`, `failed`, or `held`: exported, and what is past its retention waits for a person."""
+        """`ok`, `failed`, or `held`: exported, but an expiry waits for a person's confirmation."""
         if self.error is None:
             return "ok"
         return "held" if isinstance(self.error, RetentionHeld) else "failed"
@@ -98,13 +97,13 @@ def export_feeds(
     holder: dict[str, str],
     tell: Callable[[FeedResult], None],
 ) -> list[FeedResult]:
-    """Exports each feed, `run.jobs` at once; `tell` hears in their order what became of them, as soon as it is known.
+    """Exports each feed, `run.jobs` at once; `tell` gets each result, in the feeds' order, as soon as possible.
 
-    A scan of the server is a turn that feeds take, and give back while they wait.
+    Feeds take turns at scans of the server, and give their turn back while they wait.
     """
     started = time.monotonic()
-    tables = [index for index, feed in enumerate(feeds) if feed.type == "table"]  # they pause for the longest time
-    turns = Turns(run.scans, first=[feeds[index].name for index in tables[: run.jobs]])  # those that begin at once
+    tables = [index for index, feed in enumerate(feeds) if feed.type == "table"]  # these have the longest pauses
+    turns = Turns(run.scans, first=[feeds[index].name for index in tables[: run.jobs]])  # these begin immediately
 
     def export(index: int) -> FeedResult:
         left = None if request.max_runtime_s is None else request.max_runtime_s - (time.monotonic() - started)
@@ -145,12 +144,12 @@ def _export_contained(
 
 
 def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:
-    """Feeds whose file cannot be read: they fail."""
+    """The results of feeds whose file cannot be read: failed."""
     return [FeedResult(feed.name, None, error=feed.error) for feed in broken]
 
 
 def expire_archived_feeds(lake: Lake, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
-    """What a run of all feeds does at its end: archived ones age as well."""
+    """Expires archived feeds, at the end of a run of all feeds."""
     upkeep = Upkeep(lake, holder, name_of_act(run.id, "expire archived"), run.now, run.max_expire)
     return expire_archived(upkeep, lake.feeds.list(archived=True).feeds)
 
@@ -181,7 +180,7 @@ def _export(
 
 
 def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
-    """One commit of it at most, and none when time is over: a run stays as short as what is new."""
+    """Compacts in at most one commit, and not when the time is over, so that a run's time depends on its new rows."""
     if run.compact is None or (run.limits.deadline is not None and time.monotonic() >= run.limits.deadline):
         return
     done = Compacted(table.feed.name)

@@ -1,4 +1,4 @@
-"""Which feeds a run exports, and whether what is asked for counts for each of them. Changes nothing."""
+"""Which feeds a run exports, and whether the options apply to each of them. Changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.lake.feed_store import BrokenFeed, FeedStore
 def choose_feeds(
     store: FeedStore, everything: bool, streams: Sequence[str], tables: Sequence[str]
 ) -> tuple[list[Feed], list[BrokenFeed]]:
-    """The named feeds; or every enabled one, and those whose file cannot be read."""
+    """The named feeds, or every enabled one; and the feed files that cannot be read."""
     if everything == bool(streams or tables):
         raise WrongUsage("give either --all, or feeds by --stream and --table", "python export_to_data_lake.py --help")
     if everything:
@@ -33,7 +33,7 @@ def choose_feeds(
 
 
 def check_options(request: ExportRequest, feeds: Sequence[Feed], everything: bool) -> None:
-    """Refuses an option that would count for nothing: for none of all feeds, or for one that was named."""
+    """Raises WrongUsage for an option that applies to none of the feeds, or not to a feed that was named."""
     streams = [feed for feed in feeds if feed.type == "stream"]
     tables = [feed for feed in feeds if feed.type == "table"]
     if request.day is not None:

@@ -1,7 +1,7 @@
-"""A table's snapshot into the lake.
+"""Exports a table's snapshot.
 
-Runs under the feed's lock. The snapshot is staged, and committed as a version once it is believed; killed at any point
-before that the last good version stays the current one, and the next run removes what was staged.
+Runs under the feed's lock. The snapshot is staged, and committed as a version once it is accepted as complete; after a
+kill before that the last good version stays the current one, and the next run removes the staged files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.source import Sources, TableRead, TableSource, TableState
 
 
 def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResult, version: int | None = None) -> None:
-    """Publishes a complete snapshot as the next version, or as `version` (the current one is then replaced).
+    """Publishes a complete snapshot as the next version, or as `version`; the current version's number replaces it.
 
     Raises what `read_believed` raises; the last good snapshot then stays the current one.
     """
@@ -49,5 +49,5 @@ def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResul
 
 
 def _same_state(source: TableSource, before: TableState) -> object:
-    """Of a table that moved while it was read no state can be named: nothing is compared with that one later."""
+    """The state of the table, or None if it changed during the read: no later state must be compared with that."""
     return before.note if before.note == source.state().note else None

@@ -1,7 +1,7 @@
-"""The rows of one task, or of a whole table, staged as whole Parquet files that no commit names yet.
+"""Stages the rows of one task, or of a whole table, as complete Parquet files that no commit names yet.
 
-`stage` is a function of plain values, so a task can be staged by this process or by another one that sees the same
-storage; whoever holds the feed commits what it gives back. A crash leaves staged files, which the next run removes.
+`stage` is a function of plain values, so a task can be staged by any process that sees the same storage; the process
+that holds the feed's lock commits the result. A crash leaves staged files, which the next run removes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pipeline.once import OnceOnly
 from pipeline.source import Bookmark, Outcome, StreamRead, StreamSource, TableRead, Task
 
 PART_BYTES = 2**30
-"""Of values in memory, after which a part ends, however few its rows are."""
+"""The bytes of values in memory after which a part ends, however few its rows are."""
 
 
 @dataclass(frozen=True)
 class Staged:
     """A part of a task, ready to be committed: all rows up to its `bookmarks`.
 
-    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are of it so far;
-    `witnesses` are rows from before the bookmarks that it began at, which the lake should have. `unreadable` counts, by
-    reason, the records of the part that are no rows; in `unreadable_files` are those that are to be kept.
+    `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are those of the
+    task so far; `witnesses` are rows before the bookmarks at which it began, which the lake should have. `unreadable`
+    counts, by reason, the records of the part that are no rows; `unreadable_files` has those to be kept.
     """
 
     files: Sequence[StagedFile]
@@ -50,16 +50,17 @@ class Staged:
     unreadable_files: Sequence[StagedFile] = ()
 
     def discard(self) -> None:
-        """Removes what was staged."""
+        """Removes the part's staged files."""
         discard([*self.files, *self.unreadable_files])
 
 
 def stage(
     task: Task, stream: StreamSource, limits: Limits, staging: Staging, name: str, commit_rows: int | None = None
 ) -> Iterator[Staged]:
-    """Each row of the task once, in parts of about `commit_rows` rows, staged below `name`; the last may have none.
+    """Stages each row of the task once, in parts of about `commit_rows` rows; the last part may have none.
 
-    Raises ReadStalled after the part with what came before, and what reading raises; nothing more is staged then.
+    The files' names begin with `name`. Raises ReadStalled after the part with the rows before it, and other errors of
+    reading, after which no staged file of the unfinished part is left.
     """
     once, read = OnceOnly(task), stream.read(task, limits)
     moved = dict(task.start)
@@ -92,7 +93,7 @@ def stage(
 
 @dataclass(frozen=True)
 class StagedTable:
-    """A read of a table in files that no commit names; see `export.believed`. `number` counts the reads."""
+    """A stored read of a table in staged files; see `export.believed`. `number` counts the reads."""
 
     read: TableRead
     writer: WriterBehind
@@ -130,7 +131,7 @@ def _fill(
     limit: int | None,
     bookmarks: dict[int, Bookmark],
 ) -> bool:
-    """Writes batches until `limit` rows are there, or as many bytes as a part may have; moves `bookmarks` along.
+    """Writes batches until the part has `limit` rows, or as many bytes as a part may have; moves `bookmarks` along.
 
     Returns whether the read has ended.
     """
@@ -157,10 +158,11 @@ def _move(bookmarks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
 
 
 def _without_rows(task: Task, once: OnceOnly, read: StreamRead, marks: Mapping[int, Bookmark]) -> dict[int, Bookmark]:
-    """Where to go on in partitions whose last offsets brought no row: after an accepted gap, and at the end.
+    """Bookmarks for partitions whose last offsets had no row: after an accepted gap, and at the end.
 
-    That is the end of those never read, so that rows that come there and expire before the next run are a gap as well;
-    and of each part, whose offsets without a row (of aborted transactions, for one) are then no gap when they expire.
+    A partition without any row gets its end as bookmark, so that rows that arrive there and expire before the next run
+    are noticed as a gap. A part gets the end of its range, so that offsets without a row (such as those of aborted
+    transactions) do not look like a gap when they expire.
     """
     known = {partition: gap_end for partition, (_, gap_end) in once.gaps.items()}
     if read.outcome == "exact" and read.proved and task.ends is not None:

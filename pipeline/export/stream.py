@@ -1,6 +1,6 @@
-"""A stream's new rows into the lake: staged task by task, committed with the bookmarks that they reach.
+"""Exports a stream's new rows: staged task by task, committed together with their bookmarks.
 
-Runs under the feed's lock. Killed at any point it leaves the last commit standing; the next run goes on from there.
+Runs under the feed's lock. A kill at any point leaves the last commit; the next run goes on from there.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def export_stream(
 ) -> None:
     """Appends the rows after the bookmarks, committing every `run.commit_rows` rows and at the end.
 
-    Records that are no rows go to the table `kept`, where there is one: always before the rows that are around them.
+    Records that are no rows are committed to the table `kept`, if it is given, always before the rows around them.
 
-    `done` says at each moment what was committed. Raises ReadStalled after committing what came; any other error
-    leaves what was committed before it.
+    `done` has at each moment what was committed. Raises ReadStalled after committing the rows that came; any other
+    error leaves what was committed before it.
     """
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
@@ -44,7 +44,7 @@ def export_stream(
 
 
 class StreamCommits:
-    """Commits what was staged of a stream's tasks, wherever that was; what one task follows on another in its order."""
+    """Commits the staged parts of a stream's tasks; the parts of a topic partition come in the order of its offsets."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class StreamCommits:
         self._last_parts: dict[int, Staged] = {}
 
     def commit(self, number: int, part: Staged) -> None:
-        """The rows of a part of the task of that number, and the bookmarks behind them, in one entry of the log.
+        """Commits a part of the task `number`: its rows and the bookmarks after them, in one log entry.
 
-        Raises TopicChanged when the witnesses show another topic than the lake's; nothing of the part is kept then.
+        Raises TopicChanged when the witnesses show another topic than the lake's; the part is then discarded.
         """
         try:
             self._witnesses.check(self._tasks[number], part)
@@ -84,9 +84,7 @@ class StreamCommits:
         done.describe(list(self._last_parts.values()))
 
     def _keep(self, part: Staged) -> None:
-        """Commits the records that are no rows. A kill after that leaves them there, and the next run knows it by the
-        bookmarks that come with them.
-        """
+        """Commits the records that are no rows. After a kill the next run knows by their bookmarks which are there."""
         kept, run, source = self._kept, self._run, self._source
         if kept is None or not part.unreadable_files:
             return
@@ -102,7 +100,7 @@ class StreamCommits:
         kept.commit(name_of_part(run.id, self._done.commits), change, run.now)
 
     def end(self) -> None:
-        """What no more comes of has met the time limit."""
+        """Marks tasks that did not end as stopped by the time limit."""
         if self._ended < len(self._tasks):
             self._done.outcome = "time limit"
 

@@ -1,8 +1,7 @@
-"""Is the topic still the one that the lake's rows came from? The last rows before each bookmark are the witnesses.
+"""Checks that the topic is still the one that the lake's rows came from, by the last rows before each bookmark.
 
-A topic that was deleted and recreated, or a stream that is declared otherwise now, has other values there, or rows
-where the lake has none and none where the lake has some. The lake itself knows what they were, so nothing more has to
-be kept.
+In a recreated topic, or under a changed declaration of the stream, these witnesses have other values than the lake's
+rows, or are at offsets where the lake has no row. The lake has the values to compare with, so nothing else is stored.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ Place = tuple[int, int]
 
 
 class Witnesses:
-    """Compares the witnesses of a stream's read with the rows of the lake, before what was read is committed."""
+    """Compares the witnesses of a stream's read with the lake's rows, before the read is committed."""
 
     def __init__(self, table: LakeTable, source: Source) -> None:
         self._table, self._source = table, source
-        self._strangers: set[int] = set()  # partitions none of whose witnesses is known, though the lake has rows there
+        self._strangers: set[int] = set()  # partitions whose witnesses are all at offsets without a row in the lake
         self._known: set[int] = set()
 
     def check(self, task: Task, part: Staged) -> None:
-        """Raises TopicChanged when a witness has other values than the lake's row at its offset, or none of a
-        partition's witnesses is at an offset of a row of the lake, and the part has rows after them.
+        """Raises TopicChanged when a witness has other values than the lake's row at its offset, or when the lake has
+        rows at none of a partition's witnesses and the part has rows after them.
 
-        NULLs of the lake are not compared: they may be from before the column was there. A witness that does not come
-        proves nothing: compaction and retention take rows too.
+        NULLs in the lake are not compared: the row may be older than the column. A missing witness proves nothing:
+        compaction and retention remove rows too.
         """
         windows = windows_of(task)
         self._compare(part.witnesses, windows)
@@ -87,7 +86,7 @@ def _texts(batches: Iterable[pa.RecordBatch]) -> dict[Place, dict[str, str | Non
 
 
 def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordBatch]:
-    """The lake's rows at these places; only files and row groups whose bounds allow one are read."""
+    """The lake's rows at these places; only files and row groups whose bounds include one are read."""
     by_partition: dict[int, set[int]] = {}
     for partition, offset in places:
         by_partition.setdefault(partition, set()).add(offset)

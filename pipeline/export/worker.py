@@ -1,7 +1,7 @@
-"""A process of its own that stages tasks, one after the other, for the process that commits.
+"""A worker process that stages tasks, one after the other, for the process that commits.
 
-All that comes in and goes out is plain values. It ends when that other process does, whatever that dies of; what it had
-staged until then is removed by the next run.
+Both exchange plain values only. The worker ends when that process ends, in whatever way; its staged files are then
+removed by the next run.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.limits import Limits
 from pipeline.source import StreamSource, Task
 
 GO_ON = None
-"""What a worker waits for after each part of a task but the last."""
+"""The message that a worker waits for after each part of a task but the last."""
 ENDED = None
-"""What a worker says after the last part of a task; a PipelineError says that there will be no more."""
+"""A worker's message after the last part of a task; a PipelineError instead says that the task failed."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Assignment:
 
 
 def serve(descriptor: int) -> None:
-    """Stages what comes by the connection with this file descriptor, until its other end is closed."""
+    """Stages the assignments that arrive at this file descriptor, until its other end is closed."""
     inbox = SimpleQueue[bytes]()
     with Connection(descriptor) as driver:
         threading.Thread(target=_listen, args=(driver, inbox), daemon=True).start()
         while True:
             assignment, left_s = pickle.loads(inbox.get())
-            deadline = None if left_s is None else time.monotonic() + left_s  # no clock is shared
+            deadline = None if left_s is None else time.monotonic() + left_s  # processes share no clock
             _stage(replace(assignment, limits=replace(assignment.limits, deadline=deadline)), driver, inbox)
 
 

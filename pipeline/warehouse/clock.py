@@ -1,7 +1,7 @@
-"""Whose clock counts: the database server's decides, and time in the ledger never goes back.
+"""Times in the ledger never go back, and are checked against the database server's clock.
 
-Machines that export, that load and that hold the warehouse have a clock each. Within a lake, versions say what is
-newer; times are compared only where there is nothing else, and a time that cannot be true does not enter the ledger.
+The machines that export, that load and that run MySQL each have a clock. Within a lake, versions say what is newer;
+times are compared only where there is nothing else, and a time that cannot be true does not enter the ledger.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.mapping import TableSnapshot
 
 MOST_APART = dt.timedelta(days=1)
-"""Clocks that differ by more are not ordered, but refused: one of them is wrong."""
+"""Clocks that differ by more are an error: one of them is wrong."""
 _STEP = dt.timedelta(milliseconds=1)  # the ledger's precision
 
 
 def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:
-    """The moment for what is done from here on: this machine's, and later than all that the ledger has.
+    """The time for new ledger entries: `now`, or just after the newest entry if that is later.
 
     Raises ClockWrong when the server's clock is more than a day away, or the ledger has a snapshot from the future.
     """
@@ -43,7 +43,7 @@ def agreed_now(connection: Connection, now: dt.datetime) -> dt.datetime:
 
 
 def not_after(snapshots: Sequence[TableSnapshot], now: dt.datetime) -> list[TableSnapshot]:
-    """The snapshots, none of them from the future: a lake's rows were written by now, whatever its clock said."""
+    """The snapshots with times no later than `now`: a lake's rows exist by now, whatever its clock said."""
     return [dataclasses.replace(snapshot, taken_at=min(snapshot.taken_at, now)) for snapshot in snapshots]
 
 

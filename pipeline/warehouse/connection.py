@@ -1,9 +1,9 @@
 """One connection to MySQL or MariaDB: TLS, time limits, session settings, and one writer at a time.
 
-Every session is strict, in UTC and utf8mb4, and checks keys, whatever the server's own settings are. Nothing waits
-without a limit: for a connection, for an answer, for locks. A session that is interrupted while the server is at work
-is ended there too, so that nothing of it goes on. The driver's pure-Python form is used: its C extension needs a newer
-OpenSSL than Debian 12 has.
+Every session is strict, in UTC and utf8mb4, and checks keys, whatever the server's own settings are. Every wait has a
+limit: for a connection, for an answer, for locks. When a session is interrupted during a statement, it is also killed
+on the server, so that the statement does not go on. The driver's pure-Python form is used: its C extension needs a
+newer OpenSSL than Debian 12 has.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pipeline.warehouse.server import Server, tls_options, tune_socket
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _KILL_S = 5.0
-_IDLE_S = 28_800  # while a large snapshot is sorted on this side; the servers' own default
-_NO_FOLDER = f"{os.devnull}/none"  # until this session has made one
-_PACKET_BYTES = 4 * 2**20  # of one INSERT, at most
+_IDLE_S = 28_800  # the session is idle while this process sorts a large snapshot; the servers' own default
+_NO_FOLDER = f"{os.devnull}/none"  # allows no file until this session has made its folder
+_PACKET_BYTES = 4 * 2**20  # the most bytes of one INSERT
 _T = TypeVar("_T")
 _SESSION = (
     "SET SESSION time_zone = '+00:00'",
@@ -48,14 +48,14 @@ class Connection:
     """An open session; every method raises this module's errors. Autocommit is off.
 
     `takes_local_files` says whether rows can be sent by LOAD DATA LOCAL; it becomes false when the server refuses one.
-    Only files in a folder that this session has made can be asked for by the server.
+    The server can request files only from a folder that this session has made.
     """
 
     def __init__(self, server: Server, with_database: bool = True) -> None:
         self.server = server
         self._kept = contextlib.ExitStack()
         self._lock = ""
-        where: dict[str, Any] = {"unix_socket": server.socket}  # stays on this machine, so it needs no TLS
+        where: dict[str, Any] = {"unix_socket": server.socket}  # traffic stays on this machine and needs no TLS
         if not server.socket:
             where = {"host": server.host, "port": server.port} | tls_options(server)
         if with_database:
@@ -92,7 +92,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Names errors. A session whose answer nobody waits for any more is ended, on both sides."""
+        """Turns the driver's errors into ours; ends the session on both sides when its answer is not waited for."""
         is_open = False
         try:
             with _errors(self.server):
@@ -106,9 +106,10 @@ class Connection:
                 self._abandon()
 
     def _abandon(self) -> None:
-        """Closes the socket; and since a server goes on with a statement all the same, kills the session there.
+        """Closes the socket and kills the session on the server, which would otherwise go on with the statement.
 
-        Only one that holds the warehouse's lock is killed: its number cannot be another server's behind a proxy.
+        Only a session that holds the warehouse's lock is killed: the lock proves that the server behind a proxy is the
+        same one, so that the session's number is not another client's.
         """
         number = self._raw.connection_id
         self._raw.shutdown()
@@ -133,7 +134,7 @@ class Connection:
             return [tuple(row) for row in cursor.fetchall()]
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Rows one by one, as they come; read them all before the next statement."""
+        """Rows one by one; all must be read before the next statement."""
         with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             while rows := cursor.fetchmany(1000):
@@ -152,11 +153,11 @@ class Connection:
         return bool(int(self.rows("SELECT @@local_infile")[0][0]))
 
     def load_file(self, table: str, columns: str, lines: bytes | memoryview, values: Sequence[Any] = ()) -> int | None:
-        """Sends lines as a file by LOAD DATA LOCAL; returns the rows that arrived, None when refused.
+        """Sends lines as a file by LOAD DATA LOCAL; returns the rows that arrived, None when the server refuses files.
 
-        Lines have tabs between and newlines after their columns, backslash escapes and \\N. `columns` is the
+        Columns are separated by tabs and lines end with newlines, with backslash escapes and \\N. `columns` is the
         statement's column list with its SET clause, for `values`. LOAD DATA LOCAL turns errors into warnings, so a
-        warning raises RowRefused, a temporary folder that cannot be written raises ScratchUnusable.
+        warning raises RowRefused. Raises ScratchUnusable when the temporary folder cannot be written.
         """
         statement = f"LOAD DATA LOCAL INFILE %s INTO TABLE {quote(table)} CHARACTER SET utf8mb4 {columns}"
         try:
@@ -185,7 +186,7 @@ class Connection:
     def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows by multi-row INSERTs, each small enough for the server's max_allowed_packet.
 
-        Raises WarehouseRefused for a row that is larger by itself: the server would only close the connection.
+        Raises WarehouseRefused for a row that is larger: the server would only close the connection.
         """
         waiting: list[Sequence[Any]] = []
         size = 0
@@ -213,9 +214,9 @@ class Connection:
 
     @contextlib.contextmanager
     def transaction(self, commit: bool = True) -> Iterator[None]:
-        """Commits at the end of the block, or nothing of it at all; a dry run rolls it back."""
+        """Commits at the end of the block; rolls back on an error, and in a dry run (`commit` is False)."""
         with self._asking():
-            self._raw.commit()  # what went into tables of this session is a transaction of its own
+            self._raw.commit()  # ends the transaction that filled the session's temporary tables
             self._raw.start_transaction()
         try:
             yield
@@ -227,7 +228,7 @@ class Connection:
             (self._raw.commit if commit else self._raw.rollback)()
 
     def in_transaction(self, work: Callable[[], _T], commit: bool = True) -> _T:
-        """Does `work` in one transaction, and again, up to three times, while others hold rows that it needs."""
+        """Runs `work` in one transaction; repeats it, up to three times, when others hold rows that it needs."""
         for attempt in range(1, _TRIES):
             try:
                 with self.transaction(commit):
@@ -251,7 +252,7 @@ class Connection:
             )
         self._lock = name
         try:
-            self.run("COMMIT")  # so that what is read from here on is what the holder before us left
+            self.run("COMMIT")  # reads from here on see all that the previous holder of the lock committed
             yield
         finally:
             with contextlib.suppress(PipelineError):
@@ -259,7 +260,7 @@ class Connection:
             self._lock = ""
 
     def _holder(self, lock: str) -> str:
-        """The session that holds a lock, as far as this account may see it."""
+        """A description of the session that holds a lock, as far as this account may see it."""
         other = self.rows("SELECT IS_USED_LOCK(%s)", (lock,))[0][0]
         listed = "SELECT user, host, time FROM information_schema.processlist WHERE id = %s"
         for user, host, seconds in self.rows(listed, (other,)):
@@ -278,7 +279,7 @@ def text_of(value: object) -> str:
 
 
 def quote(name: str) -> str:
-    """An identifier of our own declarations, quoted."""
+    """Quotes an identifier; only for names from our own declarations."""
     return "`" + name.replace("`", "``") + "`"
 
 

@@ -1,4 +1,4 @@
-"""A snapshot's members into their dimension (SCD1), and the dimension's versions into its history (SCD2).
+"""Merges a snapshot's members into their dimension (SCD1), and keeps the dimension's versions in its history (SCD2).
 
 Both are part of the load's transaction.
 """
@@ -18,10 +18,9 @@ _FOR_EVER = dt.datetime(9999, 12, 31)
 
 
 def add_members(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> tuple[int, list[str]]:
-    """Brings a snapshot's members into its dimension; returns how many are new there, and the first of them.
+    """Merges a snapshot's members into its dimension; returns how many are new there, and the first of them.
 
-    A snapshot that is not the newest fills in what the dimension does not know, and overwrites nothing. Raises
-    MembersMerged.
+    A snapshot that is not the newest only fills in missing members and attributes. Raises MembersMerged.
     """
     count, first = _unknown_members(connection, mapping)
     _fill(connection, mapping, is_newest)
@@ -31,7 +30,7 @@ def add_members(connection: Connection, mapping: ResolvedMapping, is_newest: boo
 
 
 def _unknown_members(connection: Connection, mapping: ResolvedMapping) -> tuple[int, list[str]]:
-    """How many of the snapshot's members the dimension does not know, and the first of them."""
+    """How many of the snapshot's members the dimension does not have, and the first of them."""
     dimension = mapping.dimension
     if dimension is None:
         return 0, []
@@ -46,9 +45,9 @@ def _unknown_members(connection: Connection, mapping: ResolvedMapping) -> tuple[
 
 
 def _fill(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> None:
-    """Adds members that the dimension does not know, and takes over the snapshot's attributes.
+    """Adds members that the dimension does not have, and merges the snapshot's attributes.
 
-    Members whose row stays as it is are not touched, and not locked.
+    Members whose row would not change are not updated, and so not locked.
     """
     dimension = mapping.dimension
     if dimension is None:
@@ -72,7 +71,7 @@ def _fill(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> 
 
 
 def _refuse_merged_members(connection: Connection, mapping: ResolvedMapping) -> None:
-    """Raises MembersMerged when a member is not there after all: the dimension took it for another one."""
+    """Raises MembersMerged when a member is still missing: the dimension took it for another one with an equal key."""
     count, first = _unknown_members(connection, mapping)
     if count:
         table = mapping.dimension.table if mapping.dimension else ""
@@ -83,9 +82,9 @@ def _refuse_merged_members(connection: Connection, mapping: ResolvedMapping) -> 
 
 
 def keep_history(connection: Connection, history: History, taken_at: dt.datetime) -> None:
-    """Closes the versions of members that changed, at `taken_at`, and opens new ones from then on.
+    """Ends the versions of changed members at `taken_at`, and begins new ones.
 
-    A version that began at this moment or later is corrected in place: no version is shorter than an instant.
+    A version that began at `taken_at` or later is corrected in place, so that none ends before it begins.
     """
     table, dimension, key, now = quote(history.table), quote(history.dimension), quote(history.key), in_mysql(taken_at)
     names = [quote(name) for name in history.attributes]
@@ -106,7 +105,7 @@ def keep_history(connection: Connection, history: History, taken_at: dt.datetime
 
 
 def _differs(one: str, other: str) -> str:
-    """SQL for two values that are not the same, byte by byte: collations pass over spaces at the end."""
+    """SQL for two values that differ in a byte: collations ignore spaces at the end."""
     return f"NOT (CAST({one} AS BINARY) <=> CAST({other} AS BINARY))"
 
 

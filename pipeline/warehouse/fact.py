@@ -1,4 +1,4 @@
-"""A snapshot's rows into their fact table; what the table itself refuses becomes a reject with the server's reason.
+"""Inserts a snapshot's rows into their fact table; rows that the table refuses become rejects with the server's reason.
 
 Part of the load's transaction.
 """
@@ -24,13 +24,13 @@ _NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "dou
 
 
 FillFact = Callable[[Connection, SortedRows, int, dt.datetime], tuple[int, list[Reject]]]
-"""Puts a snapshot's rows into their fact under a version and a time; returns how many, and those that were refused."""
+"""Inserts a snapshot's rows into their fact with a version and a time; returns how many, and the refused rows."""
 
 
 def send_to_fact(
     connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime
 ) -> tuple[int, list[Reject]]:
-    """Sends all rows straight to the fact, none refused. Raises RowRefused when the fact does not take them all."""
+    """Sends all rows directly to the fact. Raises RowRefused when the fact refuses one."""
     same = {"snapshot_version": version, "snapshot_date": taken_at.date()}
     sent = 0
     for lines in rows.row_lines():
@@ -42,10 +42,10 @@ def send_to_fact(
 def insert_row_table(
     connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime
 ) -> tuple[int, list[Reject]]:
-    """Puts the rows of the session's row table into the fact, but for those that its keys, CHECKs or triggers refuse.
+    """Copies the rows of the session's row table to the fact, without those that its keys, CHECKs or triggers refuse.
 
-    Of rows that a unique key cannot tell apart the first stays. All rows go at once; when the server refuses that,
-    they are halved until each refused one is found.
+    Of rows with the same unique key the first stays. All rows are tried at once; if the server refuses, they are halved
+    until each refused row is found.
     """
     mapping = rows.mapping
     ((first, last),) = connection.rows(f"SELECT MIN(staging_id), MAX(staging_id) FROM {quote(mapping.row_table)}")
@@ -89,7 +89,7 @@ def _as_reject(connection: Connection, mapping: ResolvedMapping, staging_id: int
 
 
 def in_full(column: MappedColumn) -> str:
-    """SQL for a value with all its digits, as text where the driver would lose some or cannot make text of it."""
+    """SQL for a value with all its digits: as text for types of which the driver loses digits or cannot make text."""
     name, kind = quote(column.name), column.target.data_type
     if column.target.is_binary:
         return f"HEX({name})"

@@ -1,7 +1,7 @@
-"""Rows of a snapshot on their way into MySQL: checked against the target, exactly.
+"""Checks a snapshot's rows against the columns of their MySQL tables.
 
-A value that would be cut, rounded or refused makes its row a reject with the reason; nothing is changed in silence.
-Whole columns are checked at once where that is enough to say that every value fits; else value by value.
+A value that MySQL would cut, round or refuse makes its row a reject with the reason; no value is changed in silence.
+Columns are checked as a whole where that proves that every value fits; else value by value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class MappedColumn:
-    """A column of a mapping: what it is called in the warehouse, which lake column fills it, and where it goes."""
+    """A column of a mapping: its name in the warehouse, the lake column that fills it, and its type in MySQL."""
 
     name: str
     source: str
@@ -45,7 +45,7 @@ class MappedColumn:
 
     @property
     def cuts_spaces(self) -> bool:
-        """Whether MySQL passes over spaces at the end, in keeping a value or in comparing keys."""
+        """Whether MySQL ignores spaces at the end, in storing a value or in comparing keys."""
         return self.is_key or self.target.data_type == "char"
 
 
@@ -77,7 +77,7 @@ def as_reject(batch: pa.RecordBatch, index: int, mapping: WarehouseMapping, colu
 
 
 def texts_to_send(batch: pa.RecordBatch, columns: Sequence[MappedColumn]) -> list[pa.Array]:
-    """The columns of rows that fit, as text that the server takes for them."""
+    """The columns of rows that fit, as text that the server reads as the same values."""
     return [_text_to_send(batch.column(column.source), column.target) for column in columns]
 
 
@@ -96,7 +96,7 @@ def _misfits(array: pa.Array, column: MappedColumn) -> Iterator[tuple[int, str]]
 
 
 def _all_fit(array: pa.Array, column: MappedColumn) -> bool:
-    """Whether every value fits for certain; a False only says that each has to be looked at."""
+    """Whether it is certain that every value fits; False means that each value must be checked."""
     if array.null_count and not column.takes_null:
         return False
     if array.null_count == len(array):

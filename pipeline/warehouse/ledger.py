@@ -1,7 +1,7 @@
 """The ledger of snapshots: what was loaded, and what the current_* views show.
 
-`etl_snapshots` and `etl_snapshot_facts` say what was loaded, in the transaction of its rows; `etl_current` names the
-snapshot that each view shows. A crash leaves all lines of a load or none.
+`etl_snapshots` and `etl_snapshot_facts` record loads, each in the transaction of its rows; `etl_current` names the
+snapshot that each view shows. A crash leaves all ledger lines of a load or none.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pipeline.warehouse.mapping import ResolvedMapping, TableSnapshot
 class FactEntry:
     """A fact's line of the ledger. `lake_version` is None for rows that were read from ksqlDB.
 
-    `lake_id` and `lake_files` say which lake's version that is; `moved_view` says whether the load moved the view.
-    All three are None in lines from before they were recorded.
+    `lake_id` and `lake_files` identify the lake and the version's files; `moved_view` says whether the load moved the
+    view. All three are None in lines of older releases, which did not record them.
     """
 
     fact: str
@@ -37,7 +37,7 @@ class FactEntry:
 
 @dataclass(frozen=True)
 class SnapshotEntry:
-    """A snapshot of the ledger, newest data first; `shown` are the facts whose view shows it."""
+    """A snapshot of the ledger; `shown` are the facts whose view shows it."""
 
     version: int
     taken_at: dt.datetime
@@ -72,7 +72,7 @@ def add_fact(connection: Connection, version: int, entry: FactEntry) -> None:
 
 
 def facts_of(connection: Connection, version: int) -> list[FactEntry]:
-    """What a snapshot holds, fact by fact."""
+    """The ledger lines of a snapshot, one for each fact."""
     rows = connection.rows(
         "SELECT fact_table, feed, lake_version, row_count, rejected_count, content_hash, lake_id, lake_files,"
         " moved_view FROM etl_snapshot_facts WHERE snapshot_version = %s ORDER BY fact_table",
@@ -90,8 +90,8 @@ def facts_of(connection: Connection, version: int) -> list[FactEntry]:
 def is_newest(connection: Connection, fact: str, snapshot: TableSnapshot) -> bool:
     """Whether the warehouse has no younger rows of this fact.
 
-    Within a lake its versions say so, whatever its clock said. Rows of different origin, ksqlDB or another lake, are
-    compared by `taken_at`, that of the fact's own rows; so are lines from before a lake's id was recorded.
+    Snapshots of the same lake are compared by version, whatever its clock said. Rows of different origin, ksqlDB or
+    another lake, are compared by `taken_at`; so are older ledger lines without a lake's id.
     """
     ((younger,),) = connection.rows(
         "SELECT COUNT(*) FROM etl_snapshot_facts AS l"
@@ -104,7 +104,7 @@ def is_newest(connection: Connection, fact: str, snapshot: TableSnapshot) -> boo
 
 
 def time_in_order(connection: Connection, fact: str, snapshot: TableSnapshot) -> dt.datetime:
-    """When the rows were taken, but not before an earlier version of the same lake: its clock may have gone back."""
+    """The time of the rows, but never before an earlier version of the same lake: its clock may have gone back."""
     ((earlier,),) = connection.rows(
         "SELECT MAX(s.taken_at) FROM etl_snapshot_facts AS l"
         " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
@@ -117,7 +117,7 @@ def time_in_order(connection: Connection, fact: str, snapshot: TableSnapshot) ->
 def leads_dimension(connection: Connection, dimension: str, taken_at: dt.datetime) -> bool:
     """Whether no fact that refers to the dimension has rows of a later day than `taken_at`.
 
-    By the day: tables of one export are a few seconds apart, and may be loaded one by one in any order.
+    Days are compared, because tables of one export are a few seconds apart and may be loaded in any order.
     """
     facts = connection.rows(
         "SELECT DISTINCT table_name FROM information_schema.key_column_usage"
@@ -136,7 +136,7 @@ def leads_dimension(connection: Connection, dimension: str, taken_at: dt.datetim
 
 
 def show(connection: Connection, fact: str, version: int) -> None:
-    """Lets a fact's current_* view show a snapshot."""
+    """Makes a fact's current_* view show a snapshot."""
     connection.run("DELETE FROM etl_current WHERE fact_table = %s", (fact,))
     connection.insert("etl_current", ("fact_table", "snapshot_version"), [(fact, version)])
 
@@ -144,7 +144,7 @@ def show(connection: Connection, fact: str, version: int) -> None:
 def refuse_older_lake(connection: Connection, mappings: Iterable[ResolvedMapping]) -> None:
     """Raises LakeWentBack where the ledger has later versions of a lake's table than the lake itself.
 
-    Its next versions then have numbers that the ledger knows for other rows, and what is newer cannot be said.
+    The lake would give its next versions numbers that the ledger has for other rows, so versions would have no order.
     """
     lost = []
     for mapping in mappings:
@@ -166,18 +166,18 @@ def refuse_older_lake(connection: Connection, mappings: Iterable[ResolvedMapping
 
 
 def same_lake_versions(connection: Connection, wanted: Iterable[tuple[str, TableSnapshot, str | None]]) -> int | None:
-    """The newest complete snapshot that holds all these lake versions as they are now: fact, version, and rows' hash.
+    """The newest complete snapshot that has all the `wanted` lake versions: fact, version, and the hash of its rows.
 
-    Without the hash a version is known by its data files. With it, also by its rows: the files may have been rewritten
-    for a wider type, or the line may be from before files were recorded. What the lake has written again since, or
-    another lake's version of that number, is not it.
+    Without a hash a version is recognised by its data files; with a hash also by its rows, because the files may have
+    been rewritten for a wider type, or an older ledger line may not record them. A version that was exported again with
+    other rows, or another lake's version of the same number, does not count.
     """
     found = [_snapshots_with(connection, fact, snapshot, content_hash) for fact, snapshot, content_hash in wanted]
     return max(set.intersection(*found), default=None)
 
 
 def _snapshots_with(connection: Connection, fact: str, snapshot: TableSnapshot, content_hash: str | None) -> set[int]:
-    """The snapshots that hold a lake version, from the newest back to the first that holds another writing of it."""
+    """The snapshots with a lake version, from the newest back to the first with other rows under that version."""
     lines = connection.rows(
         "SELECT l.snapshot_version, l.lake_files, l.content_hash FROM etl_snapshot_facts AS l"
         " JOIN etl_snapshots AS s ON s.snapshot_version = l.snapshot_version"
@@ -190,7 +190,7 @@ def _snapshots_with(connection: Connection, fact: str, snapshot: TableSnapshot, 
 
 
 def record_identity(connection: Connection, version: int, fact: str, snapshot: TableSnapshot) -> None:
-    """Lets a line that was known by its rows be known by the lake's files from now on."""
+    """Records the lake's id and files in a ledger line that was recognised by its rows."""
     connection.run(
         "UPDATE etl_snapshot_facts SET lake_id = %s, lake_files = %s WHERE snapshot_version = %s AND fact_table = %s",
         (snapshot.lake_id, snapshot.lake_files, version, fact),
@@ -198,9 +198,9 @@ def record_identity(connection: Connection, version: int, fact: str, snapshot: T
 
 
 def same_content(connection: Connection, hashes: Iterable[tuple[str, str]], day: dt.date) -> int | None:
-    """The snapshot that the views show, when it was taken on this day and holds rows of these hashes (fact, hash).
+    """The snapshot that the views show, if it was taken on this day and has rows of these hashes (fact, hash).
 
-    Not after a rollback: the dimensions then hold what a younger snapshot brought.
+    None after a rollback: the dimensions then have values of a younger snapshot.
     """
     versions = set()
     for fact, content_hash in hashes:
@@ -249,6 +249,6 @@ def list_snapshots(connection: Connection) -> list[SnapshotEntry]:
 
 
 def in_mysql(moment: dt.datetime) -> dt.datetime:
-    """As MySQL takes it: UTC without a zone, in milliseconds."""
+    """The moment as MySQL stores it: UTC without a zone, in milliseconds."""
     plain = moment.astimezone(dt.UTC).replace(tzinfo=None)
     return plain.replace(microsecond=plain.microsecond // 1000 * 1000)

@@ -1,10 +1,10 @@
 """Whole-star loads: all tables of a sync in one transaction, with their ledger rows.
 
-Members of dimensions and rejects go into tables of this session first; then one transaction fills dimensions, facts,
-ledger, rejects and the pointer of the current_* views, and its COMMIT makes the new star visible. A snapshot's rows go
-straight into their facts. When a fact refuses one of them, the transaction is rolled back, the rows go into a table of
-this session too, and set-based statements find those that are refused. Killed at any point before the COMMIT, client
-or server, the old star stays as it was and the session's tables are gone.
+Members of dimensions and rejects are first sent to temporary tables of the session; then one transaction fills
+dimensions, facts, ledger, rejects and the pointer of the current_* views, and its COMMIT makes the new star visible. A
+snapshot's rows are sent directly to their facts. When a fact refuses one of them, the transaction is rolled back, the
+rows are sent to a temporary table too, and set-based statements find the refused ones. If client or server is killed
+before the COMMIT, the old star stays as it was and the temporary tables are gone.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from pipeline.warehouse.sorted_rows import SHOWN_REJECTS, SortedRows
 
 @dataclass(frozen=True)
 class LoadedFact:
-    """What became of one table of a sync; where `is_newest` is false its view goes on showing younger rows.
+    """The result for one table of a sync; where `is_newest` is false its view still shows younger rows.
 
-    `first_rejects` and `first_new_members` are the first few of them.
+    `first_rejects` and `first_new_members` have the first few of these.
     """
 
     feed: str
@@ -59,9 +59,8 @@ class LoadedFact:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a sync did. `version` is None when nothing was loaded; `unchanged` says that it was there already.
-
-    `in_bulk` says that rows were sent by LOAD DATA LOCAL, else by INSERT.
+    """The result of a sync. `version` is None when nothing was loaded; `unchanged` says that the warehouse already had
+    the snapshot. `in_bulk` says that rows were sent by LOAD DATA LOCAL, not by INSERT.
     """
 
     facts: Sequence[LoadedFact]
@@ -72,7 +71,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class _Star:
-    """The rows of every table of a load, with what the ledger says of their origin and time."""
+    """The rows of every table of a load, and the values for the ledger."""
 
     tables: Sequence[SortedRows]
     source: str
@@ -91,12 +90,12 @@ def load_star(
     strict: bool = False,
     scd2: Collection[str] = (),
 ) -> Loaded:
-    """Loads the snapshots as one new snapshot of the warehouse, or finds that they are there already.
+    """Loads the snapshots as one new snapshot of the warehouse, unless the warehouse already has them.
 
     `strict` raises RowsDoNotFit for a row that does not fit, instead of keeping it as a reject; `scd2` are the
     dimensions whose history is kept. A dry run does all of it and rolls it back. Raises MappingDoesNotFit and
-    LakeWentBack before anything is written, and the connection's errors. Where others hold rows that are needed, the
-    transaction is tried again a few times.
+    LakeWentBack before anything is written, and the connection's errors. The transaction is tried again a few times
+    when other sessions hold rows that it needs.
     """
     mappings = [resolve_mapping(connection, snapshot, scd2) for snapshot in snapshots]
     _refuse_shared_facts(mappings)
@@ -126,7 +125,7 @@ def _refuse_shared_facts(mappings: Sequence[ResolvedMapping]) -> None:
 
 
 def _same_rows(connection: Connection, star: _Star, dry_run: bool) -> int | None:
-    """The snapshot that has these rows already."""
+    """The snapshot that already has these rows; None if there is none."""
     if star.source == "ksqldb":
         hashes = ((rows.mapping.fact, rows.content_hash) for rows in star.tables)
         return same_content(connection, hashes, star.taken_at.date())
@@ -161,13 +160,13 @@ def _load(connection: Connection, star: _Star, dry_run: bool) -> Loaded:
 
 
 def _publish(connection: Connection, star: _Star, fill_fact: FillFact) -> tuple[int, list[LoadedFact]]:
-    """Fills every table of the star, the whole of the load's transaction; returns the snapshot's number.
+    """Fills every table of the star: all that a load does in its transaction. Returns the snapshot's number and facts.
 
     Raises RowsDoNotFit where rejects are not allowed.
     """
     version = add_snapshot(connection, star.source, star.taken_at, star.loaded_at)
     facts, histories = {}, set()
-    # Attributes that have a time are put in last, so that they win over those without one.
+    # Tables whose attributes have a time come last, so that these win over attributes without one.
     for rows in sorted(star.tables, key=lambda rows: rows.mapping.has_time):
         mapping = rows.mapping
         newest = is_newest(connection, mapping.fact, mapping.snapshot)
@@ -197,7 +196,7 @@ def _leads_dimension(connection: Connection, mapping: ResolvedMapping, taken_at:
 def _publish_fact(
     connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime, fill_fact: FillFact, newest: bool
 ) -> tuple[FactEntry, list[Reject]]:
-    """Fills one fact with its line of the ledger, and moves its view when the rows are the newest."""
+    """Fills one fact and its ledger line, and moves its view when the rows are the newest."""
     snapshot, fact = rows.mapping.snapshot, rows.mapping.fact
     count, refused = fill_fact(connection, rows, version, taken_at)
     if count + len(refused) != rows.row_count:

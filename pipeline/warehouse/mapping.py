@@ -1,7 +1,7 @@
-"""Where a table's snapshot goes: a feed's mapping, checked and resolved against the tables that are really there.
+"""Where a table's snapshot goes: a feed's mapping, checked against the tables that exist in the warehouse.
 
-What names, types and keys can say beforehand is checked here; what only a value can say (its length, its range) is
-found row by row, and makes a reject: see `pipeline.warehouse.fitting`.
+Names, types and keys are checked here, before a load; lengths and ranges of values are checked row by row and make
+rejects: see `pipeline.warehouse.fitting`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _VALIDITY = ("valid_from", "valid_to", "is_current")
 
 @dataclass(frozen=True)
 class TableSnapshot:
-    """One table's complete rows: read from ksqlDB, or from a lake version. `batches` can be taken again.
+    """One table's complete rows, from ksqlDB or from a lake version. `batches` can be called several times.
 
-    `lake_id` is the lake's (its Delta table's), `lake_files` identifies the version's data files, `lake_newest` is the
-    highest version that the lake has given to a snapshot of this table.
+    `lake_id` is the id of the lake's Delta table, `lake_files` identifies the version's data files, `lake_newest` is
+    the highest version that the lake has of this table.
     """
 
     feed: str
@@ -45,7 +45,7 @@ class TableSnapshot:
 
 @dataclass(frozen=True)
 class History:
-    """The table that keeps a dimension's versions (SCD2), and the attributes that it keeps."""
+    """The table with a dimension's versions (SCD2), and the attributes that it has."""
 
     dimension: str
     table: str
@@ -81,12 +81,12 @@ class ResolvedMapping:
 
     @property
     def row_table(self) -> str:
-        """The table of the session that holds the fact's rows."""
+        """The name of the session's temporary table for the fact's rows."""
         return f"stg_{self.fact}"[:64]
 
     @property
     def member_table(self) -> str:
-        """The table of the session that holds the dimension's members."""
+        """The name of the session's temporary table for the dimension's members."""
         return f"stg_members_{self.fact}"[:64]
 
     @property
@@ -96,9 +96,9 @@ class ResolvedMapping:
 
 
 def resolve_mapping(connection: Connection, snapshot: TableSnapshot, scd2: Collection[str] = ()) -> ResolvedMapping:
-    """Raises MappingDoesNotFit, or WarehouseRefused for a table that is missing, before anything is written.
+    """Resolves a snapshot's mapping. `scd2` are the dimensions with a history, in a table named DIMENSION_history.
 
-    `scd2` are the dimensions whose history is kept, in a table of that name with `_history` behind it.
+    Raises MappingDoesNotFit, or WarehouseRefused for a table that is missing, before anything is written.
     """
     mapping, dimension = snapshot.mapping, snapshot.mapping.dimension
     tables = [mapping.fact, *([dimension.table] if dimension else [])]
@@ -140,7 +140,7 @@ def _mapped_columns(
 
 
 def check_mapping(feed: str, mapping: WarehouseMapping, source: pa.Schema, targets: Mapping[str, TargetTable]) -> None:
-    """Raises MappingDoesNotFit naming everything that would keep every row, or every second snapshot, from loading.
+    """Raises MappingDoesNotFit naming everything that would prevent the load of every row or of a second snapshot.
 
     `targets` are the mapping's tables by name.
     """
@@ -200,8 +200,8 @@ def _key_problems(mapping: WarehouseMapping, fact: TargetTable) -> Iterator[str]
 
 
 def _can_hold(target: TargetColumn, kind: pa.DataType) -> bool:
-    """Whether values of a lake column's type can be stored at all; types of MySQL without a row are let through."""
-    if target.family == "double" and "(" in target.column_type:  # a DOUBLE(10,2) rounds, and says nothing
+    """Whether a MySQL column can store a lake column's type; MySQL types that the table of types lacks pass here."""
+    if target.family == "double" and "(" in target.column_type:  # a DOUBLE(10,2) rounds in silence
         return False
     known = {family for row in SCALARS.values() for family in row.mysql_families}
     return target.family in mysql_families(kind) or target.family not in known

@@ -1,8 +1,8 @@
-"""The files in `sql/`: applied once each, in order, with a ledger of checksums in the warehouse itself.
+"""Applies the files in `sql/` once each, in order, and records their checksums in the warehouse.
 
-DDL commits by itself, so a crash leaves the files before it applied and recorded, and one half applied; every file can
-be run twice, so the next run goes on from there. A warehouse that was made before the ledger existed, or by the `mysql`
-client, is taken over the same way: what is there already stays.
+Each DDL statement commits, so a crash leaves some files applied and recorded, and one applied in part; every file can
+be run twice, so the next run continues with that one. A warehouse without that record, because it is older or was made
+with the `mysql` client, is adopted in the same way: existing tables stay.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.warehouse.server import Server
 
 DEFAULT_DATABASE = "data_warehouse"
 _OF_THE_SERVER = frozenset({"mysql", "sys", "information_schema", "performance_schema"})
-_OURS = frozenset({"etl_schema_files", "etl_snapshots"})  # the first table of all, and that of older warehouses
+_OURS = frozenset({"etl_schema_files", "etl_snapshots"})  # one of them is in every warehouse, new or old
 _OWN_DATABASE = f"give the warehouse a database of its own: --database {DEFAULT_DATABASE}, or MYSQL_DATABASE"
 _MIGRATION = re.compile(r"\d\d_.*(?<!sample_queries)\.sql")
 _NAMES_DATABASE = re.compile(rf"(CREATE\s+DATABASE\s+IF\s+NOT\s+EXISTS|USE)\s+`?{DEFAULT_DATABASE}(?:`|(?!\w))", re.I)
@@ -33,7 +33,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Migration:
-    """A file of the schema; `state` is `applied`, `missing` or `changed`. CR at line ends does not change `sha256`."""
+    """A file of the schema; `state` is `applied`, `missing` or `changed`. `sha256` is the same for CRLF line ends."""
 
     name: str
     text: str
@@ -56,7 +56,7 @@ def init_schema(server: Server, folder: Path) -> list[tuple[str, bool]]:
 
 
 def planned_migrations(server: Server, folder: Path) -> list[tuple[str, bool]]:
-    """What `init_schema` would apply; changes nothing, and raises what it raises."""
+    """What `init_schema` would apply; changes nothing, and raises the same errors."""
     with Connection(server, with_database=False) as connection:
         return [(file.name, file.state == "missing") for file in _checked_files(connection, folder)]
 
@@ -70,7 +70,7 @@ def _checked_files(connection: Connection, folder: Path) -> list[Migration]:
 
 
 def _refuse_others_database(connection: Connection) -> None:
-    """Raises WarehouseRefused for a database that is the server's own, or that holds tables and is no warehouse yet."""
+    """Raises WarehouseRefused for a system database of the server, or one with tables of something else."""
     name = connection.server.database
     if not MYSQL_NAME.fullmatch(name):
         raise WarehouseRefused(f"{name!r} is not a name for a database", "use letters, digits and _")
@@ -88,7 +88,7 @@ def _refuse_others_database(connection: Connection) -> None:
 
 
 def list_migrations(connection: Connection, folder: Path) -> list[Migration]:
-    """Every `NN_*.sql` of the folder in order, but no sample queries, with its state in the warehouse."""
+    """Every `NN_*.sql` of the folder except the sample queries, in order, with its state in the warehouse."""
     recorded = _recorded(connection)
     found = []
     for path in sorted(folder.glob("*.sql")):
@@ -122,7 +122,9 @@ def refuse_changed(files: Sequence[Migration]) -> None:
 
 
 def _refuse_empty(files: Sequence[Migration]) -> None:
-    """An empty file is what `command > file` leaves when the command failed; once applied it could not be filled."""
+    """Raises WarehouseRefused for an empty file: a failed `command > file` leaves one, and once applied it could not be
+    changed.
+    """
     if empty := [file.name for file in files if file.state == "missing" and not any(statements(file.text))]:
         raise WarehouseRefused(
             f"{', '.join(empty)} holds no statement; no file was applied", "write it again, or remove it from sql/"
@@ -143,7 +145,7 @@ def statements(text: str, database: str = DEFAULT_DATABASE) -> Iterator[str]:
 
 
 def _recorded(connection: Connection) -> dict[str, str]:
-    """The checksum of each applied file; none where there is no ledger yet."""
+    """The checksum of each applied file; empty in a warehouse without that record."""
     database = connection.server.database
     there = connection.rows(
         "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = 'etl_schema_files'",

@@ -1,7 +1,7 @@
-"""A user's MySQL option file (`~/.my.cnf`): its group [client], by the rules of the `mysql` client.
+"""A user's MySQL option file (`~/.my.cnf`): its group [client], read by the rules of the `mysql` client.
 
-Rules: https://dev.mysql.com/doc/refman/8.4/en/option-files.html. The driver has a reader of its own, which takes quotes
-and comments after a password for a part of it.
+Rules: https://dev.mysql.com/doc/refman/8.4/en/option-files.html. The driver's own reader is not used: it takes quotes
+and comments after a password as a part of it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\", "'
 
 
 def read_option_file(file: str) -> dict[str, str]:
-    """What [client] says of the connection: host, port, user, password, socket, ssl_ca, ssl_cert, ssl_key.
+    """The options in [client] for a connection: host, port, user, password, socket, ssl_ca, ssl_cert, ssl_key.
 
-    Raises OptionFileInvalid, which repeats nothing of the file.
+    Raises OptionFileInvalid, whose message has no text from the file.
     """
     path = Path(file).expanduser()
     try:
@@ -46,13 +46,13 @@ def read_option_file(file: str) -> dict[str, str]:
 
 
 def password_is_open(file: str) -> bool:
-    """Whether there is a password in the file, and every account of this machine may read it."""
+    """Whether the file has a password and every account of this machine may read it."""
     path = Path(file).expanduser()
     return bool(file) and "password" in read_option_file(file) and bool(path.stat().st_mode & stat.S_IROTH)
 
 
 def _value(text: str) -> str:
-    """As my_default.c of both servers reads it: comment, blanks, outer quotes, escapes."""
+    """A value without comment, blanks, outer quotes and escapes, as my_default.c of both servers reads it."""
     quote, escaped, end = "", False, len(text)
     for place, character in enumerate(text):
         if character in "'\"" and not escaped:

@@ -1,7 +1,7 @@
-"""A fact table for a feed that has none: its mapping, and the SQL that makes it, from its source's columns.
+"""Proposes a fact table for a feed from its source's columns: the mapping, and the SQL of the table.
 
-Promises that the two fit each other, that the SQL can be run twice on MySQL 8 and MariaDB 10.6, and that each value of
-the source has its exact place; one that is longer than its column, or that MySQL cannot hold, becomes a reject.
+The two fit each other, the SQL can be run twice on MySQL 8 and MariaDB 10.6, and each value of the source is stored
+exactly; a value that is longer than its column, or that MySQL cannot store, becomes a reject.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipeline.warehouse.connection import quote
 from pipeline.warehouse.migrations import DEFAULT_DATABASE
 
 _NAME_LENGTH = 64
-_FEED_LENGTH = 47  # so that `fact_` before it leaves room for the names of a session's tables
+_FEED_LENGTH = 47  # with `fact_` before it, short enough for the names of a session's tables
 _INDEX_BYTES, _INDEX_COLUMNS = 3072, 16  # InnoDB's limits
 _KEY_LENGTH = 255
 _BYTES_PER_CHARACTER = 4  # utf8mb4
 _VERSION_BYTES = 4  # snapshot_version
-_FIXED_KEY_BYTES = 32  # at most, for a key of any type that is neither text nor bytes
+_FIXED_KEY_BYTES = 32  # the most that a key column takes that is neither text nor bytes
 _WINDOW = {"WINDOWSTART": "epoch ms, inclusive", "WINDOWEND": "epoch ms, exclusive"}
 _FILE = """\
 -- {fact}: the snapshots of the ksqlDB table {source} (feed {feed}). Can be run twice; drops nothing.
@@ -59,9 +59,9 @@ def columns_of_table(found: StreamSource | TableSource) -> tuple[Column, ...]:
 
 
 def propose_mapping(feed: Feed, columns: Sequence[Column], others: Sequence[Feed] = ()) -> WarehouseMapping:
-    """Every column under its lake name, as far as MySQL takes it; the grain is the table's key.
+    """A mapping of every column, named as in the lake where MySQL allows that; the grain is the table's key.
 
-    Raises NoProposal for a table without a key, or where one of the feeds `others` has the fact already.
+    Raises NoProposal for a table without a key, or if one of the feeds `others` already has the fact.
     """
     fact = f"fact_{_short(feed.name.replace('-', '_'), _FEED_LENGTH)}"
     for other in others:
@@ -159,7 +159,7 @@ def _stem(mapping: WarehouseMapping) -> str:
 
 
 def _surrogate(mapping: WarehouseMapping) -> str:
-    """The column of the fact's primary key, which no column of the mapping has taken."""
+    """The name of the fact's primary key column, different from all columns of the mapping."""
     return _free_name(f"{_stem(mapping)}_id", mapping.columns)
 
 
@@ -172,8 +172,8 @@ def _member_column(mapping: WarehouseMapping) -> str | None:
 
 
 def _key_length(keys: Sequence[SqlType]) -> int:
-    """How many characters, or bytes, each text or bytes of the key can have, so that the unique key is no longer than
-    InnoDB allows.
+    """The most characters of each text, or bytes of each BYTES column, in the key, so that the unique key is not longer
+    than InnoDB allows.
 
     Raises NoProposal for more columns than an index takes.
     """  # fmt: skip
@@ -189,7 +189,7 @@ def _key_length(keys: Sequence[SqlType]) -> int:
 
 
 def _free_name(name: str, taken: Mapping[str, object]) -> str:
-    """The name as MySQL and a mapping take it: other characters as `_`, and a number behind it if it is taken."""
+    """A name that MySQL and mappings allow: other characters become `_`, and a taken name gets a number."""
     plain = _short(re.sub(r"[^A-Za-z0-9_]", "_", name), _NAME_LENGTH)
     used = {*RESERVED_COLUMNS, *(other.lower() for other in taken)}
     free, number = plain, 2
@@ -203,7 +203,7 @@ def _named(kind: str, *parts: str) -> str:
 
 
 def _short(name: str, length: int) -> str:
-    """The name, or its beginning and a hash of it where it is too long."""
+    """The name; if it is too long, its beginning and a hash of it."""
     if len(name) <= length:
         return name
     return f"{name[: length - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

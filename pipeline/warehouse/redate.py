@@ -1,4 +1,4 @@
-"""A snapshot that was loaded under a wrong time gets the right one: in the ledger, its facts and the histories.
+"""Corrects the time of a snapshot: in the ledger, its facts and the histories of dimensions.
 
 One transaction: a crash leaves the old time everywhere, or the new one.
 """
@@ -14,10 +14,10 @@ from pipeline.warehouse.ledger import facts_of, in_mysql, list_snapshots
 
 
 def redate(connection: Connection, version: int, taken_at: dt.datetime, *, dry_run: bool = False) -> dt.datetime:
-    """Gives a snapshot another time; returns the one that it had. A dry run only checks.
+    """Gives a snapshot another time; returns its old time. A dry run only checks.
 
-    Raises SnapshotUnknown, and NoTimeForSnapshot for a time in the future, or one that would change the order of the
-    snapshots, or of a dimension's versions.
+    Raises SnapshotUnknown, and NoTimeForSnapshot for a time in the future, or a time that would change the order of
+    snapshots or of a dimension's versions.
     """
     with connection.hold_warehouse():
         before = _checked(connection, version, taken_at)

@@ -1,6 +1,6 @@
-"""What MySQL and its driver refuse, as errors that a person can act on: one sentence and one hint each.
+"""Errors of MySQL and its driver, turned into errors that a person can act on: one sentence and one hint each.
 
-The numbers are the servers' own and hold for MySQL and MariaDB alike; negative and 2xxx ones are the driver's.
+The numbers are those of MySQL and MariaDB, which agree; negative and 2xxx numbers are the driver's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _AGAIN = "run the same command again"
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What some error numbers mean: a sentence and a hint, in which `text` is what the server says itself."""
+    """What some error numbers mean: a sentence and a hint, in which `text` is the server's own message."""
 
     numbers: tuple[int, ...]
     message: str
@@ -107,19 +107,19 @@ _ANY_OTHER = _Refusal((), "MySQL at {place} refuses (error {number}): {text}", "
 
 
 def is_stall(error: BaseException) -> bool:
-    """Whether the server did not answer in time, so that it may still be at work for us."""
+    """Whether the server did not answer in time, so that it may still be running our statement."""
     return any(isinstance(cause, ReadTimeoutError | WriteTimeoutError) for cause in _causes(error))
 
 
 def is_local_refused(error: BaseException) -> bool:
-    """The driver (26.10) wraps the server's refusal of a file in an error without a number."""
+    """Whether the server refuses files; the driver (26.10) wraps that error in one without a number."""
     return any(isinstance(cause, mysql.connector.Error) and cause.errno in _LOCAL_REFUSED for cause in _causes(error))
 
 
 def named(error: mysql.connector.Error, server: Server) -> PipelineError:
-    """The error that says what to do about the driver's: in our words, and the server's where they name a thing.
+    """Our error for one of the driver's, with the server's own message where it names something.
 
-    No secret is in it: neither the driver nor the server repeats one.
+    It has no secrets: neither the driver nor the server repeats them.
     """
     number, text = error.errno, (error.msg or "").rstrip(".")[:_MOST_WORDS]
     if isinstance(error, ConnectionTimeoutError | ReadTimeoutError | WriteTimeoutError):
@@ -148,14 +148,14 @@ def _where(server: Server) -> str:
 
 
 def _init_hint(database: str) -> str:
-    """How a database of that name gets its schema, by an option: the name may have come from one."""
+    """The hint that gives this database its schema; it repeats the name, which may have come from an option."""
     if not MYSQL_NAME.fullmatch(database):
         return "give the warehouse a name of letters, digits and _: --database, or MYSQL_DATABASE"
     return f"python sync_to_mysql.py --init-schema --database {database}"
 
 
 def unreachable(server: Server, error: BaseException) -> PipelineError:
-    """No connection to a server; a name that does not exist, or a file that is no socket, will not get better."""
+    """The error for a failed connection; an unknown host, or a file that is no socket, needs a person."""
     cause = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
         return WarehouseRefused(f"there is no host {server.host!r}", "set MYSQL_HOST to the server's name")

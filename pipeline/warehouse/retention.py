@@ -1,6 +1,6 @@
-"""Snapshots that no rule keeps: deleted in chunks, so that no reader waits for a whole one and no undo log holds it.
+"""Deletes snapshots that no rule keeps, in chunks, so that transactions, locks and the undo log stay small.
 
-An expiry that was cut short leaves snapshots marked `expiring`, which no view shows and the next expiry finishes.
+An expiry that was interrupted leaves snapshots marked `expiring`, which no view shows and the next expiry deletes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DELETE_ROWS = 10_000
 
 
 def expired_snapshots(entries: list[SnapshotEntry], keep: int | None, days: int | None, now: dt.datetime) -> list[int]:
-    """The snapshots, oldest first, that no rule keeps: the `keep` newest, those of the last `days`, those shown.
+    """The snapshots to delete, oldest first: all but the `keep` newest, those of the last `days`, and those in views.
 
     Raises RetentionNotGiven without a rule.
     """

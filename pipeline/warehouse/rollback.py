@@ -1,6 +1,6 @@
-"""Views that a person moves to another snapshot; `etl_rollbacks` keeps every move.
+"""Moves the current_* views to another snapshot, and records each move in `etl_rollbacks`.
 
-One transaction: a crash leaves a move done and recorded, or not done.
+One transaction: a crash leaves all moves done and recorded, or none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.warehouse.ledger import in_mysql, list_snapshots, show
 
 @dataclass(frozen=True)
 class Move:
-    """A view's move from one snapshot to another; `before` is None where it showed none."""
+    """A view's move from one snapshot to another; `before` is None for a view that showed none."""
 
     fact: str
     before: int | None
@@ -23,9 +23,9 @@ class Move:
 
 
 def roll_back(connection: Connection, version: int, now: dt.datetime, *, dry_run: bool = False) -> list[Move]:
-    """Lets the views of the facts that a snapshot holds show it, and records the moves; dimensions stay as they are.
+    """Makes the views of a snapshot's facts show it, and records the moves; dimensions stay as they are.
 
-    The next load of newer data moves the views on. A dry run takes the moves back. Raises SnapshotUnknown.
+    The next load of newer data moves the views again. A dry run is rolled back. Raises SnapshotUnknown.
     """
     with connection.hold_warehouse():
         return connection.in_transaction(lambda: _move_views(connection, version, now), commit=not dry_run)

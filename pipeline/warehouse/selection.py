@@ -13,9 +13,9 @@ from pipeline.warehouse.sources import mapping_of
 def choose_feeds(
     store: FeedStore, names: Sequence[str], scd2: Collection[str] = ()
 ) -> tuple[list[Feed], list[BrokenFeed]]:
-    """The named table feeds, or every enabled one that has a place in the warehouse, and the files that are no feeds.
+    """The named table feeds, or every enabled one with a warehouse mapping; and the feed files that cannot be read.
 
-    A broken file is nobody's concern where feeds are named. `scd2` are the dimensions that the settings name.
+    Where feeds are named, unreadable files of others are ignored. `scd2` are the dimensions that the settings name.
     """
     found = store.list()
     mapped = [feed for feed in found.feeds if feed.enabled and feed.warehouse is not None]
@@ -36,7 +36,10 @@ def choose_feeds(
 
 
 def refuse_unknown_dimensions(store: FeedStore, scd2: Collection[str]) -> None:
-    """A misspelled name would keep no history, and say nothing. With a feed that cannot be read nobody knows."""
+    """Raises WrongUsage for a dimension that no feed fills: with a misspelled name no history would be kept, silently.
+
+    Not checked when a feed cannot be read, which may fill the dimension.
+    """
     feeds, broken = store.list()
     if broken:
         return

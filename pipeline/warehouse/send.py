@@ -1,7 +1,7 @@
-"""Rows into a table: by LOAD DATA LOCAL where the server takes it, else by multi-row INSERTs.
+"""Sends rows to a table: by LOAD DATA LOCAL where the server accepts that, else by multi-row INSERTs.
 
-Each call sends what it is given and leaves no file behind; a process that is killed leaves one file of at most that
-many rows in the system's temporary folder.
+Each call leaves no file behind; a process that is killed leaves one file with at most the rows of one call in the
+system's temporary folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def send_lines(
     lines: pa.Array,
     same: Mapping[str, Any] | None = None,
 ) -> None:
-    """Adds rows to a table, with the values of `same` in each of them. Both ways give the same values.
+    """Adds rows to a table, each with the values of `same` besides. Both ways store the same values.
 
     Raises RowRefused when the table does not take them all as they are, RowsLost when rows did not arrive.
     """
@@ -45,7 +45,7 @@ def send_lines(
 
 
 def _column_list(columns: Sequence[MappedColumn], same: Mapping[str, Any]) -> str:
-    """Binary columns travel as hexadecimal digits, because the file has to be valid UTF-8."""
+    """The column list of LOAD DATA. Binary columns are sent as hexadecimal digits, because the file must be UTF-8."""
     names, settings = [], []
     for place, column in enumerate(columns):
         if column.target.is_binary:

@@ -1,4 +1,4 @@
-"""Where the warehouse is and who asks: one frozen value, and what it means for TLS and the socket."""
+"""The address of the warehouse's server, credentials and time limits as one value; its TLS and socket options."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WITH_PORT = re.compile(r"(?:\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P
 
 @dataclass(frozen=True)
 class Server:
-    """Where the warehouse is, who asks, and how long for what.
+    """The address of the warehouse's server, credentials and time limits.
 
-    `socket` is taken instead of host and port. `password_command` prints the password, for each connection. `ssl_ca`
-    turns on TLS with verification of certificate and host name, `ssl_cert` and `ssl_key` are the client's own, where a
-    server asks for them. `timeout_s` is for connecting, `stall_s` for one answer, however long its statement runs,
-    `lock_wait_s` for a lock that another session holds.
+    `socket` is used instead of host and port. `password_command` is run for each connection and prints the password.
+    `ssl_ca` turns on TLS with verification of certificate and host name; `ssl_cert` and `ssl_key` are the client's own,
+    for servers that require them. `timeout_s` limits connecting, `stall_s` the wait for a statement's answer,
+    `lock_wait_s` the wait for a lock that another session holds.
     """
 
     host: str = "localhost"
@@ -66,9 +66,9 @@ class Server:
         return self.socket or f"{self.host}:{self.port}"
 
     def with_options(self, given: Mapping[str, Any]) -> Server:
-        """This server with what is `given` of its fields.
+        """This server with the `given` fields replaced.
 
-        A host or a port counts more than the socket that it has, a password more than the command that prints one.
+        A given host or port replaces the socket, a given password the command that prints one.
         """
         instead: dict[str, Any] = {"socket": ""} if given.keys() & {"host", "port"} else {}
         if "password" in given:
@@ -110,17 +110,17 @@ def tls_options(server: Server) -> dict[str, Any]:
 
 
 def _reason(error: OSError) -> str:
-    """Why a file cannot be used: the operating system's words, not the library's."""
+    """Why a file cannot be used, in the operating system's words instead of the TLS library's."""
     if isinstance(error, ssl.SSLError) or not error.errno:
         return "it is not a PEM file of the right kind"
     return os.strerror(error.errno)
 
 
 def tune_socket(raw: Any) -> None:
-    """What the driver (26.10) has no options for.
+    """Sets socket options that the driver (26.10) does not offer: TCP_NODELAY and keep-alive.
 
-    A file ends with two small packets: the second would wait 40 ms until the first is acknowledged. A machine that
-    vanishes in the middle of a statement is noticed after two minutes, not only when the answer is overdue.
+    A file ends with two small packets: without TCP_NODELAY the second waits 40 ms for the acknowledgement of the first.
+    With keep-alive a server that disappears during a statement is noticed after two minutes, not only at `stall_s`.
     """
     opened = raw._socket.sock
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,6 +1,6 @@
-"""Tables of this session only: a snapshot's members and rejects, and its rows where the fact refuses some of them.
+"""Temporary tables of a session: a snapshot's members and rejects, and its rows if the fact refuses some of them.
 
-Nobody else sees them, and they are gone when the session ends, however it ends.
+Other sessions do not see them, and the server drops them when the session ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A snapshot as it will be sent, kept on this side until it is known to be needed: rows by key, members, rejects.
+"""A snapshot ready to be sent: rows sorted by key, members and rejects, stored here until the load needs them.
 
-Rows are checked and converted once, sorted by the fact's keys (servers fill their indexes several times faster that
-way), and what they say of the dimension's members is folded to one row for each. All of it waits in DuckDB, in memory
-up to a limit and in a temporary folder beyond it, whatever the snapshot's size.
+Rows are checked and converted once and sorted by the fact's keys (servers fill their indexes several times faster that
+way); their attributes of the dimension's members are reduced to one row a member. All of it is in DuckDB, in memory up
+to a limit and in a temporary folder beyond it, whatever the snapshot's size.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pipeline.warehouse.fitting import Reject, split_rejects, texts_to_send
 from pipeline.warehouse.mapping import ResolvedMapping
 
 PIECE_BYTES = 8 * 2**20
-"""About the size of what is converted, kept and sent at once."""
+"""About how much is converted, stored and sent at once."""
 SHOWN_REJECTS = 5
-_AHEAD = 2  # pieces that are being converted while one is being kept
+_AHEAD = 2  # pieces that are converted while one is being stored
 
 
 class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
-    """A snapshot's lines (see `pipeline.fingerprint`) for the mapping's columns and members; other rows as rejects.
+    """A snapshot's rows and members as lines (see `exact_text.lines_of`), and its rejects.
 
-    `content_hash` is of the rows, the members and the rejects, in any order, and of where the mapping puts them.
+    `content_hash` is a hash of the mapping, the rows, the members and the rejects, whatever their order.
     """
 
     def __init__(self, mapping: ResolvedMapping) -> None:
@@ -132,7 +132,7 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         return list(dict.fromkeys([dimension.columns[dimension.key], *dimension.columns.values()]))
 
     def _members(self) -> Iterator[pa.RecordBatch]:
-        """One row a key, in the lake's names and types. Each attribute is the latest one, else the greatest."""
+        """One row a key, with the lake's names and types. Each attribute has its latest value, or else its greatest."""
         sources, schema = self._member_sources(), self.mapping.snapshot.schema
         listed = ["c0"]
         for place in range(1, len(sources)):
@@ -159,7 +159,7 @@ class _Part:
 
 
 def _converted(mapping: ResolvedMapping) -> Iterator[_Part]:
-    """The snapshot's pieces in their order; the next ones are converted while one is being kept."""
+    """The snapshot's pieces in order; the next ones are converted while one is being stored."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         waiting: deque[Future[_Part]] = deque()
         for batch in mapping.snapshot.batches():

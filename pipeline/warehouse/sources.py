@@ -1,7 +1,7 @@
-"""Table snapshots for the warehouse, from their source directly or from versions that the lake has kept.
+"""Table snapshots for the warehouse, read from their source or from versions in the lake.
 
-Both end in the same value, so everything after this step is one code path. A read from the source is believed by the
-same rule as the lake's, and kept in a temporary folder until it is loaded.
+Both give the same kind of value, so everything after this step is one code path. A read from the source is accepted by
+the same rule as for the lake, and stored in a temporary folder until it is loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.warehouse.mapping import TableSnapshot
 
 
 def mapping_of(feed: Feed) -> WarehouseMapping:
-    """Raises WrongUsage for a feed that has no place in the warehouse."""
+    """The feed's warehouse mapping. Raises WrongUsage for a feed without one."""
     if feed.warehouse is None:
         raise WrongUsage(
             f"the feed {feed.name} has no 'warehouse' mapping, so there is no table for it",
@@ -40,7 +40,7 @@ def mapping_of(feed: Feed) -> WarehouseMapping:
 def lake_snapshots(lake: Lake, feeds: Sequence[Feed], version: int | None) -> list[TableSnapshot]:
     """The current version of each table, or `version` of each.
 
-    Raises VersionUnknown naming what is retained, WrongUsage for a version that is not of one day in all tables.
+    Raises VersionUnknown naming the retained versions, WrongUsage for a version of different days in the tables.
     """
     tables = [lake.table(feed) for feed in feeds]
     found = [lake_snapshot(table, version if version is not None else table.current_version) for table in tables]
@@ -54,10 +54,10 @@ def lake_snapshots(lake: Lake, feeds: Sequence[Feed], version: int | None) -> li
 
 
 def lake_history(lake: Lake, feeds: Sequence[Feed]) -> Iterator[tuple[dt.datetime, list[TableSnapshot]]]:
-    """Every version that the lake retains of these tables, oldest first; those that one run exported together.
+    """Every version that the lake retains of these tables, oldest first; versions from the same run come together.
 
-    Versions are numbered table by table, so the same number may be of another day. Raises VersionUnknown for a table
-    that has none.
+    Each table has its own version numbers, so equal numbers may be of different days. Raises VersionUnknown for a table
+    without versions.
     """
     found: dict[tuple[dt.datetime, int], list[TableSnapshot]] = {}
     for table in (lake.table(feed) for feed in feeds):
@@ -71,7 +71,7 @@ def lake_history(lake: Lake, feeds: Sequence[Feed]) -> Iterator[tuple[dt.datetim
 
 
 def lake_snapshot(table: LakeTable, wanted: int | None) -> TableSnapshot:
-    """One version of a table. Raises VersionUnknown naming what is retained."""
+    """One version of a table, by default the current one. Raises VersionUnknown naming the retained versions."""
     versions = table.versions()
     if wanted is None or wanted not in versions:
         retained = ", ".join(map(str, versions)) or "none"
@@ -109,7 +109,7 @@ def source_snapshots(
     previous_rows: Mapping[str, int],
     now: dt.datetime,
 ) -> Iterator[list[TableSnapshot]]:
-    """Each table as its source has it now; `previous_rows` are the row counts of the last snapshot by feed."""
+    """Reads each table from its source; `previous_rows` are the row counts of the last snapshot by feed."""
     with scratch_folder() as folder:
         yield [
             _source_snapshot(sources, feed, folder / feed.name, limits, policy, previous_rows.get(feed.name), now)

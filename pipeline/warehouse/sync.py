@@ -1,6 +1,6 @@
-"""A sync: which stars there are to load, from ksqlDB or from the lake, and each loaded whole, oldest first.
+"""A sync: the stars to load, from ksqlDB or from the lake, each loaded in one transaction, oldest first.
 
-Killed between two stars the warehouse has the older ones; the next sync finds them there and goes on.
+After a kill between two stars the warehouse has the older ones; the next sync finds them there and goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOTHING_LOADED = Loaded([])
 
 @dataclass(frozen=True)
 class SyncRequest:
-    """What is asked of a sync. Raises WrongUsage for options that exclude each other.
+    """The options of a sync. Raises WrongUsage for options that exclude each other.
 
     `lake_version` is a version of each table, None the current one; `scd2` are the dimensions whose history is kept.
     """
@@ -53,7 +53,7 @@ class SyncRequest:
 
 @dataclass(frozen=True)
 class Reading:
-    """Where tables are read, and how."""
+    """Where tables are read from, and with which limits."""
 
     sources: Sources
     limits: Limits
@@ -61,7 +61,7 @@ class Reading:
 
 
 def prepare_schema(server: Server, folder: Path, dry_run: bool, tell: Callable[[str], None]) -> bool:
-    """Applies the files of `folder`, or says which it would; whether a load can go on from there."""
+    """Applies the SQL files of `folder`, or says which it would apply; returns whether a load can follow."""
     files = planned_migrations(server, folder) if dry_run else init_schema(server, folder)
     applied = "would be applied" if dry_run else "applied"
     for name, is_new in files:
@@ -70,7 +70,7 @@ def prepare_schema(server: Server, folder: Path, dry_run: bool, tell: Callable[[
 
 
 def stars_of_lake(lake: Lake, feeds: Sequence[Feed], request: SyncRequest) -> list[list[TableSnapshot]]:
-    """What the lake has for each load, oldest first, where it is the source; nothing is read yet but its logs."""
+    """The snapshots of each load from the lake, oldest first; reads only its logs. Empty for `--source ksqldb`."""
     if request.source != "lake":
         return []
     if request.all_versions:
@@ -126,7 +126,7 @@ def load_from_source(
 
 
 def _agreed(server: Server, now: dt.datetime, tell: Callable[[str], None]) -> dt.datetime:
-    """The moment of the sync; a server for which its promise does not hold is named."""
+    """The time of the sync; warns about a server for which a load is not safe."""
     with Connection(server) as connection:
         now = agreed_now(connection, now)
         if is_galera(connection):

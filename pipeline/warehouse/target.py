@@ -1,4 +1,4 @@
-"""What is really there: the warehouse's columns and unique keys, what the server and the account can do."""
+"""The warehouse as it exists: its tables' columns and unique keys, and what the server and the account can do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TargetColumn:
     """A column of the warehouse, as information_schema has it; sizes are 0 where the type has none.
 
     MariaDB's JSON is LONGTEXT with a check: its `data_type` is `json` here, its `column_type` stays `longtext`.
-    `must_be_filled` says that it takes no NULL and has no value of its own.
+    `must_be_filled` says that it is NOT NULL without a default.
     """
 
     name: str
@@ -58,17 +58,14 @@ class TargetTable:
 
 
 def target_table(connection: Connection, table: str) -> TargetTable:
-    """A table as it is there. Raises WarehouseRefused when it is not."""
+    """An existing table. Raises WarehouseRefused when it does not exist."""
     return TargetTable(
         target_columns(connection, table), _unique_keys(connection, table), _engine_of(connection, table)
     )
 
 
 def target_columns(connection: Connection, table: str) -> dict[str, TargetColumn]:
-    """The columns of a table.
-
-    Raises WarehouseRefused when the table is not there.
-    """
+    """The columns of a table. Raises WarehouseRefused when it does not exist."""
     rows = connection.rows(
         "SELECT column_name, data_type, column_type, is_nullable, character_maximum_length, character_octet_length,"
         " numeric_precision, numeric_scale, datetime_precision, column_default, extra, generation_expression"
@@ -122,7 +119,7 @@ def _json_columns(connection: Connection, table: str) -> set[str]:
 
 
 def _unique_keys(connection: Connection, table: str) -> frozenset[frozenset[str]]:
-    """The columns of each unique key, the primary one included; a key of a part of a text or of a term is left out."""
+    """The columns of each unique key, the primary key included; without keys on expressions or on prefixes of texts."""
     rows = connection.rows(
         "SELECT index_name, column_name, sub_part FROM information_schema.statistics"
         " WHERE table_schema = %s AND table_name = %s AND non_unique = 0",
@@ -146,7 +143,7 @@ NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLE
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server says of itself: product and version, what this account lacks, LOAD DATA LOCAL, and Galera."""
+    """Facts about a server: product and version, rights that the account lacks, LOAD DATA LOCAL, and Galera."""
 
     product: str
     version: str
@@ -163,7 +160,7 @@ GALERA = (
 
 
 def is_galera(connection: Connection) -> bool:
-    """Whether the server is one of several primaries; MySQL and a MariaDB by itself are not."""
+    """Whether the server is a node of a Galera cluster, so one of several primaries."""
     rows = connection.rows("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
     return any(text_of(value).upper() in ("ON", "1") for _, value in rows)
 

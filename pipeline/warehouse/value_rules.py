@@ -1,7 +1,7 @@
-"""What each type of MySQL holds exactly, and why it would cut, round or refuse a value.
+"""Rules by type of MySQL: which values a column stores exactly, and why it would cut, round or refuse others.
 
-Each type has one rule in two forms: for a single value, with the reason, and for a whole column at once, which is much
-faster and only ever says that all of it fits for certain.
+Each rule has two forms: one for a single value, which gives the reason, and one for a whole column, which is much
+faster and can only say that all values fit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIRST_DATE, _LAST_DATE = dt.date(1000, 1, 1), dt.date(9999, 12, 31)  # of MySQL
 _EPOCH = dt.date(1970, 1, 1)
 _FIRST_DAY, _LAST_DAY = (_FIRST_DATE - _EPOCH).days, (_LAST_DATE - _EPOCH).days
 _DAY_US = 86_400_000_000
-_TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # its TIMESTAMP lies between
+_TIMESTAMPS = (dt.datetime(1970, 1, 1), dt.datetime(2038, 1, 19))  # a TIMESTAMP must lie between them
 _MOST_EXACT_IN_DOUBLE = 2**53
 _MOST_PRECISION = 38  # of Arrow's decimal128; MySQL's goes to 65
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?")
@@ -42,10 +42,10 @@ def _unknown(_: pa.Array, __: TargetColumn) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """`check` raises Misfit for a value that does not fit; a value is never NULL there.
+    """`check` raises Misfit for a value that does not fit; it is not called for NULL.
 
-    `all_fit` says whether every value of a column fits for certain: where it is false, each has to be looked at. The
-    column may hold NULLs, but not only these.
+    `all_fit` says whether it is certain that every value of a column fits: where it is false, each value must be
+    checked. The column may have NULLs, but not only NULLs.
     """
 
     check: Callable[[Any, TargetColumn], None]
@@ -216,7 +216,7 @@ def _all_json(array: pa.Array, _: TargetColumn) -> bool:
 
 
 def _decimals(value: Any) -> Iterator[Decimal]:
-    """The fractions anywhere inside a value; MySQL (8.0 to 9.7) keeps those of JSON as DOUBLE."""
+    """The decimals anywhere inside a value; MySQL (8.0 to 9.7) stores decimals in JSON as DOUBLE."""
     if isinstance(value, Decimal):
         yield value
     elif isinstance(value, dict | list):
