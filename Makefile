@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka test check lint torture bench-export bench-warehouse bench-kafka bench-waits bench-growth fuzz mutants clean
+.PHONY: help demo demo-kafka docs test check lint torture bench-export bench-warehouse bench-kafka bench-waits bench-growth fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -20,6 +20,9 @@ demo: $(READY)  ## Run the whole job on sample data, from ksqlDB to queries
 
 demo-kafka: $(READY)  ## Export one stream by REST and from a private Kafka by turns: no row comes twice
 	$(BIN)/python -m demo.two_ways
+
+docs: $(READY)  ## Write the reference from the code, and build the site into build/site (English, French; needs npm once)
+	$(BIN)/python -m docsite
 
 test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
 	$(BIN)/python -m pytest -n 3 --dist worksteal

@@ -97,7 +97,7 @@ def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
 
 @main.command()
 @click.option("--name", required=True, help="Name of the feed; also its folder in the lake.")
-@click.option("--type", type=click.Choice(["stream", "table"]), required=True)
+@click.option("--type", type=click.Choice(["stream", "table"]), required=True, help="Stream or table.")
 @click.option("--source", required=True, help="The ksqlDB stream or table.")
 @options.feed_fields
 def add(**fields: Any) -> None:

@@ -24,7 +24,13 @@ from pipeline import cli, options, scripts
 @click.group(cls=scripts.Group, invoke_without_command=True)
 @options.mysql_server
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
-@click.option("--source", type=click.Choice(["ksqldb", "lake"]), default="ksqldb", show_default=True)
+@click.option(
+    "--source",
+    type=click.Choice(["ksqldb", "lake"]),
+    default="ksqldb",
+    show_default=True,
+    help="Where snapshots are read.",
+)
 @click.option("--lake-version", type=click.IntRange(1), help="That version of each table; default: the current one.")
 @click.option("--all-versions", is_flag=True, help="With --source lake: every version that the lake retains, in order.")
 @click.option("--init-schema", is_flag=True, help="First apply the files of sql/ that are not applied yet.")

@@ -38,7 +38,12 @@ def upkeep_of(opened: tuple[Settings, Lake], command: str, dry_run: bool = False
 
 @click.command()
 @click.argument("table")
-@click.option("--to-version", type=click.IntRange(1, 2**31 - 1), required=True)
+@click.option(
+    "--to-version",
+    type=click.IntRange(1, 2**31 - 1),
+    required=True,
+    help="The version whose rows are published again.",
+)
 def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
     from pipeline.lake.rewrite import roll_back_feed

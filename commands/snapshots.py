@@ -53,7 +53,7 @@ def history(context: click.Context, /, json_output: bool) -> None:
 
 
 @click.command()
-@click.option("--to-snapshot", type=click.IntRange(1), required=True)
+@click.option("--to-snapshot", type=click.IntRange(1), required=True, help="Its number, as `history` shows it.")
 @click.option("--dry-run", is_flag=True, help="Say which views would move.")
 @options.json_output
 @click.pass_context
@@ -90,7 +90,7 @@ def expire(context: click.Context, /, dry_run: bool, yes: bool, json_output: boo
 
 
 @click.command()
-@click.option("--snapshot", type=click.IntRange(1), required=True)
+@click.option("--snapshot", type=click.IntRange(1), required=True, help="Its number, as `history` shows it.")
 @click.option("--taken-at", type=options.Moment(), required=True, help="In UTC: 2026-11-24T06:00:00Z.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it can be done.")
 @options.yes

@@ -120,9 +120,9 @@ def _mysql_option(name: str, help: str | None = None, **more: Any) -> Callable[[
 
 _MYSQL_OPTIONS = (
     _mysql_option("host", "Default: MYSQL_HOST; the same for the other options."),
-    _mysql_option("port", type=click.IntRange(1, 65535)),
+    _mysql_option("port", "TCP port.", type=click.IntRange(1, 65535)),
     _mysql_option("socket", "Unix socket, instead of host and port."),
-    _mysql_option("user"),
+    _mysql_option("user", "Account."),
     _mysql_option(
         "password",
         "Without a value it is asked for. Better: MYSQL_PASSWORD or MYSQL_PASSWORD_FILE.",

@@ -1,0 +1,1 @@
+"""The documentation as a site, in English and French, and its reference, which is written from the code."""

@@ -1,0 +1,77 @@
+"""The pages: each is on the site, says the same in both languages, and names only what the commands really have."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from docsite import reference
+from docsite.pages import DOCS, FRENCH_ONLY, blocks, pages_in, path_of, text_for_the_site, titles
+from tests.support import ROOT
+
+_PAIRS = sorted(set(pages_in("en")) & set(pages_in("fr")))
+_COMMAND = re.compile(r"\b([a-z_]+\.py)((?: +[^\s`|;&>()]+)*)")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.md")}
+
+
+def test_every_page_is_on_the_site() -> None:
+    assert {name for name in files(DOCS) if not name.startswith("fr/")} == set(pages_in("en"))
+    assert files(DOCS / "fr") == set(pages_in("fr"))
+
+
+@pytest.mark.parametrize("page", _PAIRS)
+def test_a_page_has_the_same_titles_and_code_in_both_languages(page: str) -> None:
+    """So commands that are run from the English page are those of the French one; only labels of diagrams differ."""
+    english, french = (text_for_the_site(page, language) for language in ("en", "fr"))
+
+    assert titles(french) == titles(english)
+    assert [kind for kind, _ in blocks(french)] == [kind for kind, _ in blocks(english)]
+    assert [code for kind, code in blocks(french) if kind != "mermaid"] == [
+        code for kind, code in blocks(english) if kind != "mermaid"
+    ]
+    assert len(re.findall(r"^\|", french, re.MULTILINE)) == len(re.findall(r"^\|", english, re.MULTILINE))
+
+
+def commands_named(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each script of a text with the words behind it, in code, in tables and in sentences."""
+    for script, words in _COMMAND.findall(text):
+        try:
+            yield script, shlex.split(words, comments=True)
+        except ValueError:  # a quotation that ends after what is looked at
+            yield script, words.split()
+
+
+def unknown_words(script: click.Command, words: list[str]) -> list[str]:
+    """The options among the words, and the command, that the script does not have."""
+    below = next((script.commands[word] for word in words if word in script.commands), None) if isinstance(
+        script, click.Group
+    ) else None  # fmt: skip
+    known = {
+        name
+        for command in (script, below)
+        if command is not None
+        for option in reference.options_of(command)
+        for name in [*option.opts, *option.secondary_opts]
+    }
+    given = [word.partition("=")[0].rstrip(".,:") for word in words if re.match(r"--?[a-z]", word)]
+    return [word for word in given if word not in known]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
+def test_a_page_names_only_commands_and_options_that_are_there(path: Path) -> None:
+    found = reference.scripts()
+    named = [one for one in commands_named(path.read_text(encoding="utf-8")) if one[0] in found]
+
+    assert not [(script, words) for script, words in named if unknown_words(found[script], words)]
+
+
+def test_what_only_french_has_is_there_in_french_only() -> None:
+    assert not [page for page in FRENCH_ONLY if path_of(page, "en").is_file()]
