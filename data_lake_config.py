@@ -97,7 +97,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     @field_validator("lake_root", "mysql_sync_log_dir")
     @classmethod
     def _from_this_folder(cls, value: str) -> str:
-        """Wherever a script is run: cron runs it from another folder than a person does."""
+        """Relative paths are relative to the scripts, wherever they are run from: cron has another working folder."""
         if not value.strip():
             raise ValueError("it is empty; name a folder")
         try:
@@ -108,7 +108,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     @model_validator(mode="before")
     @classmethod
     def _rest_from_option_file(cls, data: Any) -> Any:
-        """What neither the environment nor `.env` gives of MySQL's connection."""
+        """Takes MySQL's connection settings that neither the environment nor `.env` gives from the option file."""
         if path := data.get("mysql_option_file"):
             found = read_option_file(path)
             if data.get("mysql_host") or data.get("mysql_port"):
@@ -124,7 +124,7 @@ class Settings(KsqldbSettings, KafkaSettings):
         return Lake(self.lake_root, tell, self.expire_grace_hours, compression=self.parquet_compression)
 
     def sources(self, wait: bool = True) -> AbstractContextManager[Sources]:
-        """Connects to ksqlDB, which says what there is; where brokers are set the rows of streams come from Kafka."""
+        """Connects to ksqlDB, which describes streams and tables; with brokers set their rows come from Kafka."""
         from pipeline.ksqldb import source as ksqldb
 
         brokers = self.kafka_connection()
@@ -150,7 +150,7 @@ class Settings(KsqldbSettings, KafkaSettings):
         )
 
     def mysql_server(self, given: Mapping[str, Any] | None = None) -> Server:
-        """The warehouse's server; what is `given` counts more than the settings."""
+        """The warehouse's server; `given` values override the settings."""
         server = Server(
             host=self.mysql_host,
             port=self.mysql_port,
@@ -173,7 +173,7 @@ class Settings(KsqldbSettings, KafkaSettings):
 
 
 def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
-    """The effective settings: defaults, then `.env`, then the environment; `tell` hears of names that are none.
+    """The effective settings: defaults, then `.env`, then the environment; unknown names are reported to `tell`.
 
     Raises SettingsInvalid naming each setting that cannot be used; values are not repeated, they may be secrets.
     """

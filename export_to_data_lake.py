@@ -1,11 +1,10 @@
 #!/usr/bin/env python
 """Exports feeds from ksqlDB into the lake: streams append their new rows, tables add a snapshot.
 
-What happens, in this order, for each feed: take its lock; remove what a killed run left; read; commit rows and
-progress in one step; expire by the retention rule; compact, where that is set; rewrite `_metadata.json` and
-`views.sql`. Killed before the commit the lake is as it was; killed after it, only the steps behind it are missing, and
-the next run does them. What follows with --then-sync and --then-verify does what it can, whatever failed before it: see
-pipeline/night.py.
+The steps for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and bookmarks in
+one step; expire by the retention rule; compact, if that is set; rewrite `_metadata.json` and `views.sql`. A kill before
+the commit leaves the lake as it was; after a later kill the next run does the missing steps. --then-sync and
+--then-verify run also if feeds failed: see pipeline/night.py.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def _export(
     holder: dict[str, str],
     for_all: bool,
 ) -> Exported:
-    """The feeds, and at the end what is past its retention of archived ones. Raises what keeps all from being read."""
+    """Exports the feeds, then expires archived ones. Raises an error that concerns all feeds, as of the connection."""
     from pipeline.export import run as runs
 
     with settings.sources() as sources:
@@ -109,7 +108,7 @@ def _export(
 
 
 def _end(done: Exported, after: AfterExport | None, request: ExportRequest, json_output: bool) -> None:
-    """Says what came of it, and exits with one code for all of it."""
+    """Prints the results and exits with one code for all of them."""
     from pipeline.errors import common_exit_code
     from pipeline.report import export as report
 

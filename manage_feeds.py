@@ -2,8 +2,7 @@
 """Manages feeds: which ksqlDB streams and tables the lake keeps, and how.
 
 A feed is one JSON file in `feeds/active` of the lake; archiving moves it to `feeds/archived`. Each command replaces
-one file whole, so a crash leaves every feed as it was or as it was meant to be. Data in the lake is never touched
-here, except by `delete --data`.
+one file in one step, so a crash leaves the old feed or the new one. Only `delete --data` touches data in the lake.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _server(settings: Settings, wait: bool = True) -> OpenSources:
-    """The server of the feeds; without `wait` it is asked only if it answers at once."""
+    """The server of the feeds; without `wait` there are no retries for a server that is not ready."""
     return functools.partial(settings.sources, wait)
 
 

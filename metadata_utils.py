@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Shows what is in the lake, proves it, and keeps it in shape.
+"""Shows, verifies and maintains what is in the lake.
 
-Sizes and counts come from the Delta logs. Reading commands change nothing. The others are one commit a feed: killed
-before it nothing happened, killed after it only `_metadata.json` and `views.sql` wait for the next run.
+Sizes and counts come from the Delta logs. Reading commands change nothing. The others make one commit a feed: a kill
+before it changes nothing; after a kill behind it the next run rewrites `_metadata.json` and `views.sql`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Loads table snapshots into the MySQL star schema: all tables of a sync in one transaction.
 
-What happens, in this order: check settings, feeds and schema; read the snapshots, from ksqlDB or from the lake, check
-and sort their rows; fill dimensions, facts, ledger and rejects in one transaction. Killed at any point before its
-COMMIT, the warehouse shows the old star, whole; the next run loads the new one.
+The steps, in this order: check settings, feeds and schema; read the snapshots, from ksqlDB or from the lake, check and
+sort their rows; fill dimensions, facts, ledger and rejects in one transaction. A kill before its COMMIT leaves the
+whole old star; the next run loads the new one.
 """
 
 from __future__ import annotations

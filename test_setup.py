@@ -32,7 +32,7 @@ __test__ = False  # a command, whatever its name makes test runners think
 
 
 def run_checks(with_mysql: bool) -> Iterator[Check]:
-    """Every check, in the order in which a person would mend what they find."""
+    """Every check, in the order in which a person would fix the problems."""
     from data_lake_config import PROJECT_ROOT, load_settings
     from pipeline import readiness
     from pipeline.errors import PipelineError

@@ -1,1 +1,1 @@
-"""Commands of the scripts, a module for what they are about; each script says which of them it has."""
+"""Further commands of the scripts, in a module for each subject; each script lists the commands that it has."""

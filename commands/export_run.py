@@ -1,4 +1,4 @@
-"""What a run of exports is made of, by the settings and what was asked for: the run, and what is to follow it."""
+"""Prepares a run of exports from the settings and options: the run, and the steps that follow it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def steps_after(
     settings: Settings, lake: Lake, feeds: Sequence[Feed], for_all: bool, then_sync: bool, then_verify: bool
 ) -> Steps | None:
-    """What is to follow, if anything: after a run `for_all` feeds that writes. Raises WrongUsage."""
+    """The steps after the run, or None. Raises WrongUsage unless it is `for_all` feeds and no dry run."""
     if not (then_sync or then_verify):
         return None
     if not for_all:
@@ -38,7 +38,7 @@ def steps_after(
 
 
 def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | None, now: dt.datetime) -> Run:
-    """The run, which is recorded unless it changes nothing."""
+    """The run; it is recorded unless it is a dry run."""
     from pipeline.export.commit import Run
     from pipeline.lake.compaction import Goal
 

@@ -1,6 +1,6 @@
-"""Commands for one feed that is there: show, enable, disable, archive, restore, delete.
+"""Commands for one existing feed: show, enable, disable, archive, restore, delete.
 
-Each replaces, moves or removes the feed's file, so a crash leaves the feed as it was or as it was meant to be.
+Each replaces, moves or removes the feed's file in one step, so a crash leaves the state before it or after it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def open_feeds(log: bool = True, begins: bool = False) -> tuple[Settings, Lake]:
     """The settings and the lake; `log` for a command that changes something.
 
-    Only one that `begins` a lake makes its folder: to any other a lake that is not mounted is an error, LakeMissing.
+    Only a command that `begins` a lake makes its folder; others raise LakeMissing, because it may just not be mounted.
     """
     from data_lake_config import load_settings
 

@@ -1,7 +1,6 @@
 """The command that makes few large files of many small ones.
 
-Several commits a feed, in a row: killed before one it has not happened, killed after it only `_metadata.json` and
-`views.sql` wait for the next run.
+It makes several commits a feed: a kill leaves the last one, and the next run rewrites `_metadata.json` and `views.sql`.
 """
 
 from __future__ import annotations

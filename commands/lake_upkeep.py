@@ -1,7 +1,7 @@
-"""Commands that keep a lake in shape: rollback, expire, unexpire, repair.
+"""Commands that maintain a lake: rollback, expire, unexpire, repair.
 
-Each is one commit a feed: killed before it, it has not happened; killed after it, only `_metadata.json` and `views.sql`
-wait for the next run.
+Each makes one commit a feed: a kill before it changes nothing; after a kill behind it the next run rewrites
+`_metadata.json` and `views.sql`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_lake() -> tuple[Settings, Lake]:
-    """The settings, and the lake that is there. Raises LakeMissing."""
+    """The settings, and the existing lake. Raises LakeMissing."""
     from data_lake_config import load_settings
 
     settings = load_settings()
@@ -55,10 +55,10 @@ def rollback(table: str, to_version: int) -> None:
 
 @click.command()
 @click.argument("feeds", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Say what would go.")
-@click.option("--yes", is_flag=True, help="Let go of it although it is more than EXPIRE_MAX_SHARE of a feed's rows.")
+@click.option("--dry-run", is_flag=True, help="Show what would expire.")
+@click.option("--yes", is_flag=True, help="Expire also more than EXPIRE_MAX_SHARE of a feed's rows.")
 def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
-    """Let go of partitions past their feed's retention, and of files past their grace period; of archived feeds too."""
+    """Remove partitions past their feed's retention, and files past their grace period; of archived feeds too."""
     from pipeline.faults import collected
     from pipeline.lake.retention import expire_feed, would_expire
     from pipeline.report import text
@@ -82,7 +82,7 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 
 @click.command()
 @click.argument("feed")
-@click.option("--dry-run", is_flag=True, help="Say what would come back.")
+@click.option("--dry-run", is_flag=True, help="Show what would come back.")
 def unexpire(feed: str, dry_run: bool) -> None:
     """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
     from pipeline.lake.unexpire import returning, unexpire_feed

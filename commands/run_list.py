@@ -9,8 +9,8 @@ from pipeline import cli, options
 
 
 @click.command()
-@click.option("--last", type=click.IntRange(1, 100_000), default=20, show_default=True, help="So many of them.")
-@click.option("--failed", is_flag=True, help="Only those of the last that did not end well.")
+@click.option("--last", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Look at so many runs.")
+@click.option("--failed", is_flag=True, help="Of these show only the ones that did not succeed.")
 @options.json_output
 def runs(last: int, failed: bool, json_output: bool) -> None:
     """List the commands that were run on this lake, newest first; killed ones too."""

@@ -1,6 +1,6 @@
-"""Commands for the warehouse's snapshots that were loaded: history, rollback, expire, redate.
+"""Commands for the warehouse's snapshots: history, rollback, expire, redate.
 
-Each changes the ledger in transactions of its own: killed at any point, every view shows one whole snapshot.
+Each changes the ledger in transactions, so after a kill every view still shows one whole snapshot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def keep_record(settings: Settings, lake: Lake) -> None:
-    """The log of syncs is no file of the lake: a sync works without one."""
+    """Starts the log of syncs, which is not in the lake: a sync works without a lake."""
     from pipeline.lake.run_log import open_local_run_log
 
     now = cli.utc_now()
@@ -54,11 +54,11 @@ def history(context: click.Context, /, json_output: bool) -> None:
 
 @click.command()
 @click.option("--to-snapshot", type=click.IntRange(1), required=True, help="Its number, as `history` shows it.")
-@click.option("--dry-run", is_flag=True, help="Say which views would move.")
+@click.option("--dry-run", is_flag=True, help="Show which views would move.")
 @options.json_output
 @click.pass_context
 def rollback(context: click.Context, /, to_snapshot: int, dry_run: bool, json_output: bool) -> None:
-    """Let the current_* views show another snapshot; the next load of newer data moves them on."""
+    """Make the current_* views show another snapshot; the next load of newer data moves them again."""
     from pipeline.report import warehouse as report
     from pipeline.warehouse import rollback
 
@@ -70,7 +70,7 @@ def rollback(context: click.Context, /, to_snapshot: int, dry_run: bool, json_ou
 @click.command()
 @click.option("--keep-snapshots", type=click.IntRange(1), help="Keep the newest N.")
 @click.option("--keep-days", type=click.IntRange(1, 36_500), help="Keep those of the last N days.")
-@click.option("--dry-run", is_flag=True, help="Say what would go.")
+@click.option("--dry-run", is_flag=True, help="Show which snapshots would be deleted.")
 @options.yes
 @options.json_output
 @click.pass_context

@@ -10,7 +10,7 @@ from pipeline.decode.rows import Reference
 
 @functools.cache
 def engine() -> Engine:
-    """The native engine where it is built and of the version that this code speaks to, else the reference."""
+    """The native engine if it is built in the version that this code needs, else the reference."""
     try:
         from pipeline.decode.native import VERSION, Native, built_version
     except ImportError:

@@ -1,7 +1,7 @@
-"""The contract between an answer and the engines that decode it: what its rows hold, and what is made of them.
+"""The contract between an answer and the engines that decode it: the places of a row, and the columns made of them.
 
 A row is one JSON array, by itself (the plain array) or inside an object (streamed rows). A column of the lake is made
-of one place of it, or of several: where the server sends a part of a value inexactly, that part is asked for besides.
+of one place of the row, or of several: a part that the server sends inexactly inside a value is selected separately.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class AnswerColumn:
 
     column: Column
     sent: tuple[SqlType, ...]
-    """The types of its places: the value itself comes first."""
+    """The types of its places; the first is the value itself."""
     is_wrapped: bool = False
     """Whether the value comes inside a STRUCT of one field."""
     puts: tuple[tuple[Put, tuple[int, ...]], ...] = ()
-    """How exact parts are put back, each with which of the places they are."""
+    """Functions that put exact parts back, each with the places of its parts."""
 
     @classmethod
     def as_declared(cls, column: Column) -> AnswerColumn:
@@ -58,7 +58,7 @@ class Layout:
 
 @contextlib.contextmanager
 def naming(column: Column) -> Iterator[None]:
-    """Says which column it is that has a type that is not supported."""
+    """Adds the column's name to a TypeNotSupported."""
     try:
         yield
     except TypeNotSupported as error:
@@ -67,7 +67,7 @@ def naming(column: Column) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Notice:
-    """An element that is no row. An error's `content` is what the server says of it, a final message's its text."""
+    """An element that is no row. `content` is the server's description of an error, or the text of a final message."""
 
     rows_before: int
     kind: Literal["error", "final", "token", "neither"]
@@ -76,7 +76,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Elements that came together: one batch of all rows in their order, of the layout's schema."""
+    """Several decoded elements: one batch of all rows in order, with the layout's schema."""
 
     batch: pa.RecordBatch
     tombstones: Sequence[int] = ()
@@ -85,7 +85,7 @@ class Decoded:
 
 
 class NotAsDeclared(ValueError):
-    """Elements that are not what the answer's header declares; which of them it is, one finds by reading one."""
+    """Some element is not what the answer's header declares; decoding them one by one shows which."""
 
 
 class Decoder(Protocol):
@@ -114,42 +114,42 @@ class Ends(NamedTuple):
     """What a scan has found in its bytes."""
 
     ends: npt.NDArray[np.int64]
-    """Behind the last byte of each element that ends, up to the end of the answer."""
+    """The places after the last byte of each complete element, up to the end of the answer."""
     closed_at: int
-    """Where the bracket stands that closes the whole array; -1 where it is not there."""
+    """The place of the bracket that closes the whole array; -1 if it has not come."""
     state: Scan
 
 
 @dataclass(frozen=True)
 class UsualPayloads:
-    """What a fast way has read of records' payloads: one value each, null for those that are `left` or `missing`."""
+    """Payloads that an engine has decoded: one value each, null for those that are `left` or `missing`."""
 
     values: pa.Array
     left: Sequence[int]
-    """The places of those that are not of the usual form; nothing is said of them."""
+    """The places of payloads that are not of the usual form, which are not decoded."""
     missing: Sequence[int]
-    """The places of those that are None."""
+    """The places of payloads that are None."""
 
 
 class PayloadDecoder(Protocol):
-    """Reads JSON payloads of the usual form as ksqlDB does; what others mean, `kafka.formats.json_payloads` says."""
+    """Decodes JSON payloads of the usual form as ksqlDB does; `kafka.formats.json_payloads` reads the others."""
 
     def read(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
-        """None where all of them are left."""
+        """The decoded payloads; None if none of them is of the usual form."""
 
 
 class Engine(Protocol):
-    """One way to do both."""
+    """An implementation of scan and decoders."""
 
     name: str
 
     def decoder(self, streamed: bool, layout: Layout) -> Decoder: ...
 
     def payload_decoder(self, type_: SqlType, has_prefix: bool) -> PayloadDecoder | None:
-        """For payloads of one value of the type, behind a zero and a schema's number where that is their form.
+        """A decoder for payloads with one value of the type; with `has_prefix` after a zero and a schema's number.
 
-        None where there is no faster way than the complete one.
+        None if the engine has no fast decoder for the type.
         """
 
     def scan(self, data: bytes, state: Scan) -> Ends:
-        """Goes on behind the bytes that led to `state`. Only brackets are distinguished here, and strings skipped."""
+        """Continues a scan that has reached `state`. It only tells brackets from strings."""

@@ -1,7 +1,7 @@
-"""The engine in Rust, built from `native/`: what is not of the usual form it leaves to the reference.
+"""The engine in Rust, built from `native/`; it leaves values in unusual forms to the reference.
 
-So both mean the same, and each refusal is decided and worded in one place. A column with long decimals inside STRUCTs
-is cut out by it, and put together in Python.
+So both give the same values, and each error is decided and worded in one place. For a column with long decimals inside
+STRUCTs it only cuts out the text, which Python decodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.decode.reference import json_type
 from pipeline.decode.rows import ReferenceDecoder, column_array
 
 VERSION = "0.2.0"
-"""Of the module that this code speaks to."""
+"""The version of the native module that this code needs."""
 
 _WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
 _JSON = ("json",)
@@ -28,7 +28,7 @@ _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def built_version() -> str:
-    """The version that is installed."""
+    """The version of the installed module."""
     return str(ksqldb_lake_native.__version__)
 
 
@@ -49,7 +49,7 @@ class Native:
 
 
 class NativeDecoder:
-    """See `layout.Decoder`. `left` counts how often the reference was asked."""
+    """See `layout.Decoder`. `left` counts how often the reference was used instead."""
 
     def __init__(self, streamed: bool, layout: Layout) -> None:
         self._layout = layout
@@ -71,7 +71,7 @@ class NativeDecoder:
         return found
 
     def usual(self, elements: bytes) -> Decoded | None:
-        """None where some element is not of the usual form. Raises as `decode` does, of a column that is cut out."""
+        """As `decode`, but None if an element is not of the usual form. Raises for columns that Python decodes."""
         found = self._decoder.decode(elements)
         if found is None:
             return None
@@ -81,7 +81,7 @@ class NativeDecoder:
         return None if batch is None else Decoded(batch, tombstones)
 
     def _in_columns(self, places: pa.RecordBatch) -> pa.RecordBatch | None:
-        """The columns of the lake; None where a part that was cut out is not what it should be."""
+        """The columns of the lake; None if a text that was cut out is not of the usual form."""
         arrays, at = [], 0
         for part in self._layout.parts:
             end = at + len(part.sent)
@@ -101,14 +101,14 @@ class NativeDecoder:
 
 
 def _is_usual(part: AnswerColumn) -> bool:
-    """Whether the module makes the column's array; else it cuts out the text of each value."""
+    """Whether the module decodes the column; else it cuts out the text of each value."""
     kept, sent = part.column.type, part.sent[0]
     is_moment = kept.base == "TIMESTAMP" and sent.base == "BIGINT"
     return not part.puts and (part.is_wrapped or sent == kept or is_moment) and _is_known(kept, part.is_wrapped)
 
 
 def _is_known(type_: SqlType, inside_struct: bool) -> bool:
-    """Whether the module has the type; keys that the server sends as doubles are refused by the reference."""
+    """Whether the module supports the type; the reference refuses MAP keys that the server sends as doubles."""
     if type_.base in SCALARS:
         return SCALARS[type_.base].sent_as != "integer" or SCALARS[type_.base].arrow in _WORDS
     if type_.base == "STRUCT":
@@ -120,7 +120,7 @@ def _is_known(type_: SqlType, inside_struct: bool) -> bool:
 
 
 def _kinds_of(part: AnswerColumn) -> list[tuple[Any, ...]]:
-    """What is made of each place of a column."""
+    """The module's kind for each place of a column."""
     if not _is_usual(part):
         return [_JSON] * len(part.sent)
     (sent,) = part.sent
@@ -139,7 +139,7 @@ def _in_batch(kind: tuple[Any, ...], part: AnswerColumn) -> pa.DataType:
 
 
 def _kind(type_: SqlType, inside_struct: bool) -> tuple[Any, ...]:
-    """A type in the words of the module, with what stands inside it."""
+    """A type in the module's notation, with the types inside it."""
     if type_.base == "DECIMAL":
         return ("decimal", type_.precision, type_.scale, inside_struct)
     if type_.base in SCALARS:

@@ -1,6 +1,6 @@
-"""JSON payloads of Kafka's records by the engine in Rust: by declared type, in the forms that need no second look.
+"""JSON payloads of Kafka's records, decoded by the engine in Rust by declared type, if they are of the usual form.
 
-Each payload is read or left by itself, so a strange one among many costs no more than its own reading.
+Each payload is decoded or left by itself, so an unusual one among many costs only its own slow reading.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NativePayloads:
 
 
 class Handed:
-    """An array that is taken over by the protocol of Arrow's capsules."""
+    """An array passed to pyarrow by the Arrow PyCapsule protocol."""
 
     def __init__(self, schema: pa.Schema | pa.DataType, array: Any) -> None:
         self._schema, self._array = schema, array
@@ -53,7 +53,7 @@ class Handed:
 
 
 def _kind(type_: SqlType) -> tuple[Any, ...]:
-    """A type in the words of the module, with what stands inside it."""
+    """A type in the module's notation, with the types inside it."""
     if type_.base == "DECIMAL":
         return ("loose_decimal", type_.precision, type_.scale)
     if type_.base == "STRUCT":

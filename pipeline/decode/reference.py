@@ -29,7 +29,7 @@ _ISO_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)
 
 Convert = Callable[[Any], Any]
 
-# Types that are put together at run time, out of a type checker's reach.
+# Types that are built at run time, which a type checker cannot follow.
 _LIST: Any = list
 _DICT: Any = dict
 _TUPLE: Any = tuple
@@ -42,7 +42,7 @@ class _Unreadable(ValueError):
 
 
 def json_type(type_: SqlType) -> Any:
-    """The Python type that the JSON decoder is asked for, so that no digit is lost on the way."""
+    """The Python type for the JSON decoder, with which no digit is lost."""
     if type_.base in SCALARS:
         return FORMS[SCALARS[type_.base].sent_as].json_type | None
     if type_.base == "ARRAY" and type_.element:
@@ -59,19 +59,19 @@ def json_type(type_: SqlType) -> Any:
 
 
 def _struct_type(type_: SqlType) -> Any:
-    """Refuses a field that is not declared: it would be dropped, and be one that is declared, misspelled."""
+    """A type that refuses undeclared fields: one might be a declared field, misspelled, and would be dropped."""
     fields = [(name, json_type(field)) for name, field in type_.fields]
     if any(_ODD_NAME.search(name) for name, _ in fields):
         for name, _ in fields:
             msgspec.json.encode(name)  # or msgspec (0.22) does not find a field whose name is not all ASCII
-        return _DICT_OF_FIELDS("Fields", dict(fields))  # takes such names, but passes over fields not declared
+        return _DICT_OF_FIELDS("Fields", dict(fields))  # accepts such names, but ignores undeclared fields
     attributes = [(f"f{place}", kind) for place, (_, kind) in enumerate(fields)]
     names = {attribute: name for (attribute, _), (name, _) in zip(attributes, fields, strict=True)}
     return msgspec.defstruct("Fields", attributes, rename=names, forbid_unknown_fields=True, gc=False)
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """The decoded fields of a STRUCT by name, in a dict that is the caller's own."""
+    """The decoded fields of a STRUCT by name, in a new dict."""
     if isinstance(value, dict):
         return value.copy()
     return dict(zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True))
@@ -91,13 +91,13 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
     except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.DecimalException) as error:
         raise ValueNotRepresentable(
             f"column {column}: a value does not fit its declared type {type_}"
-            + (f": {error}" if isinstance(error, _Unreadable) else ""),  # a library's own words are left out
+            + (f": {error}" if isinstance(error, _Unreadable) else ""),  # without messages of libraries
             "check the column's declaration on the server against its data",
         ) from error
 
 
 def _converter(type_: SqlType, inside_struct: bool) -> Convert | None:
-    """What turns one decoded, non-null JSON value into one that Arrow takes; None when it already does."""
+    """A function that turns a decoded, non-null JSON value into one for Arrow; None if Arrow takes it as it is."""
     if type_.base == "DECIMAL":
         return _round_to(type_.scale) if inside_struct else _exact(type_.scale)
     if type_.base in SCALARS:
@@ -163,7 +163,7 @@ def _round_to(scale: int) -> Convert:
 
 
 def _exact(scale: int) -> Convert:
-    """Arrow 26 crashes for a decimal with an exponent far below the scale, so each is brought to its scale before."""
+    """A function that gives decimals their scale: Arrow 26 crashes for an exponent far below the scale."""
     step = Decimal(1).scaleb(-scale)
 
     def to_scale(value: Decimal) -> Decimal:
@@ -220,13 +220,13 @@ def _epoch_us(value: int | str) -> int:
 
 @dataclass(frozen=True)
 class _Form:
-    """How values of one form come in JSON."""
+    """How the values of one form are read from JSON."""
 
     json_type: Any
     convert: Convert | None = None
-    """What makes of a value one that Arrow takes, where it is not one yet."""
+    """Converts a value to one for Arrow; None if no conversion is needed."""
     read_key: Convert | None = None
-    """What reads the key of a MAP from its text."""
+    """Reads the key of a MAP from its text."""
 
 
 FORMS: Mapping[str, _Form] = {
@@ -240,4 +240,4 @@ FORMS: Mapping[str, _Form] = {
     "time": _Form(int | str, _time_text),
     "timestamp": _Form(int | str, _epoch_us),
 }
-"""By the name that the table of types has for a form."""
+"""The forms by their names in the table of types (`Scalar.sent_as`)."""

@@ -1,4 +1,4 @@
-"""Where the elements of an answer end: many bytes at once, with numpy."""
+"""Finds where the elements of an answer end, many bytes at once, with numpy."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def scan(data: bytes, state: Scan) -> Ends:
 
 
 def _without_escaped(text: npt.NDArray[np.uint8], escaped: bool) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Blanks out what stands behind a backslash that counts; and whether the next byte will stand behind one.
+    """Blanks out escaped bytes; returns also whether the next byte is escaped.
 
-    Of backslashes in a row each second one is escaped itself.
+    In a run of backslashes each second one is itself escaped.
     """
     text = text.copy()
     if escaped:

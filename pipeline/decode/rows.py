@@ -1,4 +1,4 @@
-"""The engine in Python: elements of an answer by msgspec, their columns by `reference`."""
+"""The engine in Python: msgspec decodes the elements of an answer, `reference` their columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.decode import row_ends
 from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, NotAsDeclared, Notice, Scan, naming
 from pipeline.decode.reference import json_type, to_array
 
-_LIST: Any = list  # types that are put together at run time, out of a type checker's reach
+_LIST: Any = list  # for types that are built at run time, which a type checker cannot follow
 _TUPLE: Any = tuple
 
 
@@ -67,7 +67,7 @@ class ReferenceDecoder:
 
 
 def column_array(part: AnswerColumn, places: Sequence[Sequence[Any]]) -> pa.Array:
-    """One column of the lake out of the decoded values of its places.
+    """One column of the lake from the decoded values of its places.
 
     Raises ValueNotRepresentable or TypeNotSupported naming the column.
     """
@@ -90,7 +90,7 @@ class _Notice(msgspec.Struct):
 
 
 def element_decoder(streamed: bool, sent: tuple[SqlType, ...]) -> msgspec.json.Decoder[Any]:
-    """Decodes an array of elements; a row of another width or with a value of another kind is refused."""
+    """A decoder for an array of elements; it refuses rows with too few, too many or wrong kinds of values."""
     row: Any = _TUPLE[tuple(json_type(type_) for type_ in sent)]
     if not streamed:
         return msgspec.json.Decoder(_LIST[row | _Notice])
@@ -108,7 +108,7 @@ def element_decoder(streamed: bool, sent: tuple[SqlType, ...]) -> msgspec.json.D
 
 
 def _streamed_kind(element: Any) -> tuple[Any, Any]:
-    """What an element of streamed rows is, and what it holds."""
+    """The kind and the content of an element of streamed rows."""
     if element.errorMessage is not None:
         return "error", element.errorMessage
     token = element.continuationToken if element.consistencyToken is None else element.consistencyToken
@@ -120,7 +120,7 @@ def _streamed_kind(element: Any) -> tuple[Any, Any]:
 
 
 def _plain_kind(element: Any) -> tuple[Any, Any]:
-    """What an element of the plain array is, and what it holds."""
+    """The kind and the content of an element of the plain array."""
     if type(element) is tuple:
         return "row", element
     if element.error_code is not None:

@@ -1,7 +1,7 @@
-"""The changes of a table on their way to its rows: the newest of each key, however many there are.
+"""Finds the newest change of each key of a table, for any number of changes.
 
-The records wait in a temporary file; DuckDB, which has a limit of memory and that folder beyond it, keeps of each one
-its key and its number, and finds the newest. A crash leaves the folder, which the next run that needs one removes.
+The records are stored in a temporary file; DuckDB has the key and the number of each, in memory up to a limit and in
+the same folder beyond it, and finds the newest. A crash leaves the folder, which the next run that needs one removes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Numbers = Any  # a numpy array of integers
 
 @dataclass(frozen=True)
 class Numbered:
-    """Records of RECORDS, and the number of each, which grows from one to the next."""
+    """Records in the schema RECORDS, and their numbers, in ascending order."""
 
     numbers: Numbers
     records: pa.RecordBatch
 
 
 class Changes(contextlib.AbstractContextManager["Changes"]):
-    """Takes changes, those of a partition in the order of their offsets, and gives the newest ones.
+    """Collects changes, those of a partition in the order of their offsets, and returns the newest ones.
 
-    `memory` is as DuckDB has it. Raises ScratchUnusable when there is no room for them.
+    `memory` is DuckDB's limit. Raises ScratchUnusable when the temporary folder has no room.
     """
 
     def __init__(self, memory: str = MEMORY) -> None:
@@ -47,7 +47,7 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
             self._folder: Path = kept.enter_context(scratch_folder())
             self._records = ScratchBatches(self._folder, RECORDS)
             self._database = kept.enter_context(scratch_database(self._folder, memory))
-            # The mark is twice the number, and one more for a delete: the highest of a key is its newest change.
+            # The mark is twice the number, plus one for a delete: the highest mark of a key is its newest change.
             self._run("CREATE TABLE changes (name BLOB, part INTEGER, mark BIGINT)")
             self._kept = kept.pop_all()
 
@@ -55,7 +55,7 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
         self._kept.close()
 
     def add(self, names: pa.Array, records: pa.RecordBatch) -> None:
-        """`names` say of which row each of the RECORDS is: those with one name in one partition are of the same."""
+        """Adds records with the names of their rows: equal names in one partition mean the same row."""
         numbers = np.arange(self._count, self._count + len(records))
         self._count += len(records)
         deletes = records.column("value").is_null().to_numpy(zero_copy_only=False)
@@ -66,7 +66,7 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
             self._flush()
 
     def find_newest(self) -> None:
-        """To be called once, when all are added."""
+        """To be called once, after the last `add`."""
         self._flush()
         self._records.close()
         self._run(
@@ -92,14 +92,14 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
         return None
 
     def newest(self) -> Iterator[Numbered]:
-        """The newest change of each key, without the keys whose newest is a delete."""
+        """The newest change of each key, without deletes."""
         yield from self._numbered("SELECT mark // 2 FROM newest WHERE mark % 2 = 0 ORDER BY mark")
 
     def newest_deletes(self) -> Iterator[Numbered]:
         yield from self._numbered("SELECT mark // 2 FROM newest WHERE mark % 2 = 1 ORDER BY mark")
 
     def before(self, numbers: Sequence[int]) -> Iterator[Numbered]:
-        """All changes of the same keys and partitions before these ones."""
+        """All earlier changes of the same keys in the same partitions."""
         self._want(numbers)
         yield from self._numbered(
             "SELECT changes.mark // 2 FROM changes"
@@ -116,7 +116,7 @@ class Changes(contextlib.AbstractContextManager["Changes"]):
             self._run("CREATE OR REPLACE TABLE wanted AS SELECT number FROM given")
 
     def _numbered(self, query: str) -> Iterator[Numbered]:
-        """The records whose numbers `query` gives in their order."""
+        """The records whose numbers `query` returns, in ascending order."""
         with self._errors():
             more = self._database.cursor().sql(query).to_arrow_reader(_AT_ONCE)
             start, due = 0, np.empty(0, np.int64)

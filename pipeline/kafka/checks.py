@@ -1,4 +1,4 @@
-"""Whether Kafka and the Schema Registry could be read from here; topics and formats are looked at feed by feed."""
+"""Whether Kafka and the Schema Registry can be read from here; topics and formats are checked with each feed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_kafka(brokers: Brokers, registry: Registry | None) -> Iterator[Check]:
     if registry is None:
         return
     try:
-        with contextlib.suppress(SchemaUnknown):  # it answers, and lets this account ask
+        with contextlib.suppress(SchemaUnknown):  # the registry answers and accepts this account
             RegistryClient(registry).schema(_SOME_SCHEMA)
         yield ok("schema registry", registry.url)
     except PipelineError as error:

@@ -1,7 +1,6 @@
-"""Where Kafka's brokers and the Schema Registry are and how to speak to them: plain values that can be pickled.
+"""The addresses and credentials of Kafka's brokers and the Schema Registry, as plain values that can be pickled.
 
-Nothing here opens a connection, and nothing imports Kafka's client. Facts: the client's own table of settings
-(librdkafka, CONFIGURATION.md).
+Nothing here opens a connection or imports Kafka's client. Facts: librdkafka's CONFIGURATION.md.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from pipeline.errors import KafkaSettingsInvalid
 class Brokers:
     """How to reach a Kafka cluster.
 
-    `servers` are `host:port` with commas, `protocol` and `mechanism` in Kafka's words (SASL_SSL, SCRAM-SHA-512). The
-    files are PEM. `timeout_s` bounds connecting and each request for metadata or offsets.
+    `servers` are `host:port` with commas, `protocol` and `mechanism` as Kafka names them (SASL_SSL, SCRAM-SHA-512). The
+    files are PEM. `timeout_s` limits connecting and each request for metadata or offsets.
     """
 
     servers: str

@@ -1,8 +1,8 @@
-"""How ksqlDB reads the records of a stream's or table's topic, from what DESCRIBE shows of it and its statement.
+"""How ksqlDB reads the records of a stream's or table's topic, derived from DESCRIBE and its statement.
 
 Facts: ksqlDB's documentation of CREATE STREAM, CREATE TABLE and of its serialization formats; DESCRIBE as recorded on
-7.6 and 8.3. The rows of a table that a query writes are what is in its topic; ROWTIME decides nothing there. A table
-over a topic has no row of a record whose timestamp column has no time, as a stream has none.
+7.6 and 8.3. All records in the topic of a table that a query writes are rows, whatever their ROWTIME. A table declared
+over a topic, like a stream, has no row for a record whose timestamp column has no time.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ WINDOW_BOUNDS = ("WINDOWSTART", "WINDOWEND")
 _WINDOW = re.compile(r"\bWINDOW (?:TUMBLING|HOPPING) \( SIZE (\d+ \w+) ", re.IGNORECASE)
 _UNITS_MS = {"MILLISECOND": 1, "SECOND": 1000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 _CAN_BE_BARE = ("JSON", "JSON_SR", "AVRO")
-"""The formats in which a single value can stand without a record around it, so that a server's default decides."""
+"""The formats in which a single value may or may not be wrapped in a record, as the server's default says."""
 
 
 @dataclass(frozen=True)
 class Declaration:
     """Where each column of a stream's or table's rows is in a record.
 
-    `columns` are all of them in the lake's order, a stream's positions first. `headers` are those of record headers,
-    each with the key of its header, or None for all of them. `timestamp` is the column that ROWTIME is of, empty for
-    the record's own time, and `timestamp_format` how it is written where it is text. A table's keys may have a
-    `window` behind them.
+    `columns` are all columns in the lake's order, a stream's positions first. `headers` are the columns of record
+    headers, each with its header's key, or None for the column of all headers. `timestamp` is the column that gives
+    ROWTIME, empty for the record's own time, and `timestamp_format` its format where it is text. A table's keys may be
+    followed by a `window`.
     """
 
     columns: tuple[Column, ...]
@@ -55,16 +55,16 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Window:
-    """What is behind the key: `type` is TUMBLING, HOPPING or SESSION; `size_ms` is 0 for SESSION, which has its end."""
+    """The window after a key: `type` is TUMBLING, HOPPING or SESSION; `size_ms` is 0 for SESSION, which has its end."""
 
     type: str
     size_ms: int = 0
 
 
 def declared_table(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
-    """The declaration of a table. `columns` are its own with exact types, the bounds of its windows among them.
+    """The declaration of a table. `columns` are its columns with exact types, including the bounds of windows.
 
-    `wraps` as for a stream. Raises SourceNotReadable.
+    `wraps` as in `declared`. Raises SourceNotReadable.
     """
     window = None
     if source.window is not None:
@@ -83,7 +83,7 @@ def declared_table(source: Description, columns: tuple[Column, ...], wraps: Call
 
 
 def declared(source: Description, columns: tuple[Column, ...], wraps: Callable[[], bool]) -> Declaration:
-    """The declaration of a stream. `columns` are its own with exact types, the positions before them.
+    """The declaration of a stream. `columns` are its columns with exact types, after the positions.
 
     `wraps` asks the server whether single values are wrapped by default. Raises SourceNotReadable.
     """
@@ -120,7 +120,7 @@ def _declared(source: Description, columns: tuple[Column, ...], wraps: Callable[
 def properties(statement: str) -> dict[str, str]:
     """The WITH clause of a CREATE statement: names in capitals, texts without their quotes.
 
-    It stands behind the columns, in brackets that nothing else of the statement has before AS SELECT.
+    It follows the columns, in brackets; nothing else before AS SELECT has such brackets.
     """
     tokens, depth = _TOKEN.findall(statement), 0
     for at, token in enumerate(tokens):
@@ -136,7 +136,7 @@ def properties(statement: str) -> dict[str, str]:
 
 
 def _window_size_ms(source: Description) -> int:
-    """Of TUMBLING and HOPPING: by the query that writes the table, or by WITH for a table over a topic."""
+    """The size of TUMBLING and HOPPING windows, from the query that writes the table, or from its WITH clause."""
     bare = (token for token in _TOKEN.findall(source.statement) if token[0] not in "'`\"")
     found = _WINDOW.search(" ".join(bare))
     said = properties(source.statement).get("WINDOW_SIZE", "")

@@ -1,7 +1,7 @@
-"""What Kafka's client says, in our words and by what to do next; its own words name no setting and may hold anything.
+"""Errors of Kafka's client as errors by what to do next; the client's own messages are not shown.
 
-The client reports most trouble beside its calls, to a callback, and the call itself then only runs out of time: so
-`Troubles` remembers what was heard.
+The client reports most errors to a callback, and the call itself only times out: so `Troubles` collects what the
+callback gets.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _PROTOCOL = (KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError._UNSUPPORTED_FEAT
 _RIGHTS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _LASTING = (*_CREDENTIALS, *_PROTOCOL, *_RIGHTS, KafkaError._SSL)
 _REFUSED_CERTIFICATE = re.compile(r"SSL alert number (4[2-689]|116)\b")
-"""What a broker says of the client's certificate, or of there being none: alerts of RFC 8446, 6.2."""
-_NO_CONCERN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)  # no group is joined; the client looks for its coordinator still
+"""A broker's TLS alerts about the client's certificate, or a missing one (RFC 8446, 6.2)."""
+_NO_CONCERN = (KafkaError.GROUP_AUTHORIZATION_FAILED,)  # the client looks for a group coordinator, but joins no group
 GONE = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
@@ -28,7 +28,7 @@ GONE = (
 
 
 class Troubles:
-    """The errors that a client of `topic` reported beside its calls; give `hear` to it as `error_cb`."""
+    """The errors that a client of `topic` reported to its callback; pass `hear` to it as `error_cb`."""
 
     def __init__(self, topic: str, servers: str) -> None:
         self._topic, self._servers = topic, servers
@@ -41,19 +41,19 @@ class Troubles:
             self._lasting = KafkaError._SSL
 
     def raise_lasting(self) -> None:
-        """Raises KafkaRefused when something was heard that does not pass by itself."""
+        """Raises KafkaRefused if an error was reported that will not pass by itself."""
         if self._lasting is not None:
             raise translated(self._lasting, self._topic, self._servers)
 
     def error(self, raised: KafkaException | KafkaError) -> PipelineError:
-        """The error to raise for what a call of the client raised, or a message of it holds."""
+        """Our error for one that a call of the client raised, or that a message holds."""
         found = raised.args[0] if isinstance(raised, KafkaException) else raised
         code = found.code() if isinstance(found, KafkaError) else KafkaError._FAIL
         return translated(code, self._topic, self._servers)
 
 
 def is_lasting(error: KafkaError) -> bool:
-    """Whether it does not pass by itself."""
+    """Whether the error will not pass by itself."""
     return error.code() in _LASTING
 
 

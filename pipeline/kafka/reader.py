@@ -1,9 +1,9 @@
 """Records of topic partitions between offsets, in batches that memory can hold.
 
-No group is joined and nothing is committed to Kafka: partitions are assigned, each from its first offset. Offsets
-without a record (of aborted transactions, the marks of transactions, compaction) are passed over by the client, which
-says when it is at a partition's end; so a partition whose last offsets have no record is not waited for. The client
-fetches ahead into a queue of a fixed size; while that is full nothing more is taken from the socket.
+No group is joined and nothing is committed to Kafka: partitions are assigned, each from its first offset. The client
+skips offsets without a record (aborted transactions, transaction markers, compaction) and reports the end of a
+partition, so a partition whose last offsets have no record does not block the read. The client fetches ahead into a
+queue of a fixed size; while that is full nothing more is read from the socket.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HELD_S = 0.5
 """How long a batch that is not full waits for more."""
 
 _OPTIONS: Mapping[str, Any] = {
-    "group.id": "data-lake",  # the client asks for a name; nobody joins it
+    "group.id": "data-lake",  # the client requires a name; no group is joined
     "client.id": "data-lake",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -49,7 +49,7 @@ _OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Records:
-    """A batch of records, in the order of their offsets within a partition; places as numpy arrays, one entry each."""
+    """A batch of records, by offset within each partition; places are numpy arrays with one entry a record."""
 
     messages: list[Message]
     partitions: Any
@@ -57,7 +57,7 @@ class Records:
 
     @classmethod
     def of(cls, messages: list[Message]) -> Records:
-        """A record's places are asked for once: each call costs as much as a tenth of its decoding."""
+        """Calls for partition and offset once a record: each call costs as much as a tenth of its decoding."""
         partitions: Any = map(Message.partition, messages)
         offsets: Any = map(Message.offset, messages)
         count = len(messages)
@@ -65,7 +65,7 @@ class Records:
 
 
 class Reader:
-    """Reads `spans`: by partition the first offset, and the end, which is not read. `outcome` is set at its end."""
+    """Reads `spans`: by partition the first offset and the end (exclusive). `outcome` is set when that is done."""
 
     def __init__(self, brokers: Brokers, topic: str, spans: Mapping[int, tuple[int, int]], limits: Limits) -> None:
         self._brokers, self._topic, self._limits = brokers, topic, limits
@@ -78,7 +78,7 @@ class Reader:
         self.outcome: Outcome | None = None
 
     def batches(self) -> Iterator[Records]:
-        """Raises ReadStalled, after what came, when nothing more comes or retention is faster than the read.
+        """Raises ReadStalled, after the last records, when no more come or retention is faster than the read.
 
         Raises TopicGone, KafkaRefused, KafkaUnreachable.
         """
@@ -130,7 +130,7 @@ class Reader:
         self.outcome = "time limit" if due else "exact"
 
     def _sorted(self, messages: list[Message], due: Mapping[int, int]) -> tuple[list[Message], set[int]]:
-        """Records, and the partitions at whose end the client is. Raises for the errors among the messages."""
+        """The records, and the partitions whose end the client has reported. Raises for errors among the messages."""
         errors = [message for message in messages if message.error() is not None]
         if not errors:
             self._troubles.raise_lasting()
@@ -147,7 +147,7 @@ class Reader:
         return [message for message in messages if message.error() is None], at_end
 
     def _judge(self, error: KafkaError, partition: int | None) -> None:
-        """Raises for what does not pass by itself; the client goes on after the rest."""
+        """Raises for an error that does not pass by itself; after others the client goes on."""
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise ReadStalled(
                 f"the topic {self._topic} lost rows of partition {partition} before they were read",
@@ -159,7 +159,7 @@ class Reader:
         self._troubles.raise_lasting()
 
     def _passed(self, came: Records) -> set[int]:
-        """The partitions whose last record, or one behind it, has come."""
+        """The partitions whose last wanted record, or a later one, has come."""
         return set(came.partitions[came.offsets >= self._ends[came.partitions] - 1].tolist())
 
     def _within(self, held: list[Records]) -> Records:

@@ -1,7 +1,7 @@
-"""The Schema Registry: the schemas of records by their numbers. All that is asked of it is there.
+"""Reads schemas from the Schema Registry by their numbers; nothing is registered.
 
-It is asked by its own client, which keeps what it has fetched and tries again where that may help; a registry that
-stays away is for later, one that refuses or does not have a schema is for a person. Nothing is registered.
+Confluent's client is used, which caches schemas and retries. A registry that does not answer is an error to try later;
+one that refuses, or does not have a schema, needs a person.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RETRIES = 2
 
 @dataclass(frozen=True)
 class Reference:
-    """A schema that another one imports, by the `name` that it has there."""
+    """A schema that another schema imports under this `name`."""
 
     name: str
     schema: RegisteredSchema
@@ -27,14 +27,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class RegisteredSchema:
-    """A schema as it is registered; that of Protobuf is a serialized FileDescriptorProto in base64."""
+    """A registered schema; for Protobuf `text` is a serialized FileDescriptorProto in base64."""
 
     text: str
     references: tuple[Reference, ...] = ()
 
 
 class RegistryClient:
-    """Opened at the first question, so that it can be pickled before."""
+    """Connects at the first request, so that it can be pickled."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -81,7 +81,7 @@ class RegistryClient:
     def _understood(self, what: str) -> Iterator[None]:
         from confluent_kafka.schema_registry import SchemaRegistryError
 
-        try:  # which of the two the client has come with
+        try:  # the client comes with one of the two
             import httpx2 as httpx
         except ModuleNotFoundError:
             import httpx  # type: ignore[no-redef,import-not-found] # only one is installed

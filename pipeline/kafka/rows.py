@@ -1,4 +1,4 @@
-"""Records of a topic as the rows that ksqlDB makes of them, in the lake's columns; what makes no row is counted."""
+"""Turns records of a topic into the rows that ksqlDB makes of them, in the lake's columns."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _KEY, _VALUE, _TIME = map(operator.methodcaller, ("key", "value", "timestamp"))
 
 
 class Rows:
-    """Turns batches of records into batches of rows; `take_left_out` gives the records that are none.
+    """Turns batches of records into batches of rows; `take_left_out` returns the records that are no rows.
 
-    Of these only those from `first` on, by partition: what lies before is read as a witness.
+    Of these it returns only records from the offsets `first` on: earlier records were read only as witnesses.
     """
 
     def __init__(self, declaration: Declaration, registry: RegistryClient | None, first: Mapping[int, int]) -> None:
@@ -68,7 +68,7 @@ class Rows:
         return self._without(batch, records, reasons) if reasons else batch
 
     def _refuse(self, records: Records, place: int, reason: str) -> None:
-        """Raises ValueNotRepresentable for a record of which ksqlDB may have a row."""
+        """Raises ValueNotRepresentable for a record that ksqlDB may have as a row."""
         partition, offset = int(records.partitions[place]), int(records.offsets[place])
         if offset >= self._first.get(partition, 0):
             raise refused(partition, offset, reason)
@@ -115,7 +115,7 @@ def _left_out(records: Records, places: Sequence[int], reasons: Mapping[int, str
 
 
 def refused(partition: int, offset: int, reason: str) -> ValueNotRepresentable:
-    """For a record of which ksqlDB may have a row."""
+    """The error for a record that ksqlDB may have as a row."""
     return ValueNotRepresentable(
         f"the record at offset {offset} of partition {partition} cannot be read ({reason}), and ksqlDB may "
         "have a row of it",
@@ -124,7 +124,7 @@ def refused(partition: int, offset: int, reason: str) -> ValueNotRepresentable:
 
 
 def _certain(read: Deserialized) -> set[int]:
-    """The places where there is no row for certain."""
+    """The places where it is certain that ksqlDB has no row."""
     return (set(read.unreadable) - read.uncertain) | read.no_row
 
 
@@ -138,9 +138,9 @@ def _headers(messages: Sequence[Message], key: str | None) -> list[Any]:
 
 
 def _without_header_value(messages: Sequence[Message], declaration: Declaration) -> list[int]:
-    """The places of records that have a header that is asked for, and not its value.
+    """The places of records with a wanted header that has no value.
 
-    ksqlDB has no row of it: its query fails there (SourceBuilderUtils wraps the bytes without a look).
+    ksqlDB has no row for such a record: its query fails there (SourceBuilderUtils wraps the bytes unchecked).
     """
     found = []
     for at, message in enumerate(messages if declaration.headers else ()):

@@ -1,4 +1,4 @@
-"""ROWTIME as ksqlDB gives it: the record's own time, or that of a column, in milliseconds since 1970.
+"""ROWTIME as ksqlDB determines it: the record's own time, or the time in a column, in milliseconds since 1970.
 
 A record whose time cannot be determined, or lies before 1970, is no row: ksqlDB skips it
 (`ksql.timestamp.throw.on.invalid` is false unless somebody sets it). Facts: its TimestampExtractor classes, and the
@@ -59,10 +59,10 @@ def rowtimes(column: pa.Array, text_format: str) -> Any:
 
 @functools.cache
 def reader_of(text_format: str) -> Callable[[str], int]:
-    """What reads one text in a Java pattern of years, months, days, times and offsets.
+    """A function that reads one text in a Java pattern of years, months, days, times and offsets.
 
-    Raises SourceNotReadable for other patterns, and for one without a date or an offset: the server's own zone would
-    have to be known.
+    Raises SourceNotReadable for other patterns, and for a pattern without a date or an offset: its meaning depends on
+    the server's time zone.
     """
     expression = "".join(_expression(*found) for found in _parts(text_format))
     try:

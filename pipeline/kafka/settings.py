@@ -44,7 +44,7 @@ class KafkaSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fit_each_other(self) -> Self:
-        """What the client would refuse later, in words of its own, or take and never use."""
+        """Refuses combinations that the client would reject later with a message of its own, or silently ignore."""
         sasl, mechanism = self.kafka_security_protocol.startswith("SASL_"), self.kafka_sasl_mechanism
         if sasl and not mechanism:
             raise ValueError(f"KAFKA_SECURITY_PROTOCOL {self.kafka_security_protocol} needs KAFKA_SASL_MECHANISM")

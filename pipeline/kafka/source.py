@@ -29,7 +29,7 @@ _WRAPS = "ksql.persistence.wrap.single.values"
 
 @dataclass(frozen=True)
 class KafkaSources:
-    """See `pipeline.source.Sources`. What is asked for from `ksqldb` is read from there."""
+    """See `pipeline.source.Sources`. Feeds with `read_from` ksqldb are read from there."""
 
     client: Client
     place: str
@@ -52,7 +52,7 @@ class KafkaSources:
         columns = columns_of(self.client, described, positions=of_stream)
         declaration = (declared if of_stream else declared_table)(described, columns, self._wraps)
         for payload in (declaration.key, declaration.value):
-            deserializer(payload, self.registry)  # which says now what it cannot read, or lacks
+            deserializer(payload, self.registry)  # raises now for types that it cannot read or a missing registry
         topic = look_at(self.brokers, described.topic)
         source = Source(described.name, described.kind, topic.name, len(topic.offsets), topic_id=topic.id)
         if of_stream:
@@ -61,7 +61,7 @@ class KafkaSources:
         return KafkaTable(source, declaration, self.brokers, self.registry, lag, holds_all=described.pullable)
 
     def _wraps(self) -> bool:
-        """Whether the server wraps single values by default; true where it may not be asked."""
+        """Whether the server wraps single values by default; true where this account may not ask it."""
         try:
             answer = self.client.ksql("SHOW PROPERTIES;")
         except StatementRefused:
@@ -74,7 +74,7 @@ class KafkaSources:
 def connected(
     connection: Connection, brokers: Brokers, registry: Registry | None, wait: bool = True
 ) -> Iterator[KafkaSources]:
-    """The sources of a server that is there and supported; the brokers are asked when a stream is looked up."""
+    """The sources of a running and supported server; the brokers are contacted when a source is looked up."""
     with ksqldb.connected(connection, wait) as sources:
         place = f"{sources.place}, rows from Kafka at {brokers.servers}"
         yield KafkaSources(sources.client, place, brokers, RegistryClient(registry) if registry else None)

@@ -1,7 +1,7 @@
 """A stream of ksqlDB whose rows are read from its topic: any offsets of any partition, by a seek.
 
-The ends are those of committed records at the start, so each read ends `exact`, or at the time limit. What is held is
-plain values: a task can be read by another process. A read that is killed leaves nothing behind at the brokers.
+The ends are those of committed records at the start, so each read ends `exact`, or at the time limit. The stream has
+only plain values, so another process can read a task. A read that is killed leaves nothing at the brokers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class KafkaStream:
                 read.unreadable += rows.take_left_out()
                 yield batch
             if reader.outcome == "exact":
-                self._topic()  # rows of another topic of that name are not taken for its own
+                self._topic()  # raises if the topic was recreated meanwhile, so that no row of the new one is taken
             read.outcome = reader.outcome
 
         read = StreamRead(batches())
@@ -81,12 +81,12 @@ class KafkaStream:
                     "run the same command again, which says what is lost",
                 )
             from_witness = min(first[partition], windows.get(partition, (first[partition],))[0])
-            # What ksqlDB has given of transactions that are still open lies behind the end.
+            # A bookmark may lie after the end: ksqlDB may have returned rows of transactions that are still open.
             spans[partition] = max(now.start, from_witness), min(now.end, at.end)
         return spans
 
     def _topic(self) -> Topic:
-        """The topic now. Raises TopicChanged when it is another one than when its stream was looked up."""
+        """The topic now. Raises TopicChanged if it was recreated since its stream was looked up."""
         topic = look_at(self.brokers, self.source.topic)
         if self.source.topic_id and topic.id != self.source.topic_id:
             raise TopicChanged(

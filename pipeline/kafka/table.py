@@ -1,8 +1,8 @@
-"""A table of ksqlDB whose rows are folded from its topic: the newest change of each key, without the deleted ones.
+"""A table of ksqlDB that is folded from its topic: the newest change of each key, without deleted rows.
 
 The topic is read from its start to the last stable offsets at the start of the read, so each read is exact at known
-offsets, and whole: no other read has to agree with it. Memory is bounded; the rest waits in a temporary folder, which
-a crash leaves to the next run.
+offsets and complete: it needs no second read to confirm it. Memory is bounded; the rest is in a temporary folder, which
+after a crash the next run removes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class KafkaTable:
     """See `pipeline.source.TableSource`.
 
     `lag` is how many records of its sources the query that writes the table had not read when it was looked up.
-    `holds_all` says whether
-    ksqlDB holds the table's rows itself, so that they outlive the records of the topic.
+    `holds_all` says whether ksqlDB stores the table's rows itself, so that they outlive the records of the topic.
     """
 
     kind: ClassVar[Literal["table"]] = "table"
@@ -64,7 +63,7 @@ class KafkaTable:
         return self._fold(self._topic().offsets, limits)
 
     def read_at(self, note: StateNote, limits: Limits) -> TableRead | None:
-        """None for a state of another topic, or of one that ended behind the present end."""
+        """None for a state of another topic, or of one with later ends than now."""
         there, wanted = self._topic().offsets, note.get(self.source.topic)
         if wanted is None or len(note) > 1 or not wanted.keys() <= set(map(str, there)):
             return None
@@ -97,7 +96,7 @@ class KafkaTable:
             raise ReadStalled(error.message, "nothing of the table is kept; run the same command again") from None
         if reader.outcome != "exact":
             raise TimeIsOver(self.source.name)
-        self._topic()  # records of another topic of that name are not taken for its own
+        self._topic()  # raises if the topic was recreated meanwhile, so that no record of the new one is taken
         changes.find_newest()
         if (doubled := changes.doubled()) is not None:
             raise self._in_two_partitions(doubled)
@@ -106,20 +105,20 @@ class KafkaTable:
                 rows.rows(deletes.records)
 
     def _topic(self) -> Topic:
-        """The topic now. Raises TopicChanged when it is another one than when its table was looked up."""
+        """The topic now. Raises TopicChanged if it was recreated since its table was looked up."""
         topic = look_at(self.brokers, self.source.topic)
         if self.source.topic_id and topic.id != self.source.topic_id:
             raise TopicChanged(f"the topic {topic.name} was recreated while it was read", "run the same command again")
         return topic
 
     def _refuse_lost(self, ends: Mapping[int, Offsets]) -> None:
-        """Windows go from ksqlDB as well when their time is over; other rows that it holds stay there."""
+        """Raises SourceNotReadable for lost records: ksqlDB still has their rows, except those of expired windows."""
         lost = [partition for partition, at in ends.items() if at.start > 0]
         if lost and self.holds_all and self.declaration.window is None:
             raise SourceNotReadable(
                 f"the table {self.source.name} cannot be folded from its topic {self.source.topic}: the first records "
                 f"of partition {lost[0]} are gone, by retention, and ksqlDB may still have rows of them",
-                f"{_BY_KSQLDB}; or have the topic compacted only (cleanup.policy=compact), and the table made again",
+                f"{_BY_KSQLDB}; or have the topic compacted only (cleanup.policy=compact), and recreate the table",
             )
 
     def _in_two_partitions(self, doubled: pa.RecordBatch) -> ValueNotRepresentable:
@@ -134,11 +133,11 @@ class KafkaTable:
 
 
 _Row = tuple[int, bytes]
-"""A partition, and the name of a row in it."""
+"""A partition, and a row's name in it."""
 
 
 def _newest_rows(changes: Changes, rows: TableRows, holds_all: bool) -> Iterator[pa.RecordBatch]:
-    """The rows of all newest changes; where one is no change, the row is what the last change before it says."""
+    """The rows of all newest changes; a record that is no change leaves the row of the last change before it."""
     passed_over = dict[_Row, tuple[int, int, str]]()
     for found in changes.newest():
         batch, unread = rows.rows(found.records)
@@ -150,14 +149,14 @@ def _newest_rows(changes: Changes, rows: TableRows, holds_all: bool) -> Iterator
     if not passed_over:
         return
     last = _last_before(changes, rows, [number for number, _, _ in passed_over.values()])
-    for row in passed_over.keys() - last.keys() if holds_all else ():  # compaction may have taken what it was
+    for row in passed_over.keys() - last.keys() if holds_all else ():  # compaction may have removed the row before it
         raise refused(row[0], *passed_over[row][1:])
     for found in changes.get([number for number in last.values() if number is not None]):
         yield rows.rows(found.records)[0]
 
 
 def _last_before(changes: Changes, rows: TableRows, numbers: Sequence[int]) -> dict[_Row, int | None]:
-    """The number of the last change before these ones of each of their rows, None for a delete."""
+    """For the rows of these changes the number of the last change before them; None for a delete."""
     last: dict[_Row, int | None] = {}
     for found in changes.before(numbers):
         _, unread = rows.rows(found.records)

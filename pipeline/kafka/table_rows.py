@@ -1,9 +1,9 @@
-"""Records of a table's topic: which row each of them is about, and the rows that ksqlDB makes of them.
+"""Records of a table's topic: which row each of them changes, and the rows that ksqlDB makes of them.
 
-A record without a key, or with one that ksqlDB cannot read, is no change. One whose value it cannot read, or whose
-timestamp column has no time, is none either: the row stays what it was. What it may read, and we not for certain, is
-refused, but where a later change of the same row has made it of no account. Facts: Kafka Streams' sources of tables
-skip records without a key, and those with a negative timestamp; ksqlDB's handler goes on after what cannot be read.
+A record is no change of the table if it has no key, or if ksqlDB cannot read its key or value, or if its timestamp
+column has no time: the row stays as it was. A record that ksqlDB may be able to read, though it is not certain how, is
+an error, unless a later change of the same row makes it irrelevant. Facts: Kafka Streams' sources of tables skip
+records without a key, and those with a negative timestamp; ksqlDB's handler goes on after a record it cannot read.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _NULL_KEY = "a key that is NULL"
 _NULL_VALUE = "a value that is NULL, where a delete has none"
 _TIMELESS_DELETE = "a delete, where ROWTIME is that of a column"
 _SAME_BYTES = ("INTEGER", "BIGINT", "STRING", "BYTES")
-"""In the format KAFKA two keys of these types are the same only if their bytes are."""
+"""Types for which, in the format KAFKA, keys are equal only if their bytes are."""
 
 
 @dataclass(frozen=True)
 class _Keys:
-    """Decoded keys: their columns, why a place has none, and those of which that is not certain."""
+    """Decoded keys: their columns, the reasons for places without a key, and the places where that is not certain."""
 
     columns: dict[str, pa.Array]
     unreadable: dict[int, str]
@@ -47,7 +47,7 @@ class _Keys:
 
 
 class TableRows:
-    """Reads the records of one table. `left_out` counts by reason those that were looked at and are no change."""
+    """Reads the records of one table. `left_out` counts, by reason, the records that are no change."""
 
     def __init__(self, declaration: Declaration, registry: RegistryClient | None) -> None:
         self._declaration = declaration
@@ -59,9 +59,9 @@ class TableRows:
         self.left_out: Counter[str] = Counter()
 
     def changes(self, records: Records) -> tuple[pa.Array, pa.RecordBatch]:
-        """The records that have a key, as RECORDS, and of each a name of its row.
+        """The records that have a key, in the schema RECORDS, and for each the name of its row.
 
-        Raises ValueNotRepresentable for a key that cannot be read for certain.
+        Raises ValueNotRepresentable for a key whose reading is not certain.
         """
         messages = records.messages
         raw = list(map(_KEY, messages))
@@ -85,15 +85,15 @@ class TableRows:
         return names.filter(kept), batch.filter(kept)
 
     def rows_of(self, records: pa.RecordBatch) -> list[tuple[int, bytes]]:
-        """Of which row each of RECORDS is: its partition, and the name."""
+        """The row of each record: its partition, and its name."""
         raw = records.column("key")
         names = raw if self._bytes_are_names else _names(list(self._keys(raw.to_pylist()).columns.values()))
         return list(zip(records.column("partition").to_pylist(), names.to_pylist(), strict=True))
 
     def rows(self, records: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
-        """The rows of RECORDS, of which deletes have none, and by place why others are no change.
+        """The rows of the records, without deletes; and by place the reasons why other records are no change.
 
-        Raises ValueNotRepresentable for a record of which ksqlDB may have a row.
+        Raises ValueNotRepresentable for a record that ksqlDB may have as a row.
         """
         values = records.column("value").to_pylist()
         columns, read = self._keys(records.column("key").to_pylist()).columns, self._value.read(values)
@@ -151,7 +151,7 @@ def _names(columns: Sequence[pa.Array]) -> pa.Array:
 
 
 def _ends(starts: Sequence[int | None], size_ms: int) -> pa.Array:
-    """As Java has them: where a window would end after the last moment, it ends there."""
+    """The ends of windows as Java computes them: never after the largest BIGINT."""
     most = 2**63 - 1
     return pa.array([None if start is None else min(start + size_ms, most) for start in starts], pa.int64())
 

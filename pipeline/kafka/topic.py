@@ -1,4 +1,4 @@
-"""What a topic is at this moment: its id, its partitions, where each begins and ends."""
+"""A topic at this moment: its id, and the first offset and end of each partition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.kafka.errors import Troubles, translated
 from pipeline.source import Offsets
 
 QUIET: Mapping[str, Any] = {"log_level": 0}
-"""The client's own log would go to the terminal; what it reports is said in our words."""
+"""Discards the client's own log, which would go to the terminal; its errors are reported in our words."""
 
 _LOOK_S = 0.05
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call] # it has no types
@@ -26,8 +26,7 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call] # it 
 class Topic:
     """A topic at one moment. `id` is empty where the brokers do not report it (before Kafka 2.8).
 
-    The ends are those of committed records: a transaction that is open, and all that was written after it began, lies
-    behind the end.
+    The ends are those of committed records: an open transaction, and all records after its begin, lie after the end.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Topic:
 
 
 def look_at(brokers: Brokers, name: str) -> Topic:
-    """The topic now; never makes one. Raises TopicGone, KafkaRefused, KafkaUnreachable."""
+    """The topic now; a missing topic is never created. Raises TopicGone, KafkaRefused, KafkaUnreachable."""
     troubles = Troubles(name, brokers.servers)
     try:
         options: dict[str, Any] = {**brokers.options(), **QUIET, "error_cb": troubles.hear}
@@ -56,7 +55,7 @@ def look_at(brokers: Brokers, name: str) -> Topic:
             )
             return {place.partition: _answer(admin, answer, troubles).offset for place, answer in answers.items()}
 
-        # In this order: records that come in between lie behind an end, and none of them before a start.
+        # In this order: records that arrive in between can only lie after an end, never before a start.
         starts = ask(_EARLIEST, IsolationLevel.READ_COMMITTED)
         ends = ask(_LATEST, IsolationLevel.READ_COMMITTED)
         written = ask(_LATEST, IsolationLevel.READ_UNCOMMITTED)
@@ -78,13 +77,15 @@ def count_brokers(brokers: Brokers) -> int:
 
 
 def _refuse_unreadable(rights: Sequence[AclOperation] | None, name: str, brokers: Brokers) -> None:
-    """Before rows are due, and also where none are; brokers before Kafka 2.3 do not report it."""
+    """Raises KafkaRefused without the right to read, also where no rows are due; not for brokers before Kafka 2.3."""
     if rights and AclOperation.READ not in rights:
         raise translated(KafkaError.TOPIC_AUTHORIZATION_FAILED, name, brokers.servers)
 
 
 def _answer(admin: AdminClient, answer: Future[Any], troubles: Troubles) -> Any:
-    """The client would try wrong credentials again and again until the time is over."""
+    """The result of a request; ends early on lasting errors, because the client retries wrong credentials until it
+    times out.
+    """
     while not answer.done():
         admin.poll(_LOOK_S)
         troubles.raise_lasting()
@@ -92,7 +93,7 @@ def _answer(admin: AdminClient, answer: Future[Any], troubles: Troubles) -> Any:
 
 
 def _text(topic_id: Any) -> str:
-    """As Kafka's own tools print it; empty for none, and for the one of 0 that an old broker's answer becomes."""
+    """The id as Kafka's own tools print it; empty if there is none (an old broker's answer becomes the id 0)."""
     if topic_id is None or not (topic_id.get_most_significant_bits() or topic_id.get_least_significant_bits()):
         return ""
     return str(topic_id)

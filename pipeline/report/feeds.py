@@ -14,7 +14,7 @@ def feeds_json(feeds: Sequence[Feed]) -> dict[str, Any]:
 
 
 def feeds_lines(feeds: Sequence[Feed], archived: bool, folder: str) -> list[str]:
-    """A line a feed; a source is named where it differs from the feed's name by more than its case."""
+    """A line a feed; it names the source if that is not the feed's name in another case."""
     if not feeds:
         return [
             f"no archived feeds in {folder}" if archived else f"no feeds yet in {folder}: python manage_feeds.py sync"

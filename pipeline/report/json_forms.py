@@ -1,4 +1,4 @@
-"""What is known of the lake as `--json` and `--csv` print it: stable forms, which docs/commands.md lists."""
+"""The state of the lake as `--json` and `--csv` print it: stable forms, which docs/commands.md lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verification_json(verification: Verification) -> dict[str, Any]:
 
 
 def would_compact_json(feed: str, groups: Sequence[Group]) -> dict[str, Any]:
-    """As `compacted_json`, of what would be done: how large the new files would be is not known."""
+    """As `compacted_json`, for a dry run: the size of the new files is not known."""
     files = [file for group in groups for file in group]
     return {
         "feed": feed,
@@ -65,7 +65,7 @@ def compaction_json(feeds: Sequence[dict[str, Any]], errors: Sequence[PipelineEr
 
 
 def write_csv(lake: LakeState, file: IO[str]) -> None:
-    """One row a feed, under a head."""
+    """One row a feed, after a header."""
     writer = csv.DictWriter(file, _CSV_COLUMNS)
     writer.writeheader()
     for state in lake.feeds:

@@ -1,4 +1,4 @@
-"""What is known of the lake, as values: `text` and `json_forms` are two renderings of them."""
+"""The state of the lake as values, which `text` and `json_forms` render."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.lake.table import LakeTable
 
 @dataclass(frozen=True)
 class LakeState:
-    """The feeds of a lake, as their logs describe them, and why others could not be read."""
+    """The feeds of a lake by their logs, and the errors of feeds that could not be read."""
 
     root: str
     feeds: tuple[FeedState, ...]
@@ -26,7 +26,7 @@ class LakeState:
 
 @dataclass(frozen=True)
 class Commit:
-    """One entry of a feed's log. `note` is what the run wrote down with it; see docs/commands.md."""
+    """One entry of a feed's log. `note` is the run's note in it; see docs/commands.md."""
 
     delta_version: int
     at: dt.datetime
@@ -34,12 +34,12 @@ class Commit:
 
     @property
     def kind(self) -> str:
-        """What it did."""
+        """The kind of commit, such as `stream` or `expire`."""
         return "add columns" if "added_columns" in self.note else str(self.note.get("kind", ""))
 
     @property
     def row_count(self) -> int | None:
-        """None for a commit that added no rows."""
+        """The rows that the commit added; None if it added none."""
         return self.note.get("rows")
 
     @property
@@ -63,7 +63,7 @@ class History:
 
 
 def describe_lake(lake: Lake, feeds: Iterable[Feed], unreadable: Iterable[PipelineError] = ()) -> LakeState:
-    """What the log of each feed says; a log that cannot be read stops no other feed."""
+    """The state of each feed by its log; a log that cannot be read does not stop the others."""
     described, errors = list[FeedState](), list(unreadable)
     for feed in feeds:
         with collected(feed.name, errors):
@@ -72,7 +72,7 @@ def describe_lake(lake: Lake, feeds: Iterable[Feed], unreadable: Iterable[Pipeli
 
 
 def history_of(table: LakeTable) -> History:
-    """What each commit of a feed did, and when."""
+    """The commits of a feed, newest first."""
     commits = []
     for entry in table.history():
         note = entry.get("pipeline") or {"kind": str(entry.get("operation", "")).lower()}

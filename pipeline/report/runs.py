@@ -33,7 +33,7 @@ def runs_json(runs: Sequence[RunEntry]) -> dict[str, Any]:
 
 
 def runs_lines(runs: Sequence[RunEntry]) -> list[str]:
-    """One line a run, and below the table why those that did not end well did not."""
+    """One line a run; below the table the errors of runs that failed."""
     if not runs:
         return ["no runs are recorded"]
     table = as_table([_cells(run) for run in runs], ["begun (UTC)", "took", "state", "rows", "command"], right={1, 3})

@@ -1,4 +1,4 @@
-"""What is known of the lake as text for people: it fits into 80 columns where names and paths do."""
+"""The state of the lake as text for people, within 80 columns if names and paths allow it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def history_text(history: History) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """One line, and one more for each finding, or for each thing that was compared after the first."""
+    """One line, and one more for each finding, or without findings for each further comparison."""
     lines = [f"{finding.what}: {finding.detail}" for finding in verdict.findings]
     unverified = [f"not all could be verified: {error.message}" for error in verdict.errors]
     if lines:
@@ -118,7 +118,7 @@ def expired_text(feed: str, taken: Taken) -> str:
 
 
 def returned_text(feed: str, found: Expired, verb: str) -> str:
-    """What came back, or would, as `verb` says, and why the rest cannot."""
+    """The rows that came back, or would (see `verb`), and the reasons why others cannot."""
     if not found.files and not found.lost:
         return f"{feed}: nothing expired that could come back"
     lines = [f"{feed}: {verb} {plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]

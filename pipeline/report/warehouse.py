@@ -1,4 +1,4 @@
-"""What the warehouse's commands say: lines for people, and the stable form of `--json`."""
+"""The output of the warehouse's commands: lines for people, and the stable form of `--json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected",
 
 
 def loads_json(loads: Sequence[Loaded], request: SyncRequest) -> dict[str, Any]:
-    """What a sync did: one load, or with --all-versions those of all versions."""
+    """The result of a sync: one load, or with --all-versions a list of them."""
     forms = [loaded_json(loaded, request.dry_run) for loaded in loads]
     return {"schema_version": 1, "loads": forms} if request.all_versions else forms[0]
 
@@ -87,7 +87,7 @@ def history_json(entries: Sequence[SnapshotEntry]) -> dict[str, Any]:
 
 
 def history_lines(entries: Sequence[SnapshotEntry]) -> list[str]:
-    """A line a snapshot, with the number of views that show it, then those views' facts."""
+    """A line a snapshot, with the number of views that show it, then the facts of these views."""
     rows = [
         [str(e.version), f"{e.taken_at:%Y-%m-%d %H:%M}", e.source, e.status, f"{e.row_count:,}",
          f"{e.rejected_count:,}", str(len(e.shown) or "")]

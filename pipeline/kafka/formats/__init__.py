@@ -1,6 +1,6 @@
-"""What a Kafka record's key and value say, read as ksqlDB reads them; `deserializer` is the way in.
+"""Reads the keys and values of Kafka records exactly as ksqlDB reads them; start at `deserializer`.
 
-ksqlDB's own reading is the measure, not what a payload could be taken for: it truncates 1.5 in a BIGINT, takes numbers
-out of text, and finds the fields of JSON by upper-cased names. What it cannot read is left out with a reason, and so is
-what it reads in a way that is not known for certain, or that no column of the lake can hold.
+ksqlDB's behaviour decides, even where another reading is plausible: it truncates 1.5 in a BIGINT, reads numbers from
+text, and finds the fields of JSON by upper-cased names. A payload that ksqlDB cannot read gets a reason; so does one
+whose reading is not certain, or whose value no column of the lake can hold.
 """

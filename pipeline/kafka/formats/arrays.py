@@ -1,8 +1,8 @@
-"""Decoded values, column by column, into the lake's Arrow arrays; the types are those of `pipeline.columns`.
+"""Turns decoded values, column by column, into the lake's Arrow arrays; the types are those of `pipeline.columns`.
 
 Values come as ksqlDB has them in memory: DECIMAL as Decimal, DATE as days since 1970, TIME as milliseconds of the day,
 TIMESTAMP as milliseconds since 1970, ARRAY as a list, MAP as a dict or pairs, STRUCT as an object whose fields
-`getter(place)` gets. Nested values are taken apart by column too, so no value is made that Arrow does not keep.
+`getter(place)` returns. Nested values are split into columns too, so no intermediate Python values are made.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ DAY_MS = 86_400_000
 
 
 class NotHeld(ValueError):
-    """Some value of a column does not fit its type."""
+    """A value of a column does not fit the lake's type."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """How a format's values become arrays. `prepare` makes of a format's own values of a type those named above, or
-    an array of them."""
+    """Makes arrays of a format's values. `prepare` converts the format's own values of a type to those named above, or
+    to an array of them."""
 
     getter: Getter = operator.itemgetter
     prepare: Mapping[str, Callable[[Values, SqlType], Values]] = field(default_factory=dict)
@@ -130,4 +130,4 @@ _OF_NUMBERS: Mapping[str, Callable[[Values], pa.Array]] = {
     "TIME": _times,
     "TIMESTAMP": _timestamps,
 }
-"""The types whose numbers are not what the lake keeps; TIME is its text, HH:MM:SS.mmm."""
+"""The types whose numbers the lake does not store as they are; a TIME is stored as text, HH:MM:SS.mmm."""

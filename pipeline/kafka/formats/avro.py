@@ -1,16 +1,16 @@
-"""AVRO: records by the schema that they were written with, which the registry has.
+"""AVRO: records are read by the schema that they were written with, from the registry.
 
 Facts, from Confluent's AvroConverter and AvroData (7.x and 8.x; ksqlDB sets `connect.meta.data` to false):
-- The schema of the writer alone decides; no reader's schema fills in fields. Bytes behind a record are passed over.
-- A union with null is an optional value of its other type. Other unions become a STRUCT of theirs and are refused here
-  where they are declared.
+- Only the writer's schema counts; no reader's schema fills in fields. Bytes after a record are ignored.
+- A union with null is an optional value of its other type. ksqlDB makes a STRUCT of other unions; they are refused
+  here where they are declared.
 - `decimal`, `date`, `time-millis` and `timestamp-millis` are logical types, by `logicalType` or by `connect.name`;
-  others, such as `timestamp-micros`, are passed over. Enums are text, `connect.type` says int8 or int16.
-- A MAP is Avro's, or an array of records of a key and a value that are marked as the entries of a map: so ksqlDB writes
-  its own. `connect.default` stands for NULL in an optional field.
-- ksqlDB has an underscore in a name where there is a dot.
-Encoded values are decoded by fastavro, which takes a negative place in a union or an enum, an error in Java, for a
-place from the end.
+  others, such as `timestamp-micros`, are ignored. Enums are text, `connect.type` says int8 or int16.
+- A MAP is Avro's map, or an array of records with a key and a value that are marked as map entries, which is how ksqlDB
+  writes maps. `connect.default` replaces NULL in an optional field.
+- ksqlDB replaces a dot in a name by an underscore.
+Encoded values are decoded by fastavro. It reads a negative index of a union or an enum as an index from the end, which
+in Java is an error.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LOGICAL = {
     "fixed": {"decimal": "Decimal"},
 }
 _KEPT = "logical"
-"""What `logicalType` is called for fastavro, so that it leaves the values as they are encoded."""
+"""The name that `logicalType` gets for fastavro, so that it does not convert the encoded values."""
 _MOST_TIME_MS = 86_400_000
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 _NARROW = {"int8": ("INT8", 8), "int16": ("INT16", 16)}
@@ -67,7 +67,7 @@ def avro_deserializer(payload: Payload, registry: RegistryClient) -> RegisteredD
 
 
 def _without_dots(type_: SqlType) -> SqlType:
-    """As ksqlDB looks for the names of fields."""
+    """The type with field names as ksqlDB looks for them."""
     element = type_.element and _without_dots(type_.element)
     fields = tuple((name.replace(".", "_"), _without_dots(inner)) for name, inner in type_.fields)
     return SqlType(type_.base, type_.precision, type_.scale, type_.key, element, fields)
@@ -127,7 +127,7 @@ def _name_of(node: Any) -> str:
 
 
 class _Schemas:
-    """Avro's types as Connect's. Raises ValueError for what Connect has no type for, anywhere in a schema."""
+    """Avro's types as Connect's. Raises ValueError for a type without counterpart in Connect, anywhere in a schema."""
 
     def __init__(self, named: Mapping[str, Any]) -> None:
         self._named = named
@@ -194,7 +194,7 @@ _DEFAULTS = {"STRING": (str,), "BOOLEAN": (bool,), "FLOAT64": (float,), "INT32":
 
 
 def _default_of(node: Any) -> Any:
-    """What Connect gives for NULL in an optional field; those of logical types depend on its version."""
+    """Connect's value for NULL in an optional field; for logical types it depends on Connect's version."""
     for part in node if isinstance(node, list) else ():
         if isinstance(part, dict) and part.get("connect.default") is not None:
             return _NOT_READ if _logical(_name_of(part), part) else part["connect.default"]
@@ -225,7 +225,7 @@ def _scalar(name: str, attributes: Mapping[str, Any]) -> ConnectType:
 
 
 def _logical(name: str, attributes: Mapping[str, Any]) -> str:
-    """The logical type of Connect, by the schema's own or by the name that it has for Connect."""
+    """Connect's logical type, by the schema's `logicalType` or its `connect.name`."""
     own = _LOGICAL.get(name, {}).get(str(attributes.get(_KEPT, "")).lower(), "")
     given = str(attributes.get("connect.name") or "")
     if own and given and given != _CONNECT + own:

@@ -1,14 +1,14 @@
-"""Values of AVRO and PROTOBUF as ksqlDB takes them over: by way of the types of Kafka Connect.
+"""Converts values of AVRO and PROTOBUF as ksqlDB does: through the types of Kafka Connect.
 
-A format describes its schema as a `ConnectType`, whose functions get at its values; `translation` makes of it, and of
-what is declared, the function that reads. Facts, from ksqlDB's ConnectDataTranslator and ConnectSchemas and Connect's
-Struct and logical types:
-- A field is found by its exact name, else by its name in upper case; of several for one column the last counts, and a
-  field that has a default of Connect is that where it is NULL. What is not declared is passed over.
-- Whole numbers widen, FLOAT32 becomes a double, STRING takes whole numbers and booleans. Types that do not fit are
-  errors where a value is reached, even if it is NULL; those inside an array or map without elements are not.
-- INTEGER, DATE and TIME read each INT32 as what they are, BIGINT and TIMESTAMP each INT64 too, whatever its logical
-  type: microseconds in a TIMESTAMP are taken for milliseconds.
+A format describes its schema as a `ConnectType`, whose functions access its values; `translation` combines it with the
+declared type into the function that reads a value. Facts, from ksqlDB's ConnectDataTranslator and ConnectSchemas and
+Connect's Struct and logical types:
+- A field is found by its exact name, else by its name in upper case; of several fields for one column the last counts,
+  and Connect's default replaces NULL in a field that has one. Fields that are not declared are ignored.
+- Whole numbers widen, FLOAT32 becomes a double, STRING takes whole numbers and booleans. A type that does not fit is an
+  error when a value is reached, even NULL; inside an array or map without elements it is not.
+- INTEGER, DATE and TIME read any INT32 as their own kind of number, BIGINT and TIMESTAMP also any INT64, whatever its
+  logical type: microseconds in a TIMESTAMP are read as milliseconds.
 - A DECIMAL must fit without a digit lost.
 STRING from floating point is refused: which digits Java writes depends on its version.
 """
@@ -47,7 +47,7 @@ _TAKEN: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ConnectField:
-    """A field of a STRUCT: `get` takes the struct's raw value and gives the field's, or None."""
+    """A field of a STRUCT: `get` takes the struct's raw value and returns the field's, or None."""
 
     name: str
     type: ConnectType
@@ -56,11 +56,11 @@ class ConnectField:
 
 @dataclass(frozen=True)
 class ConnectType:
-    """A type of Connect, and how the raw values that a format decodes to become its values.
+    """A type of Connect, and how a format's raw values are converted to it.
 
-    `kind` is Connect's word; DECIMAL is its BYTES with that logical type. `read` makes of a raw value an int, float,
-    Decimal, str, bytes or bool, of an ARRAY a list, of a MAP pairs; None where the raw value is that already. It may
-    raise Unreadable. `fields()` are asked for where a STRUCT is declared, so that a type may contain itself.
+    `kind` is Connect's name; DECIMAL stands for BYTES with that logical type. `read` converts a raw value to an int,
+    float, Decimal, str, bytes or bool, an ARRAY to a list, a MAP to pairs, and may raise Unreadable; it is None where
+    no conversion is needed. `fields()` is called only where a STRUCT is declared, so that a type may contain itself.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class ConnectType:
 
 
 def translation(connect: ConnectType, declared: SqlType) -> Convert:
-    """What reads a raw value, or None, into the form that `arrays` takes; raises Unreadable with the way to it."""
+    """A function that converts a raw value or None to the form for `arrays`; it raises Unreadable with the path."""
     if connect.kind not in _TAKEN[declared.base]:
         is_uncertain = connect.kind == UNION or (connect.kind in _FLOATS and declared.base == "STRING")
         return _refusal(f"{connect.kind} where {declared.base} is declared", Uncertain if is_uncertain else Unreadable)
@@ -109,7 +109,7 @@ def _finish(connect: ConnectType, declared: SqlType) -> Convert | None:
     if declared.base == "STRING" and connect.kind != "STRING":
         return _text
     if declared.base in ("DECIMAL", "BYTES") and (connect.kind == "DECIMAL") != (declared.base == "DECIMAL"):
-        return _refusal(f"{connect.kind} where {declared.base} is declared")  # of NULLs this is no error
+        return _refusal(f"{connect.kind} where {declared.base} is declared")  # called for values only, not for NULL
     if declared.base == "DECIMAL":
         return lambda value: fit(value, declared.precision, declared.scale)
     return None

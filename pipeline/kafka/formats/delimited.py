@@ -1,11 +1,12 @@
 """DELIMITED: one line of values with a delimiter between them.
 
 Facts, from ksqlDB's KsqlDelimitedDeserializer and the CSV library that it uses with its default format (Apache Commons
-CSV, Lexer): a value in quotes may hold delimiters and line ends, and a quote twice; blanks behind its last quote are
-passed over; elsewhere quotes and blanks are part of the value. Empty lines before the first are passed over; the first
-counts, though those behind it must be well formed. An empty value is NULL, in quotes too. The number of values must be
-that of the columns. Values are what Java parses: BOOLEAN is true for `true` in any case and false for all else, DATE is
-days, TIME and TIMESTAMP milliseconds, BYTES base64 (read here only with its padding). ARRAY, MAP and STRUCT are none.
+CSV, Lexer): a quoted value may contain delimiters and line ends, and a doubled quote for a quote; blanks after its last
+quote are ignored; elsewhere quotes and blanks are part of the value. Empty lines at the beginning are ignored; only the
+next line counts, though later lines must be well formed. An empty value is NULL, quoted or not. There must be as many
+values as columns. Values are what Java parses: BOOLEAN is true for `true` in any case and false for all else, DATE is
+days, TIME and TIMESTAMP milliseconds, BYTES base64 (read here only with its padding). There is no form for ARRAY, MAP
+and STRUCT.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _WORDS_FOR_DELIMITERS = {"SPACE": " ", "TAB": "\t"}
 
 
 class DelimitedDeserializer:
-    """See `Deserializer`. Raises TypeNotSupported for a type that the format has not."""
+    """See `Deserializer`. Raises TypeNotSupported for a type that the format does not have."""
 
     def __init__(self, payload: Payload) -> None:
         self._types = [type_ for _, type_ in payload.columns]
@@ -80,7 +81,7 @@ class DelimitedDeserializer:
             raise type(error)(f"{self._names[place]}: {error}") from None
 
     def _first_line(self, text: str) -> list[str]:
-        """Raises Unreadable where a line, the first or a later one, is not well formed."""
+        """The values of the first line. Raises Unreadable if any line is not well formed."""
         text = text.lstrip("\r\n")
         if not text:
             raise Unreadable("no values")
@@ -100,7 +101,7 @@ class DelimitedDeserializer:
             if text.startswith(self._delimiter, at):
                 at += len(self._delimiter)
             elif text[at] in "\r\n":
-                at += 1  # a line that is empty does no harm here: only the first line is kept
+                at += 1  # an empty line does no harm here: only the first line is returned
                 texts = []
             else:
                 raise Unreadable("text behind a quote's end")

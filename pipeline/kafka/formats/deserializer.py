@@ -15,10 +15,10 @@ from pipeline.kafka.registry import RegistryClient
 
 
 def deserializer(payload: Payload, registry: RegistryClient | None) -> Deserializer:
-    """What reads these payloads; `registry` is asked for the schemas of AVRO and PROTOBUF, by the number in a payload.
+    """The reader for these payloads; `registry` provides the schemas of AVRO and PROTOBUF by their numbers.
 
-    Raises TypeNotSupported or ColumnNamesCollide for columns that the lake cannot hold, or the format cannot, and
-    KafkaSettingsInvalid where a registry is needed and there is none.
+    Raises TypeNotSupported or ColumnNamesCollide for columns that the lake or the format cannot hold, and
+    KafkaSettingsInvalid where a registry is needed and none is set.
     """
     if payload.format == "NONE" or not payload.columns:
         return NoneDeserializer()
@@ -52,7 +52,7 @@ def deserializer(payload: Payload, registry: RegistryClient | None) -> Deseriali
 
 
 def _refuse_maps(payload: Payload) -> None:
-    """ksqlDB allows no other keys than STRING in a map, except in AVRO."""
+    """Raises TypeNotSupported for a map whose keys are not STRING, which ksqlDB allows in AVRO only."""
     for name, type_ in payload.columns:
         for inner in _types_in(type_):
             if inner.key and inner.key.base != "STRING":

@@ -1,8 +1,8 @@
-"""Numbers as Java reads and narrows them, which decides what ksqlDB makes of a text or of a number that is too large.
+"""Numbers parsed and narrowed as in Java, which determines ksqlDB's values for texts and for numbers out of range.
 
 Facts: the documentation of Java's `Integer.parseInt`, `Double.parseDouble` (the grammar of `Double.valueOf`),
 `new BigDecimal(String)` and the narrowing `intValue` and `longValue`; ksqlDB's DecimalUtil.ensureFit, which takes a
-decimal only where no digit other than 0 is lost. Digits that are not ASCII, which Java takes, are refused.
+decimal only where no digit other than 0 is lost. Digits that are not ASCII, which Java accepts, are refused.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _HEX_DOUBLE = re.compile(r"([+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-
 _TRIMMED = "".join(map(chr, range(0x21)))
 _MOST_EXPONENT = 2**31 - 1
 EXACT = decimal.Context(prec=80, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
-"""In which a decimal is brought to a scale: a digit that would be lost raises decimal.Inexact."""
+"""A context for changing a decimal's scale: the loss of a digit raises decimal.Inexact."""
 
 
 def integer_of(text: str, bits: int) -> int:
-    """Raises Unreadable, for a number that is out of range too."""
+    """The whole number in a text. Raises Unreadable, also for a number that does not fit in `bits`."""
     if not _INTEGER.fullmatch(text):
         raise _not_read(text, "a text that is no whole number")
     value = int(text) if len(text) < 40 else 1 << 100
@@ -60,7 +60,7 @@ def _not_read(text: str, reason: str) -> Unreadable:
 
 
 def fit(value: Decimal, precision: int, scale: int) -> Decimal:
-    """The value with exactly this scale. Raises Unreadable where it has more digits before or behind the point."""
+    """The value with exactly this scale. Raises Unreadable if it has too many digits before or after the point."""
     if not value:
         return Decimal(0).scaleb(-scale)
     if value.adjusted() >= precision - scale:
@@ -72,26 +72,26 @@ def fit(value: Decimal, precision: int, scale: int) -> Decimal:
 
 
 def narrowed(value: int | Decimal, bits: int) -> int:
-    """What is left of a number in so many bits: no fraction, and the low bits of the rest, as two's complement."""
+    """A number narrowed to `bits`: without its fraction, the low bits of the rest, as two's complement."""
     whole = _whole(value) if isinstance(value, Decimal) else value
     return (whole + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
 
 
 def _whole(value: Decimal) -> int:
-    """Without the digits of an exponent that leaves none of the low 64 bits."""
+    """The whole part of a number; 0 for an exponent so large that the low 64 bits are all 0."""
     refuse_beyond_double(value)
     exponent = exponent_of(value)
     return 0 if exponent >= 64 or value.adjusted() < 0 else int(value)
 
 
 def refuse_beyond_double(value: Decimal) -> None:
-    """Raises Uncertain: Jackson 2.14 makes an infinity of a fraction that no double can hold, others do not."""
+    """Raises Uncertain for a number beyond the doubles: Jackson 2.14 turns it into infinity, other versions do not."""
     if math.isinf(float(value)):
         raise Uncertain("a number that is too large for a double")
 
 
 def exponent_of(value: Decimal) -> int:
-    """Raises Unreadable for one that Java's BigDecimal cannot have."""
+    """The number's exponent. Raises Unreadable for one that Java's BigDecimal cannot have."""
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)
     if abs(exponent) > _MOST_EXPONENT:
@@ -100,7 +100,7 @@ def exponent_of(value: Decimal) -> int:
 
 
 def text_of(value: Decimal) -> str:
-    """As BigDecimal.toString writes it: 1.10, 1E+5; there is no negative zero."""
+    """The text that BigDecimal.toString writes: 1.10, 1E+5; there is no negative zero."""
     refuse_beyond_double(value)
     exponent_of(value)
     return str(value if value else value.copy_abs())

@@ -1,15 +1,15 @@
-"""One JSON payload as ksqlDB reads it, whatever is in it. Slow and complete; `json_payloads` is the fast way.
+"""Reads any JSON payload as ksqlDB reads it. Slow and complete; `json_payloads` is the fast way.
 
 Facts, from ksqlDB's public source (KsqlJsonDeserializer, JsonSerdeUtils, SerdeUtils, DecimalUtil; the same from 0.26
-to 8.x) and Jackson's, which it reads JSON with, floats as BigDecimal:
-- A field is found by its exact name, else by the last name that gives the declared one in upper case; of a name that is
-  there twice the last counts. Fields that are not declared are passed over, those that are missing are NULL.
+to 8.x) and that of Jackson, its JSON library, which reads floats as BigDecimal:
+- A field is found by its exact name, else by the last name that equals the declared one in upper case; of a name that
+  occurs twice the last counts. Fields that are not declared are ignored, missing fields are NULL.
 - BOOLEAN takes true and false alone. INTEGER and BIGINT take numbers, cut to their bits and without their fraction, and
   text as Java parses it; DOUBLE numbers and text; DECIMAL both, where no digit is lost; DATE (days), TIME (milliseconds
   of the day) and TIMESTAMP (milliseconds) whole numbers as BIGINT takes them.
 - STRING takes everything: numbers by their digits, objects as compact JSON, arrays as `[a, b]`.
 - BYTES is base64 with its padding; white space is allowed before each group of four.
-- What follows the first JSON value of a payload is passed over.
+- Anything after the first JSON value of a payload is ignored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MOST_DIGITS = 1000
 """Jackson's own limit for a number since 2.15."""
 
 MISSING: Any = object()
-"""What Jackson makes of a payload without any JSON: no value, and no NULL either."""
+"""Stands for a payload without any JSON, which Jackson reads as neither a value nor NULL."""
 
 
 def parse(payload: bytes) -> Any:
@@ -62,7 +62,7 @@ def parse(payload: bytes) -> Any:
 
 
 def coerce(value: Any, type_: SqlType) -> Any:
-    """A parsed value in the form that `json_payloads` decodes to; a STRUCT has its fields as attributes f0, f1, ...
+    """Converts a parsed value to the form of `json_payloads`; a STRUCT has its fields as attributes f0, f1, ...
 
     Raises Unreadable, with the path to the value.
     """
@@ -72,7 +72,7 @@ def coerce(value: Any, type_: SqlType) -> Any:
 
 
 def _refuse_word(_word: str) -> Any:
-    raise Unreadable("no JSON")  # NaN and Infinity are none
+    raise Unreadable("no JSON")  # NaN and Infinity are not JSON
 
 
 def _whole_number(digits: str) -> int:
@@ -123,7 +123,7 @@ _long = _integer(64)
 
 
 def _double(value: Any, type_: SqlType) -> float | str:
-    """A negative zero, which a number of JSON is not for ksqlDB, is given as text, so that it stays one."""
+    """A negative zero in text is returned as text, so that it is kept: for ksqlDB the JSON number -0.0 is 0.0."""
     if isinstance(value, str):
         read = double_of(value)
     elif _is_number(value):
@@ -174,7 +174,7 @@ def _as_text(value: Any) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """As Jackson writes it: compact, escapes in upper case, other characters as they are."""
+    """JSON text as Jackson writes it: compact, escapes in upper case, other characters unescaped."""
     if value is None:
         return "null"
     if isinstance(value, dict):

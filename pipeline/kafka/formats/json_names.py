@@ -1,11 +1,11 @@
-"""The names that fields of JSON really have, and the forms of their values: learned from records, so that the next
-ones are decoded at full speed.
+"""Learns the spellings of JSON field names and the forms of values from records, so that the next records are decoded
+at full speed.
 
-ksqlDB finds a field by its name, else by any name that gives it in upper case, and passes over the others. A typed
-decoder knows one name for a field. So a `_Spelling` keeps, for each STRUCT of a type, the names that were seen there
-and the field that each is for, and makes a decoder of just these: a record with another name is refused by it, then
-read exactly, and learned from. What a decoder takes is read as ksqlDB reads it: it has one name for each field.
-Where a value had another form than its type's own, such as a number in a STRING, it takes all forms from then on.
+ksqlDB finds a field by its name, else by any name that equals it in upper case, and ignores other names. A typed
+decoder has one name for a field. So a `_Spelling` has, for each STRUCT of a type, the names that were seen there and
+the field of each, and makes a decoder for exactly these names: it refuses a record with another name, which is then
+read exactly and learned from. A record that the decoder accepts has one name for each field, so it is read as ksqlDB
+does. After a value in an unusual form, such as a number in a STRING, its field's decoder accepts all forms.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipeline.columns import SqlType
 from pipeline.kafka.formats.arrays import DAY_MS
 
 Path = tuple[int, ...]
-"""The places on the way to a value."""
+"""The field indexes on the path to a value."""
 Names = dict[Path, dict[str, int | None]]
-"""For each STRUCT its names, and the place of the field that each is for."""
+"""For each STRUCT its names, each with the index of its field."""
 
 _MOST_NAMES, _MOST_SPELLINGS, _MOST_LESSONS = 1000, 4, 200
 _NOT_IN_A_DECODER = re.compile(r'["\\\x00-\x1f]')
@@ -53,7 +53,7 @@ _SCALARS: Mapping[str, Any] = {
     "TIME": _whole(0, DAY_MS - 1),
     "TIMESTAMP": _whole(-_MOST_MS, _MOST_MS),
 }
-"""What a value is decoded to where that is certainly what ksqlDB reads; all else is left to the exact way."""
+"""The Python types that values are decoded to where that is certainly what ksqlDB reads; others go to `json_exact`."""
 _OWN_FORMS: Mapping[str, tuple[type, ...]] = {
     "BOOLEAN": (bool,),
     "DOUBLE": (int, Decimal, str),
@@ -61,19 +61,19 @@ _OWN_FORMS: Mapping[str, tuple[type, ...]] = {
     "STRING": (str,),
     "BYTES": (str,),
 }
-"""Of parsed values; the other types have whole numbers."""
+"""The usual Python types of parsed values; values of the other types are whole numbers."""
 
 
 @dataclass
 class _Seen:
-    """What was seen in one record: names, and the places of values in other forms than their own."""
+    """What was seen in one record: names, and the paths of values in unusual forms."""
 
     names: Names = field(default_factory=dict)
     loose: set[Path] = field(default_factory=set)
 
 
 class Spellings:
-    """The decoders for one type: the first for the names that came first."""
+    """The decoders for one type, in the order in which their names were first seen."""
 
     def __init__(self, type_: SqlType) -> None:
         self._type = type_
@@ -81,16 +81,16 @@ class Spellings:
         self._lessons = 0
 
     def decoders(self) -> list[Callable[[bytes], Any]]:
-        """None where a name that is declared is not for a decoder."""
+        """The decoders; none if a declared name cannot be used in a decoder."""
         return [spelling.decoder.decode for spelling in self._known if spelling.decoder is not None]
 
     @property
     def take_all_forms(self) -> bool:
-        """Whether a decoder leaves some value in the form in which it came."""
+        """Whether a decoder accepts all forms of some value, so that it must be converted."""
         return any(spelling.is_loose for spelling in self._known)
 
     def learn(self, value: Any) -> None:
-        """Takes over the names of a parsed value that was read, unless one of its STRUCTs has two for one field."""
+        """Learns the names of a parsed value, unless one of its STRUCTs has two names for one field."""
         seen = _Seen()
         if self._lessons == _MOST_LESSONS or not _collect(value, self._type, (), seen) or _has_odd_name(seen.names):
             return
@@ -116,7 +116,7 @@ class _Spelling:
         return bool(self._seen.loose)
 
     def take(self, seen: _Seen) -> bool | None:
-        """Whether something is new in it; None where the names contradict those that are known."""
+        """Whether something new was learned; None if the names contradict the known ones."""
         known = self._seen
         names = known.names | {path: known.names.get(path, {}) | found for path, found in seen.names.items()}
         if any(map(_has_two_for_one, names.values())):
@@ -131,7 +131,7 @@ class _Spelling:
     def _make(self) -> msgspec.json.Decoder[Any] | None:
         try:
             return msgspec.json.Decoder(self._kind(self._type, ()), float_hook=Decimal)
-        except ValueError:  # of a name that is declared
+        except ValueError:  # for a declared name
             return None
 
     def _kind(self, type_: SqlType, path: Path) -> Any:

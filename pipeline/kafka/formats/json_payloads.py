@@ -1,9 +1,9 @@
 """JSON and JSON_SR, at the speed of a typed decoder.
 
-Where the native engine is built it reads what is of the usual form. Of the other records, those whose values have the
-forms that are certainly read as they stand are decoded straight into their types; each other one is read by
-`json_exact`, which says what ksqlDB makes of it. JSON_SR is JSON behind five bytes: a zero and the number of a schema,
-which ksqlDB does not look at (KsqlJsonDeserializer, JsonSerdeUtils.readJsonSR).
+The native engine, where it is built, reads payloads of the usual form. Of the rest, payloads whose values need no
+conversion are decoded directly into their types; all others are read by `json_exact`, which follows ksqlDB in every
+case. JSON_SR is JSON after five bytes: a zero and the number of a schema, which ksqlDB ignores (KsqlJsonDeserializer,
+JsonSerdeUtils.readJsonSR).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _PREFIX_BYTES = 5
 _FEW_ROWS = 32
 _MOST_ZEROS = 1000
 _MAY_BE_TINY = re.compile(rb"[eE]-[0-9]{3}|0{200}")
-"""In each number that is not zero and too small for a double."""
+"""Matches every text with a number that is not zero and may be too small for a double, and some others."""
 
 
 class JsonDeserializer:
-    """See `Deserializer`. `by` reads what is of the usual form, and changes nothing of what is read."""
+    """See `Deserializer`. `by` is the engine for payloads of the usual form; results are the same with any engine."""
 
     def __init__(self, payload: Payload, by: Engine | None = None) -> None:
         self._payload = payload
@@ -61,7 +61,7 @@ class JsonDeserializer:
         return self._read(array, unreadable, usual.missing, {left[at] for at in batch.uncertain})
 
     def usual(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
-        """What the fast way reads of them."""
+        """The payloads that the engine reads."""
         return self._usual.read(payloads) if self._usual else None
 
     def _others(self, payloads: Sequence[bytes | None]) -> _Batch:
@@ -75,7 +75,7 @@ class JsonDeserializer:
 
 
 class _Batch:
-    """Payloads while they are read: what is decoded of each, and what is known of those that give no row."""
+    """Payloads while they are read: decoded values, and the reasons of payloads that give no row."""
 
     def __init__(
         self, payload: Payload, type_: SqlType, spellings: Spellings, payloads: Sequence[bytes | None]
@@ -91,7 +91,7 @@ class _Batch:
         self._arrays = Arrays()
 
     def array(self) -> pa.Array:
-        """All values. Those that no fast way is certain of are read exactly first."""
+        """All values as an array; values that the fast way cannot read for certain are first read by `json_exact`."""
         with without_collections():
             return self._array()
 
@@ -148,7 +148,7 @@ class _Batch:
                 self.uncertain.add(at)
 
     def _settle(self, start: int, stop: int) -> None:
-        """Reads exactly what does not become an array, and what is near it."""
+        """Halves the range around values that do not become an array; reads the last few rows exactly."""
         try:
             self._arrays.array(self._rows[start:stop], self._type)
         except NotHeld:
@@ -163,7 +163,7 @@ class _Batch:
                     self._read_exactly(at, body)
 
     def _doubles(self, values: Values, type_: SqlType) -> pa.Array:
-        """A number -0.0 is 0.0 for ksqlDB, unless it is one that is too small for a double; a text is what it says."""
+        """For ksqlDB the number -0.0 is 0.0, unless it stands for one too small for a double; texts keep their sign."""
         others = (
             [at for at, value in enumerate(values) if type(value) not in _NUMBERS] if _others(values, "DOUBLE") else []
         )
@@ -211,7 +211,7 @@ _PLAIN: Mapping[str, frozenset[type]] = {
     "TIME": frozenset({int}),
     "TIMESTAMP": frozenset({int}),
 }
-"""What needs no reading once it is decoded."""
+"""The Python types of decoded values that need no conversion."""
 
 
 def _others(values: Values, base: str) -> set[type]:
@@ -226,7 +226,7 @@ def _read(values: Values, type_: SqlType) -> Values:
 
 
 def _decimals(values: Values, type_: SqlType) -> Values:
-    """With just their scale: for one of many more digits behind the point pyarrow (26) reads beyond its own tables."""
+    """Decimals with exactly their column's scale: with many more digits pyarrow (26) reads beyond its own tables."""
     others = _others(values, "DECIMAL")
     if others - {int}:
         values = _read(values, type_)

@@ -1,4 +1,4 @@
-"""What is to be read out of a record, and what was read: plain values that can be pickled."""
+"""The columns to read from a record's key or value, and the result: plain values that can be pickled."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ FormatName = Literal["JSON", "JSON_SR", "AVRO", "PROTOBUF", "PROTOBUF_NOSR", "DE
 class Payload:
     """The key or the value of a source's records.
 
-    `columns` are those that ksqlDB reads from it, in their order: names as on the server, and types. `wrapped` says
-    whether a single column is a field of a record, as WRAP_SINGLE_VALUE has it; a key of one column is not, in each
-    format that can do without (all but PROTOBUF and PROTOBUF_NOSR). `delimiter` is VALUE_DELIMITER as it was declared:
-    one character, SPACE or TAB.
+    `columns` are those that ksqlDB reads from it, in order: names as on the server, and types. `wrapped` says whether a
+    single column is a field of a record, as WRAP_SINGLE_VALUE says; a key of one column is not, except in PROTOBUF and
+    PROTOBUF_NOSR. `delimiter` is VALUE_DELIMITER as it was declared: one character, SPACE or TAB.
     """
 
     format: FormatName
@@ -32,13 +31,12 @@ class Payload:
 
 @dataclass(frozen=True)
 class Deserialized:
-    """Payloads as columns: one array for each column of the `Payload`, as long as there were payloads.
+    """Payloads as columns: one array for each column of the `Payload`, with one value for each payload.
 
     `unreadable` has the reason for each place where ksqlDB has no row because it cannot read the payload, or where
-    what it reads is not known or cannot be held; the latter are also `uncertain`. Reasons hold no data, so they can be
-    counted. `no_row` has the places
-    where there is no payload, and with the format NONE all. A stream has no row of these, for a table they are
-    deletes; a key there is NULL. At both the arrays are null.
+    its reading is not known or does not fit into the lake; the latter places are also `uncertain`. Reasons have no data
+    in them, so they can be counted. `no_row` has the places without a payload, and all places with the format NONE: no
+    row of a stream, a delete in a table, and a NULL as a key. In both kinds of places the arrays are null.
     """
 
     arrays: tuple[pa.Array, ...]
@@ -55,14 +53,14 @@ class Deserializer(Protocol):
 
 
 class Unreadable(ValueError):
-    """Why a payload cannot be read, in our words and without its data."""
+    """Why a payload cannot be read; the reason has no data in it."""
 
     def inside(self, step: str) -> Unreadable:
-        """The same with one more step of the way to the value before it."""
+        """The same error with `step` put before its path."""
         path, _, reason = str(self).rpartition(": ")
         separator = "" if not path or path.startswith(("[", "{", ".")) else "."
         return type(self)(f"{step}{separator}{path}: {reason}")
 
 
 class Uncertain(Unreadable):
-    """The same of one that ksqlDB may have a row of: what it reads there is not known, or the lake cannot hold it."""
+    """A payload that ksqlDB may have as a row: its reading is not known, or the lake cannot hold it."""

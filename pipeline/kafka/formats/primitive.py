@@ -1,8 +1,8 @@
-"""The formats of Kafka's own serializers: KAFKA, one bare value, and NONE, which says nothing.
+"""The formats of Kafka's own serializers: KAFKA, one bare value, and NONE, no value at all.
 
 Facts: ksqlDB's KafkaSerdeFactory and KsqlVoidSerde, and Kafka's own deserializers: whole numbers and doubles in exactly
-4 or 8 bytes, the highest first; texts in UTF-8. A text that is none is refused: Java puts a mark in the place of each
-wrong byte, and in which places is not known for certain.
+4 or 8 bytes, big-endian; texts in UTF-8. Text that is not UTF-8 is refused: Java replaces wrong bytes by a mark, and it
+is not certain which bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NUMBERS: Mapping[str, str] = {"INTEGER": ">i4", "BIGINT": ">i8", "DOUBLE": ">f8
 
 
 class KafkaDeserializer:
-    """See `Deserializer`. Raises TypeNotSupported for what ksqlDB does not allow: more columns, or other types."""
+    """See `Deserializer`. Raises TypeNotSupported for what the format cannot hold: several columns, or other types."""
 
     def __init__(self, payload: Payload) -> None:
         types = [type_ for _, type_ in payload.columns]
@@ -44,7 +44,7 @@ class KafkaDeserializer:
 
 
 class NoneDeserializer:
-    """See `Deserializer`. Each payload says that there is no row (ksqlDB's KsqlVoidSerde), whatever is in it."""
+    """See `Deserializer`. No payload gives a row, whatever its content (ksqlDB's KsqlVoidSerde)."""
 
     def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
         return Deserialized((), {}, frozenset(range(len(payloads))))

@@ -1,18 +1,18 @@
-"""PROTOBUF and PROTOBUF_NOSR: messages by the schema that the registry has, or by the one that ksqlDB makes of columns.
+"""PROTOBUF and PROTOBUF_NOSR: messages by their schema in the registry, or by the one that ksqlDB makes of columns.
 
 Facts, from Confluent's ProtobufConverter and ProtobufData with the settings that ksqlDB gives them, and ksqlDB's
 ProtobufNoSRConverter:
-- Between the number of the schema and the message are the places of its type among the types of the schema, as signed
-  varints with their count before them; a count of 0 is the first type.
-- A number, text, boolean, enum or list that is not there is its default: 0, empty, false. So are NULLs that ksqlDB has
-  written. Only messages, and fields that are `optional` in proto3, are NULL where they are not there.
-- uint32 and fixed32 are BIGINT; uint64 keeps its low bits. Enums are the names of their values. A `oneof` is a STRUCT
-  that has its name, an underscore and its place.
+- Between the schema's number and the message is the index path of its type in the schema, as signed varints after
+  their count; a count of 0 means the first type.
+- A missing number, text, boolean, enum or list has its default: 0, empty, false. So has a NULL that ksqlDB has written.
+  Only missing messages, and missing fields that are `optional` in proto3, are NULL.
+- uint32 and fixed32 are BIGINT; uint64 is reinterpreted as signed. Enums are the names of their values. A `oneof` is a
+  STRUCT named after it, with an underscore and its index.
 - DECIMAL is confluent.type.Decimal, DATE google.type.Date, TIME google.type.TimeOfDay, TIMESTAMP
   google.protobuf.Timestamp; wrappers such as StringValue are STRUCTs of a `value`.
 - Without a registry the fields have the numbers 1, 2, ... in the order of the columns.
-What is not certain is refused: dates before 1583 (the calendar), unset fields of proto2, values that an enum has not,
-bare values in a wrapper as the whole record.
+Where ksqlDB's reading is not certain the value is refused: dates before 1583 (the calendar), unset fields of proto2,
+values that an enum does not have, bare values in a wrapper as the whole record.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _FIELD_META: Any = getattr(meta_pb2, "field_meta")  # noqa: B009 # made when it 
 
 
 def protobuf_deserializer(payload: Payload, registry: RegistryClient) -> RegisteredDeserializer:
-    """Of messages by their registered schema. Raises TypeNotSupported for single values without a message."""
+    """A reader of messages by their registered schema. Raises TypeNotSupported for single values without a message."""
     declared = _declared(payload)
     return RegisteredDeserializer(payload, lambda number: _RegisteredMessages(registry, number, declared).decode)
 
 
 class ColumnsDeserializer:
-    """Of messages by the schema of their columns. Raises TypeNotSupported for what ksqlDB cannot make one of."""
+    """Reads messages by the schema that ksqlDB makes of columns. Raises TypeNotSupported for columns without one."""
 
     def __init__(self, payload: Payload) -> None:
         self._payload = payload
@@ -71,7 +71,7 @@ def _declared(payload: Payload) -> SqlType:
 
 
 class _RegisteredMessages:
-    """The messages of one schema, by the places of their types."""
+    """Decodes the messages of one schema, by the index paths of their types."""
 
     def __init__(self, registry: RegistryClient, number: int, declared: SqlType) -> None:
         self._declared = declared
@@ -102,7 +102,7 @@ class _RegisteredMessages:
 
 
 def _places(encoded: bytes) -> tuple[tuple[int, ...], int]:
-    """The places of a message's type, and where it begins."""
+    """The index path of a message's type, and where the message begins."""
     count, at = _signed_varint(encoded, 0)
     if count == 0:
         return (0,), at
@@ -142,7 +142,7 @@ def _message_decoder(message: Any, declared: SqlType) -> Decode:
 
 
 class _Types:
-    """Types of messages as Connect's. A message may contain itself, so its fields are looked at when asked for."""
+    """Message types as Connect's. A message may contain itself, so its fields are examined only when needed."""
 
     def of_message(self, message: Any) -> ConnectType:
         return ConnectType("STRUCT", fields=lambda: self._fields(message))
@@ -194,7 +194,7 @@ _KINDS: Mapping[Any, str] = {
 
 
 def _is_optional(field: Any) -> bool:
-    """Whether it is `optional` in proto3."""
+    """Whether the field is `optional` in proto3."""
     message = descriptor_pb2.DescriptorProto()
     field.containing_type.CopyToProto(message)
     return any(one.proto3_optional for one in message.field if one.number == field.number)

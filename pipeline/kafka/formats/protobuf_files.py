@@ -1,4 +1,4 @@
-"""Files of Protobuf: those of a registered schema in a pool, and the one that ksqlDB makes of columns."""
+"""Protobuf file descriptors: of a registered schema with its imports, and of the one that ksqlDB makes of columns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WELL_KNOWN: tuple[Any, ...] = (
     descriptor_pb2, any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2, date_pb2,
     timeofday_pb2, meta_pb2, decimal_pb2,
 )  # fmt: skip
-"""Files that a schema may import and that no registry has, each behind those that it imports."""
+"""Files that a schema may import and that no registry has; each comes after the files that it imports."""
 _ROOT, _FILE = "Columns", "columns.proto"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _F: Any = descriptor_pb2.FieldDescriptorProto
@@ -45,14 +45,14 @@ _MESSAGES = {
 
 
 def registered_file(schema: RegisteredSchema) -> Any:
-    """The file of a schema, in a pool with what it imports. Raises ValueError or TypeError for one that is none."""
+    """The file of a schema, in a pool with its imports. Raises ValueError or TypeError for an invalid schema."""
     pool, name = _pool(), "registered.proto"
     _add(pool, name, schema, set())
     return pool.FindFileByName(name)
 
 
 def message_of_columns(columns: Iterable[tuple[str, SqlType]]) -> Any:
-    """The type of message that ksqlDB makes of columns. Raises TypeNotSupported where it cannot."""
+    """The message type that ksqlDB makes of columns. Raises TypeNotSupported for columns that it cannot convert."""
     root = descriptor_pb2.DescriptorProto(name=_ROOT)
     _add_fields(root, tuple(columns), f".{_ROOT}")
     imported = [each.DESCRIPTOR.name for each in (timestamp_pb2, date_pb2, timeofday_pb2, decimal_pb2)]
@@ -81,7 +81,7 @@ def _add(pool: Any, name: str, schema: RegisteredSchema, added: set[str]) -> Non
 
 
 def _add_fields(message: Any, fields: tuple[tuple[str, SqlType], ...], path: str) -> None:
-    """A nested type has the number of its field as its name."""
+    """Adds fields; a nested message type is named after its field's number."""
     for number, (name, type_) in enumerate(fields, 1):
         if not _NAME.fullmatch(name):
             raise TypeNotSupported(f"PROTOBUF_NOSR cannot have a field {name!r}", _HINT)

@@ -1,7 +1,7 @@
-"""Payloads that name their schema: a zero, the number of the schema in four bytes, and what is encoded by it.
+"""Payloads that name their schema: a zero, the schema's number in four bytes, and the encoded value.
 
-Facts: Confluent's wire format, which ksqlDB's converters read (AbstractKafkaSchemaSerDe). ksqlDB also wants a schema to
-be registered for the topic; that is not asked here.
+Facts: Confluent's wire format, which ksqlDB's converters read (AbstractKafkaSchemaSerDe). ksqlDB also requires a schema
+registered for the topic; that is not checked here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pipeline.kafka.formats.arrays import Arrays, NotHeld
 from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
 
 Decode = Callable[[bytes], Any]
-"""From what is encoded to a row, or a single value; raises Unreadable."""
+"""Decodes an encoded value to a row, or a single value; raises Unreadable."""
 _PREFIX_BYTES = 5
 _MAGIC = b"\x00"
 
 
 class RegisteredDeserializer:
-    """See `Deserializer`. `decoder` makes the decoder for the schema of a number, and may ask the registry."""
+    """See `Deserializer`. `decoder` makes the decoder for a schema's number, and may ask the registry."""
 
     def __init__(self, payload: Payload, decoder: Callable[[int], Decode]) -> None:
         self._payload, self._make = payload, decoder
@@ -42,7 +42,7 @@ class RegisteredDeserializer:
 
 
 def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode) -> Deserialized:
-    """Payloads decoded one by one, and made columns of at once."""
+    """Decodes payloads one by one, and makes columns of them."""
     unreadable, uncertain = dict[int, str](), set[int]()
     values: list[Any] = []
     for at, one in enumerate(payloads):

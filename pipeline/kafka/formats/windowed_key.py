@@ -1,8 +1,8 @@
-"""Keys of windowed tables: the key itself, and behind it when its window begins, and when that of a session ends.
+"""Keys of windowed tables: the key, followed by the start of its window, and for a session also its end.
 
-Facts: Kafka Streams' WindowKeySchema (8 bytes behind the key: the start) and SessionKeySchema (16: the end, then the
-start), milliseconds since 1970, the highest byte first. Where a TUMBLING or HOPPING window ends is not in the key: its
-start and the window's size say so. A key that is missing or empty is none (TimeWindowedDeserializer).
+Facts: Kafka Streams' WindowKeySchema (8 bytes after the key: the start) and SessionKeySchema (16 bytes: the end, then
+the start), milliseconds since 1970, big-endian. The end of a TUMBLING or HOPPING window is not in the key: it is the
+start plus the window's size. A missing or empty key counts as no key (TimeWindowedDeserializer).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _START, _END_AND_START = struct.Struct(">q"), struct.Struct(">qq")
 
 @dataclass(frozen=True)
 class WindowedKeys:
-    """Keys without their windows, for the deserializer of the key, and the windows; None where there is no key.
+    """Keys without their windows, for the key's deserializer, and the windows; None where there is no key.
 
-    `starts` and `ends` are milliseconds since 1970; `ends` are those of sessions, else empty. `unreadable` has the
-    reason for each place whose bytes are too few for a window.
+    `starts` and `ends` are milliseconds since 1970; `ends` are set for sessions only. `unreadable` has the reason for
+    each place with too few bytes for a window.
     """
 
     keys: tuple[bytes | None, ...]
@@ -29,7 +29,7 @@ class WindowedKeys:
 
 
 def split_windowed(keys: Sequence[bytes | None], window: str) -> WindowedKeys:
-    """The keys of records taken apart; `window` is TUMBLING, HOPPING or SESSION, as DESCRIBE says it."""
+    """Splits the keys of records; `window` is TUMBLING, HOPPING or SESSION, as in DESCRIBE."""
     suffix = _END_AND_START if window == "SESSION" else _START
     split: list[tuple[bytes | None, tuple[int, ...] | None]] = []
     unreadable = {}
