@@ -55,6 +55,7 @@ class Settings(KsqldbSettings, KafkaSettings):
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
     compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")
+    health_min_free_mb: int = Field(1000, ge=0, le=10**9, description="MB that must be free where the lake is")
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
     export_jobs: int = Field(
         8, ge=1, le=256, description="feeds that one run exports at once: while one waits, others read"

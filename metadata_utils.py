@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from commands import comparison, lake_compaction, lake_upkeep, run_list
+from commands import comparison, health, lake_compaction, lake_upkeep, run_list
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
@@ -86,8 +86,9 @@ def verify(
     cli.end_with((error for _, error in found.errors), wrong=bool(found.findings))
 
 
-for command in (*comparison.COMMANDS, *lake_upkeep.COMMANDS, *lake_compaction.COMMANDS, *run_list.COMMANDS):
-    main.add_command(command)
+for group in (comparison, lake_upkeep, lake_compaction, run_list, health):
+    for command in group.COMMANDS:
+        main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -123,9 +123,12 @@ def change_feed(
     return FeedChange(before, lake.feeds.change(name, changed), tuple(given))
 
 
+_NUMBERS = ("retention", "max_", "min_")
+
+
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given; `none` (which is 0 here) and empty texts count as given: they clear a field."""
-    given = {key: value or None if key.startswith("retention") else value for key, value in options.items()
+    given = {key: value or None if key.startswith(_NUMBERS) else value for key, value in options.items()
              if value is not None and value != ()}  # fmt: skip
     return given | ({"tags": tuple(tag for tag in options["tags"] if tag)} if "tags" in given else {})
 

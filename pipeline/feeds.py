@@ -27,6 +27,9 @@ RESERVED_COLUMNS = (*SNAPSHOT_COLUMNS, "staging_id")
 MOST_DAYS, MOST_VERSIONS = 36_500, 1_000_000
 """What a retention may be at most: a day before the year 1 is no date."""
 
+MOST_HOURS, MOST_ROWS = 87_600, 2**53
+"""What the limits of its health may be at most."""
+
 FeedType = Literal["stream", "table"]
 ReadFrom = Literal["", "ksqldb", "kafka"]
 """Where a feed's rows are read from; empty: from where the settings say."""
@@ -116,6 +119,9 @@ class Feed(Strict):
     storage_mode: Literal["APPEND", "OVERWRITE", ""] = ""
     retention_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
     retention_versions: Annotated[int, Field(ge=1, le=MOST_VERSIONS)] | None = None
+    max_age_hours: Annotated[int, Field(ge=1, le=MOST_HOURS)] | None = None
+    min_rows_per_day: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
+    min_rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
     enabled: bool = True
     read_from: ReadFrom = Field("", description="kafka, ksqldb, or empty: as the settings say")
     keep_unreadable: bool = Field(False, description="keep records of the topic that are no rows")
@@ -147,11 +153,15 @@ class Feed(Strict):
                 raise ValueError("a stream is kept as APPEND: its history is never overwritten")
             if self.retention_versions is not None:
                 raise ValueError("a stream has no versions: use retention_days")
+            if self.min_rows is not None:
+                raise ValueError("a stream has no current version: use min_rows_per_day")
             if self.warehouse is not None:
                 raise ValueError("only tables are loaded into the warehouse")
         else:
             if self.partitioning != "version":
                 raise ValueError(f"a table is partitioned by 'version', not {self.partitioning!r}")
+            if self.min_rows_per_day is not None:
+                raise ValueError("a table is read whole, not day by day: use min_rows")
             if self.keep_unreadable:
                 raise ValueError("only of a stream records are kept that are no rows: keep_unreadable must be false")
             if self.storage_mode != "OVERWRITE":

@@ -163,6 +163,9 @@ _FEED_OPTIONS = (
     ),
     click.option("--retention-days", type=_OrNone(1), help="Keep partitions (tables: versions) so long, or `none`."),
     click.option("--retention-versions", type=_OrNone(1), help="Tables: keep so many versions, or `none`."),
+    click.option("--max-age-hours", type=_OrNone(1), help="Its last export and newest row are no older; or `none`."),
+    click.option("--min-rows-per-day", type=_OrNone(1), help="Streams: the day before has as many; or `none`."),
+    click.option("--min-rows", type=_OrNone(1), help="Tables: the current version has as many; or `none`."),
     click.option(
         "--read-from", type=click.Choice(["ksqldb", "kafka", ""]), help="Where rows are read; else as the settings say."
     ),

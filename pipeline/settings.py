@@ -18,7 +18,7 @@ from pipeline.errors import SettingsInvalid
 from pipeline.validation import nearest
 
 _OURS = ("LAKE_", "KSQLDB_", "SNAPSHOT_", "EXPIRE_", "SCD2_", "COMMIT_", "QUIET_", "STALL_", "MYSQL_", "KAFKA_",
-         "SCHEMA_REGISTRY_")  # fmt: skip
+         "SCHEMA_REGISTRY_", "HEALTH_")  # fmt: skip
 _SHARED = "KAFKA_"  # brokers and many of their clients have variables that begin so
 _SUBJECTS = frozenset(("KSQL", "KSQLDB", "LAKE", "MYSQL", "MARIADB", "KAFKA"))
 _OTHER_WORDS = {

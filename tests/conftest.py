@@ -28,6 +28,7 @@ _SETTINGS = (
     "EXPIRE_",
     "EXPORT_",
     "COMPACT_",
+    "HEALTH_",
     "KAFKA_",
     "SCHEMA_REGISTRY_",
 )

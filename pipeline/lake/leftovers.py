@@ -108,6 +108,11 @@ def delete_orphans(
     return count
 
 
+def find_orphans(store: Store, committed: Collection[str]) -> list[str]:
+    """Files of ours that the log neither names nor has let go: of a run that was killed, or of one that lives."""
+    return sorted(set(files_on_disk(store)) - set(committed) - removed_files(store).keys())
+
+
 def surely_past_by(store: Store, newest: dt.datetime | None) -> dt.datetime | None:
     """The safely past time, see `clock.surely_past`. `newest` is the time of the newest commit before this run."""
     hold = store.held()

@@ -7,6 +7,7 @@ ends. A run that was killed has no second line. Losing the ledger loses no row o
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,12 +60,12 @@ class RunLedger:
 
     def newest(self, count: int) -> list[RunEntry]:
         """The newest runs; those that began last come first."""
-        found: list[RunEntry] = []
+        return list(itertools.islice(self.newest_first(), count))
+
+    def newest_first(self) -> Iterator[RunEntry]:
+        """All runs; those that began last come first. A month is read when it is asked for."""
         for month in sorted((name for name in self._store.names(_FOLDER) if name.endswith(".jsonl")), reverse=True):
-            found += sorted(self._month(month), key=lambda run: run.begun_at, reverse=True)
-            if len(found) >= count:
-                break
-        return found[:count]
+            yield from sorted(self._month(month), key=lambda run: run.begun_at, reverse=True)
 
     def _add(self, run_id: str, line: Mapping[str, Any]) -> None:
         data = json.dumps({"schema_version": 1, "run": run_id, **line}, sort_keys=True, ensure_ascii=False) + "\n"

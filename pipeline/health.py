@@ -1,0 +1,185 @@
+"""Is the lake well: is each feed as fresh and as large as it has to be, and is there room? Changes nothing.
+
+What a feed has comes from its log, what became of its exports and verifications from the ledger of runs. A feed has
+limits of its own (`max_age_hours`, `min_rows_per_day`, `min_rows`); one without them is judged by its last export.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineError
+from pipeline.export.plan import stream_of
+from pipeline.faults import collected
+from pipeline.feeds import Feed
+from pipeline.findings import Finding
+from pipeline.lake.lake import Lake
+from pipeline.lake.leftovers import find_orphans
+from pipeline.lake.metadata import FeedState, Totals, describe_feed
+from pipeline.lake.store import Space
+from pipeline.lake.table import LakeTable
+from pipeline.run_history import History, exported_feeds
+from pipeline.source import OpenSources, Sources
+
+
+@dataclass(frozen=True)
+class FeedHealth:
+    """How a feed is. `judged_rows` are those of the last day that is over (streams) or of the current version (tables).
+
+    `exported_at` is when the last good export ended, `error` why the last one failed; `lag_rows` are offsets that the
+    source has and the lake has not, None where nobody asked or the source cannot say.
+    """
+
+    state: FeedState
+    exported_at: dt.datetime | None
+    newest_at: dt.datetime | None
+    judged_rows: int
+    orphans: Totals
+    error: Mapping[str, str] | None
+    lag_rows: int | None = None
+
+    @property
+    def feed(self) -> Feed:
+        return self.state.feed
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the lake is; `problems` are what a person has to see to, those of a feed with its name."""
+
+    at: dt.datetime
+    root: str
+    feeds: tuple[FeedHealth, ...]
+    problems: tuple[Finding, ...]
+    space: Space
+    min_free_bytes: int
+    history: History
+    errors: tuple[PipelineError, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        return not self.problems and not self.errors
+
+    def problems_of(self, feed: str) -> list[Finding]:
+        return [problem for problem in self.problems if problem.feed == feed]
+
+
+def look_at(
+    lake: Lake,
+    feeds: Sequence[Feed],
+    unreadable: Iterable[PipelineError],
+    now: dt.datetime,
+    min_free_bytes: int,
+    source: OpenSources | None = None,
+) -> Health:
+    """Looks at all of it; a feed that cannot be read stops no other. A `source` is asked how far it is."""
+    errors, found = list(unreadable), list[FeedHealth]()
+    history = History.of(lake.runs.newest_first(), {feed.name for feed in feeds}, now)
+    lags = _lags(lake, feeds, source, errors) if source is not None else {}
+    for feed in feeds:
+        with collected(feed.name, errors):
+            found.append(_health_of(lake.table(feed), history, now, lags.get(feed.name)))
+    space = lake.space()
+    problems = [problem for one in found if one.feed.enabled for problem in _problems_of(one, now)]
+    problems += _problems_of_lake(history, space, min_free_bytes)
+    return Health(now, str(lake), tuple(found), tuple(problems), space, min_free_bytes, history, tuple(errors))
+
+
+def _health_of(table: LakeTable, history: History, now: dt.datetime, lag_rows: int | None) -> FeedHealth:
+    state = describe_feed(table)
+    feed, described = state.feed, state.table
+    partitions = described.partitions if described else ()
+    if feed.type == "stream":
+        judged = str(_yesterday(now))
+        newest = [moment for one in partitions if one.rowtime_ms and (moment := _moment(one.rowtime_ms[1]))]
+    else:
+        judged = str(described.current_version) if described else ""
+        newest = [one.added_at for one in partitions if one.partition == judged]
+    return FeedHealth(
+        state,
+        history.exported_at.get(feed.name) or (described.last_commit_at if described else None),
+        max(newest, default=None),
+        sum(one.totals.row_count for one in partitions if one.partition == judged),
+        _orphans_of(table),
+        history.errors.get(feed.name),
+        lag_rows,
+    )
+
+
+def _yesterday(now: dt.datetime) -> dt.date:
+    return now.date() - dt.timedelta(days=1)
+
+
+def _moment(epoch_ms: int) -> dt.datetime | None:
+    """A ROWTIME may be any number."""
+    try:
+        return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _orphans_of(table: LakeTable) -> Totals:
+    if not table.exists:
+        return Totals()
+    paths = find_orphans(table.store, {file.path for file in table.files})
+    return Totals(0, sum(table.store.size(path) or 0 for path in paths), len(paths))
+
+
+def _lags(lake: Lake, feeds: Sequence[Feed], source: OpenSources, errors: list[PipelineError]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    with collected("the source", errors), source() as sources:
+        for feed in feeds:
+            if feed.type == "stream" and feed.enabled:
+                with collected(feed.name, errors):
+                    found[feed.name] = _lag(sources, lake.table(feed))
+    return found
+
+
+def _lag(sources: Sources, table: LakeTable) -> int | None:
+    ends, marks = stream_of(sources, table).ends(), table.bookmarks()
+    if ends is None:
+        return None
+    return sum(max(0, at.end - max(at.start, marks[p].next_offset if p in marks else 0)) for p, at in ends.items())
+
+
+def _problems_of(one: FeedHealth, now: dt.datetime) -> list[Finding]:
+    feed, found = one.feed, list[Finding]()
+    if one.error is not None:
+        found.append(Finding(feed.name, "the last export failed", one.error.get("message", "")))
+    if feed.max_age_hours is not None:
+        newest = "the newest row" if feed.type == "stream" else "the current version"
+        found += _too_old(feed.name, "the last good export", one.exported_at, feed.max_age_hours, now)
+        found += _too_old(feed.name, newest, one.newest_at, feed.max_age_hours, now)
+    of_day = feed.type == "stream"
+    few, name = (feed.min_rows_per_day, "min_rows_per_day") if of_day else (feed.min_rows, "min_rows")
+    if few is not None and one.judged_rows < few:
+        place = f"of {_yesterday(now)}" if of_day else "in the current version"
+        found.append(Finding(feed.name, "too few rows", f"{one.judged_rows:,} {place}; {name} is {few:,}"))
+    return found
+
+
+def _too_old(feed: str, what: str, moment: dt.datetime | None, limit_hours: int, now: dt.datetime) -> list[Finding]:
+    limit = f"max_age_hours is {limit_hours:,}"
+    if moment is None:
+        return [Finding(feed, f"{what} is missing", limit)]
+    age_hours = (now - moment).total_seconds() / 3600
+    return [Finding(feed, f"{what} is too old", f"{age_hours:,.1f} hours; {limit}")] if age_hours > limit_hours else []
+
+
+def _problems_of_lake(history: History, space: Space, min_free_bytes: int) -> list[Finding]:
+    found, run = list[Finding](), history.last_run
+    if run is not None and run.state in ("failed", "killed", "again later"):
+        failed = [feed for feed in exported_feeds(run) if feed.get("error")]
+        said = run.errors[0].get("message", "") if run.errors else run.command
+        if not failed:
+            found.append(Finding("", "the last export did not end well", f"{run.state}: {said}"))
+    for last in (history.last_verify, history.last_verify_of_new):
+        if last is not None and last.findings:
+            detail = f"{last.findings}, {last.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify"
+            found.append(Finding("", "the last verification found problems", detail))
+    if space.free_bytes is not None and space.free_bytes < min_free_bytes:
+        limit = f"HEALTH_MIN_FREE_MB is {min_free_bytes // 10**6:,}"
+        found.append(Finding("", "little room is left", f"{space.free_bytes // 10**6:,} MB at {space.place}; {limit}"))
+    return found

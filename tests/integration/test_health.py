@@ -1,0 +1,219 @@
+"""`metadata_utils.py health`: fresh and large enough by a feed's own limits, what the ledger of runs says, metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ksqldb_emulator.dataset import Dataset
+from ksqldb_emulator.testing import running
+from pipeline.lake.runs import RunLedger
+from pipeline.report.metrics import METRICS
+from tests.integration.commands import ran
+from tests.integration.small_sources import a_stream, events, reader_of
+from tests.lake.small_tables import add_rows, add_version, commit_id, stream_feed, table_feed
+from tests.support import feed_for, folder_of, lake_at
+
+NOW = dt.datetime.now(dt.UTC)
+YESTERDAY_MS = int((NOW - dt.timedelta(days=1)).timestamp() * 1000)
+
+
+def recorded(ledger: RunLedger, number: int, command: str, result: dict[str, Any], code: int = 0, **more: Any) -> None:
+    """A run that began so many minutes ago."""
+    at = NOW - dt.timedelta(minutes=number)
+    run_id = f"{at:%Y%m%dT%H%M%SZ}-{number:08x}"
+    ledger.begin(run_id, command, at)
+    ledger.end(run_id, at, {"exit_code": code, "seconds": 2.5, "errors": [], "result": result} | more)
+
+
+def exported(status: str = "ok", **errors: dict[str, str] | None) -> dict[str, Any]:
+    feeds = [{"feed": name, "status": status, "error": errors.get(name)} for name in ("events", "totals")]
+    return {"schema_version": 1, "feeds": feeds}
+
+
+@pytest.fixture
+def lake(lake_root: Path) -> Path:
+    """A stream with two rows of yesterday, a table of three rows, and a good export of both."""
+    found = lake_at(lake_root)
+    for feed in (stream_feed(max_age_hours=26, min_rows_per_day=2), table_feed(max_age_hours=26, min_rows=3)):
+        found.feeds.add(feed)
+    add_rows(found.table(stream_feed()), 1, [(YESTERDAY_MS, 0, n, "x") for n in range(2)], now=NOW)
+    add_version(found.table(table_feed()), 1, ["a", "b", "c"], now=NOW)
+    recorded(found.runs, 20, "export_to_data_lake.py --all", exported())
+    return lake_root
+
+
+def health(root: Path, code: int, *words: str, **env: str) -> dict[str, Any]:
+    done = ran(root, "metadata_utils", "health", "--json", *words, code=code, env=env)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def problems(root: Path, **env: str) -> list[tuple[str | None, str]]:
+    return [(one["feed"], one["what"]) for one in health(root, 1, **env)["problems"]]
+
+
+def test_a_lake_that_keeps_its_limits_is_well(lake: Path) -> None:
+    found = health(lake, 0)
+
+    assert (found["healthy"], found["problems"], found["errors"]) == (True, [], [])
+    stream, table = found["feeds"]
+    assert (stream["judged_rows"], stream["min_rows"], table["judged_rows"]) == (2, 2, 3)
+    assert stream["exported_at"] == f"{NOW - dt.timedelta(minutes=20):%Y-%m-%dT%H:%M:%S.000Z}"
+    assert ran(lake, "metadata_utils", "health").stdout.endswith("nothing is wrong\n")
+
+
+def test_what_is_old_or_small_or_failed_is_a_problem(lake: Path) -> None:
+    ran(lake, "manage_feeds", "update", "events", "--max-age-hours", "1", "--min-rows-per-day", "3")
+    ran(lake, "manage_feeds", "update", "totals", "--max-age-hours", "none", "--min-rows", "4")
+    recorded(lake_at(lake).runs, 9, "export_to_data_lake.py --all", exported("failed", totals={"message": "gone"}), 1)
+
+    assert problems(lake) == [
+        ("events", "the newest row is too old"),
+        ("events", "too few rows"),
+        ("totals", "the last export failed"),
+        ("totals", "too few rows"),
+    ]
+    shown = ran(lake, "metadata_utils", "health", code=1).stdout
+    assert "totals: the last export failed: gone" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_disabled_feed_is_nobodys_problem_and_one_that_was_never_exported_is(lake: Path) -> None:
+    lake_at(lake).feeds.add(stream_feed(name="idle", max_age_hours=1))
+    new = problems(lake)
+    ran(lake, "manage_feeds", "disable", "idle")
+
+    assert new == [("idle", "the last good export is missing"), ("idle", "the newest row is missing")]
+    assert health(lake, 0)["problems"] == []
+
+
+def test_a_run_that_exported_nothing_and_a_killed_one_are_problems(lake: Path) -> None:
+    away = {"message": "no server", "hint": ""}
+    recorded(lake_at(lake).runs, 9, "export_to_data_lake.py --all", {"feeds": []}, 75, errors=[away])
+    nothing = health(lake, 1)["problems"]
+
+    assert [(one["what"], one["detail"]) for one in nothing] == [
+        ("the last export did not end well", "again later: no server")
+    ]
+
+
+def test_the_last_verification_counts_and_one_of_new_files_hides_no_older_finding(lake: Path) -> None:
+    ledger = lake_at(lake).runs
+    finding = {"feed": "events", "what": "file is missing", "detail": "x"}
+    feeds = ["events", "totals"]
+    recorded(ledger, 9, "metadata_utils.py verify", {"feeds": feeds, "findings": [finding], "errors": []}, 1)
+    recorded(ledger, 8, "metadata_utils.py verify events", {"feeds": ["events"], "findings": [], "errors": []})
+    recorded(
+        ledger, 7, "export_to_data_lake.py --all --then-verify", exported() | {"verify": {"findings": [], "errors": []}}
+    )
+    wrong = problems(lake)
+    recorded(ledger, 6, "metadata_utils.py verify", {"feeds": feeds, "findings": [], "errors": []})
+    well = health(lake, 0)
+
+    assert wrong == [(None, "the last verification found problems")]
+    assert (well["last_verify"]["findings"], well["last_verify_of_new"]["findings"]) == (0, 0)
+
+
+def test_a_disk_that_is_nearly_full_is_a_problem_and_orphans_are_counted(lake: Path) -> None:
+    folder = folder_of(lake_at(lake).table(table_feed()))
+    (kept,) = folder.glob("version=1/*.parquet")
+    (folder / "version=1" / kept.name.replace(commit_id(1), commit_id(2))).write_bytes(kept.read_bytes())
+
+    assert problems(lake, HEALTH_MIN_FREE_MB="999999999") == [(None, "little room is left")]
+    assert [feed["orphan_files"] for feed in health(lake, 0)["feeds"]] == [0, 1]
+
+
+def test_a_feed_that_cannot_be_read_is_named_and_the_metrics_are_written_all_the_same(lake: Path) -> None:
+    next(lake.glob("streams/events/_delta_log/*1.json")).write_text("{")
+    done = ran(lake, "metadata_utils", "health", "--prometheus", str(lake / "lake.prom"), code=1)
+
+    assert "the feed events cannot be read" in done.stderr
+    assert samples(lake / "lake.prom")["ksqldb_lake_healthy", ""] == 0
+
+
+def samples(path: Path) -> dict[tuple[str, str], float]:
+    """What the file says, by metric and feed."""
+    families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
+    return {(one.name, one.labels.get("feed", "")): one.value for family in families for one in family.samples}
+
+
+def of_json(found: dict[str, Any]) -> Iterator[tuple[tuple[str, str], float | None]]:
+    """The figures of `--json` under the names of the metrics."""
+
+    def seconds(text: str | None) -> float | None:
+        return dt.datetime.fromisoformat(text).timestamp() if text else None
+
+    for feed in found["feeds"]:
+        name = feed["feed"]
+        yield ("ksqldb_lake_feed_healthy", name), feed["healthy"]
+        yield ("ksqldb_lake_feed_enabled", name), feed["enabled"]
+        yield ("ksqldb_lake_feed_last_export_timestamp_seconds", name), seconds(feed["exported_at"])
+        yield ("ksqldb_lake_feed_newest_row_timestamp_seconds", name), seconds(feed["newest_at"])
+        yield ("ksqldb_lake_feed_max_age_seconds", name), feed["max_age_hours"] and feed["max_age_hours"] * 3600
+        for metric, field in (
+            ("rows", "rows"), ("size_bytes", "bytes"), ("files", "files"), ("judged_rows", "judged_rows"),
+            ("min_rows", "min_rows"), ("lag_rows", "lag_rows"), ("orphan_files", "orphan_files"),
+        ):  # fmt: skip
+            yield (f"ksqldb_lake_feed_{metric}", name), feed[field]
+    yield ("ksqldb_lake_healthy", ""), found["healthy"]
+    yield ("ksqldb_lake_problems", ""), len(found["problems"]) + len(found["errors"])
+    yield ("ksqldb_lake_min_free_bytes", ""), found["min_free_bytes"]
+    yield ("ksqldb_lake_last_run_exit_code", ""), found["last_run"]["exit_code"]
+    yield ("ksqldb_lake_last_run_duration_seconds", ""), found["last_run"]["seconds"]
+    for name in ("last_verify", "last_verify_of_new"):
+        last = found[name] or {}
+        yield (f"ksqldb_lake_{name}_timestamp_seconds", ""), seconds(last.get("at"))
+        yield (f"ksqldb_lake_{name}_findings", ""), last.get("findings")
+
+
+def test_the_metrics_are_the_figures_of_json(lake: Path) -> None:
+    verified = {"feeds": ["events", "totals"], "findings": [], "errors": []}
+    recorded(lake_at(lake).runs, 9, "metadata_utils.py verify", verified)
+    recorded(lake_at(lake).runs, 8, "metadata_utils.py verify --since 2026-11-28", verified)
+    path = lake / "lake.prom"
+    found = health(lake, 0, "--prometheus", str(path))
+
+    written, wanted = samples(path), {key: float(value) for key, value in of_json(found) if value is not None}
+    assert {key: written[key] for key in wanted} == pytest.approx(wanted)
+    assert {name for name, _ in written.keys() - wanted.keys()} == {
+        "ksqldb_lake_free_bytes",  # another moment, another figure
+        "ksqldb_lake_health_timestamp_seconds",
+        "ksqldb_lake_last_run_timestamp_seconds",
+    }
+    assert {name for name, _ in written} == METRICS - {"ksqldb_lake_feed_lag_rows"}
+    assert all(f"# HELP {name} " in path.read_text(encoding="utf-8") for name, _ in written)
+
+
+def test_how_far_the_lake_is_behind_its_source_is_asked_only_when_wanted(lake_root: Path) -> None:
+    stream = a_stream(events(5))
+    lake_at(lake_root).feeds.add(feed_for(stream))
+    with running(Dataset([stream, reader_of(stream)])) as server:
+        env = {"KSQLDB_URL": server.url}
+        ran(lake_root, "export_to_data_lake", "--all", env=env)
+        stream.records += events(3, first=5)
+        (asked,) = health(lake_root, 0, "--source", **env)["feeds"]
+        (silent,) = health(lake_root, 0, **env)["feeds"]
+    away = health(lake_root, 75, "--source", KSQLDB_URL="http://127.0.0.1:9")
+
+    assert (asked["lag_rows"], silent["lag_rows"]) == (3, None)
+    assert (away["healthy"], away["problems"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    "words", [("totals", "--min-rows-per-day", "3"), ("events", "--min-rows", "3"), ("events", "--max-age-hours", "0")]
+)
+def test_a_limit_that_is_not_for_this_feed_is_refused(lake: Path, words: tuple[str, ...]) -> None:
+    ran(lake, "manage_feeds", "update", *words, code=2)
+
+
+def test_metrics_that_cannot_be_written_are_an_error(lake: Path) -> None:
+    done = ran(lake, "metadata_utils", "health", "--prometheus", str(lake / "no" / "lake.prom"), code=1)
+
+    assert "lake.prom could not be written: No such file or directory" in done.stderr
