@@ -1,1 +1,1 @@
-"""How fast the toolkit is, measured against bare limits and plain ways on the same machine in the same run."""
+"""The speed of the toolkit, against lower bounds and simple alternatives on the same machine in the same run."""

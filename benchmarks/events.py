@@ -1,8 +1,7 @@
 """A stream's answer for the benchmark: rows of 16 nested columns and their positions, as bytes as ksqlDB sends them.
 
-A block of rows is made once; each time it is sent again its offsets and ROWTIMEs, which have fixed places in it, are
-made again, so an answer of any length costs next to nothing. Each row is an HTTP chunk of its own, as ksqlDB sends
-it.
+A block of rows is made once; before it is sent again only its offsets and ROWTIMEs, which have fixed places in it, are
+replaced, so an answer of any length costs almost nothing. Each row is its own HTTP chunk, as ksqlDB sends it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 BLOCK_ROWS = 10_000
 FIRST_OFFSET = 1_000_000_000
-"""Offsets have ten digits, whichever row it is."""
+"""The first offset: all offsets have ten digits."""
 FIRST_MS = 1_763_596_800_000
 """2025-11-20."""
 DAY_MS = 86_400_000
@@ -39,7 +38,7 @@ _CITIES = ("Århus", "Bruxelles", "Dublin", "Genève", "Köln", "Łódź", "Lyon
 
 @dataclass(frozen=True)
 class Shape:
-    """How long the rows are, over how many days they go, and whether each is a chunk of its own.
+    """The length of the rows, the number of their days, and whether each is its own chunk.
 
     `extra_bytes` are added to the text of each row. Days follow each other, unless the rows take `turns` among them.
     """
@@ -99,7 +98,7 @@ class Answer:
 
     def __init__(self, shape: Shape, seed: int, chunked: bool = True) -> None:
         self._shape = shape
-        # A block of large rows has few of them.
+        # A block of large rows has only a few.
         self.block_rows = max(1, min(BLOCK_ROWS, 2**25 // (400 + shape.extra_bytes)))
         rows, offsets, times, size = [], [], [], 0
         for place in range(self.block_rows):
@@ -115,7 +114,7 @@ class Answer:
         self._times, self._offsets = np.array(times), np.array(offsets)
 
     def blocks(self, row_count: int) -> Iterator[memoryview]:
-        """The bytes of so many rows; each block is written over by the next."""
+        """The bytes of so many rows; each block overwrites the one before."""
         for start in range(0, row_count, self.block_rows):
             places = np.arange(start, start + self.block_rows)
             _write_digits(self._block, self._offsets, places + FIRST_OFFSET, _OFFSET_DIGITS)

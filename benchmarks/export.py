@@ -1,7 +1,7 @@
-"""`python -m benchmarks.export`: a stream from ksqlDB's bytes to committed Parquet, against bare calls and plain ways.
+"""`python -m benchmarks.export`: a stream from ksqlDB's bytes to committed Parquet, against alternatives.
 
-A process of its own replays the answer from memory; its CPU is counted apart. Only a run at full size, with all ways,
-writes its tables into docs/performance.md.
+A separate process replays the answer from memory; its CPU is counted separately. Only a run at full size, with all
+ways, writes its tables into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ QUICK = Sizes(200_000, 50_000, 20_000, 10_000, 600_000)
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a run puts its files; each way has a folder of its own in it, which is new."""
+    """The folder of a run; each way has its own new folder in it."""
 
     folder: Path
     sizes: Sizes
@@ -118,7 +118,7 @@ def naive(bench: Bench) -> Iterator[Run]:
 
 
 def dlt(bench: Bench) -> Iterator[Run]:
-    """Its start is taken off: the same with one row."""
+    """The cost of its start, measured with one row, is subtracted."""
     python, way = str(python_of("bench-dlt")), str(PROJECT_ROOT / "benchmarks" / "dlt_way.py")
     runs = []
     for rows in (1, bench.sizes.dlt):
@@ -133,7 +133,7 @@ def dlt(bench: Bench) -> Iterator[Run]:
 
 
 def memory(bench: Bench) -> Iterator[Run]:
-    """How much is held at ten times the rows, with rows of 10 kB, and with 400 days that are open at once."""
+    """The memory at ten times the rows, with rows of 10 kB, and with 400 days whose files are open at once."""
     sizes = bench.sizes
     yield export(bench, "many rows", sizes.many)
     yield export(bench, "rows of 10 kB", sizes.ours // 20, shape=Shape(extra_bytes=10_000))
@@ -154,7 +154,7 @@ def _check(way: str, folder: Path, rows: int) -> None:
 
 
 def measure(bench: Bench, groups: Sequence[str], rounds: int) -> list[Run]:
-    """Every chosen way once a round, forth and back; memory once, after the last."""
+    """Every chosen way once a round, in alternating order; memory once, after the last round."""
     runs = list[Run]()
     for number in range(1, rounds + 1):
         for group in groups if number % 2 else reversed(groups):

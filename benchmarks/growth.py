@@ -1,7 +1,7 @@
-"""`python -m benchmarks.growth`: what a run costs in a lake of eight feeds that is old, against one that is young.
+"""`python -m benchmarks.growth`: the cost of a run in an old lake of eight feeds, against one in a young lake.
 
-The old lake is made by the project's own commits, hour by hour. Commands run in processes of their own, as from cron;
-what counts is their CPU, with Python's own start. Only a run at full size writes its table into docs/performance.md.
+The old lake is made by the project's own commits, hour by hour. Commands run in their own processes, as from cron, and
+their CPU is measured, with Python's start. Only a run at full size writes its table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NEW_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, in its unit, and what it may be at most."""
+    """A measured value with its unit, and the most that it may be."""
 
     what: str
     value: float
@@ -128,7 +128,7 @@ def as_table(figures: list[Figure]) -> str:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--commits", type=click.IntRange(_YOUNG), help="Of each feed, in place of 10,000.")
 def main(rounds: int, seed: int, commits: int | None) -> None:
-    """Measure what a lake costs that grows: 10,000 commits a feed; with BENCH=quick a tenth of it."""
+    """Measure the cost of a growing lake: 10,000 commits a feed; with BENCH=quick a tenth of it."""
     quick, load = os.environ.get("BENCH") == "quick", os.getloadavg()[0]
     count = commits or (_QUICK if quick else _OLD)
     figures = []

@@ -39,7 +39,7 @@ _CONSUMED = 10_000
 
 @dataclass(frozen=True)
 class Sizes:
-    """Rows that are read by turns, how often, and rows of the topic at whose end new ones come."""
+    """The rows of a run, the number of rounds, and the rows of the topic to which new ones are added."""
 
     rows: int
     rounds: int
@@ -108,7 +108,7 @@ def figures(runs: Sequence[Run]) -> str:
 
 
 def _new_rows(sizes: Sizes, brokers: str, lake: Path, settings: dict[str, str]) -> Iterator[Run]:
-    """Rows that come to the end of a long topic, all of which is in the lake already."""
+    """New rows at the end of a long topic whose other rows are in the lake already."""
     kafka_rows.produce(brokers, range(sizes.rows, sizes.topic_rows))
     count = max(sizes.rows, sizes.topic_rows)
     _export("all", count, lake, settings)
@@ -121,7 +121,7 @@ def _new_rows(sizes: Sizes, brokers: str, lake: Path, settings: dict[str, str]) 
 
 
 def _export(way: str, count: int, lake: Path, settings: dict[str, str], in_lake: int = 0) -> Run:
-    """The command, and a look at what it has left."""
+    """Runs the command and checks its result."""
     environment = settings | {"LAKE_ROOT": str(lake)}
     if not lake.exists():
         options = ("--type", "stream", "--source", kafka_rows.STREAM)

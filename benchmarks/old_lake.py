@@ -1,7 +1,7 @@
 """A lake as a year of hourly runs leaves it, made by the project's own commits, and the server that it was read from.
 
-Of the four streams and four tables one each is committed, hour by hour, with the clock of that hour; the others are
-copies of its folder, with names of their own. The server has what came last: older records have left its topics.
+One of the four streams and one of the four tables are committed, hour by hour, with the clock of that hour; the others
+are copies of their folders under other names. The server has only the last records: older ones have left its topics.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.source import Bookmark
 ROWS = 60
 """Of each commit."""
 _HOUR = dt.timedelta(hours=1)
-_RUNS = 24  # of one session: what killed runs left is looked for, and views are written, once a day
+_RUNS = 24  # runs of one session, so that the clean-up and the views are done only once a day
 _NAMES = {"stream": [f"events_{n}" for n in range(4)], "table": [f"totals_{n}" for n in range(4)]}
 
 
@@ -47,7 +47,7 @@ def feeds() -> list[Feed]:
 
 
 def make_lake(root: Path, commits: int, newest: dt.datetime, seed: int) -> Lake:
-    """A lake of which each feed has so many commits, an hour apart, the newest at that time."""
+    """A lake in which each feed has so many commits, an hour apart, the newest at that time."""
     lake = Lake(str(root), lambda _: None, grace_hours=168)
     for feed in feeds():
         lake.feeds.add(feed)

@@ -1,4 +1,4 @@
-"""One run of one way, in a process of its own, and what it took."""
+"""One run of one way in its own process, with its time, CPU and memory."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_command(
 
 
 def call_apart(way: str, rows: int, act: Callable[..., float], *values: Any) -> Run:
-    """`act` in a process of its own; it returns the seconds that count. The CPU is that of the whole call."""
+    """Runs `act` in its own process; `act` returns its measured seconds. The CPU is that of the whole call."""
     with ProcessPoolExecutor(1, _CONTEXT) as process:
         seconds, peak, cpu = process.submit(_in_child, act, *values).result()
     return Run(way, rows, seconds, peak, cpu)
@@ -85,13 +85,13 @@ def _in_child(act: Callable[..., float], *values: Any) -> tuple[float, int, floa
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a running process has used so far."""
+    """The CPU that a running process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """The most memory that a process has held. A fork's ru_maxrss would start with its parent's."""
+    """The peak memory of a process. The ru_maxrss of a fork would start with its parent's."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
     assert found is not None

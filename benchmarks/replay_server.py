@@ -1,7 +1,7 @@
 """`python -m benchmarks.replay_server ROWS DAYS EXTRA_BYTES TURNS SEED`: a server that answers for one stream.
 
-It sends the rows from memory, as fast as they are taken, and prints its port first. It knows what an export asks and
-nothing else; a push ends when it is closed, a pull by itself. What it costs is no part of what it serves.
+It prints its port, then sends the rows from memory as fast as they are read. It answers only the requests of an export;
+a push ends when it is closed, a pull by itself. Its own CPU is not part of the measurement.
 """
 
 from __future__ import annotations

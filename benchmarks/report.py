@@ -1,4 +1,4 @@
-"""The page's tables: what each way did, and how ours stands against the goals."""
+"""The page's tables: the result of each way, and ours compared with the goals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FLOOR = ("load, no checks", "load")
 
 @dataclass(frozen=True)
 class Goal:
-    """`way` is to be at least `factor` times as fast, in rows a second, as the fastest of `against`; by product."""
+    """`way` should be at least `factor` times as fast, in rows a second, as the fastest of `against`; by server."""
 
     way: str
     against: tuple[str, ...]
@@ -60,7 +60,7 @@ def way_rows(measured: Measured) -> list[str]:
         if not (runs := measured.of(way)):
             continue
         rates = [run.rate for run in runs]
-        # A version that is known already is not read, so it has no rate.
+        # A version that the ledger already has is not read, so it has no rate.
         shown = "" if way == "sync, same version" else f"{median(rates):,.0f}"
         spread = "" if way == "sync, same version" else f"{min(rates):,.0f} .. {max(rates):,.0f}"
         seconds, peak = median(run.seconds for run in runs), max(run.peak_bytes for run in runs)
@@ -88,7 +88,7 @@ def goal_rows(measured: Measured) -> list[str]:
 
 
 def as_tables(all_measured: Sequence[Measured]) -> str:
-    """Both tables, and what each server was set to."""
+    """Both tables, and the settings of each server."""
     servers = [
         f"- {m.product} {m.version}: {m.settings}; the server's own peak memory {m.server_peak_bytes / 1e6:,.0f} MB"
         for m in all_measured

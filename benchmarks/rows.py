@@ -1,7 +1,7 @@
-"""The rows that every way of loading gets: users by ten transaction types, made from a seed and their place alone.
+"""The rows for every way of loading: users by ten transaction types, derived from a seed and the row's number.
 
-The lake's file holds them in a shuffled order, as a table comes out of ksqlDB; the floor's files hold them ready for
-LOAD DATA and sorted by the fact's unique key. Making them is in no measurement.
+The lake's file has them in a shuffled order, as ksqlDB returns a table; the files for plain LOAD DATA have them sorted
+by the fact's unique key. Making them is not measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
 TYPES = ("cashback", "chargeback", "deposit", "fee", "gift", "payment", "purchase", "refund", "transfer", "withdrawal")
 """In the order of the unique key."""
 CHANGED = 20
-"""One row in so many is another one in the changed file: 5 %."""
+"""One row in so many differs in the changed file: 5 %."""
 _COUNTRIES = ("AT", "BE", "CH", "DE", "DK", "ES", "FR", "IE", "IT", "NL", "PL", "PT", "SE")
 _CITIES = ("Århus", "Bruxelles", "Dublin", "Genève", "Köln", "Łódź", "Lyon", "Málaga", "Napoli", "Porto", None)
 _ROW_GROUP_ROWS = 131_072
@@ -46,7 +46,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Totals:
-    """What is compared after each load: two counts, two sums, and the sums of the CRC-32 of each fact row and user."""
+    """The values compared after each load: two counts, two sums, and sums of the CRC-32 of each fact row and user."""
 
     rows: int
     users: int
@@ -108,7 +108,7 @@ def row(place: int, seed: int, changed: bool = False) -> tuple[Any, ...]:
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows in the batches that the lake hands out."""
+    """The rows in batches, as the lake returns them."""
     with pq.ParquetFile(path) as parquet:
         yield from parquet.iter_batches(batch_size=65_536)
 
@@ -120,7 +120,7 @@ def rows_of(path: Path) -> Iterator[tuple[Any, ...]]:
 
 @cache
 def totals_of(path: Path) -> Totals:
-    """What a warehouse that holds this file's rows must show."""
+    """The values that a warehouse with this file's rows must have."""
     users: set[tuple[Any, ...]] = set()
     count, amount, transactions, checksum = 0, Decimal(0), 0, 0
     for one in rows_of(path):

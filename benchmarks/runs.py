@@ -21,7 +21,7 @@ _WRITE_NOW = {"innodb_io_capacity_max": 20_000, "innodb_io_capacity": 20_000, "i
 
 @dataclass(frozen=True)
 class Sizes:
-    """Users, with ten rows each: of our loads and the bare ones, of the plain upsert, and of row by row."""
+    """The number of users, with ten rows each: for our loads and LOAD DATA, for the upsert, and for row by row."""
 
     users: int
     upsert_users: int
@@ -34,7 +34,7 @@ QUICK = Sizes(10_000, 10_000, 300)
 
 @dataclass(frozen=True)
 class Bench:
-    """A server and what is loaded into it."""
+    """A server and the files to load."""
 
     server: Server
     big: DataSet
@@ -43,13 +43,13 @@ class Bench:
 
 
 def warm_up(bench: Bench) -> None:
-    """One load that nobody measures: a server's first rows are its slowest."""
+    """One load that is not measured: a server's first rows are its slowest."""
     new_warehouse(bench.server)
     ways.bare_load(bench.server, bench.middle, checks=True)
 
 
 def bare(bench: Bench) -> Iterator[Run]:
-    """The floor: what the server can do when nothing is asked of it but rows."""
+    """The lower bound: plain LOAD DATA without anything else."""
     new_warehouse(bench.server)
     for way, checks in (("load, no checks", False), ("load", True)):
         yield _measure(way, ways.bare_load, bench.server, bench.big, checks)
@@ -60,7 +60,7 @@ def bare(bench: Bench) -> Iterator[Run]:
 
 
 def ours(bench: Bench) -> Iterator[Run]:
-    """The product: a first snapshot, the same again in both ways that it can be recognised, and the next one."""
+    """The toolkit: a first snapshot, the same one again, recognised by files and by rows, and the next one."""
     new_warehouse(bench.server)
     server, data = bench.server, bench.big
     yield _measure("sync", ways.sync, server, data, data.lake, "lake", 1, 0)

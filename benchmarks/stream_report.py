@@ -1,4 +1,4 @@
-"""The page's tables of exports: what each way cost, and how ours stands against the goals."""
+"""The page's tables of exports: the cost of each way, and ours compared with the goals."""
 
 from __future__ import annotations
 

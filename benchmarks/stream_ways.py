@@ -1,7 +1,7 @@
 """The ways of reading a stream that ours is compared with. Each runs in a process of its own, its imports not counted.
 
-The floor is what the same rows cost when nothing is asked but values in files: the answer lies ready as bytes without
-chunks, the faster engine decodes them, and one ParquetWriter a day writes them. Naive is what one writes first.
+The lower bound only gets values into files: the answer is in memory as bytes without chunks, the faster engine decodes
+them, and one ParquetWriter a day writes them. The naive way is the simplest program for the task.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A table's snapshot from Kafka: what each record of its topic costs, from the broker to committed Parquet.
+"""A table's snapshot from Kafka: the cost of each record of its topic, from the broker to committed Parquet.
 
-The topic is made at a private broker, of users by transaction types as `benchmarks.rows` makes them, in the bytes that
-ksqlDB writes. Making it is in no measurement.
+The topic at a private broker has users by transaction types, from `benchmarks.rows`, encoded as ksqlDB writes them.
+Making it is not measured.
 """
 
 from __future__ import annotations

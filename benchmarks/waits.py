@@ -1,7 +1,6 @@
-"""`python -m benchmarks.waits`: eight feeds that have nothing new, by REST; and data files with Snappy and with zstd.
+"""`python -m benchmarks.waits`: eight feeds without new rows, by REST; and data files with Snappy and with zstd.
 
-The feeds are the demo's, from the emulator, with the waits that are the defaults. Writes its tables into
-docs/performance.md.
+The feeds are the demo's, from the emulator, with the default waits. Writes its tables into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ COMPRESSIONS: tuple[Compression, ...] = ("snappy", "zstd")
 
 
 def export_again(folder: Path, rounds: int) -> dict[str, list[Run]]:
-    """The same command again and again after a first one, with feeds side by side and one after the other."""
+    """Repeats the command after a first run, with feeds side by side and one after the other."""
     build_demo(_TRANSACTIONS, dt.datetime.now(dt.UTC).date(), seed=_SEED).save(folder / "dataset.json")
     with emulator(folder / "dataset.json") as port:
         environment = {"LAKE_ROOT": str(folder / "lake"), "KSQLDB_URL": f"http://127.0.0.1:{port}"}
@@ -51,7 +50,7 @@ def export_again(folder: Path, rounds: int) -> dict[str, list[Run]]:
 
 
 def write_files(folder: Path, row_count: int) -> dict[Compression, tuple[float, int]]:
-    """CPU seconds and bytes of the same rows, shuffled as a table comes, written with each compression."""
+    """CPU seconds and bytes of the same rows, in ksqlDB's shuffled order, written with each compression."""
     places = list(range(row_count))
     random.Random(_SEED).shuffle(places)
     batches = [

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.warehouse`: loads of the warehouse against the server's bare limit and plain ways.
+"""`python -m benchmarks.warehouse`: loads of the warehouse against plain LOAD DATA and simple alternatives.
 
 Starts private servers, one after the other. Only a run at full size, with both servers and all ways, writes its
 tables into docs/performance.md.
@@ -31,7 +31,7 @@ _COMMON = ("--innodb-buffer-pool-size=3G", "--max-allowed-packet=128M", "--innod
 _STARTERS: dict[str, tuple[Callable[..., AbstractContextManager[PrivateServer]], tuple[str, ...]]] = {
     "MariaDB": (running_mariadb, (*_COMMON, "--innodb-log-file-size=2G")),
     "MySQL": (
-        running_mysql,  # which does not wait for the disk unless it is asked to
+        running_mysql,  # which does not sync to disk by default
         (*_COMMON, "--innodb-redo-log-capacity=2G", "--innodb-flush-method=O_DIRECT", "--innodb-doublewrite=ON"),
     ),
 }
@@ -42,7 +42,7 @@ _SETTINGS = (
 
 
 def measure(product: str, running: PrivateServer, bench: Bench, groups: Sequence[str], rounds: int) -> Measured:
-    """Every chosen group of ways once a round, forth and back: what slows the machine for a while hits all of them."""
+    """Every chosen group of ways once a round, in alternating order, so that other load affects all of them."""
     warm_up(bench)
     runs = []
     for number in range(1, rounds + 1):

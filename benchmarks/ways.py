@@ -33,11 +33,11 @@ _FACT_COLUMNS = (
 
 
 class WrongRows(RuntimeError):
-    """A way of loading left other rows than it was given."""
+    """The rows after a load are not those that were loaded."""
 
 
 def sync(server: Server, data: DataSet, path: Path, source: str, lake_version: int | None, days: int) -> float:
-    """The product, from a file of the lake to the last COMMIT; `days` after the first snapshot."""
+    """The toolkit, from a file of the lake to the last COMMIT; `days` after the first snapshot."""
     assert _MAPPING is not None
     at = NOW + dt.timedelta(days=days)
     snapshot = TableSnapshot(
@@ -95,7 +95,7 @@ def row_by_row(server: Server, data: DataSet) -> float:
 
 
 def check_rows(server: Server, expected: Totals, snapshot: int = 1, prefix: str = "") -> None:
-    """Raises WrongRows unless the star, or the bare copies of its tables, hold what was given."""
+    """Raises WrongRows unless the star, or the plain copies of its tables, have the loaded rows."""
     with Connection(server) as connection:
         ((rows, amount, transactions, facts),) = connection.rows(
             f"SELECT COUNT(*), SUM(total_amount), SUM(transaction_count), SUM({_crc32(_FACT_COLUMNS[2:])})"
@@ -113,7 +113,7 @@ def _crc32(columns: Sequence[str]) -> str:
 
 
 def check_snapshots(server: Server, expected: int) -> None:
-    """Raises WrongRows unless the ledger has so many: rows that are known already are no new snapshot."""
+    """Raises WrongRows unless the ledger has so many snapshots: rows that it already has make no new one."""
     with Connection(server) as connection:
         ((found,),) = connection.rows("SELECT COUNT(*) FROM etl_snapshots")
     if found != expected:
@@ -127,7 +127,7 @@ _LEDGER = (
 
 
 def _upsert(table: str, columns: tuple[str, ...], updated: tuple[str, ...]) -> str:
-    """VALUES(column) is the form that both servers take."""
+    """The upsert statement, with VALUES(column), which both servers accept."""
     updates = ", ".join(f"{name} = VALUES({name})" for name in updated)
     marks = ", ".join(["%s"] * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {updates}"

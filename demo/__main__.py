@@ -1,6 +1,6 @@
 """`python -m demo`: the whole job on this machine, from an emulated ksqlDB to queries on the lake and the warehouse.
 
-Runs the five scripts as a person would, one command after the other, and shows what they say. The lake stays in
+Runs the five scripts as a person would, one command after the other, and shows their output. The lake stays in
 `build/demo/data_lake` afterwards; the servers are private and stopped at the end.
 """
 

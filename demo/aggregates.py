@@ -1,4 +1,4 @@
-"""The aggregates of the pipeline's tables: what a row does to its group, column by column, in exact arithmetic."""
+"""The aggregates of the pipeline's tables, in exact arithmetic: how a row updates each column of its group."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Row = dict[str, Any]
 
 def rounded(value: Decimal, scale: int) -> Decimal:
     """With `scale` digits after the point, rounded half up."""
-    # Adding zero makes -0.00 what it is on the server: 0.00.
+    # Adding zero turns -0.00 into 0.00, as on the server.
     return value.quantize(Decimal(1).scaleb(-scale), context=EXACT) + 0
 
 
 class Group:
-    """What the aggregates of one group have seen, by column."""
+    """The state of one group's aggregates, by column."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Any] = {}

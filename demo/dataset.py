@@ -30,7 +30,7 @@ def build_demo(transactions: int, end: dt.date, seed: int, arriving: int = 0, ov
 @click.option("--arriving", default=0, show_default=True, help="So many events arrive while the server runs.")
 @click.option("--over", "over_s", default=30.0, show_default=True, help="Seconds in which they arrive.")
 def main(out: Path, transactions: int, seed: int, end_date: dt.datetime | None, arriving: int, over_s: float) -> None:
-    """Write the demo's events, and all that the pipeline makes of them, as a data set of the emulator."""
+    """Write the demo's events, and all records that the pipeline derives from them, as a data set of the emulator."""
     end = end_date.date() if end_date else dt.datetime.now(dt.UTC).date()
     dataset = build_demo(transactions, end, seed, arriving, over_s)
     dataset.save(out)

@@ -1,8 +1,8 @@
 """The pipeline's definitions in exact arithmetic: from events to the records of every stream and table.
 
-The same as `pipeline.sql` says, so that the emulator can serve what a real server would compute. Sums and products
-are decimals; AVG goes through doubles as the statements say; casts round half up; NULLs in aggregates are skipped.
-Records of derived streams stay in their order of arrival; their partition is that of their key.
+They follow `pipeline.sql`, so that the emulator can serve what a real server would compute. Sums and products are
+decimals; AVG is computed in doubles as in the statements; casts round half up; NULLs in aggregates are skipped. Records
+of derived streams stay in their order of arrival; their key decides their partition.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Changes = dict[str, list[Record]]
 
 
 class Pipeline:
-    """Feed it events in their order of arrival; each gives the records that it adds to every object."""
+    """Takes events in their order of arrival; each call returns the records that the event adds to every object."""
 
     def __init__(self) -> None:
         self.sources = {source.name: source for source in _empty_sources()}
@@ -69,7 +69,7 @@ class Pipeline:
         self._groups: dict[str, dict[tuple[Any, ...], Group]] = {}
 
     def dataset(self) -> Dataset:
-        """What the emulator serves after the events so far."""
+        """The data set for the emulator after the events so far."""
         return Dataset(list(self.sources.values()))
 
     def add(self, event: Event, at_s: float = 0.0) -> Changes:
@@ -175,7 +175,7 @@ def _anonymize(flat: Row, eur: Decimal | None, rate: Decimal | None) -> Row:
 
 
 def _read(event: Event, source: Source) -> Row | None:
-    """The event's value by the source's columns; None when it cannot be read."""
+    """The event's value as the source's columns; None when it cannot be read."""
     try:
         body = None if event.value is None else json.loads(event.value, parse_float=Decimal)
     except ValueError:

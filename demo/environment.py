@@ -1,6 +1,6 @@
-"""A Python environment of its own below build/, for packages that do not go together with those of the toolkit.
+"""A separate Python environment below build/, for packages that conflict with those of the toolkit.
 
-It is built at the first use, and again when the extra of pyproject.toml that it is made of changes.
+It is built at the first use, and again when its extra in pyproject.toml changes.
 """
 
 from __future__ import annotations

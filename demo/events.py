@@ -1,8 +1,8 @@
-"""Seeded transaction events, honest about life.
+"""Seeded transaction events with the irregularities of real data.
 
-Late and out-of-order events, several currencies of which one has no rate, refunds, nulls, names in several scripts,
-a payment method that the warehouse does not know, blacklisted cities, a record that cannot be read and one without a
-value. The same seed gives the same events.
+They have late and out-of-order events, several currencies of which one has no rate, refunds, nulls, names in several
+scripts, a payment method that the warehouse does not know, blacklisted cities, a record that cannot be read and one
+without a value. The same seed gives the same events.
 """
 
 from __future__ import annotations

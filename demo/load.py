@@ -1,8 +1,8 @@
 """`python -m demo.load --ksqldb URL --kafka HOST:PORT`: the demo on a real ksqlDB (7.5 or later) and its Kafka.
 
-Creates the objects of `pipeline.sql` one after the other, skipping those that exist, then produces the same events
-as the emulator's data set is made of, with their partitions and timestamps. The two lookup topics are produced first
-and read by their tables before transactions follow, because a stream-table join misses rows that come earlier.
+Creates the objects of `pipeline.sql` one after the other, skipping those that exist, then produces the events of the
+emulator's data set, with their partitions and timestamps. The two lookup topics are produced first, and transactions
+follow after the tables have read them, because a stream-table join misses rows that come earlier.
 Needs confluent-kafka: python -m pip install -c requirements.lock '.[kafka]'
 """
 

@@ -1,9 +1,9 @@
 """A private Kafka: one process that is broker and controller, own folder, loopback, free ports, stopped by its id.
 
-Apache Kafka's jars are resolved by Maven from `demo/kafka/pom.xml` into build/kafka, once for all that need them; a
-resolving that was cut short is started again. With root rights and no Java or Maven on the machine, Debian's packages
-are installed. A broker ends when the thread that started it does, so a killed test or demo leaves none behind. It does
-not wait for the disk: it may be killed, the machine stays up.
+Maven resolves Apache Kafka's jars from `demo/kafka/pom.xml` into build/kafka, once for all uses; an interrupted
+download is started again. With root rights and no Java or Maven on the machine, Debian's packages are installed. A
+broker ends when the thread that started it does, so a killed test or demo leaves none behind. It does not sync to disk:
+its process may be killed, but not the machine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ log.segment.delete.delay.ms=1000
 
 @dataclass(frozen=True)
 class Listener:
-    """One more address of a broker: its protocol in Kafka's words, and the properties that it alone has."""
+    """A further listener of a broker: its protocol in Kafka's words, and its own properties."""
 
     protocol: str
     properties: Mapping[str, str] = field(default_factory=dict)

@@ -39,13 +39,13 @@ class PrivateServer(PrivateProcess):
 
 
 def install_mariadb() -> None:
-    """Puts MariaDB's programs on the machine if it has none; raises ServerMissing where that cannot be done."""
+    """Installs MariaDB's programs if they are missing; raises ServerMissing if that is not possible."""
     install_packages("MariaDB", PACKAGES, lambda: shutil.which("mariadbd") is not None)
 
 
 @contextlib.contextmanager
 def running_mariadb(folder: Path, options: Sequence[str] = ()) -> Iterator[PrivateServer]:
-    """A new, empty MariaDB in `folder` until the block ends; `options` come after ours, so they win."""
+    """A new, empty MariaDB in `folder` until the block ends; `options` override ours."""
     install_mariadb()
     data = folder / "data"
     # A MariaDB (10.11) that starts deletes all temporary tables in its tmpdir, those of other servers too.

@@ -1,4 +1,4 @@
-"""A server as a process of its own: begun in its own folder, waited for until it answers, stopped by its process id."""
+"""A private server process: started in its own folder, ready when it answers, stopped by its process id."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ServerMissing(RuntimeError):
 
 @dataclass
 class PrivateProcess(ABC):
-    """A running server that listens on `port`. What it says goes to `server.log` in its folder."""
+    """A running server that listens on `port`. Its output goes to `server.log` in its folder."""
 
     started_by: ClassVar[tuple[str, ...]] = ()
-    """What stands before its command."""
+    """Words before its command."""
     folder: Path
     command: list[str]
     port: int
@@ -46,10 +46,10 @@ class PrivateProcess(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether it can be spoken to."""
+        """Whether it accepts connections."""
 
     def stop(self, by: int = signal.SIGTERM) -> None:
-        """Ends the server; SIGKILL is the power cut."""
+        """Ends the server; SIGKILL simulates a crash."""
         if self.process is not None:
             self.process.send_signal(by)
             self.process.wait(timeout=_PATIENCE_S)
@@ -57,7 +57,7 @@ class PrivateProcess(ABC):
 
 
 def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], bool]) -> None:
-    """Installs Debian's packages where what they bring is not there; raises ServerMissing where it cannot."""
+    """Installs Debian's packages if their programs are missing; raises ServerMissing if that is not possible."""
     _BUILD.mkdir(exist_ok=True)
     with (_BUILD / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # apt-get fails beside another one, and dpkg puts its files there bit by bit

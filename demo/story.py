@@ -1,4 +1,4 @@
-"""What a demo does on the terminal: it says what comes, runs a script as a person would, and asks the lake."""
+"""The steps of a demo on the terminal: announce a step, run a script as a person would, query the lake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def say(text: str) -> None:
 
 
 def run(env: Mapping[str, str], script: str, *arguments: str) -> None:
-    """Runs a script, which speaks to the terminal itself; ends the demo where it fails."""
+    """Runs a script with its output on the terminal; ends the demo if it fails."""
     click.secho(f"$ python {' '.join([script, *arguments])}", bold=True)
     result = subprocess.run([sys.executable, script, *arguments], cwd=ROOT, env=dict(env), check=False)
     if result.returncode != 0:

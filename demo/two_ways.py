@@ -1,6 +1,6 @@
-"""`python -m demo.two_ways`: one stream by REST and from Kafka by turns, and no row of it twice.
+"""`python -m demo.two_ways`: one stream by REST and from Kafka by turns, with each row once.
 
-The demo's transactions are produced to a private broker, and an emulated ksqlDB serves the same ones at the same
+The demo's transactions are produced to a private broker, and an emulated ksqlDB serves the same records at the same
 partitions and offsets. The lake stays in `build/demo-kafka/data_lake` afterwards.
 """
 
@@ -44,7 +44,7 @@ def main(folder: Path, transactions: int) -> None:
 
 
 def tell_the_story(servers: str, lake: Path, transactions: int) -> None:
-    """Makes the topic `transactions` at the brokers; runs scripts and shows what they say."""
+    """Creates the topic `transactions` at the brokers; runs scripts and shows their output."""
     today = dt.datetime.now(dt.UTC).date()
     events = [event for event in generate(transactions, today) if event.topic == _TOPIC]
     first, later = events[: len(events) * 9 // 10], events[len(events) * 9 // 10 :]

@@ -1,9 +1,9 @@
 """A private MySQL: Debian's unstable packages, unpacked into build/mysql and run by their own loader.
 
-Debian stable has no MySQL. Nothing is installed on the machine: apt downloads into a folder of ours, with the
-system's own mirror and keys and an empty package status, so that every library comes along. The unpacked tree is
-kept; a download that was cut short is started again. The server does not wait for the disk: a test may kill the
-process, the machine stays up.
+Debian stable has no MySQL. Nothing is installed on the machine: apt downloads into a folder below build/, with the
+system's own mirror and keys and an empty package status, so that it downloads every library. The unpacked tree is kept;
+an interrupted download is started again. The server does not sync to disk: its process may be killed, but not the
+machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PACKAGES = ("mysql-server-core", "mysql-client-core")
 
 @contextlib.contextmanager
 def running_mysql(folder: Path, options: Sequence[str] = ()) -> Iterator[PrivateServer]:
-    """A new, empty MySQL in `folder` until the block ends; `options` come after ours, so they win."""
+    """A new, empty MySQL in `folder` until the block ends; `options` override ours."""
     tree = unpacked_mysql(_ROOT / "build" / "mysql")
     data, port = folder / "data", free_port()
     program = [

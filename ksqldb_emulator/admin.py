@@ -20,7 +20,7 @@ _STATISTICS = (
 
 
 def run_statements(state: State, text: str) -> list[dict[str, Any]]:
-    """The entities of a request. It is checked as a whole first: one bad statement and none is carried out."""
+    """Carries out the statements of a request and returns their entities; with a bad statement none is carried out."""
     statements = [(part, parse(part)) for part in split(text)]
     for part, statement in statements:
         if isinstance(statement, Select):
@@ -181,7 +181,7 @@ def _query_description(
 
 
 def tasks_of(state: State, source: Source) -> list[dict[str, Any]]:
-    """The tasks of a persistent query that some living node has, in changing order; progress is not shown of them."""
+    """The tasks of a persistent query on living nodes, in changing order and without progress."""
     query = source.write_query
     assert query is not None
     read = {topic: range(len(state.topic_bounds(topic)) or source.partitions) for topic in query.topics}

@@ -1,4 +1,4 @@
-"""A query's answer on its way out, byte by byte, and the scripted faults that cut it short."""
+"""Sends a query's answer, and applies the scripted faults that cut it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _UnchunkedResponse(web.StreamResponse):
 
 
 class Body:
-    """An answer's body on its way out, with the fault that may befall it."""
+    """An answer's body while it is sent, with its scripted fault."""
 
     def __init__(self, request: web.Request, fault: Fault, content_type: str, status: int = 200) -> None:
         kind = _UnchunkedResponse if fault.unchunked else web.StreamResponse
@@ -60,7 +60,7 @@ class Body:
         if self._fault.clean or transport is None:
             await self._response.write_eof()
         elif self._fault.reset:
-            await asyncio.sleep(0.002)  # let what was written leave before the reset overtakes it
+            await asyncio.sleep(0.002)  # so that the bytes are sent before the reset
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         else:

@@ -1,9 +1,9 @@
-"""The nodes behind the emulated server, and the bad minute after one of them dies.
+"""The nodes behind the emulated server, and the minute after one of them dies.
 
 As recorded with two nodes of 7.6 at default settings: the living node answers table pulls at once without the dead
 one's rows, sometimes with an error element at their end, sometimes not at all; SHOW QUERIES EXTENDED shows the dead
-host as UNRESPONSIVE and leaves out its tasks; shortly before these have moved pulls are empty; for a moment after it
-the moved ones still restore their state. DESCRIBE shows nothing of it.
+host as UNRESPONSIVE and leaves out its tasks; shortly before these have moved pulls are empty; for a moment afterwards
+the moved tasks still restore their state. DESCRIBE shows none of this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Phase(Enum):
 
 
 class Pull(Enum):
-    """What becomes of one table pull."""
+    """The result of one table pull."""
 
     WHOLE = "whole"
     SHORT = "without the dead node's rows"
@@ -46,7 +46,7 @@ class Pull(Enum):
 
 @dataclass(frozen=True)
 class BadMinute:
-    """Seconds after the death, before scaling, and how long a look takes at most while the dead host is asked."""
+    """Times in seconds after the death, before scaling; and the longest time of a look while the dead host is asked."""
 
     seen_s: float = 0.3
     returning_s: float = 42
@@ -95,7 +95,7 @@ class Cluster:
         self._dies_at_pull = 0
 
     def kill_node(self, minute: BadMinute, in_s: float = 0.0, at_pull: int = 0) -> None:
-        """`at_pull` 1 is the next pull of a table, which meets the death before any look does; 0 is by time."""
+        """Kills the last node during that table pull (1: the next one), or with 0 after `in_s` seconds."""
         self._dead_at, self._minute, self._dies_at_pull = time.monotonic() + in_s, minute, at_pull
         if at_pull:
             self._dead_at = math.inf
@@ -122,7 +122,7 @@ class Cluster:
         return True
 
     def look_takes_s(self) -> float:
-        """Of one SHOW QUERIES; counted in `looks`."""
+        """How long this SHOW QUERIES takes; counts it in `looks`."""
         phase = self.phase
         self.looks[phase] += 1
         slow = phase in (Phase.UNSEEN, Phase.DEAD, Phase.RETURNING)
@@ -131,7 +131,7 @@ class Cluster:
         return self.random.uniform(0, self._minute.slow_look_s) * self._minute.scale
 
     def fate_of_pull(self) -> Pull:
-        """Of one pull of a table; counted in `pulls`."""
+        """The result of this pull of a table; counts it in `pulls`."""
         if self._dies_at_pull:
             self._dies_at_pull -= 1
             if not self._dies_at_pull:

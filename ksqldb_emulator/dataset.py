@@ -1,4 +1,4 @@
-"""What the emulated server holds: streams and tables, their columns, and their topics' records.
+"""The data of the emulated server: streams and tables, their columns, and the records of their topics.
 
 Values are exact Python values by the column's declared type: BOOLEAN bool, INTEGER and BIGINT int, DOUBLE float,
 DECIMAL Decimal, STRING str, BYTES bytes, TIMESTAMP int (epoch ms), DATE int (epoch days), TIME int (ms of the day),
@@ -23,7 +23,7 @@ WIDE = Context(prec=76)
 
 @dataclass(frozen=True)
 class Column:
-    """`role` is VALUE, KEY or HEADER; `header_key` names the one header that a HEADER column has."""
+    """`role` is VALUE, KEY or HEADER; `header_key` names the header of a HEADER column with a single one."""
 
     name: str
     type: Type
@@ -49,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Query:
-    """A persistent query: what writes `sinks`, reading `topics`.
+    """A persistent query that reads `topics` and writes `sinks`.
 
     `repartition` ends the name of the internal topic of one that groups by another column.
     """

@@ -1,4 +1,4 @@
-"""How the expressions and conditions of a statement are typed and evaluated."""
+"""Types and evaluates the expressions and conditions of a statement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Scope = Mapping[str, Type]
 
 @dataclass(frozen=True)
 class Expression:
-    """A typed expression; `column` is the source column when it is nothing else."""
+    """A typed expression; `column` is set when the expression is just a source column."""
 
     type: Type
     evaluate: Evaluate
@@ -66,7 +66,7 @@ def bind(tree: Any, scope: Scope) -> Expression:
 
 
 def _map_part(function: str, base: Expression) -> Expression:
-    """The keys or the values of a map, NULLs among them, as an array; both functions take maps of STRING keys only."""
+    """The keys or the values of a map as an array, with NULLs; both functions accept only maps with STRING keys."""
     if base.type.base != "MAP" or base.type.key.base != "STRING":
         raise Refused(f"Function '{function}' does not accept parameters ({base.type}).")
     if function == "map_keys":

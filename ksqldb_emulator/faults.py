@@ -1,4 +1,4 @@
-"""Scripted faults: what a real cluster does on a bad day, on demand.
+"""Scripted faults: failures of a real cluster, on demand.
 
 A fault matches requests by kind (`info`, `ksql`, `pull`, `push`, `close`) and source, and applies `count` times.
 """
@@ -65,7 +65,7 @@ NO_FAULT = Fault()
 
 
 class Faults:
-    """The faults that wait for their request, in order."""
+    """The faults that were not used yet, in order."""
 
     def __init__(self) -> None:
         self._waiting: list[Fault] = []

@@ -13,8 +13,8 @@ PLAIN_JSON = "application/json"
 class Frame:
     """One answer's framing: streamed rows, or the plain array.
 
-    Streamed rows of streams and pushes are written with the separator behind each element, so a row's line is whole
-    as soon as it is sent; in the other answers it comes before the next element.
+    Streamed rows of streams and pushes have the separator after each element, so a row's line is complete as soon as it
+    is sent; in other answers the separator comes before the next element.
     """
 
     def __init__(self, planned: Plan, accept: str, fault: Fault = NO_FAULT) -> None:

@@ -1,4 +1,4 @@
-"""SELECT statements: what they refuse, which columns they answer with, and the rows of pulls and pushes."""
+"""SELECT statements: their checks, the columns of their answers, and the rows of pulls and pushes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_IN_PULLS = ("ROWPARTITION", "ROWOFFSET")
 
 @dataclass(frozen=True)
 class Plan:
-    """A SELECT that the server takes: its columns and its row filter. `marks_keys` is for headers of table pulls."""
+    """An accepted SELECT: its columns and its row filter. `marks_keys` is true for headers of table pulls."""
 
     select: Select
     text: str
@@ -53,7 +53,7 @@ class Plan:
         )
 
     def encode(self, row: Row, tombstone: bool = False) -> str:
-        """A row as a JSON array; of a delete only the key columns are filled."""
+        """A row as a JSON array; for a delete only the key columns are filled."""
         values = (
             encode(None if tombstone and expression.column not in self.source.keys else expression.evaluate(row),
                    expression.type)
@@ -178,14 +178,14 @@ def pull_rows(state: State, plan: Plan, fault: Fault, fate: Pull = Pull.WHOLE) -
 
 @dataclass
 class Pace:
-    """How fast a push's scan is: rows a second (0: as fast as it can), and the pause after each poll."""
+    """The speed of a push's scan: rows a second (0: unlimited), and the pause after each poll."""
 
     rows_per_s: float = 0
     poll_pause_s: float = 0
 
 
 async def paused(seconds: Callable[[], float]) -> None:
-    """Waits for as long as `seconds` says, which may change its mind meanwhile."""
+    """Waits until `seconds` have passed; the function is called repeatedly, because its result may change."""
     start = time.monotonic()
     while time.monotonic() - start < seconds():
         await asyncio.sleep(0.02)

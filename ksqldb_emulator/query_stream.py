@@ -1,4 +1,4 @@
-"""The endpoint `/query-stream`: pulls and pushes, from their start to their end, with the faults of either."""
+"""The endpoint `/query-stream`: pulls and pushes, with their scripted faults."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class QueryStream:
         final = "Query Completed"
         watcher = asyncio.create_task(self._close_when_gone(query, out))
         try:
-            await out.start()  # who has seen the head finds the query listed
+            await out.start()  # after the query is listed, so that a client with the header finds it
             await out.write(frame.head())
             latest = planned.source.kind == "STREAM" and properties.get("auto.offset.reset", "latest") == "latest"
             count, sent = 0, list[str]()
@@ -136,7 +136,7 @@ class QueryStream:
                 if count == planned.select.limit:
                     final = "Limit Reached"
                     break
-            self.state.live.pop(query.id, None)  # before the last byte: who has read it all finds the query gone
+            self.state.live.pop(query.id, None)  # before the last byte, so that a client that read all finds it gone
             if not out.is_gone:
                 await self._finish(out, frame, final)
             return await out.end()

@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """The endpoints over one state; `requests` is what was asked, in order."""
+    """The endpoints over one state; `requests` has all requests in order."""
 
     def __init__(self, dataset: Dataset, options: Options | None = None) -> None:
         self.state = State(dataset)

@@ -1,4 +1,4 @@
-"""The statements that the emulator understands: their grammar, and what each asks for.
+"""The grammar of the statements that the emulator understands, and their parsed forms.
 
 Anything else is refused with the server's own kind of error; nothing is guessed.
 """
@@ -59,7 +59,7 @@ QUOTED: /`(?:[^`]|``)+`/ | /"[^"]+"/
 
 
 class Refused(Exception):
-    """The server's answer to a statement that it does not take: an HTTP status, an error code and its text."""
+    """The server's answer to a statement that it refuses: an error code and its text."""
 
     def __init__(self, message: str, code: int = 40001, statement: str | None = "") -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class Describe:
 
 @dataclass(frozen=True)
 class Other:
-    """A statement of ksqlDB's that the emulator does not speak."""
+    """A statement of ksqlDB that the emulator does not support."""
 
     word: str
 

@@ -1,6 +1,6 @@
 """ksqlDB's types as the emulator needs them: their text, their form in DESCRIBE, and a parser of the text.
 
-Written apart from the pipeline's own, so that a mistake in one is not mirrored by the other.
+Written independently of the pipeline's types, so that a mistake in one does not hide in the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the emulated server knows while it runs: its sources, its clock, and its live push queries."""
+"""The state of the emulated server: its sources, its clock, and its live push queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.faults import Fault
 
 POLL_RECORDS = 1000
-"""Kafka's max.poll.records: what is fetched at once."""
+"""Kafka's max.poll.records: the records of one fetch."""
 
 _ids = itertools.count(int(time.time() * 1000) % 10**9 * 1000)
 

@@ -8,9 +8,9 @@
     scratch, scratch_database
                     temporary folders for rows that do not fit in memory, and DuckDB with such a folder
     cycles, findings, exact_text, fingerprint
-                    Python's search for cycles put off; what a check found; values as exact text; the hash of rows
+                    the garbage collector switched off; what a check found; values as exact text; the hash of rows
     turns, limits, source, unreadable, once
-                    turns of threads, limits of reads; what any source gives, rows and others, and each row once
+                    turns of threads, limits of reads; the interface of sources, unreadable records, each row once
     decode/         bytes to typed Arrow columns
     ksqldb/         the source that is read by REST
     kafka/          the source that is read from the brokers

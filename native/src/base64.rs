@@ -1,4 +1,4 @@
-//! Base64 with padding and nothing else in it.
+//! Strict base64: padding required, no other characters.
 
 use crate::cursor::{Read, Unusual};
 
@@ -13,7 +13,7 @@ fn six_bits(letter: u8) -> Read<u32> {
     }))
 }
 
-/// Appends the bytes that `text` stands for.
+/// Decodes `text` and appends its bytes.
 pub fn decode(text: &[u8], bytes: &mut Vec<u8>) -> Read<()> {
     if text.len() % 4 != 0 {
         return Err(Unusual);

@@ -64,7 +64,7 @@ impl Column {
         }
     }
 
-    /// Takes back what lies behind the first `length` values, and what was begun of the next one.
+    /// Removes all values after the first `length`, and an unfinished one.
     pub fn cut(&mut self, length: usize) {
         self.valid.truncate(length);
         match &mut self.values {
@@ -134,7 +134,7 @@ impl Column {
     }
 }
 
-/// Where the last of so many values ends.
+/// The place where the last of `length` values ends.
 fn cut_ends(ends: &mut Vec<i32>, length: usize) -> usize {
     ends.truncate(length + 1);
     ends[length] as usize

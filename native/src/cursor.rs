@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What is read here is not of the usual form: whether it is good, and what it means, is for the reference to say.
+/// The text is not of the usual form: the reference decides whether it is valid, and what it means.
 #[derive(Debug)]
 pub struct Unusual;
 
@@ -22,7 +22,7 @@ impl<'a> Cursor<'a> {
         self.at >= self.text.len()
     }
 
-    /// The next byte; 0, with which no token begins, at the end.
+    /// The next byte; at the end 0, which begins no token.
     #[inline]
     fn byte(&self) -> u8 {
         self.text.get(self.at).copied().unwrap_or(0)
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
         Ok(is_true)
     }
 
-    /// The text of a number, which is one by JSON's grammar.
+    /// The text of a number that is valid in JSON.
     pub fn number(&mut self) -> Read<&'a [u8]> {
         self.peek();
         let rest = &self.text[self.at.min(self.text.len())..];
@@ -169,7 +169,7 @@ impl<'a> Cursor<'a> {
             .try_fold(0, |code, &digit| (digit as char).to_digit(16).map(|value| code * 16 + value).ok_or(Unusual))
     }
 
-    /// The text of the next value, whatever it is; where it ends is found by brackets and quotes alone.
+    /// The text of the next value, of any kind; only brackets and quotes are examined to find its end.
     pub fn value(&mut self) -> Read<&'a [u8]> {
         let first = self.peek();
         let start = self.at;
@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Passes over the next value, which is JSON by all its rules, with numbers that each reader can hold.
+    /// Skips the next value, which must be valid JSON with numbers that every reader can hold.
     pub fn skip(&mut self, most_depth: usize) -> Read<()> {
         let inner = most_depth.checked_sub(1).ok_or(Unusual)?;
         match self.peek() {
@@ -229,7 +229,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many bytes the number takes that `text` begins with.
+/// The length in bytes of the number at the beginning of `text`.
 pub fn number_length(text: &[u8]) -> Option<usize> {
     let digits_from = |start: usize| text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut at = usize::from(text.first() == Some(&b'-'));
@@ -256,7 +256,7 @@ pub fn number_length(text: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// Calls `one` for each of the items up to `closing`, whose opening bracket was taken.
+/// Calls `one` for each item up to `closing`; the opening bracket has been read.
 pub fn each<'a>(text: &mut Cursor<'a>, closing: u8, mut one: impl FnMut(&mut Cursor<'a>) -> Read<()>) -> Read<()> {
     if text.take(closing) {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Where the elements of an answer end. Brackets are counted and strings skipped; what is in an element is not looked at.
+//! Finds where the elements of an answer end: counts brackets and skips strings, without reading the elements.
 
-/// How deep in brackets, inside a string, behind a backslash.
+/// The depth of brackets, whether inside a string, and whether after a backslash.
 #[derive(Clone, Copy)]
 pub struct State {
     pub depth: i64,
@@ -9,9 +9,9 @@ pub struct State {
 }
 
 pub struct Found {
-    /// Behind the last byte of each element, as little-endian 64-bit numbers.
+    /// The places after the last byte of each element, as little-endian 64-bit numbers.
     pub ends: Vec<u8>,
-    /// Where the bracket stands that closes the array, or -1.
+    /// The place of the bracket that closes the array, or -1.
     pub closed_at: i64,
     pub state: State,
 }

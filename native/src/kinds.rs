@@ -1,4 +1,4 @@
-//! What a column of the answer is, in the words of `pipeline.decode.native`.
+//! The kinds of columns, in the notation of `pipeline.decode.native`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -22,7 +22,7 @@ pub enum Kind {
     Timestamp,
     /// A BIGINT that is kept as a TIMESTAMP.
     EpochMs,
-    /// The kinds from here on are of payloads, in which ksqlDB takes more forms of a value than it writes itself.
+    /// The following kinds are for payloads, in which ksqlDB accepts more forms of a value than it writes itself.
     LooseDouble,
     LooseDecimal {
         precision: u8,
@@ -32,7 +32,7 @@ pub enum Kind {
     /// Whole numbers: a DATE in days since 1970, a TIME in milliseconds of its day.
     EpochDays,
     DayMs,
-    /// Fields that are found by their name, or else by its upper-case form.
+    /// Fields that are found by their name, or else by their name in upper case.
     LooseStruct(Vec<Vec<u8>>, Vec<Kind>),
     /// The text of the value as it is, for Python to read.
     Json,
@@ -41,7 +41,7 @@ pub enum Kind {
     Struct(Vec<Vec<u8>>, Vec<Kind>),
 }
 
-/// A kind out of its tuple: a word, and what belongs to it.
+/// Reads a kind from its tuple: a word and its arguments.
 pub fn kind_of(spec: &Bound<'_, PyTuple>) -> PyResult<Kind> {
     let word: String = spec.get_item(0)?.extract()?;
     let inner = |place: usize| -> PyResult<Kind> { kind_of(spec.get_item(place)?.downcast()?) };

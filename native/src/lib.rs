@@ -1,7 +1,7 @@
 //! Answers of ksqlDB, and records' payloads, into Arrow, as `pipeline/decode/layout.py` has it.
 //!
-//! What is read here means exactly what the reference in Python makes of it. Whatever is not of the usual form, good or
-//! bad, is left to that: no value is guessed, and no refusal is decided or worded here.
+//! Every value decoded here is exactly what the reference in Python makes of it. Text that is not of the usual form,
+//! valid or not, is left to the reference: no value is guessed, and no error is decided or worded here.
 
 mod arrays;
 mod base64;
@@ -22,7 +22,7 @@ use arrow_data::ffi::FFI_ArrowArray;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
-/// Where the elements in `data` end, the place of the closing bracket or -1, and the state behind `data`.
+/// The places where the elements in `data` end, the place of the closing bracket or -1, and the state after `data`.
 #[pyfunction]
 fn scan<'py>(
     py: Python<'py>,
@@ -50,7 +50,7 @@ impl Decoder {
         Ok(Decoder { streamed, kinds })
     }
 
-    /// The rows as a capsule `arrow_array`, and which of them are deletes; None for what is not of the usual form.
+    /// The rows as a capsule `arrow_array`, and which of them are deletes; None if an element is not of the usual form.
     fn decode<'py>(&self, py: Python<'py>, elements: &[u8]) -> PyResult<Option<(Bound<'py, PyCapsule>, Vec<usize>)>> {
         let read =
             py.detach(|| catch_unwind(AssertUnwindSafe(|| rows::read_rows(elements, self.streamed, &self.kinds))));
@@ -76,7 +76,7 @@ impl PayloadDecoder {
     }
 
     /// The values as a capsule `arrow_array`, with null for what is not of the usual form, and the places of these and of
-    /// missing payloads; None where nothing can be said.
+    /// missing payloads; None where no payload can be decoded.
     fn decode<'py>(&self, py: Python<'py>, payloads: Vec<Option<Bound<'py, PyBytes>>>) -> PyResult<Option<Found<'py>>> {
         let bytes: Vec<Option<&[u8]>> =
             payloads.iter().map(|payload| payload.as_ref().map(|one| one.as_bytes())).collect();

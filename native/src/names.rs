@@ -1,4 +1,4 @@
-//! The names of an object's fields in the order in which they came last, which is mostly that of the next object too.
+//! The names of an object's fields in the order of the last object, which the next object mostly has too.
 
 use crate::cursor::{Read, Unusual};
 
@@ -8,7 +8,7 @@ const MOST_NAMES: usize = 1000;
 pub struct Order(Vec<(Vec<u8>, Option<usize>)>);
 
 impl Order {
-    /// Which of the declared `names` the field is for that comes at a place of its object; None for none of them.
+    /// The index in the declared `names` for the field at a place of its object; None for an undeclared field.
     pub fn place(&mut self, at: usize, name: &[u8], names: &[Vec<u8>]) -> Read<Option<usize>> {
         if let Some((known, place)) = self.0.get(at)
             && known[..] == *name
@@ -25,7 +25,7 @@ impl Order {
     }
 }
 
-/// By the name itself, else by its upper-case form, which only for ASCII is the same for everybody.
+/// Matches by the name itself, else in upper case; only for ASCII, where all libraries agree on upper case.
 fn declared(name: &[u8], names: &[Vec<u8>]) -> Read<Option<usize>> {
     let place_of = |name: &[u8]| names.iter().position(|declared| declared[..] == *name);
     match place_of(name) {

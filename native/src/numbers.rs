@@ -1,4 +1,4 @@
-//! Numbers out of their text, exactly; what does not fit is `Unusual`.
+//! Parses numbers exactly; a number that does not fit is `Unusual`.
 
 use crate::cursor::{Read, Unusual};
 
@@ -16,7 +16,7 @@ pub fn integer(text: &[u8]) -> Read<i64> {
     i64::try_from(if negative { -size } else { size }).map_err(|_| Unusual)
 }
 
-/// `text` is a number by JSON's grammar.
+/// `text` must be a valid JSON number.
 pub fn double(text: &[u8]) -> Read<f64> {
     if text == b"-0" {
         return Err(Unusual);
@@ -25,7 +25,7 @@ pub fn double(text: &[u8]) -> Read<f64> {
     if value.is_finite() { Ok(value) } else { Err(Unusual) }
 }
 
-/// The same of a number that no reader refuses for its length or its exponent.
+/// The same for a number whose length and exponent every reader accepts.
 pub fn short_double(text: &[u8]) -> Read<f64> {
     if let Some(at) = text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         small_exponent(&text[at + 1..])?;
@@ -33,9 +33,9 @@ pub fn short_double(text: &[u8]) -> Read<f64> {
     if text.len() > MOST_LENGTH { Err(Unusual) } else { double(text) }
 }
 
-/// A decimal in units of its last digit. `text` is a number by JSON's grammar.
+/// A decimal in units of its last digit. `text` must be a valid JSON number.
 ///
-/// With `rounded` digits beyond the scale are rounded half to even: a double stands for the decimal next to it.
+/// With `rounded` digits beyond the scale are rounded half to even: a double stands for its nearest decimal.
 pub fn decimal(text: &[u8], precision: i32, scale: i32, rounded: bool) -> Read<i128> {
     let (negative, rest) = signed(text);
     let (mut size, mut digits, mut exponent) = (0i128, 0, 0i32);
@@ -75,7 +75,7 @@ pub fn decimal(text: &[u8], precision: i32, scale: i32, rounded: bool) -> Read<i
         }
         shortened(size, 10i128.pow(-shift as u32), rounded)?
     };
-    // Arrow counts the digits as they are written: a zero without its fraction does not fit into DECIMAL(2, 2).
+    // Arrow counts digits as written: a zero without its fraction does not fit into DECIMAL(2, 2).
     let written = if rounded { scale } else { digits.max(1).max(-exponent) + shift };
     if written > precision || unscaled >= 10i128.pow(precision as u32) {
         return Err(Unusual);

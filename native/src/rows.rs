@@ -7,7 +7,7 @@ use crate::column::Column;
 use crate::cursor::{Cursor, Read};
 use crate::kinds::Kind;
 
-/// Where an element goes on behind its row without meaning anything.
+/// The text that may follow the row inside its element.
 const EMPTY_PARTS: [&[u8]; 4] = [b"errorMessage", b"finalMessage", b"continuationToken", b"consistencyToken"];
 
 pub struct Rows {
@@ -48,7 +48,7 @@ fn read_row(text: &mut Cursor<'_>, columns: &mut [Column]) -> Read<bool> {
     Ok(false)
 }
 
-/// A row inside an object; whether it is a delete.
+/// Reads a row inside an object; returns whether it is a delete.
 fn read_element(text: &mut Cursor<'_>, columns: &mut [Column]) -> Read<bool> {
     let mut is_delete = false;
     text.expect(b'{')?;

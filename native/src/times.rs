@@ -1,9 +1,9 @@
-//! Dates and times in the server's text; what is not in the usual form is `Unusual`.
+//! Parses dates and times in the server's text; other forms are `Unusual`.
 
 use crate::cursor::{Read, Unusual};
 
 const DAY_MS: i64 = 86_400_000;
-/// Before it the server writes the Julian calendar, without saying so.
+/// For earlier dates the server writes the Julian calendar, without marking it.
 const GREGORIAN_START_MS: i64 = -12_219_292_800_000;
 
 fn number(digits: &[u8]) -> Read<i64> {

@@ -1,4 +1,4 @@
-//! Values out of their text, appended to their columns.
+//! Parses values and appends them to their columns.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -9,13 +9,13 @@ use crate::kinds::Kind;
 use crate::names::Order;
 use crate::{base64, numbers, times};
 
-/// Maps of up to so many keys are looked through for one that comes twice.
+/// The most keys of a map that are checked for duplicates by comparing them all.
 const FEW_KEYS: usize = 16;
-/// How deep a value may be nested that is passed over.
+/// The deepest nesting of a value that is skipped.
 const MOST_DEPTH: usize = 32;
 
 impl Column {
-    /// Reads the value that comes next; after an error the column is of no use.
+    /// Reads the next value; after an error the column must not be used.
     pub fn read(&mut self, text: &mut Cursor<'_>) -> Read<()> {
         if !matches!(self.kind, Kind::Json) && text.take_null()? {
             self.append_null();
@@ -130,7 +130,7 @@ fn read_double(text: &mut Cursor<'_>, of_number: impl Fn(&[u8]) -> Read<f64>) ->
     }
 }
 
-/// A map from text: of a key that comes twice the last one would count.
+/// A map from text; a duplicate key is `Unusual`, because in ksqlDB the last one counts.
 fn read_object(text: &mut Cursor<'_>, keys: &mut Column, inner: &mut Column) -> Read<()> {
     let mut seen: Vec<Cow<'_, [u8]>> = Vec::new();
     text.expect(b'{')?;
@@ -204,13 +204,13 @@ fn loose_number<'a>(text: &mut Cursor<'a>) -> Read<Cow<'a, [u8]>> {
     if number_length(&digits) == Some(digits.len()) { Ok(digits) } else { Err(Unusual) }
 }
 
-/// Which zero a negative number is that has no digit that counts, or too small a one, the reference says.
+/// The reference decides the sign of a negative number that is zero or too small for a double.
 fn read_loose_double(text: &mut Cursor<'_>) -> Read<f64> {
     let value = read_double(text, numbers::short_double)?;
     if value == 0.0 && value.is_sign_negative() { Err(Unusual) } else { Ok(value) }
 }
 
-/// The fields of a struct that are declared; others are passed over, and those that are missing are null.
+/// The declared fields of a struct; other fields are skipped, and missing ones are null.
 fn read_declared(text: &mut Cursor<'_>, names: &[Vec<u8>], fields: &mut [Column], order: &mut Order) -> Read<()> {
     let (before, mut at) = (fields.first().map_or(0, Column::len), 0);
     text.expect(b'{')?;
