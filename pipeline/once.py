@@ -8,7 +8,7 @@ ROWTIME of the very last one is compared here; `export.witness` compares the val
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.errors import TopicChanged
 from pipeline.limits import Limits
-from pipeline.source import MOST_RECORDS, Outcome, StreamSource, Task, weakest
+from pipeline.source import MOST_RECORDS, UNKNOWN, Bookmark, Offsets, Outcome, StreamSource, Task, weakest
 from pipeline.unreadable import counted
 
 WITNESSES = 20
@@ -51,11 +51,12 @@ class OnceOnly:
     """Lets each wanted row of a task through once; checks the witnesses, and that no row after them was lost.
 
     `witnesses` gathers the rows at the offsets of `windows`, before later rows are returned; whoever compares them
-    removes them from the list. `gaps` are the accepted gaps. Raises TopicChanged.
+    removes them from the list. `gaps` are the accepted gaps. `ends_now` asks the source for the topic's ends again.
+    Raises TopicChanged.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, ends_now: Callable[[], Mapping[int, Offsets] | None] = lambda: None) -> None:
+        self.task, self._ends_now = task, ends_now
         self.gaps = gaps_before(task)
         self.windows = windows_of(task)
         self.witnesses: list[pa.RecordBatch] = []
@@ -118,14 +119,22 @@ class OnceOnly:
     def _check_first(self, partition: int, first: int) -> None:
         """Records a gap, or raises for it, where the first row to come lies after the bookmark.
 
-        There is no gap where the bookmark has no row before it and the topic's ends are known: then `gaps_before` has
-        compared the topic's start with the bookmark. Nor for a part of a task: its source seeks and knows the start.
+        There is no gap where the topic's ends were known before the read, and either the bookmark has no row before it
+        or the topic still starts at or before the bookmark: compaction has removed the rows between. Nor is there one for
+        a part of a task: its source seeks and knows the start.
         """
         mark = None if self.task.is_part else self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
             return
-        if mark.last_rowtime_ms is not None or self.task.ends is None:
+        if self.task.ends is None or not (mark.last_rowtime_ms is None or self._still_reaches(partition, mark)):
             self.gaps[partition] = _gap(self.task, partition, mark.next_offset, first)
+
+    def _still_reaches(self, partition: int, mark: Bookmark) -> bool:
+        """Whether no retention has passed the bookmark up to this moment: it was before the read that the ends were
+        looked at.
+        """
+        at = (self._ends_now() or {}).get(partition)
+        return at is not None and UNKNOWN < at.start <= mark.next_offset
 
 
 def _in_order(mask: _Numbers, order: _Numbers) -> pa.Array:
@@ -153,7 +162,7 @@ def read_once(stream: StreamSource, tasks: Iterable[Task], limits: Limits) -> Re
     def batches() -> Iterator[pa.RecordBatch]:
         outcomes = list[Outcome | None]()
         for task in tasks:
-            once, read = OnceOnly(task), stream.read(task, limits)
+            once, read = OnceOnly(task, stream.ends), stream.read(task, limits)
             for batch in read.batches:
                 whole.unreadable += sum(map(counted, read.take_unreadable()), Counter[str]())
                 yield once.keep(batch)

@@ -16,7 +16,7 @@ from pipeline import unreadable
 from pipeline.errors import TopicChanged
 from pipeline.limits import Limits
 from pipeline.once import WITNESSES, OnceOnly, gaps_before, read_once
-from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, Bookmark, Offsets, StreamRead, Task, Wanted
+from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, UNKNOWN, Bookmark, Offsets, StreamRead, Task, Wanted
 
 Row = tuple[int, int, int]  # ROWTIME, ROWPARTITION, ROWOFFSET
 SCHEMA = pa.schema([("rowtime", pa.int64()), ("rowpartition", pa.int32()), ("rowoffset", pa.int64())])
@@ -192,6 +192,26 @@ def test_a_partition_that_brought_no_row_yet_has_no_witness_and_is_judged_by_whe
         kept(OnceOnly(task({0: Bookmark(10)})), row)
 
 
+@pytest.mark.parametrize(
+    ("now", "is_lost"),
+    [({0: Offsets(10, 16, 0)}, False), ({0: Offsets(11, 16, 0)}, True), ({0: Offsets(UNKNOWN, 16, 0)}, True),
+     ({}, True), (None, True)],
+)  # fmt: skip
+def test_without_witness_a_topic_has_lost_rows_unless_it_still_reaches_back_to_the_bookmark(
+    now: Mapping[int, Offsets] | None, is_lost: bool
+) -> None:
+    """Compaction takes witnesses too; retention may have passed the bookmark since the read began."""
+    row, asked = (8, 0, 15), task({0: Bookmark(10, 5)}, ends={0: Offsets(3, 16, 0)})
+
+    if is_lost:
+        with pytest.raises(TopicChanged, match="may have lost rows"):
+            kept(OnceOnly(asked, lambda: now), row)
+    else:
+        assert kept(OnceOnly(asked, lambda: now), row) == [row]
+    with pytest.raises(TopicChanged, match="may have lost rows"):
+        kept(OnceOnly(task({0: Bookmark(10, 5)}), lambda: now), row)
+
+
 def test_a_partition_that_is_new_has_no_gap() -> None:
     once = OnceOnly(task({0: Bookmark(10, 5)}))
 
@@ -235,6 +255,9 @@ def test_gaps_and_records_that_cannot_be_read_are_those_of_all_tasks() -> None:
     limits = Limits(quiet_s=7)
 
     class Stream:
+        def ends(self) -> None:
+            return None
+
         def read(self, task: Task, under: Limits) -> StreamRead:
             assert under is limits
             (partition,) = task.start
@@ -262,6 +285,9 @@ def test_a_batch_of_new_rows_is_passed_on_as_it_is() -> None:
 )
 def test_several_tasks_end_as_the_weakest_of_them(outcomes: list[Any], together: str) -> None:
     class Stream:
+        def ends(self) -> None:
+            return None
+
         def read(self, task: Task, _: Limits) -> StreamRead:
             partition = next(iter(task.ends or {}))
             rows = batch_of([(0, partition, 0), (0, partition, 0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from pipeline.errors import SourceUnknown, TopicChanged
+from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
 from pipeline.feeds import Feed
 from pipeline.lake.change import number_of
 from pipeline.lake.table import LakeTable
@@ -75,9 +75,14 @@ def plan_read(
     """How the rows from the table's bookmarks on, or other `wanted` rows, will be read.
 
     With `accept_gap` rows that the topic has lost after a bookmark are no error. Raises TopicChanged for a topic that
-    was recreated or lost rows.
+    was recreated or lost rows, LogDamaged for a table that has rows and no bookmark.
     """
     marks, ends = table.bookmarks(), stream.ends()
+    if not (marks or wanted.old) and table.files:
+        raise LogDamaged(
+            f"the feed {table.feed.name} has rows, and its log has lost the bookmarks: they would come twice",
+            f"have each row replaced: python export_to_data_lake.py --stream {table.feed.name} --full",
+        )
     whole = Task(table.feed.name, stream.source.topic, marks, ends, wanted, accept_gap)
     gaps_before(whole)
     if not wanted.new:

@@ -62,7 +62,7 @@ def stage(
     The files' names begin with `name`. Raises ReadStalled after the part with the rows before it, and other errors of
     reading, after which no staged file of the unfinished part is left.
     """
-    once, read = OnceOnly(task), stream.read(task, limits)
+    once, read = OnceOnly(task, stream.ends), stream.read(task, limits)
     moved = dict(task.start)
     stalled: ReadStalled | None = None
     for part in itertools.count():

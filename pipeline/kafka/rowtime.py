@@ -2,11 +2,14 @@
 
 A record whose time cannot be determined, or lies before 1970, is no row: ksqlDB skips it
 (`ksql.timestamp.throw.on.invalid` is false unless somebody sets it). Facts: its TimestampExtractor classes, and the
-documentation of Java's DateTimeFormatter for TIMESTAMP_FORMAT.
+documentation of Java's DateTimeFormatter for TIMESTAMP_FORMAT. StringToTimestampParser has it pass over the case of
+letters. Its ResolverStyle is SMART: a day of the month up to 31 is at most the last one of its month, and 24:00 the end
+of its day. ZoneOffset ends at 18:00.
 """
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import functools
 import re
@@ -20,7 +23,7 @@ import pyarrow.compute as pc
 from pipeline.errors import SourceNotReadable
 
 NO_TIME = -1
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH, _MS = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(milliseconds=1)
 _PART = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|.", re.DOTALL)
 _DIGITS = {
     "yyyy": r"(?P<year>\d{4})",
@@ -66,7 +69,7 @@ def reader_of(text_format: str) -> Callable[[str], int]:
     """
     expression = "".join(_expression(*found) for found in _parts(text_format))
     try:
-        pattern = re.compile(expression, re.ASCII)
+        pattern = re.compile(expression, re.ASCII | re.IGNORECASE)
     except re.error:  # a part of the time is there twice
         raise _not_read(text_format) from None
     if not {"year", "month", "day"} <= pattern.groupindex.keys() or "zone" not in pattern.groupindex:
@@ -95,20 +98,27 @@ def _expression(whole: str, quoted: str | None, letter: str | None) -> str:
 
 def _milliseconds(parts: dict[str, str | None]) -> int:
     numbers = {name: int(parts.get(name) or 0) for name in ("year", "month", "day", "hour", "minute", "second")}
-    fraction = (parts.get("fraction") or "")[:3].ljust(3, "0")
+    fraction = parts.get("fraction") or ""
+    is_next_day = numbers["hour"] == 24 and not (numbers["minute"] or numbers["second"] or int(fraction or 0))
     try:
-        moment = dt.datetime(**numbers, tzinfo=_zone(parts["zone"] or ""))
-    except ValueError:
+        if 28 < numbers["day"] <= 31:
+            numbers["day"] = min(numbers["day"], calendar.monthrange(numbers["year"], numbers["month"])[1])
+        if is_next_day:
+            numbers["hour"] = 0
+        moment = dt.datetime(**numbers, tzinfo=dt.UTC) - _offset(parts["zone"] or "")
+    except (ValueError, OverflowError):
         return NO_TIME
-    return max(NO_TIME, (moment - _EPOCH) // dt.timedelta(milliseconds=1) + int(fraction))
+    since = moment - _EPOCH + dt.timedelta(days=is_next_day)
+    return max(NO_TIME, since // _MS + int(fraction[:3].ljust(3, "0")))
 
 
-def _zone(text: str) -> dt.timezone:
+def _offset(text: str) -> dt.timedelta:
+    """Raises ValueError."""
     digits = text[1:].replace(":", "")
-    if not digits:
-        return dt.UTC
-    offset = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
-    return dt.timezone(-offset if text[0] == "-" else offset)
+    hours, minutes = int(digits[:2] or 0), int(digits[2:] or 0)
+    if minutes > 59 or (hours, minutes) > (18, 0):
+        raise ValueError(text)
+    return dt.timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
 
 
 def _not_read(what: str) -> SourceNotReadable:

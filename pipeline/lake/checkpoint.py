@@ -33,10 +33,13 @@ def write_checkpoint(
 ) -> None:
     """Writes the checkpoint of `version` from its `private` copy, without removed files that are `gone` from disk.
 
-    It is compressed here, because the Delta library does not do so: with zstd the checkpoint of 10,000 files has
-    0.2 MB instead of 3 MB. Raises CommitFailed where it lacks one of the `transactions`.
+    A checkpoint of that version by another program is kept as it is. Ours is compressed, because the Delta
+    library does not do so: with zstd the checkpoint of 10,000 files has 0.2 MB instead of 3 MB. Raises CommitFailed
+    where it lacks one of the `transactions`.
     """
     name = f"{LOG}/{version:020}.checkpoint.parquet"
+    if version in checkpoints(store.names(LOG)):  # its bytes are in the private copy too, and readers may be in them
+        return
     private.delta.create_checkpoint()
     rows = pq.read_table(private.folder / name)
     has = {mark["appId"]: mark["version"] for mark in pc.drop_null(rows["txn"]).to_pylist()}

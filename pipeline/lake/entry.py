@@ -16,7 +16,7 @@ from pathlib import Path
 import deltalake
 
 from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineError
-from pipeline.lake.log import LAST_CHECKPOINT, entry_name, last_checkpoint
+from pipeline.lake.log import entry_name, newest_checkpoint
 from pipeline.lake.store import LOG, Store, disk_errors
 
 
@@ -101,9 +101,10 @@ def private_log(store: Store, version: int) -> Iterator[PrivateLog]:
     Before the first entry it has no log folder: the Delta library takes an empty one for a damaged table.
     """
     with store.scratch() as folder:
-        first = last_checkpoint(store)
-        for name in store.names(LOG):
+        names = store.names(LOG)
+        first = newest_checkpoint(names)
+        for name in names:
             number = name.partition(".")[0]
-            if name == LAST_CHECKPOINT or (number.isdigit() and first <= int(number) <= version):
+            if number.isdigit() and first <= int(number) <= version:
                 store.fetch(f"{LOG}/{name}", folder / LOG / name)
         yield PrivateLog(folder)

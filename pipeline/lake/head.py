@@ -110,6 +110,10 @@ def read_head(store: Store, feed: str) -> Head | None:
             head = _from_checkpoint(store, feed, names, number)
         for entry in due:
             head = _with(store, feed, head, entry, is_newest=entry == due[-1])
+    if not (head.metadata and head.protocol):
+        raise LogDamaged(
+            f"the feed {feed} cannot be read: {store.uri(LOG)} does not say what the table is", _hint(feed)
+        )
     return _supported(head, feed)
 
 
@@ -120,7 +124,7 @@ def _with(store: Store, feed: str, head: Head, entry: str, is_newest: bool) -> H
         what = f"{store.uri(entry)} is missing"
     except ValueError:
         what = f"{store.uri(entry)} is not whole"
-    hint = f"restore its Delta log from a backup, or see what can be done: python metadata_utils.py repair {feed}"
+    hint = _hint(feed)
     if is_newest:
         hint = f"the next export of {feed} removes that entry: another program began it and did not end it"
     raise LogDamaged(f"the feed {feed} cannot be read: {what}", hint)
@@ -136,7 +140,7 @@ def _from_checkpoint(store: Store, feed: str, names: Sequence[str], number: int)
         except pa.ArrowException:
             raise LogDamaged(
                 f"the feed {feed} cannot be read: {store.uri(f'{LOG}/{name}')} is not whole",
-                f"restore its Delta log from a backup, or see what can be done: python metadata_utils.py repair {feed}",
+                _hint(feed),
             ) from None
         for column in rows.column_names:
             found[column] += pc.drop_null(rows[column]).to_pylist()
@@ -152,6 +156,10 @@ def _from_checkpoint(store: Store, feed: str, names: Sequence[str], number: int)
         newest = Head().after(number, store.read(entry))
         head = replace(head, checksum=newest.checksum, commit=newest.commit)
     return head
+
+
+def _hint(feed: str) -> str:
+    return f"restore its Delta log from a backup, or see what can be done: python metadata_utils.py repair {feed}"
 
 
 def _refuse_lost_log(store: Store, feed: str) -> None:

@@ -1,7 +1,8 @@
 """The lake: its feeds, their tables, and the one way to write to them.
 
 `writing` locks a feed, removes what a killed run left, lets the caller commit, and then rewrites `_metadata.json` and
-`views.sql`. A crash before that leaves the last commit and these two files as they were, and the next run writes them.
+`views.sql`. A crash before that leaves the last commit and these two files as they were; the next run writes them, and
+then deletes the files that only the old ones named.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class Lake:
             if table.exists and not (is_described(table) and self._store.size(VIEWS) is not None):
                 write_views(self._store, self.feeds, self.table, self._tell, changed=table)
                 write_metadata(table)  # last: it vouches that both files describe this log entry
+                if table.has_named_leftovers:
+                    table.remove_orphans(self.grace_hours)
         except PipelineError as error:
             if failure is None:
                 raise

@@ -81,8 +81,10 @@ def delete_orphans(
     named: Callable[[], str],
     past: dt.datetime | None,
     grace_hours: int,
-) -> int:
-    """Deletes this package's files that are not `committed` and not in the text `named`; returns how many.
+) -> tuple[int, bool]:
+    """Deletes this package's files that are not `committed` and not in the text `named`.
+
+    Returns how many, and whether files are kept because `named` has them.
 
     Keeps expired files until their grace period is over at `past`, a safely past time, and files that may belong to a
     run that still lives. The log is at `version`.
@@ -98,14 +100,14 @@ def delete_orphans(
     found = {path for path in found - waiting if store.size(path) is not None}
     if found:
         found -= set(committed())
-    if found:
-        text = named()
-        found = {path for path in found if path not in text}
-    count = store.delete_leftovers(*sorted(found)) if found else 0
+    text = named() if found else ""
+    shown = {path for path in found if path in text}
+    due = sorted(found - shown)
+    count = store.delete_leftovers(*due) if due else 0
     if folders is None or folders:
-        left = sorted({path.rpartition("/")[0] for path in found}) if count < len(found) else ()
-        Moving(version, "", (), tuple(left)).write(store)
-    return count
+        left = {path.rpartition("/")[0] for path in found} if count < len(found) else set[str]()
+        Moving(version, "", (), tuple(sorted(left))).write(store)
+    return count, bool(shown)
 
 
 def find_orphans(store: Store, committed: Collection[str]) -> list[str]:

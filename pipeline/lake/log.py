@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +21,7 @@ from pipeline.lake.store import LOG, Store
 LAST_CHECKPOINT = "_last_checkpoint"
 HISTORY = "_history.jsonl.gz"
 """The commit information of dropped entries, one JSON line each, oldest first; the file lies beside the log."""
+_CHECKPOINT = re.compile(r"(?P<version>\d{20})\.checkpoint(\.\d{10}\.(?P<parts>\d{10})|\.[\w-]+)?\.parquet")
 
 
 def history(store: Store) -> Iterator[dict[str, Any]]:
@@ -27,8 +30,10 @@ def history(store: Store) -> Iterator[dict[str, Any]]:
     """
     seen = set[int]()
     for number in sorted(entry_numbers(store.names(LOG)), reverse=True):
-        seen.add(number)
-        yield entry_info(store, number)
+        with contextlib.suppress(FileNotFoundError):  # dropped since: then it is among those that were kept
+            entry = entry_info(store, number)
+            seen.add(number)
+            yield entry
     if store.size(HISTORY) is not None:
         for line in reversed(gzip.decompress(store.read(HISTORY)).splitlines()):
             entry = json.loads(line)
@@ -38,9 +43,11 @@ def history(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def entry_info(store: Store, version: int) -> dict[str, Any]:
-    """The commit information (`commitInfo`) of an entry."""
-    actions = _actions(store, [entry_name(version)])
-    info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    """The commit information (`commitInfo`) of an entry; empty for a damaged one, which a later checkpoint replaces."""
+    info: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        actions = _actions(store, [entry_name(version)])
+        info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return {"timestamp": 0, **info, "version": version}
 
 
@@ -71,6 +78,12 @@ def _actions(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def remove_damage(store: Store) -> None:
+    """Removes what keeps readers from a table that is whole but for that. Only under the feed's lock."""
+    remove_torn_entry(store)
+    _remove_lost_hint(store)
+
+
 def remove_torn_entry(store: Store) -> bool:
     """Removes the newest log entry when a power cut left it empty or in part; returns whether it did.
 
@@ -84,19 +97,23 @@ def remove_torn_entry(store: Store) -> bool:
     return True
 
 
+def _remove_lost_hint(store: Store) -> None:
+    """Removes the hint to a checkpoint that is not there, as in a log that was restored in part: with it readers refuse
+    the table, without it they look themselves.
+    """
+    try:
+        hint = json.loads(store.read(f"{LOG}/{LAST_CHECKPOINT}"))
+    except (FileNotFoundError, ValueError):
+        return
+    if not isinstance(hint, dict) or hint.get("version") not in checkpoints(store.names(LOG)):
+        store.delete(f"{LOG}/{LAST_CHECKPOINT}")
+
+
 def torn_entry(store: Store) -> str | None:
     """The name of the newest log entry if it is not whole."""
     numbers = entry_numbers(store.names(LOG))
     newest = entry_name(max(numbers, default=0))
     return newest if numbers and not _is_whole(store.read(newest)) else None
-
-
-def last_checkpoint(store: Store) -> int:
-    """The version of the checkpoint that `_last_checkpoint` names; 0 without that file, or where it is torn."""
-    try:
-        return int(json.loads(store.read(f"{LOG}/{LAST_CHECKPOINT}"))["version"])
-    except (FileNotFoundError, ValueError):
-        return 0
 
 
 def entry_name(version: int) -> str:
@@ -115,9 +132,8 @@ def entry_numbers(names: Iterable[str]) -> list[int]:
 
 
 def checkpoints(names: Iterable[str]) -> list[int]:
-    """The versions that have a checkpoint."""
-    numbers = (name.partition(".checkpoint")[0] for name in names if ".checkpoint" in name and name.endswith("parquet"))
-    return sorted({int(number) for number in numbers if number.isdigit()})
+    """The versions that have a whole checkpoint."""
+    return sorted(_whole_checkpoints(names))
 
 
 def newest_checkpoint(names: Iterable[str]) -> int:
@@ -130,7 +146,17 @@ def oldest_version(names: Sequence[str]) -> int:
 
 
 def checkpoint_parts(names: Iterable[str], version: int) -> list[str]:
-    return [name for name in names if name.startswith(f"{version:020}.checkpoint") and name.endswith("parquet")]
+    """The files of that version's checkpoint; none where it has no whole one."""
+    return _whole_checkpoints(names).get(version, [])
+
+
+def _whole_checkpoints(names: Iterable[str]) -> dict[int, list[str]]:
+    """The files of each: some engines write one in parts, and may have died before the last; it counts for nothing."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name in names:
+        if (match := _CHECKPOINT.fullmatch(name)) is not None:
+            found.setdefault((int(match["version"]), int(match["parts"] or 1)), []).append(name)
+    return {version: files for (version, parts), files in found.items() if len(files) >= parts}
 
 
 def _is_whole(entry: bytes) -> bool:

@@ -117,13 +117,13 @@ def describe_feed(table: LakeTable) -> FeedState:
 
 def write_metadata(table: LakeTable) -> None:
     with disk_errors(table.uri()):
-        table.store.replace(METADATA, json_bytes(metadata_json(describe_feed(table))))
+        table.store.replace(METADATA, json_bytes(metadata_json(describe_feed(table)) | _place_json(table)))
 
 
 def is_described(table: LakeTable) -> bool:
-    """Whether `_metadata.json` describes the newest log entry and the feed as it is now."""
+    """Whether `_metadata.json` describes the newest log entry, the feed as it is now, and the lake at this place."""
     written = _written(table)
-    return written is not None and written.items() >= _head_json(table.feed).items()
+    return written is not None and written.items() >= {**_head_json(table.feed), **_place_json(table)}.items()
 
 
 def described_partitions(table: LakeTable) -> set[str | None] | None:
@@ -200,6 +200,11 @@ def _head_json(feed: Feed) -> dict[str, Any]:
         "partitioning": feed.partitioning,
         "retention": {"days": feed.retention_days, "versions": feed.retention_versions},
     }
+
+
+def _place_json(table: LakeTable) -> dict[str, str]:
+    """Where the lake is: `views.sql` names its files by that."""
+    return {"location": table.uri()}
 
 
 def _totals_json(totals: Totals) -> dict[str, int]:

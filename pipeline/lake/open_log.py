@@ -45,7 +45,7 @@ class OpenLog:
             return ()
         with delta_errors(self._store.uri()):
             if self._session is None:
-                return tuple(committed_files(deltalake.DeltaTable(self._store.uri()), self._column))
+                return self.files_at(self.head.version)  # another run may have committed since
             with self._copy() as private:
                 return tuple(committed_files(private.delta, self._column))
 

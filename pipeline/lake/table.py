@@ -30,7 +30,7 @@ from pipeline.lake.entry import PrivateLog
 from pipeline.lake.files import DataFile, place_of, read_files
 from pipeline.lake.head import Head
 from pipeline.lake.leftovers import delete_orphans, note_moves, refuse_lost, surely_past_by
-from pipeline.lake.log import history, remove_torn_entry
+from pipeline.lake.log import history, remove_damage
 from pipeline.lake.open_log import OpenLog
 from pipeline.lake.rule import Rule
 from pipeline.lake.store import Store, Tell
@@ -57,7 +57,7 @@ class LakeTable:
         self.store = lake.below(f"{feed.kind_folder}/{feed.name}")
         self.partition_column = "date" if feed.type == "stream" else "version"
         self._newest_before: dt.datetime | None = None
-        self._grace = dt.timedelta()
+        self._grace, self.has_named_leftovers = dt.timedelta(), False
         self._files: tuple[DataFile, ...] | None = None
         self._log = OpenLog(self.store, feed.name, self.partition_column, session)
 
@@ -79,7 +79,7 @@ class LakeTable:
         store = lake.below(f"{feed.kind_folder}/{feed.name}")
         with delta_errors(store.uri()):
             store.make_durable()
-            remove_torn_entry(store)
+            remove_damage(store)
             store.clear_staging()
         table, hold = cls(lake, feed, tell, compression, session), store.held()
         if hold is not None and hold.since is not None:
@@ -186,10 +186,7 @@ class LakeTable:
         return guarded(self.feed.name, self.newest_at, now)
 
     def accept_clock(self, commit_id: str, now: dt.datetime) -> int:
-        """Lets the table go on from `now`, although it has commits of a later time; returns the Delta version.
-
-        For a person who says that the clock is right now and was wrong then.
-        """
+        """Lets the table go on from `now`, although it has commits of a later time; returns the Delta version."""
         note = {"kind": "clock accepted", "instead_of": clock_text(self.newest_at) if self.newest_at else None}
         return self._commit(commit_id, Change(note=note), now)
 
@@ -258,13 +255,13 @@ class LakeTable:
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes our files that no commit names, and expired ones past their grace period; returns how many.
 
-        Files that `views.sql` still names stay until it is rewritten: a run may have died between commit and rewrite.
-        Files that may belong to a run that still lives stay too (see `lock`). Only under the feed's lock.
+        Files that `views.sql` still names (`has_named_leftovers`) stay until it is rewritten: a run may have died between
+        commit and rewrite. Files that may belong to a run that still lives stay too (see `lock`). Only under the lock.
         """
         with delta_errors(self.uri()):
             if not self.exists:
                 return 0
-            return delete_orphans(
+            count, self.has_named_leftovers = delete_orphans(
                 self.store,
                 self.delta_version,
                 lambda: {file.path for file in self.files},
@@ -272,6 +269,7 @@ class LakeTable:
                 surely_past_by(self.store, self._newest_before or self.newest_at),
                 grace_hours,
             )
+            return count
 
     def read_batches(self, files: Sequence[DataFile], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The rows of committed files in the table's columns; columns that a file does not have are null.

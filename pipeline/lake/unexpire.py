@@ -49,9 +49,9 @@ class Expired:
 def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expired:
     """What the expiries of this feed removed within the grace period."""
     found = Expired()
-    back = []
+    back = list[DataFile]()
     for file in _expired_files(table, now - dt.timedelta(hours=grace_hours)):
-        reason = _hindrance(table, file)
+        reason = _hindrance(table, file, back)
         if reason is None:
             back.append(file)
         else:
@@ -90,7 +90,8 @@ def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
                 yield file
 
 
-def _hindrance(table: LakeTable, file: DataFile) -> str | None:
+def _hindrance(table: LakeTable, file: DataFile, back: list[DataFile]) -> str | None:
+    """Why the file cannot come back beside those that will; None where it can."""
     if table.store.size(file.path) is None:
         return "their files were deleted"
     if (problem := file_problem(table.store, file)) is not None:
@@ -99,7 +100,7 @@ def _hindrance(table: LakeTable, file: DataFile) -> str | None:
         return "the lake has another version of that number now"
     if _is_narrower(table, file):
         return "columns have become wider since, and their files have the old types"
-    if table.feed.type == "stream" and _is_there_again(table, file):
+    if table.feed.type == "stream" and _is_there_again(table, file, [*table.files, *back]):
         return "they were read from the source again since"
     return None
 
@@ -109,9 +110,9 @@ def _is_narrower(table: LakeTable, file: DataFile) -> bool:
     return any(types.get(column.name) != column.type for column in stored_schema(table.store, file))
 
 
-def _is_there_again(table: LakeTable, file: DataFile) -> bool:
-    """Whether the table has rows of the file again: a `--full` export reads expired rows again."""
-    others = [other for other in table.files if other.partition == file.partition]
+def _is_there_again(table: LakeTable, file: DataFile, files: list[DataFile]) -> bool:
+    """Whether one of `files` has rows of the file again: a `--full` export reads expired rows again."""
+    others = [other for other in files if other.partition == file.partition]
     if not others:
         return False
     keys = pc.unique(place_keys(read_columns(table.store, file, ["rowpartition", "rowoffset"])))

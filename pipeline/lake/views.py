@@ -17,6 +17,10 @@ from pipeline.lake.files import DataFile
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.table import VIEWS, LakeTable
 
+_HEADER = (
+    "-- Views over the committed files of the lake at {}, for DuckDB: duckdb -init views.sql\n"
+    "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
+)
 _HEAD = 'CREATE OR REPLACE VIEW "'
 
 
@@ -29,11 +33,14 @@ def write_views(
 ) -> str:
     """Writes `views.sql` for all active feeds that have data; returns its text.
 
-    With `changed` only that feed's views are rewritten, and missing ones. A feed that cannot be read keeps its views,
-    with a warning to `tell`: it must not stop the runs of other feeds.
+    With `changed` only that feed's views are rewritten, and missing ones; all are where they name files of another
+    place, since the lake was moved or copied. A feed that cannot be read keeps its views, with a warning to `tell`: it
+    must not stop the runs of other feeds.
     """
+    head = _HEADER.format(store.uri())
     with disk_errors(store.uri()), store.short_lock(".views.lock"):
-        before = _statements(store.read(VIEWS).decode() if store.size(VIEWS) is not None else "")
+        there = store.read(VIEWS).decode() if store.size(VIEWS) is not None else ""
+        before, is_of_this_place = _statements(there), there.startswith(head)
         feeds, broken = known.list()
         statements = list[str]()
         for lost in broken:
@@ -41,7 +48,8 @@ def write_views(
             tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
         _tell_doubled(feeds, tell)
         for feed in feeds:
-            if changed is not None and feed.name != changed.feed.name and before.keys() >= set(feed.view_names):
+            is_other = changed is not None and feed.name != changed.feed.name
+            if is_other and is_of_this_place and before.keys() >= set(feed.view_names):
                 statements += _old_views(before, feed.view_names)
                 continue
             try:
@@ -51,10 +59,6 @@ def write_views(
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
-        head = (
-            "-- Views over the committed files of this lake, for DuckDB: duckdb -init views.sql\n"
-            "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
-        )
         text = head + "\n".join(statements)
         store.replace(VIEWS, text.encode())
     return text

@@ -14,7 +14,7 @@ import pytest
 
 from ksqldb_emulator.dataset import Dataset, Query, Record, Source
 from ksqldb_emulator.testing import running
-from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, events, export, places, rows
+from tests.integration.small_sources import DAY_MS, START_MS, a_stream, columns, events, export, places, reader_of, rows
 from tests.support import feed_for, lake_at, run_script
 
 pytestmark = pytest.mark.server
@@ -221,6 +221,22 @@ def test_rows_that_compaction_or_a_gap_took_before_the_bookmark_are_no_other_top
 
     assert done.returncode == 0, done.stderr
     assert places(lake_root, feed) == Counter(range(12))
+
+
+@pytest.mark.parametrize("starts_at", [0, 45])
+def test_what_compaction_took_around_the_bookmark_is_no_gap_and_what_retention_took_is_one(
+    lake_root: Path, starts_at: int
+) -> None:
+    source = a_stream(events(40))
+    feed = feed_for(source)
+    with running(Dataset([source, reader_of(source)])) as server:
+        assert export(lake_root, server, feed).returncode == 0
+        source.records[:] = [*events(15), *events(15, first=45)]
+        source.log_start[0] = starts_at
+        done = export(lake_root, server, feed)
+
+    assert (done.returncode, "may have lost rows" in done.stderr) == ((1, True) if starts_at else (0, False))
+    assert places(lake_root, feed) == Counter([*range(40), *(() if starts_at else range(45, 60))])
 
 
 def test_the_witness_may_have_columns_that_came_later(lake_root: Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.kafka.rowtime import NO_TIME, reader_of, rowtimes
 
 NOON = dt.datetime(2026, 11, 28, 12, 0, 0, 250_000, tzinfo=dt.UTC)
 NOON_MS = 1_795_867_200_250
+FEBRUARY_MS = 1_772_280_000_000
 
 
 def test_times_of_numbers_and_timestamps_are_milliseconds() -> None:
@@ -29,7 +30,17 @@ def test_times_of_numbers_and_timestamps_are_milliseconds() -> None:
         ("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "2026-11-28T13:30:00.250+01:30", NOON_MS),
         ("yyyy-MM-dd HH:mm:ssZ", "2026-11-28 07:00:00-0500", NOON_MS - 250),
         ("d/M/uuuu HH:mm:ss.SSSSSS xx", "28/11/2026 12:00:00.250999 +0000", NOON_MS),
-        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-02-30T12:00:00Z", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-11-28t12:00:00z", NOON_MS - 250),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-02-30T12:00:00Z", FEBRUARY_MS),
+        ("yyyy-MM-dd'T'HH:mm:ss.SX", "2026-02-31T24:00:00.0+12", FEBRUARY_MS),
+        ("yyyy-MM-dd'T'HH:mm:ssXXX", "2026-02-28T24:00:00-18:00", FEBRUARY_MS + 30 * 3_600_000),
+        ("yyyy-MM-dd'T'HH:mm:ss.SX", "2026-02-28T24:00:00.1Z", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-02-28T25:00:00Z", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-02-32T12:00:00Z", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "2026-13-31T12:00:00Z", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssXXX", "2026-02-28T12:00:00+18:01", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssXXX", "2026-02-28T12:00:00+01:60", NO_TIME),
+        ("yyyy-MM-dd'T'HH:mm:ssX", "9999-12-31T24:00:00Z", 253_402_300_800_000),
         ("yyyy-MM-dd'T'HH:mm:ssX", "yesterday", NO_TIME),
         ("yyyy-MM-dd'T'HH:mm:ssX", "1969-12-31T23:59:59Z", NO_TIME),
     ],

@@ -47,7 +47,7 @@ def test_views_and_metadata_are_made_from_the_log(tmp_path: Path) -> None:
         assert connection.sql("SELECT k, version FROM totals_current ORDER BY k").fetchall() == [("a", 2), ("b", 2)]
         assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
     metadata = json.loads((folder_of(totals) / "_metadata.json").read_text(encoding="utf-8"))
-    assert metadata == metadata_json(describe_feed(totals))
+    assert metadata == metadata_json(describe_feed(totals)) | {"location": str(folder_of(totals))}
     assert (metadata["current_version"], metadata["totals"]["rows"], len(metadata["partitions"])) == (2, 3, 2)
 
 

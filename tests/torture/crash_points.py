@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -35,7 +36,8 @@ class Way:
     """A command that is killed, and how the scene is made in which it has something to do.
 
     `broken` says that readers cannot read before it has done its work. What leaves the log keeps its files for
-    `grace_hours`; then a bare glob sees them.
+    `grace_hours`; then a bare glob sees them. `to_glob` has it killed beside its commit too, and a bare glob is exact
+    after one export.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Way:
     prepare: Callable[[Scene], None] = lambda stage: stage.add_rows(30)
     broken: bool = False
     grace_hours: int = 0
+    to_glob: bool = False
 
 
 def _expire_all(stage: Scene) -> None:
@@ -77,7 +80,7 @@ WAYS = (
     Way("repair", ("repair", "events", "--yes"), "metadata_utils", _lose_a_file, broken=True),
     Way("unexpire", ("unexpire", "events"), "metadata_utils", _expire_all, grace_hours=48),
     Way("rollback", ("rollback", "latest", "--to-version", "1"), "metadata_utils", _second_version),
-    Way("compact", ("compact", "events"), "metadata_utils", _small_files),
+    Way("compact", ("compact", "events"), "metadata_utils", _small_files, to_glob=True),
 )
 
 
@@ -110,7 +113,9 @@ def _try_way(stage: Scene, starter: LayeredStarter, figure: Figure, way: Way, ev
     snapshots = [lake_rows(stage.root, stage.table)]
     steps = _run(stage, starter, way, stage.root.parent / "steps.log")
     snapshots.append(lake_rows(stage.root, stage.table))
-    for number in range((every + 1) // 2, steps + 1, every):
+    numbers = set(range((every + 1) // 2, steps + 1, every))
+    numbers |= _commits(stage.root.parent / "steps.log") if way.to_glob else set()
+    for number in sorted(numbers):
         for when in ("before", "after"):
             shutil.rmtree(stage.root)
             shutil.copytree(before, stage.root)
@@ -134,6 +139,10 @@ def _die_and_resume(
     if not way.broken:
         check_readers(stage, figure, source, when)
     figure.count("half snapshots", when, int(lake_rows(stage.root, stage.table) not in snapshots))
+    if way.to_glob:
+        code = _run_in(stage, "--all", script="export_to_data_lake", grace_hours=way.grace_hours)
+        figure.count("runs that did not resume", f"{when}: --all", int(code != 0))
+        check_complete(stage, figure, source, f"{when}, after one export")
     for arguments, script in ((way.arguments, way.script), (("--all",), "export_to_data_lake")):
         code = _run_in(stage, *arguments, script=script, grace_hours=way.grace_hours)
         figure.count("runs that did not resume", f"{when}: {' '.join(arguments)}", int(code != 0))
@@ -159,6 +168,13 @@ def _run(stage: Scene, starter: LayeredStarter, way: Way, log: Path) -> int:
     log.unlink(missing_ok=True)
     _start(stage, starter, way, log, None)
     return len(log.read_text(encoding="utf-8").splitlines())
+
+
+def _commits(log: Path) -> set[int]:
+    """The steps by which entries of the stream's log got their names."""
+    lines = (line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines())
+    entry = re.compile(r".*/streams/events/_delta_log/\d{20}\.json")
+    return {int(number) for number, call, path in lines if call == "link" and entry.fullmatch(path)}
 
 
 def _start(stage: Scene, starter: LayeredStarter, way: Way, log: Path | None, point: tuple[int, str] | None) -> int:

@@ -19,7 +19,7 @@ import decimal
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any
@@ -28,7 +28,7 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from pipeline.columns import SqlType
-from pipeline.kafka.formats.connect import UNION, ConnectField, ConnectType, translation
+from pipeline.kafka.formats.connect import UNION, ConnectField, ConnectType, Convert, translation
 from pipeline.kafka.formats.java import narrowed
 from pipeline.kafka.formats.payload import Payload, Uncertain, Unreadable
 from pipeline.kafka.formats.registered import Decode, RegisteredDeserializer
@@ -88,6 +88,8 @@ def _decoder(schema: RegisteredSchema, declared: SqlType) -> Decode:
     def decode(encoded: bytes) -> Any:
         try:
             raw = fastavro.schemaless_reader(io.BytesIO(encoded), parsed, None)
+        except UnicodeDecodeError:  # Java puts another character in the place of what is none
+            raise Uncertain("a text that is not UTF-8") from None
         except _BROKEN:
             raise Unreadable("no Avro of its schema") from None
         return convert(raw)
@@ -150,7 +152,8 @@ class _Schemas:
         if name == "array":
             return self._array(node["items"])
         if name == "map":
-            return ConnectType("MAP", key=ConnectType("STRING"), element=self.type_of(node["values"]))
+            values = _refusing(node["values"], dict.values, dict.items)
+            return ConnectType("MAP", values, key=ConnectType("STRING"), element=self.type_of(node["values"]))
         if name in ("record", "error"):
             return self._record(node)
         return _scalar(name, attributes)
@@ -158,12 +161,13 @@ class _Schemas:
     def _array(self, items: Any) -> ConnectType:
         entry = self._named.get(items) if isinstance(items, str) else items
         if not isinstance(entry, dict) or not _is_map_entry(entry):
-            return ConnectType("ARRAY", element=self.type_of(items))
-        fields = {field["name"]: self.type_of(field["type"]) for field in entry["fields"]}
-        if set(fields) != {"key", "value"}:
+            return ConnectType("ARRAY", _refusing(items, list, list), element=self.type_of(items))
+        types = {field["name"]: field["type"] for field in entry["fields"]}
+        if set(types) != {"key", "value"}:
             raise ValueError("entries of a map that have other fields")
-        pair = itemgetter("key", "value")
-        return ConnectType("MAP", lambda entries: map(pair, entries), key=fields["key"], element=fields["value"])
+        value, pair = itemgetter("value"), itemgetter("key", "value")
+        read = _refusing(types["value"], lambda entries: map(value, entries), lambda entries: map(pair, entries))
+        return ConnectType("MAP", read, key=self.type_of(types["key"]), element=self.type_of(types["value"]))
 
     def _record(self, node: Mapping[str, Any]) -> ConnectType:
         name = node["name"]
@@ -183,12 +187,13 @@ class _Schemas:
             if value is not None:
                 return value
             if default == _NOT_READ or type(default) not in _DEFAULTS.get(type_.kind, ()):
-                raise Uncertain("a NULL for which the schema has a default that is not read")
+                raise Uncertain(_DEFAULTED)
             return default
 
         return ConnectField(name, type_, get)
 
 
+_DEFAULTED = "a NULL for which the schema has a default that is not read"
 _NOT_READ: Mapping[str, Any] = {}
 _DEFAULTS = {"STRING": (str,), "BOOLEAN": (bool,), "FLOAT64": (float,), "INT32": (int,), "INT64": (int,)}
 
@@ -199,6 +204,19 @@ def _default_of(node: Any) -> Any:
         if isinstance(part, dict) and part.get("connect.default") is not None:
             return _NOT_READ if _logical(_name_of(part), part) else part["connect.default"]
     return None
+
+
+def _refusing(node: Any, values: Callable[[Any], Iterable[Any]], read: Convert) -> Convert:
+    """`read`, unless its `values`, which are of the type `node`, have a NULL in whose place there is a default."""
+    if _default_of(node) is None:
+        return read
+
+    def check(raw: Any) -> Any:
+        if any(value is None for value in values(raw)):
+            raise Uncertain(_DEFAULTED)
+        return read(raw)
+
+    return check
 
 
 def _is_map_entry(entry: Mapping[str, Any]) -> bool:

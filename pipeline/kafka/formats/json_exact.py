@@ -10,6 +10,7 @@ to 8.x) and that of Jackson, its JSON library, which reads floats as BigDecimal:
 - STRING takes everything: numbers by their digits, objects as compact JSON, arrays as `[a, b]`.
 - BYTES is base64 with its padding; white space is allowed before each group of four.
 - Anything after the first JSON value of a payload is ignored.
+- Jackson recognises UTF-16 and UTF-32 without a mark at their start by a zero among the first two bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pipeline.kafka.formats.java import decimal_of, double_of, exponent_of, fit,
 from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 _SPACE = " \t\r\n"
+_WIDE = ("utf-32-be", "utf-32-le", "utf-16-be", "utf-16-le")
 _BASE64 = re.compile(
     r"(?:[\x00-\x20]*[A-Za-z0-9+/]{4})*(?:[\x00-\x20]*[A-Za-z0-9+/]{2}(?:==|[A-Za-z0-9+/]=))?[\x00-\x20]*"
 )
@@ -55,10 +57,21 @@ def parse(payload: bytes) -> Any:
     try:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, decimal.DecimalException) as error:
+        _refuse_wide(payload)
         raise error if isinstance(error, Unreadable) else Unreadable("no JSON") from None
     if not isinstance(value, dict | list | str) and end < len(text) and text[end] not in _SPACE:
         raise Unreadable("no JSON")
     return value
+
+
+def _refuse_wide(payload: bytes) -> None:
+    """Raises Uncertain for JSON in UTF-16 or UTF-32; the number of a schema has zeros at its start as well."""
+    for encoding in _WIDE if 0 in payload[:2] else ():
+        try:
+            _DECODER.raw_decode(payload.decode(encoding, "replace").lstrip(_SPACE))
+        except (ValueError, decimal.DecimalException):
+            continue
+        raise Uncertain("no UTF-8")
 
 
 def coerce(value: Any, type_: SqlType) -> Any:

@@ -21,6 +21,12 @@ from tests.kafka.formats.reading import Schemas, columns_of, reader_of
 
 CASES: list[tuple[FormatName, str, list[bytes], list[bytes]]] = [
     ("JSON", "STRING", [b'{"V":"\xff"}', b'{"V":"\\ud800"}', b'{"V":1e400}'], [b"{", b'{"V":NaN}']),
+    (
+        "JSON",
+        "STRING",
+        ['{"V":"a"}'.encode(name) for name in ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le")],
+        [b"\0\0\0\0\1{}", b"\0\0\1\1\1{}", b"\0{", b"\0\0\0\0"],
+    ),
     ("JSON", "INTEGER", ['{"V":"\u0661"}'.encode(), b'{"V":' + b"1" * 1001 + b"}"], [b'{"V":"x"}', b'{"V":true}']),
     ("JSON", "DOUBLE", ['{"V":"\u0661"}'.encode()], [b'{"V":"x"}']),
     ("JSON", "DECIMAL(5, 2)", ['{"V":"\u0661"}'.encode()], [b'{"V":"x"}', b'{"V":1234.5}', b'{"V":1.005}']),
@@ -35,6 +41,15 @@ CASES: list[tuple[FormatName, str, list[bytes], list[bytes]]] = [
     ("KAFKA", "STRING", [b"\xff"], []),
     ("KAFKA", "BIGINT", [], [b"1"]),
 ]
+
+
+DEFAULTED = ["null", {"type": "string", "connect.default": "d"}]
+ENTRY = {
+    "type": "record",
+    "name": "E",
+    "connect.internal.type": "MapEntry",
+    "fields": [{"name": "key", "type": "string"}, {"name": "value", "type": DEFAULTED}],
+}
 
 
 def read_by(format_: FormatName, type_: str, payloads: list[bytes]) -> Deserialized:
@@ -60,6 +75,9 @@ def test_what_ksqldb_may_read_is_told_from_what_it_cannot_read(
         ("TIME", {"type": "int", "logicalType": "time-millis"}, 86_400_000, True),
         ("TIMESTAMP", "long", 2**62, True),
         ("MAP<STRING, TIMESTAMP>", {"type": "map", "values": "long"}, {"k": 2**62}, True),
+        ("ARRAY<STRING>", {"type": "array", "items": DEFAULTED}, ["a", None], True),
+        ("MAP<STRING, STRING>", {"type": "map", "values": DEFAULTED}, {"k": None}, True),
+        ("MAP<STRING, STRING>", {"type": "array", "items": ENTRY}, [{"key": "k", "value": None}], True),
     ],
 )
 def test_of_avro_too(type_: str, schema: Any, value: Any, is_uncertain: bool) -> None:
@@ -71,6 +89,17 @@ def test_of_avro_too(type_: str, schema: Any, value: Any, is_uncertain: bool) ->
 
     assert sorted(read.unreadable) == [0, 1]
     assert read.uncertain == ({0} if is_uncertain else set())
+
+
+def test_a_text_of_avro_that_is_not_utf8_has_a_row_of_ksqldbs() -> None:
+    """Java puts another character in the place of what is none."""
+    record = {"type": "record", "name": "R", "fields": [{"name": "V", "type": "string"}]}
+    reader = reader_of("AVRO", {"V": "STRING"}, registry=Schemas({1: RegisteredSchema(json.dumps(record))}))
+
+    read = reader.read([b"\0\0\0\0\1\2\xff", b"\0\0\0\0\1\4\xff"])
+
+    assert read.unreadable == {0: "a text that is not UTF-8", 1: "no Avro of its schema"}
+    assert read.uncertain == {0}
 
 
 class Sent(NamedTuple):
