@@ -22,6 +22,7 @@ from pipeline.once import windows_of
 from pipeline.source import Source, Task
 
 _PLACE = ("rowpartition", "rowoffset")
+_ANYWHERE = (0, 2**63 - 1)
 Place = tuple[int, int]
 
 
@@ -91,7 +92,7 @@ def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordB
     for partition, offset in places:
         by_partition.setdefault(partition, set()).add(offset)
     for file in table.files if places else ():
-        low, high = zip(*(file.bounds[name] for name in _PLACE), strict=True)
+        low, high = zip(*(file.bounds.get(name, _ANYWHERE) for name in _PLACE), strict=True)
         wanted = [
             (pc.field("rowpartition") == partition) & pc.field("rowoffset").isin(sorted(offsets))
             for partition, offsets in by_partition.items()

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import deltalake
 import pyarrow as pa
@@ -24,7 +25,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.lake.disk import checksum, make_folder, sync_file
 from pipeline.lake.names import checksum_in, commit_in, name_file
 from pipeline.lake.store import Store, disk_errors
-from pipeline.lake.writer import Partition, StagedFile
+from pipeline.lake.writer import Partition, StagedFile, delta_stats
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
@@ -71,17 +72,22 @@ def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
     )
 
 
-def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFile]:
-    """The files in the log of a table that is partitioned by `column`."""
+def committed_files(table: deltalake.DeltaTable, column: str, store: Store) -> Iterator[DataFile]:
+    """The files in the log of a table that is partitioned by `column`.
+
+    Where the log has no statistics of a file (checkpoints of some engines omit them), they are read from the file.
+    """
     # pyarrow's own `table` would import pandas, which takes longer than all of this.
     actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=False))
     for action in actions.read_all().to_pylist():
         partition = action["partition"][column]
-        low, high = action.get("min") or {}, action.get("max") or {}
+        row_count, low, high = action["num_records"], action.get("min") or {}, action.get("max") or {}
+        if row_count is None:
+            row_count, low, high = _own_statistics(store, action["path"])
         yield DataFile(
             path=action["path"],
             partition=None if partition is None else str(partition),
-            row_count=action["num_records"],
+            row_count=row_count,
             size_bytes=action["size_bytes"],
             added_at=dt.datetime.fromtimestamp(action["modification_time"] / 1000, dt.UTC),
             bounds={
@@ -90,6 +96,16 @@ def committed_files(table: deltalake.DeltaTable, column: str) -> Iterator[DataFi
                 if isinstance(low[name], int) and isinstance(high.get(name), int)
             },
         )
+
+
+def _own_statistics(store: Store, path: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Row count, lowest and highest values; none of a file that is missing or damaged, which its reader will report."""
+    try:
+        with store.open_parquet(path) as opened, pq.ParquetFile(opened) as parquet:
+            stats = json.loads(delta_stats(parquet.metadata, parquet.schema_arrow))
+    except (OSError, pa.ArrowException):
+        return 0, {}, {}
+    return stats["numRecords"], stats["minValues"], stats["maxValues"]
 
 
 def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str:

@@ -47,13 +47,13 @@ class OpenLog:
             if self._session is None:
                 return self.files_at(self.head.version)  # another run may have committed since
             with self._copy() as private:
-                return tuple(committed_files(private.delta, self._column))
+                return tuple(committed_files(private.delta, self._column, self._store))
 
     def files_at(self, version: int) -> tuple[DataFile, ...]:
         """The files that the log named at an earlier version."""
         with delta_errors(self._store.uri()):
             then = deltalake.DeltaTable(self._store.uri(), version=version)
-            return tuple(committed_files(then, self._column))
+            return tuple(committed_files(then, self._column, self._store))
 
     def publish(self, write: Callable[[PrivateLog], object], check: Callable[[], None]) -> None:
         """Makes the next entry by `write`; see `publish_entry`."""

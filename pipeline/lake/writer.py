@@ -143,7 +143,7 @@ class StagedWriter:
                 row_count=metadata.num_rows,
                 size_bytes=file.path.stat().st_size,
                 checksum=checksum(file.path),
-                stats=_delta_stats(metadata, self._schema),
+                stats=delta_stats(metadata, self._schema),
             )
         )
 
@@ -217,7 +217,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], schema=schema)
 
 
-def _delta_stats(metadata: pq.FileMetaData, schema: pa.Schema) -> str:
+def delta_stats(metadata: pq.FileMetaData, schema: pa.Schema) -> str:
     """Delta's statistics as JSON: the row count, and exact bounds of the integer columns (also offsets and ROWTIME).
 
     Parquet joins the names of nested columns with dots, so names with dots are left out.

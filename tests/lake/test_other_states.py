@@ -9,6 +9,7 @@ from pathlib import Path
 
 import deltalake
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from pipeline.lake.log import checkpoint_parts, checkpoints
 from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import find_expired
+from pipeline.verify.files import check_files
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -101,6 +103,25 @@ def test_a_checkpoint_of_another_program_stays_as_it_is(tmp_path: Path) -> None:
         write_checkpoint(table.store, private, 1, table.head.transactions, [])
 
     assert there.read_bytes() == before
+
+
+def test_a_checkpoint_without_statistics_changes_nothing(tmp_path: Path) -> None:
+    """`delta.checkpoint.writeStatsAsJson` of another engine."""
+    table = lake_at(tmp_path).table(EVENTS)
+    add_rows(table, 1, [(7, 0, 0, "a"), (9, 1, 5, "b")])
+    add_rows(table, 2, [(DAY_MS, 0, 1, "c")])
+    before = lake_at(tmp_path).table(EVENTS).files
+    deltalake.DeltaTable(folder_of(table)).create_checkpoint()
+    there = log_of(table) / f"{2:020}.checkpoint.parquet"
+    schema, rows = pq.read_schema(there), pq.read_table(there).to_pylist()
+    for row in rows:
+        row["add"] = row["add"] and row["add"] | {"stats": None}
+    pq.write_table(pa.Table.from_pylist(rows, schema), there)
+
+    assert lake_at(tmp_path).table(EVENTS).files == before
+    (folder_of(table) / before[0].path).unlink()
+    assert sorted(file.row_count for file in lake_at(tmp_path).table(EVENTS).files)[0] == 0
+    assert [finding.what for finding in check_files(lake_at(tmp_path).table(EVENTS)).findings] == ["file is missing"]
 
 
 def test_a_log_that_does_not_say_what_the_table_is_calls_for_a_person(tmp_path: Path) -> None:
