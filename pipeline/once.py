@@ -120,8 +120,8 @@ class OnceOnly:
         """Records a gap, or raises for it, where the first row to come lies after the bookmark.
 
         There is no gap where the topic's ends were known before the read, and either the bookmark has no row before it
-        or the topic still starts at or before the bookmark: compaction has removed the rows between. Nor is there one for
-        a part of a task: its source seeks and knows the start.
+        or the topic still starts at or before the bookmark: compaction has removed the rows between. Nor is there one
+        for a part of a task: its source seeks and knows the start.
         """
         mark = None if self.task.is_part else self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:

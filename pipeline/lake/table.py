@@ -255,8 +255,8 @@ class LakeTable:
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes our files that no commit names, and expired ones past their grace period; returns how many.
 
-        Files that `views.sql` still names (`has_named_leftovers`) stay until it is rewritten: a run may have died between
-        commit and rewrite. Files that may belong to a run that still lives stay too (see `lock`). Only under the lock.
+        Files that `views.sql` still names (`has_named_leftovers`) stay until it is rewritten: a run may have died before.
+        Files that may belong to a run that still lives stay too (see `lock`). Only under the feed's lock.
         """
         with delta_errors(self.uri()):
             if not self.exists:
