@@ -255,7 +255,7 @@ class LakeTable:
     def remove_orphans(self, grace_hours: int) -> int:
         """Deletes our files that no commit names, and expired ones past their grace period; returns how many.
 
-        Files that `views.sql` still names (`has_named_leftovers`) stay until it is rewritten: a run may have died before.
+        Files that `views.sql` names (`has_named_leftovers`) stay until it is rewritten: a run may have died before it.
         Files that may belong to a run that still lives stay too (see `lock`). Only under the feed's lock.
         """
         with delta_errors(self.uri()):
