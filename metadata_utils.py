@@ -13,10 +13,11 @@ if __name__ == "__main__":  # before the imports that take long
     start.guard()
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from commands import comparison, health, lake_compaction, lake_upkeep, run_list
+from commands import comparison, health, lake_compaction, lake_page, lake_upkeep, run_list
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
@@ -27,13 +28,20 @@ from pipeline.errors import WrongUsage
 @click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the numbers to FILE (- is stdout).")
 @options.json_output
+@lake_page.page_options
 @click.pass_context
-def main(context: click.Context, stats: bool, report: bool, csv_file: Path | None, json_output: bool) -> None:
+def main(
+    context: click.Context, /, stats: bool, report: bool, csv_file: Path | None, json_output: bool, **page: Any
+) -> None:
     """Report what is in the lake. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
     if options.handed_on(context):
         return
     if stats + report + json_output + (csv_file == Path("-")) > 1:
         raise WrongUsage("--stats, --report, --json and --csv - exclude each other on stdout", "give one of them")
+    if lake_page.is_asked_for(**page):
+        if stats or report or json_output or csv_file:
+            raise WrongUsage("--html excludes --stats, --report, --json and --csv", "give one of them")
+        lake_page.write_page(**page)
     from pipeline.report import json_forms, model, text
     from pipeline.text import plural
 

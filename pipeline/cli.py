@@ -113,9 +113,14 @@ def show(as_json: bool, data: Any, lines: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def output_file(path: Path) -> Iterator[IO[str]]:
-    """A file for a result, or stdout for `-`. Raises OutputNotWritten."""
+    """A file for a result, or stdout for `-`. Raises OutputNotWritten.
+
+    Whoever reads a file of that name meanwhile sees the old one whole, and after that the new one.
+    """
     try:
-        with click.open_file(str(path), "w", encoding="utf-8") as file:
+        is_plain = path.is_file() or not path.exists()  # no pipe, and no device
+        is_plain = is_plain and os.access(path.parent, os.W_OK)
+        with click.open_file(str(path), "w", encoding="utf-8", atomic=is_plain) as file:
             yield file
     except OSError as error:
         raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give another file") from None
