@@ -40,6 +40,8 @@ os.environ["SSL_CERT_FILE"] = os.devnull
 
 # No time limit for an example of a property test: a busy machine is no fault of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make check` is run often: a quarter of the examples. `make test` tries all of them.
+settings.register_profile("quick", settings.get_profile("steady"), max_examples=25)
 settings.load_profile("steady")
 
 
@@ -81,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("server")
         if {"mariadb", "mysql", "private_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("mysql")
-        if "kafka" in getattr(item, "fixturenames", ()):
+        if "kafka_addresses" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
     if not VECTORS.is_dir():
         left_out = [item for item in items if item.get_closest_marker("vectors")]

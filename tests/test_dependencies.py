@@ -19,6 +19,7 @@ from demo.events import generate
 from demo.private_mysql import PrivateServer
 from ksqldb_emulator.testing import running
 from tests.support import ROOT, add_default_feeds
+from tests.test_layout import nodes_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NEEDED: list[str] = PROJECT["project"]["dependencies"]
@@ -43,7 +44,7 @@ def lines(file: str) -> list[str]:
 def imported(path: Path) -> set[str]:
     """The packages, of the standard library too, that a file imports anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

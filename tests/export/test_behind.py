@@ -175,7 +175,7 @@ def test_what_is_held_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: p
             assert part.row_count == batches * ROWS
         return stream.most_bytes
 
-    few, many = most_bytes(60), most_bytes(600)
+    few, many = most_bytes(60), most_bytes(300)
 
     assert few > size
     # Ten batches that wait, ten of a row group, and what the group is written from, whichever of them meet.

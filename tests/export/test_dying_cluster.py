@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from pipeline.errors import TryLater
 from pipeline.export.believed import read_until_believed
 from pipeline.source import Look
+from tests.examples import examples
 from tests.export.reads import PAUSE_S, Broken, Clock, Stored
 
 
@@ -77,7 +78,7 @@ CLUSTERS = st.builds(
 )
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(CLUSTERS, st.none() | st.integers(0, 7))
 def test_whenever_a_node_dies_a_snapshot_is_whole_or_refused_for_now(
     cluster: DyingCluster, previous: int | None
@@ -97,7 +98,7 @@ def test_whenever_a_node_dies_a_snapshot_is_whole_or_refused_for_now(
     assert [stored for stored in cluster.reads if stored.kept] == [believed]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(CLUSTERS)
 def test_a_run_outlasts_the_death_of_a_node_unless_its_reads_hang(cluster: DyingCluster) -> None:
     fates = [fate for fate in cluster.fates if fate in ("short", "empty", "whole")]

@@ -40,6 +40,8 @@ from tests.kafka.test_readiness import allow, checked
 from tests.kafka.topics import new_topic, producer
 from tests.support import feed_for, lake_at
 
+pytestmark = pytest.mark.server  # a broker of its own
+
 SECRET = "a reader's secret"
 LOGIN = "org.apache.kafka.common.security."
 REFUSED, NO_TLS, NO_RIGHT = "refuses the credentials", "no TLS connection to Kafka", "may not read the topic"

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import urllib3
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.ksqldb import chunks
 from pipeline.ksqldb.bodies import pieces
 from pipeline.ksqldb.chunks import MOST_LINE_BYTES, Dechunker
+from tests.examples import examples
 
 GOOD = b"5\r\nhello\r\n1\r\n,\r\nA\r\n world\r\n?!\r\n0\r\n\r\n"
 CONTENT = b"hello, world\r\n?!"
@@ -170,7 +171,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, list[int]]:
 
 @given(bodies())
 @example((b"3\r\n0\r\n\r\n0\r\n\r\n", [4]))
-@settings(max_examples=400)
+@examples(400)
 def test_any_body_has_one_verdict_and_what_is_taken_urllib3_takes_too(drawn: tuple[bytes, list[int]]) -> None:
     body, at = drawn
     wanted = verdict([body])

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.decode import engine as engines
@@ -17,6 +17,7 @@ from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Rows
 from tests.decode.engines import engine
 from tests.decode.rows import tuples
+from tests.examples import examples
 
 pytestmark = pytest.mark.usefixtures(engine.__name__)
 
@@ -160,7 +161,7 @@ def answers(draw: st.DrawFn) -> tuple[Framing, Ending, bytes, list[int]]:
 
 @given(answers())
 @example((Framing.PLAIN_ARRAY, Ending.BRACKET, b"[" + b",".join(PLAIN[:2]) + b",," + PLAIN[2] + b"]", [120, 121]))
-@settings(max_examples=200)
+@examples(200)
 def test_any_answer_has_one_verdict_whatever_the_cuts(answer: tuple[Framing, Ending, bytes, list[int]]) -> None:
     framing, ending, body, cuts = answer
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]

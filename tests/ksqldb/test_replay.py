@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Context, Decimal
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,6 +46,7 @@ def server() -> Iterator[ReplayServer]:
         yield script
 
 
+@cache
 def _queries() -> dict[str, dict[str, Any]]:
     newer = {f"8.3.1: {entry['name']}": entry for entry in load_lines("recorded/exchanges-8.3.1.jsonl")}
     return {

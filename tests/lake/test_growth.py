@@ -182,11 +182,10 @@ def test_one_run_in_the_far_future_drops_no_entry(tmp_path: Path, monkeypatch: p
 def test_a_checkpoint_says_what_the_librarys_own_says_in_less_than_half_of_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 200)
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 1)
     with lake_at(tmp_path).writing(FEED, {}) as table:
-        for number in range(200):
-            add_rows(table, number, [(0, 0, number, f"v{number}")])
-    name = f"{200:020}.checkpoint.parquet"
+        add_rows(table, 1, [(day * DAY_MS, 0, day, f"v{day}") for day in range(200)])  # a file for each day
+    name = f"{1:020}.checkpoint.parquet"
     ours = (folder_of(table) / "_delta_log" / name).stat().st_size
     by_ours = sorted(deltalake.DeltaTable(folder_of(table)).file_uris())
 

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ksqldb_emulator.sqltypes import Type
 from pipeline.errors import KafkaSettingsInvalid
 from pipeline.kafka.registry import Reference, RegisteredSchema
+from tests.examples import examples
 from tests.kafka.formats.encoding import avro_payload, avro_record, avro_value
 from tests.kafka.formats.reading import Schemas, lake_row, reader_of, rows_read
 from tests.torture.generated import nested, or_null, scalars, values
@@ -45,7 +46,7 @@ def named_fields(type_: Type) -> Type:
 TYPES = (scalars() | nested(2) | nested(3)).map(named_fields)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.data())
 def test_what_ksqldb_itself_writes_comes_back_bit_by_bit(data: st.DataObject) -> None:
     generated = data.draw(st.lists(TYPES, min_size=1, max_size=4))

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TypeNotSupported
+from tests.examples import examples
 from tests.kafka.formats.reading import lake_row, reader_of, rows_read
 
 TYPES = {
@@ -91,7 +92,7 @@ def test_a_nested_type_is_not_supported(type_: str) -> None:
         reader_of("DELIMITED", {"A": type_})
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=5))
 def test_texts_in_quotes_come_back_as_they_were(rows: list[tuple[str, str]]) -> None:
     payloads = [",".join(f'"{text.replace(chr(34), chr(34) * 2)}"' for text in row).encode() for row in rows]

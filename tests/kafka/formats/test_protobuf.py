@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, wrappers_pb2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ksqldb_emulator.sqltypes import Type
 from pipeline.errors import KafkaSettingsInvalid, TypeNotSupported
 from pipeline.kafka.registry import Reference, RegisteredSchema
+from tests.examples import examples
 from tests.kafka.formats.reading import Schemas, lake_row, reader_of, rows_read
 from tests.kafka.formats.wire import as_protobuf_shows, message, number, piece, varint
 from tests.torture.generated import or_null, scalars, values
@@ -64,7 +65,7 @@ def types(depth: int) -> st.SearchStrategy[Type]:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.data())
 def test_messages_of_columns_come_back_bit_by_bit(data: st.DataObject) -> None:
     generated = data.draw(st.lists(types(2), min_size=1, max_size=4))
