@@ -54,8 +54,10 @@ def main(folder: Path, transactions: int) -> None:
         _tell_the_story(env, lake, warehouse is not None)
         if warehouse is not None:
             _show_warehouse(env)
+        page = _write_page(env, folder, warehouse is not None)
     say(f"Done. The lake is in {lake}; look around:")
     click.echo(f"  LAKE_ROOT={lake} {sys.executable} metadata_utils.py --report")
+    click.echo(f"  {page.as_uri()}  in a browser")
     click.echo(f"  python -c \"import duckdb; db = duckdb.connect(); db.sql(open('{lake}/views.sql').read()); ...\"")
 
 
@@ -87,6 +89,13 @@ def _tell_the_story(env: Mapping[str, str], lake: Path, with_warehouse: bool) ->
         "SELECT version, count(*) AS users_and_types, sum(total_amount) AS total\n"
         "FROM user_transaction_summary_history\nGROUP BY version ORDER BY version",
     )
+
+
+def _write_page(env: Mapping[str, str], folder: Path, with_warehouse: bool) -> Path:
+    say("9. A page of all this, for people who would rather look")
+    page = (folder / "lake.html").absolute()
+    run(env, "metadata_utils.py", "--html", str(page), *(["--warehouse"] if with_warehouse else []))
+    return page
 
 
 def _show_warehouse(env: Mapping[str, str]) -> None:

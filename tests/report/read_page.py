@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "path", "rect"}
+VOID = {"meta", "link", "path", "rect", "wbr"}
 ENDS_ITSELF = {"tr": {"tr", "td", "th"}, "td": {"td", "th"}, "th": {"td", "th"}}
 """What the start of an element ends, as HTML has it."""
 ENDED_BY_PARENT = {"tr", "td", "th"}

@@ -8,9 +8,11 @@ import re
 import pytest
 
 from pipeline.lake.metadata import Totals
+from pipeline.lake.runs import RunEntry
 from pipeline.report.json_forms import lake_json
 from pipeline.report.page.language import Lang, Language
 from pipeline.report.page.page import page_html
+from pipeline.report.page.words import WORDS
 from pipeline.report.runs import runs_json
 from pipeline.report.warehouse import history_json
 from pipeline.text import size_text
@@ -140,3 +142,35 @@ def test_feeds_of_all_ages_are_shown_the_oldest_first() -> None:
     assert [(line[0].text, line[2].text.replace("\u00a0", " ")) for line in lines] == [
         ("s40", "39 d ago"), ("s3", "2 d ago"), ("s1", "18 h ago"),
     ]  # fmt: skip
+
+
+def test_a_feed_past_its_own_limit_is_said_to_be_late() -> None:
+    day = Totals(1, 1, 1)
+    feeds = [stream_facts(f"s{limit}", [day], max_age_hours=limit) for limit in (1, 48)]
+
+    page = read_page(page_html(page_of(*feeds, now=NOW + dt.timedelta(hours=9)), "en"))
+
+    assert "The newest data of s1 is older than 1\u00a0h: 3\u00a0h ago." in page.text
+    assert "The newest data of s48" not in page.text
+    assert page.rows("Freshness of each feed")["s48"][3].text == "2\u00a0d"
+
+
+def test_a_verification_at_the_end_of_an_export_counts() -> None:
+    verified = {"feeds": ["s"], "findings": [{"feed": "s", "what": "lost", "detail": "a file"}], "errors": []}
+    run = RunEntry(
+        "1", "export_to_data_lake.py --all --then-verify", NOW, "failed", NOW, 1, 1.0, (), {"verify": verified}
+    )
+
+    page = read_page(page_html(page_of(runs=(run,)), "en"))
+
+    assert page.tables["Last checks"][1][3].text == "1 problem"
+    assert "s: lost: a file" in page.text
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_no_two_parts_of_the_page_have_the_same_name(lang: Lang) -> None:
+    for seed in (0, 7, 11):
+        facts = made_up_page(seed)
+        page = read_page(page_html(facts, lang))
+        titles = [WORDS[key][LANGS.index(lang)] for key in WORDS if key.endswith("_title")]
+        assert not set(titles) & set(page.tables)

@@ -138,7 +138,7 @@ def _file_row(one: FeedFacts, language: Language) -> list[Content]:
     sizes = one.files.sizes
     figure = [figures.size(language, size) for size in (sizes[0], sizes[len(sizes) // 2], sizes[-1])]
     count = figures.number(language, len(sizes))
-    return [one.state.feed.name, count, *figure, _gain(one.files, language)]
+    return [figures.name(one.state.feed.name), count, *figure, _gain(one.files, language)]
 
 
 def _gain(found: FileFacts, language: Language) -> Content:

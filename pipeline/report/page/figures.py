@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from pipeline.report.page.elements import Content, Html, tag
+from pipeline.report.page.elements import Content, Html, joined, tag
 from pipeline.report.page.language import Language
 from pipeline.text import rfc3339
 
@@ -61,6 +61,11 @@ def section(name: str, title: str, *content: Content, lead: str | None = None) -
 def folded(summary: Content, *content: Content) -> Html:
     """What is read by those who want it."""
     return tag("details", tag("summary", summary), *content)
+
+
+def name(text: str) -> Html:
+    """A name, which may go on in the next line after an underscore; copied, it is as it was."""
+    return Html("_<wbr>".join(joined(part) for part in text.split("_")))
 
 
 def badge(state: str, text: str) -> Html:

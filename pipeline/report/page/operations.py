@@ -110,7 +110,7 @@ def _snapshot_row(entry: SnapshotEntry, language: Language) -> Sequence[Content]
         tag("data", figures.badge("bad", language.number(entry.rejected_count)), value=entry.rejected_count)
         if entry.rejected_count
         else figures.number(language, 0),
-        ", ".join(entry.shown) or "\u2013",
+        [[figures.name(fact), " "] for fact in entry.shown] or "\u2013",
     ]
 
 

@@ -37,6 +37,9 @@ def _concerns(facts: PageFacts, language: Language) -> Iterator[Content]:
     for state in facts.lake.feeds:
         if state.table is None and state.feed.enabled:
             yield language.say("never_exported", feed=state.feed.name)
+        elif is_late(state, facts.now) and (at := newest_row(state)) is not None:
+            limit = language.duration(3600 * (state.feed.max_age_hours or 0))
+            yield language.say("too_old", feed=state.feed.name, limit=limit, age=language.ago(at, facts.now))
     for run in newest_of_each_command(facts.runs):
         if run.state not in GOOD_STATES:
             reason = run.errors[0].get("message", "") if run.errors else ""
@@ -100,7 +103,7 @@ def feed_list(facts: PageFacts, language: Language) -> Html:
     if facts.left_out:
         rows.append([language.count("feeds_left_out", len(facts.left_out)), "", *_amounts(facts.left_out, language)])
     rows.append([language.say("in_all"), "", *_amounts(facts.lake.feeds, language)])
-    head = [language.say(key) for key in ("feed", "kind", "rows", "size", "trend", "kept_for", "owner")]
+    head = [language.say(key) for key in ("feed", "kind", "rows", "size", "trend", "kept_for")]
     table = figures.table(language.say("feeds_caption"), head, rows, "feeds", right={2, 3})
     return figures.section("feeds", language.say("feeds"), table, lead=language.say("feeds_lead"))
 
@@ -108,22 +111,24 @@ def feed_list(facts: PageFacts, language: Language) -> Html:
 def _feed_row(one: FeedFacts, now: dt.datetime, language: Language) -> list[Content]:
     state, feed = one.state, one.state.feed
     off = None if feed.enabled else [" ", figures.badge("plain", language.say("disabled"))]
-    described = tag("span", feed.description, class_="about") if feed.description else None
+    about = [
+        text for text in (feed.description, language.say("owned_by", owner=feed.owner) if feed.owner else "") if text
+    ]
+    described = [tag("span", text, class_="about") for text in about]
     return [
-        [tag("a", feed.name, href=f"#feed-{feed.name}"), off, described],
+        [tag("a", figures.name(feed.name), href=f"#feed-{feed.name}"), off, described],
         language.say(feed.type),
         figures.number(language, state.totals.row_count),
         figures.size(language, state.totals.size_bytes),
         _trend(state, now, language),
         retention(state, language),
-        feed.owner or "\u2013",
     ]
 
 
 def _amounts(states: Sequence[FeedState], language: Language) -> list[Content]:
     """What feeds have together, and what is left of such a row."""
     totals = sum_of(state.totals for state in states)
-    return [figures.number(language, totals.row_count), figures.size(language, totals.size_bytes), "", "", ""]
+    return [figures.number(language, totals.row_count), figures.size(language, totals.size_bytes), "", ""]
 
 
 def _trend(state: FeedState, now: dt.datetime, language: Language) -> Content:
@@ -155,7 +160,7 @@ def freshness(facts: PageFacts, language: Language) -> Html:
     rows = [_fresh_row(state, facts.now, oldest, language) for state in states[: len(facts.feeds)]]
     if facts.left_out:
         rows.append([language.count("fresh_left_out", len(facts.left_out)), "", "", ""])
-    head = [language.say(key) for key in ("feed", "newest_row", "age", "last_commit")]
+    head = [language.say(key) for key in ("feed", "newest_row", "age", "limit", "last_commit")]
     table = figures.table(language.say("fresh_caption"), head, rows, "fresh")
     return figures.section("fresh", language.say("freshness"), table, lead=language.say("fresh_lead"))
 
@@ -163,14 +168,22 @@ def freshness(facts: PageFacts, language: Language) -> Html:
 def _fresh_row(state: FeedState, now: dt.datetime, oldest: dt.timedelta, language: Language) -> list[Content]:
     at = newest_row(state)
     if at is None or state.table is None:
-        return [state.feed.name, language.say("none_yet"), "", ""]
-    part = (now - at) / oldest if oldest else 0.0
+        return [figures.name(state.feed.name), language.say("none_yet"), "", "", ""]
+    part, limit = (now - at) / oldest if oldest else 0.0, state.feed.max_age_hours
+    age = language.ago(at, now)
     return [
-        state.feed.name,
+        figures.name(state.feed.name),
         figures.moment(language, at),
-        joined(language.ago(at, now), charts.share(part)),
+        joined(figures.badge("bad", age) if is_late(state, now) else age, charts.share(part)),
+        language.duration(3600 * limit) if limit else "\u2013",
         figures.moment(language, state.table.last_commit_at),
     ]
+
+
+def is_late(state: FeedState, now: dt.datetime) -> bool:
+    """Whether the newest data of a feed is older than the feed's own limit; without one it never is."""
+    limit, at = state.feed.max_age_hours, newest_row(state)
+    return limit is not None and state.feed.enabled and at is not None and now - at > dt.timedelta(hours=limit)
 
 
 def newest_row(state: FeedState) -> dt.datetime | None:

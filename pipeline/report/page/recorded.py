@@ -25,7 +25,7 @@ class Proof:
 
     @property
     def is_clean(self) -> bool:
-        return not self.findings and not self.errors and self.run.exit_code == 0
+        return not self.findings and not self.errors
 
 
 def newest_proofs(runs: Sequence[RunEntry]) -> dict[Scope, Proof]:
@@ -33,10 +33,12 @@ def newest_proofs(runs: Sequence[RunEntry]) -> dict[Scope, Proof]:
     found: dict[Scope, Proof] = {}
     for run in runs:
         words = _words(run)
-        if "verify" not in words[1:] or not isinstance(run.result, dict):
+        result = run.result if isinstance(run.result, dict) else {}
+        verified = result if "verify" in words[1:] else result.get("verify")  # an export may end with one
+        if not isinstance(verified, dict) or "findings" not in verified:
             continue
-        found_wrong, errors = _objects(run.result, "findings"), _objects(run.result, "errors")
-        proof = Proof(run, len(_list(run.result, "feeds")), found_wrong, errors)
+        found_wrong, errors = _objects(verified, "findings"), _objects(verified, "errors")
+        proof = Proof(run, len(_list(verified, "feeds")), found_wrong, errors)
         for scope in SCOPES:
             if scope == "files" or f"--{scope}" in words:
                 found.setdefault(scope, proof)

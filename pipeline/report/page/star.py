@@ -58,10 +58,10 @@ def star(facts: PageFacts, language: Language) -> Html:
     head = [language.say(key) for key in ("fact", "one_row_a", "dimension", "from_feed")]
     rows = [
         [
-            mapping.fact,
-            ", ".join((*mapping.keys, "snapshot_version")),
-            mapping.dimension.table if mapping.dimension else "\u2013",
-            one.state.feed.name,
+            figures.name(mapping.fact),
+            figures.name(", ".join((*mapping.keys, SNAPSHOT_COLUMNS[0]))),
+            figures.name(mapping.dimension.table) if mapping.dimension else "\u2013",
+            figures.name(one.state.feed.name),
         ]
         for one in facts.feeds
         if (mapping := one.state.feed.warehouse) is not None
@@ -87,12 +87,12 @@ def groups(mappings: Sequence[WarehouseMapping]) -> list[Group]:
 def _fact(mapping: WarehouseMapping) -> Entity:
     dimension = mapping.dimension
     key = dimension.columns[dimension.key] if dimension else None
-    columns = [(SNAPSHOT_COLUMNS[0], "PK"), (SNAPSHOT_COLUMNS[1], "")]
+    columns = [(SNAPSHOT_COLUMNS[0], "PK")]
     for name, source in mapping.columns.items():
         marks = ["PK"] if name in mapping.keys else []
         marks += ["FK"] if source == key else []
         columns.append((name, " ".join(marks)))
-    return Entity(mapping.fact, "fact", _cut(columns))
+    return Entity(mapping.fact, "fact", _cut([*columns, (SNAPSHOT_COLUMNS[1], "")]))
 
 
 def _dimension(name: str, mappings: Sequence[WarehouseMapping]) -> Entity:
@@ -100,15 +100,14 @@ def _dimension(name: str, mappings: Sequence[WarehouseMapping]) -> Entity:
     for mapping in mappings:
         if mapping.dimension and mapping.dimension.table == name:
             columns |= {column: "PK" if column == mapping.dimension.key else "" for column in mapping.dimension.columns}
-    return Entity(name, "dimension", _cut(sorted(columns.items(), key=lambda one: one[1] != "PK")))
+    return Entity(name, "dimension", _cut(list(columns.items())))
 
 
 def _cut(columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Keys are always shown, the rest as far as there is room."""
-    keys = [one for one in columns if one[1]]
-    kept = (keys + [one for one in columns if not one[1]])[:_MOST_COLUMNS]
-    shown = tuple(one for one in columns if one in kept)
-    return shown if len(shown) == len(columns) else (*shown, (f"+ {len(columns) - len(shown)}", ""))
+    """Keys first, and the rest as far as there is room."""
+    ordered = sorted(columns, key=lambda one: not one[1])
+    rest = len(ordered) - _MOST_COLUMNS
+    return (*ordered[:_MOST_COLUMNS], (f"+ {rest}", "")) if rest > 0 else tuple(ordered)
 
 
 def _wide(found: Sequence[Group], label: str) -> Html:

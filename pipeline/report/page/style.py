@@ -66,11 +66,13 @@ section {
 .badge.plain { color: var(--soft); background: var(--head); }
 .value .badge { font-size: 1.1rem; }
 .scroll { overflow-x: auto; margin-top: .5rem; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; overflow-wrap: break-word; }
+td code, .reason, .about { overflow-wrap: anywhere; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 th, td { padding: .4rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--edge); }
 thead th { background: var(--head); font-size: .82rem; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; min-width: 7.5rem; }
+.feeds tbody th { min-width: 10rem; }
 .n, td:has(> data) { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 time, .axis, .most { font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(29rem, 100%), 1fr)); gap: 0 2rem; }
@@ -126,7 +128,9 @@ footer { margin-top: 1.5rem; font-size: .88rem; }
   section { padding: .9rem .8rem; }
   .way { grid-template-columns: 1fr; gap: .2rem; padding: .6rem 0; }
   .arrow { transform: rotate(90deg); }
+  .tiles { grid-template-columns: 1fr 1fr; gap: .5rem; }
   th, td { padding: .35rem .4rem; }
+  td:has(> code) { min-width: 11rem; }
 }
 @media print {
   :root {

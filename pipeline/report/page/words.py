@@ -51,6 +51,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "to_look_at": ("{n} thing to look at|{n} things to look at", "{n} point à examiner|{n} points à examiner"),
     "never_exported": ("{feed} has never been exported.", "Le flux {feed} n’a encore jamais été exporté."),
+    "too_old": (
+        "The newest data of {feed} is older than {limit}: {age}.",
+        "La donnée la plus récente du flux {feed} a plus de {limit}\u00a0: {age}.",
+    ),
     "run_ended": ("{command}: {state}.", "{command}\u00a0: {state}."),
     "found_wrong": (
         "{check}: the last check found {n} problem.|{check}: the last check found {n} problems.",
@@ -91,7 +95,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "versions": ("{n} version|{n} versions", "{n} version|{n} versions"),
     "for_ever": ("for ever", "sans limite"),
     "feeds_left_out": ("{n} smaller feed|{n} smaller feeds", "{n} flux plus petit|{n} flux plus petits"),
-    "owner": ("Owner", "Responsable"),
+    "owned_by": ("Owner: {owner}", "Responsable\u00a0: {owner}"),
     "disabled": ("disabled", "désactivé"),
     # Freshness
     "freshness": ("Freshness", "Fraîcheur"),
@@ -106,6 +110,7 @@ WORDS: dict[str, tuple[str, str]] = {
                        "{n} flux plus récent|{n} flux plus récents"),
     "newest_row": ("Newest data", "Donnée la plus récente"),
     "age": ("Age", "Âge"),
+    "limit": ("Limit", "Limite"),
     "last_commit": ("Last change of the lake", "Dernière écriture dans le lac"),
     # Streams, day by day
     "streams_title": ("Streams, day by day", "Streams, jour par jour"),
@@ -243,7 +248,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "{n} vue présente un instantané antérieur au plus récent.|"
         "{n} vues présentent un instantané antérieur au plus récent.",
     ),
-    "snapshots_caption": ("Snapshots of the warehouse", "Instantanés de l’entrepôt"),
+    "snapshots_caption": ("List of snapshots", "Liste des instantanés"),
     "snapshot": ("Snapshot", "Instantané"),
     "taken": ("Data of", "Données du"),
     "loaded": ("Loaded", "Chargé le"),
