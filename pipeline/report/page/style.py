@@ -73,6 +73,7 @@ th, td { padding: .4rem .6rem; text-align: left; vertical-align: top; border-bot
 thead th { background: var(--head); font-size: .82rem; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; min-width: 7.5rem; }
 .feeds tbody th { min-width: 10rem; }
+.snapshots td:last-child { min-width: 14rem; }
 .n, td:has(> data) { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 time, .axis, .most { font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(29rem, 100%), 1fr)); gap: 0 2rem; }
