@@ -149,6 +149,9 @@ class _Endless:
         self.most_bytes = 0
         self._batches, self._text = batches, text
 
+    def ends(self) -> dict[int, Offsets]:
+        return {}
+
     def read(self, _: Task, __: Limits) -> StreamRead:
         def batches() -> Iterator[pa.RecordBatch]:
             before = pa.total_allocated_bytes()
