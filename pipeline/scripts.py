@@ -121,6 +121,7 @@ class Group(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         _add_common_options(cmd)
+        cmd.context_settings = _HELP["context_settings"] | cmd.context_settings
         super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
