@@ -129,12 +129,11 @@ def _held(lock: Path, record: Path, what: str, holder: Mapping[str, Any]) -> Ite
         hold = _take(lock, record, what, Holder.of_this_process(holder))
     try:
         yield hold
-    except BaseException:
-        with contextlib.suppress(OSError):  # the error under way is the one to report
+    finally:
+        # What was done stands, or its error is the one to report. Without the record the next run sees that this
+        # process is gone.
+        with contextlib.suppress(OSError):
             hold.release()
-        raise
-    with disk_errors(lock.parent):
-        hold.release()
 
 
 def _take(lock: Path, record: Path, what: str, holder: Holder) -> Hold:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import subprocess
 import sys
@@ -203,3 +204,21 @@ def test_a_lock_that_is_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
         pass
 
     assert target.read_text() == "kept"
+
+
+def test_what_was_done_is_not_denied_because_the_disk_is_full_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = lock.write_file
+
+    def full_at_the_end(path: Path, data: bytes) -> None:
+        if b'"released": true' in data:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, data)
+
+    monkeypatch.setattr(lock, "write_file", full_at_the_end)
+    with hold_feed(tmp_path / "events", "events", {"command": "first"}):
+        done = True
+    with hold_feed(tmp_path / "events", "events", {"command": "second"}) as hold:
+        assert done
+        assert hold.kept_from == float("inf")
