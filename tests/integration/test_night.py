@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def night(root: Path, emulator: Emulator | None, code: int, *words: str, **env: 
     return found
 
 
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
 def env_of(server: Server) -> dict[str, str]:
     names = {"host": "MYSQL_HOST", "port": "MYSQL_PORT", "user": "MYSQL_USER", "password": "MYSQL_PASSWORD"}
     return {name: str(getattr(server, field)) for field, name in names.items()} | {"MYSQL_DATABASE": server.database}
@@ -79,24 +84,22 @@ def test_without_the_source_the_newest_versions_are_verified_and_the_run_says_wh
 
 
 def test_what_this_run_committed_is_verified_and_nothing_else(
-    exported: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    exported: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = {"KSQLDB_URL": emulator.url}
-    old = min(exported.glob(f"tables/{TABLE}/version=1/*.parquet"))
-    whole = old.read_bytes()
-    old.write_bytes(whole[:-1])
-    good = ran(exported, "export_to_data_lake", "--all", "--then-verify", env=env)
-    real = ExportResult.commit
+    root, env = shutil.copytree(exported, tmp_path / "lake"), {"KSQLDB_URL": emulator.url}
+    (old,) = root.glob(f"tables/{TABLE}/version=1/*.parquet")
+    cut_short(old)
+    good = ran(root, "export_to_data_lake", "--all", "--then-verify", env=env)
+    before, real = set(root.glob(f"tables/{TABLE}/*/*.parquet")), ExportResult.commit
 
     def damaging(done: ExportResult, table: Any, *arguments: Any) -> None:
         real(done, table, *arguments)
         if table.feed.name == TABLE:
-            newest = max(exported.glob(f"tables/{TABLE}/*/*.parquet"), key=lambda path: path.name)
-            newest.write_bytes(newest.read_bytes()[:-1])
+            (new,) = set(root.glob(f"tables/{TABLE}/*/*.parquet")) - before
+            cut_short(new)
 
     monkeypatch.setattr(ExportResult, "commit", damaging)
-    bad = ran(exported, "export_to_data_lake", "--all", "--then-verify", code=1, env=env)
-    old.write_bytes(whole)
+    bad = ran(root, "export_to_data_lake", "--all", "--then-verify", code=1, env=env)
 
     assert "what is new is verified: 1 file, " in good.stdout
     assert f"{TABLE}: 1 problem" in bad.stdout

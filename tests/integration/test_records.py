@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 import json
 import re
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from ksqldb_emulator.dataset import Dataset, Record
 from ksqldb_emulator.testing import running
 from pipeline import VERSION
+from pipeline.cli import new_run_id
 from tests.forked import run_forked
 from tests.integration.commands import command, ran
 from tests.integration.small_sources import START_MS, a_stream
@@ -50,6 +52,13 @@ def test_a_run_is_recorded_with_its_result_its_command_and_its_end(lake: Path, s
     assert run["command"] == "export_to_data_lake.py --stream s --json"
     assert (run["state"], run["exit_code"], run["rows"], run["errors"]) == ("ok", 0, 3, [])
     assert run["result"] == json.loads(done.stdout)
+
+
+def test_runs_of_one_second_have_names_in_the_order_of_their_begin() -> None:
+    begin = dt.datetime(2026, 11, 28, 1, tzinfo=dt.UTC)
+    names = [new_run_id(begin + dt.timedelta(milliseconds=n)) for n in range(1000)]
+
+    assert names == sorted(names)
 
 
 def test_a_failed_run_is_recorded_with_its_errors(lake: Path) -> None:
