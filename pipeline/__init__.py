@@ -23,6 +23,7 @@
                     feeds that are added or changed, and a machine before its first run, checked
     run_history, health
                     what became of exports and verifications; whether each feed is as fresh and large as it has to be
+    query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text
     journal, cli, scripts, options

@@ -81,6 +81,8 @@ class FeedInvalid(ActionNeeded):
     """A feed's definition breaks a rule; the feed is left as it was."""
 class OutputNotWritten(ActionNeeded):
     """The file that a command was to write could not be written; the lake is as it was."""
+class QueryNotAnswered(ActionNeeded):
+    """A query was begun and not answered: a file is missing, or memory or the temporary folder is full."""
 class SettingsInvalid(ActionNeeded):
     """A setting has a value that cannot be used."""
 
@@ -201,6 +203,10 @@ class RowRefused(WarehouseRefused):
 
 
 # --- Wrong usage: exit code 2
+
+# The commands themselves
+class QueryRefused(WrongUsage):
+    """A query is no SELECT, or DuckDB refuses it."""
 
 # The lake
 class FeedExists(WrongUsage):

@@ -134,7 +134,8 @@ def _escaped(column: pa.Array) -> pa.Array:
 
 def to_json(value: Any) -> str:
     """JSON text of a lake value: decimals as numbers with all digits, bytes in hexadecimal, times in RFC 3339, far ones
-    in ISO 8601; a key that is no text as the text of its JSON. Keys are sorted: a map has no order.
+    and those without a zone in ISO 8601; a key that is no text as the text of its JSON. Keys are sorted: a map has no
+    order. Other values, which the lake does not have, as Python's text.
     """  # fmt: skip
     if isinstance(value, Decimal):
         return f"{value:f}"
@@ -142,15 +143,15 @@ def to_json(value: Any) -> str:
         return "{" + ", ".join(sorted(f"{_key(key)}: {to_json(item)}" for key, item in value.items())) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(to_json(item) for item in value) + "]"
-    if isinstance(value, dt.datetime):
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
         return json.dumps(value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z"))
-    if isinstance(value, dt.date):
+    if isinstance(value, dt.date | dt.time):
         return json.dumps(value.isoformat())
     if isinstance(value, bytes):
         return json.dumps(value.hex())
     if isinstance(value, float) and not math.isfinite(value):
         return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _key(key: Any) -> str:

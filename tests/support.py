@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))} | {
     f"commands.{path.stem}": path for path in sorted((ROOT / "commands").glob("[!_]*.py"))
 }
-_FAST = {
+FAST = {
     "QUIET_S": "0.6",
     "STALL_S": "20",
     "SNAPSHOT_RECHECK_S": "0.05",
@@ -58,7 +58,7 @@ def run_script(
     script: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT, timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script of the project in a process of its own, with short waits."""
-    return run_forked(ROOT / script, arguments, os.environ | _FAST | dict(env), cwd, timeout_s)
+    return run_forked(ROOT / script, arguments, os.environ | FAST | dict(env), cwd, timeout_s)
 
 
 def log_of(root: Path, script: str) -> str:

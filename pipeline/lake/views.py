@@ -16,6 +16,7 @@ from pipeline.lake.feed_store import FeedStore
 from pipeline.lake.files import DataFile
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.table import VIEWS, LakeTable
+from pipeline.lake.time_travel import Shown, shown_now
 
 _HEADER = (
     "-- Views over the committed files of the lake at {}, for DuckDB: duckdb -init views.sql\n"
@@ -55,7 +56,7 @@ def write_views(
             try:
                 with contained(feed.name):
                     table = changed if changed is not None and feed == changed.feed else open_table(feed)
-                    statements += _views(table) if table.exists else ()
+                    statements += views_of(table, shown_now(table)) if table.exists else ()
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
@@ -80,10 +81,8 @@ def _statements(text: str) -> dict[str, str]:
     return {part.partition('"')[0]: f"{_HEAD}{part.rstrip(chr(10))}\n" for part in found}
 
 
-def _views(table: LakeTable) -> list[str]:
-    shown = [table.files]
-    if table.feed.type == "table":
-        shown.insert(0, tuple(table.versions().get(table.current_version or 0, ())))
+def views_of(table: LakeTable, shown: Shown) -> list[str]:
+    """The statements that create the feed's views over these files."""
     return [_view(name, table, files) for name, files in zip(table.feed.view_names, shown, strict=True)]
 
 

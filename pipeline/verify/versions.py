@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.columns import KSQLDB_ROLE, duckdb_name
-from pipeline.errors import KeyUnknown, VersionUnknown
+from pipeline.errors import KeyUnknown
 from pipeline.exact_text import texts_of
 from pipeline.lake.table import LakeTable
+from pipeline.lake.time_travel import files_of_version
 
 Kind = Literal["new", "gone", "changed"]
 
@@ -64,13 +65,7 @@ def compare_versions(table: LakeTable, old: int, new: int, most_rows: int) -> Di
 
 
 def _rows(table: LakeTable, version: int) -> pa.RecordBatchReader:
-    retained = table.versions()
-    if version not in retained:
-        raise VersionUnknown(
-            f"the lake has no version {version} of {table.feed.name}",
-            f"retained versions: {', '.join(map(str, retained)) or 'none'}",
-        )
-    return pa.RecordBatchReader.from_batches(table.schema, table.read_batches(retained[version]))
+    return pa.RecordBatchReader.from_batches(table.schema, table.read_batches(files_of_version(table, version)))
 
 
 def _query(schema: pa.Schema, keys: list[str]) -> str:

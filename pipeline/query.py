@@ -1,0 +1,134 @@
+"""SQL over the committed rows of the lake's feeds, as they are or as they were; answered by DuckDB.
+
+Nothing is changed: only one SELECT is taken, and only the feeds that it names are opened. What DuckDB does not keep in
+memory is in a temporary folder, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.errors import QueryNotAnswered, QueryRefused
+from pipeline.feeds import Feed
+from pipeline.lake.lake import Lake
+from pipeline.lake.table import LakeTable
+from pipeline.lake.time_travel import Shown, shown_as_of, shown_at_version, shown_now
+from pipeline.lake.views import views_of
+from pipeline.scratch import scratch_folder
+from pipeline.scratch_database import scratch_database
+
+_MEMORY = "1GB"
+_BATCH_ROWS = 10_000
+_WHOLE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class When:
+    """What the views show: a `version` of tables, what was committed at a `moment`, or by default the present."""
+
+    version: int | None = None
+    moment: dt.datetime | None = None
+
+    def shown(self, table: LakeTable) -> Shown:
+        """The files of the feed's views. Raises LakeDamaged for a feed without data, VersionUnknown, WrongUsage."""
+        _ = table.head
+        if self.version is not None:
+            return shown_at_version(table, self.version)
+        return shown_now(table) if self.moment is None else shown_as_of(table, self.moment)
+
+
+class Answer:
+    """The rows that a query asks for; they are computed when they are read, once."""
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation, views: str) -> None:
+        self._relation, self._views = relation, views
+        self.columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
+        """Names and DuckDB's types."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows. Raises QueryRefused, QueryNotAnswered."""
+        with _duckdb_errors(self._views):
+            yield from self._relation.to_arrow_reader(_BATCH_ROWS)
+
+    def table(self, width: int | None) -> str:
+        """The rows as DuckDB shows them, cut to so many columns of a terminal; whole without a `width`.
+
+        Raises QueryRefused, QueryNotAnswered.
+        """
+        shown = io.StringIO()
+        with _duckdb_errors(self._views), contextlib.redirect_stdout(shown):
+            self._relation.show(max_width=width or _WHOLE, max_rows=_WHOLE, max_col_width=_WHOLE)
+        return shown.getvalue().rstrip("\n")
+
+
+@contextlib.contextmanager
+def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
+    """The answer of a SELECT over the views of `views.sql`, until the block ends.
+
+    Times are shown in UTC. Raises QueryRefused and QueryNotAnswered, and for a feed that it names what `When.shown`
+    raises.
+    """
+    found = lake.feeds.list()
+    views = ", ".join(view for feed in found.feeds for view in feed.view_names) or "there are none yet"
+    with scratch_folder() as folder, scratch_database(folder, _MEMORY) as database:
+        for name, value in (("TimeZone", "UTC"), ("autoinstall_known_extensions", False), ("threads", 2)):
+            database.execute(f"SET {name} = ?", [value])
+        database.execute("SET preserve_insertion_order = true")
+        for lost in found.broken:
+            if _names_one(sql, (lost.name, f"{lost.name}_current", f"{lost.name}_history")):
+                raise lost.error
+        for feed in found.feeds:
+            if _names_one(sql, feed.view_names):
+                _create_views(database, lake, feed, when)
+        with _duckdb_errors(views):
+            relation = database.sql(_only_select(database, sql))
+        yield Answer(relation, views)
+
+
+def _names_one(sql: str, views: tuple[str, ...]) -> bool:
+    return any(re.search(rf"(?<!\w){re.escape(view)}(?!\w)", sql, re.IGNORECASE) for view in views)
+
+
+def _create_views(database: duckdb.DuckDBPyConnection, lake: Lake, feed: Feed, when: When) -> None:
+    table = lake.table(feed)
+    for statement in views_of(table, when.shown(table)):
+        database.execute(statement)
+
+
+def _only_select(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """The one statement, if it reads only. Raises QueryRefused."""
+    statements = database.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise QueryRefused("a query is one SELECT: this command changes nothing", 'sql "SELECT 1" is one')
+    return statements[0]
+
+
+@contextlib.contextmanager
+def _duckdb_errors(views: str) -> Iterator[None]:
+    """Turns DuckDB's errors into QueryRefused, which names the `views`, or QueryNotAnswered."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise QueryNotAnswered(
+            f"the query could not be answered: {_sentence(error)}",
+            "python metadata_utils.py verify says whether files are missing; TMPDIR names a folder with more room",
+        ) from None
+    except duckdb.CatalogException as error:  # what it takes for a similar name is one of its own
+        words = _sentence(error).partition("\n")[0]
+        raise QueryRefused(f"DuckDB refuses the query: {words}", f"views: {views}") from None
+    except duckdb.Error as error:
+        hint = 'python metadata_utils.py sql "DESCRIBE NAME" lists the columns of a view'
+        raise QueryRefused(f"DuckDB refuses the query: {_sentence(error)}", hint) from None
+
+
+def _sentence(error: Exception) -> str:
+    """DuckDB's words without the excerpt of the query below them."""
+    return str(error).partition("\n\n")[0]
