@@ -56,6 +56,10 @@ class Settings(KsqldbSettings, KafkaSettings):
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
     compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")
     health_min_free_mb: int = Field(1000, ge=0, le=10**9, description="MB that must be free where the lake is")
+    alert_command: str = Field("", description="program that gets a JSON summary on stdin when a person must act")
+    alert_after_hours: int = Field(
+        30, ge=0, le=87_600, description="hours without a good run after which exit 75 is told too"
+    )
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
     export_jobs: int = Field(
         8, ge=1, le=256, description="feeds that one run exports at once: while one waits, others read"
@@ -190,6 +194,14 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
         tell(f"others can read the password in {settings.mysql_option_file}: chmod 600 it")
     keep_private(int(settings.lake_mode, 8))
     return settings
+
+
+def alert_command() -> str:
+    """ALERT_COMMAND, also where another setting cannot be used: just then a person must be told."""
+    try:
+        return gather(["ALERT_COMMAND"], (), ENV_FILE, os.environ, lambda _: None).get("ALERT_COMMAND", "")
+    except SettingsInvalid:
+        return os.environ.get("ALERT_COMMAND", "")
 
 
 def _same(*names: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands import alerting
 from commands.export_run import new_run, steps_after
 from pipeline import cli, options, scripts
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--then-sync", is_flag=True, help="With --all: then load the tables' newest versions into MySQL.")
 @click.option("--then-verify", is_flag=True, help="With --all: then verify what this run committed.")
+@alerting.option
 @options.json_output
 def main(
     everything: bool,

@@ -1,8 +1,8 @@
 """The machinery behind the scripts, room by room; each imports only from those above it. docs/architecture.md has more.
 
     errors          every error: message, hint, exit code
-    start, prerequisites, process, settings, validation, faults, text
-                    the ground of a command: packages, signals, `.env`, rules in words, counts and tables as text
+    start, prerequisites, process, child_process, settings, validation, faults, text
+                    the ground of a command: packages, processes, `.env`, rules in words, counts and tables as text
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
     scratch, scratch_database
@@ -21,8 +21,8 @@
     damage, repair  what is wrong with a feed's data, and its repair
     feed_changes, readiness
                     feeds that are added or changed, and a machine before its first run, checked
-    run_history, health
-                    what became of exports and verifications; whether each feed is as fresh and large as it has to be
+    run_history, health, alert
+                    what became of exports and verifications; whether each feed is as it has to be; who is told
     query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text

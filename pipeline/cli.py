@@ -25,6 +25,7 @@ from pipeline.journal import Record, keep
 
 QUIET, RECORD = "pipeline.quiet", "pipeline.record"
 """Keys of `click.Context.meta`, which all parts of a command share: whether it is quiet, and its record."""
+_AT_END, _ERRORS = "pipeline.at_end", "pipeline.errors"
 
 
 def say_error(error: PipelineError) -> None:
@@ -32,8 +33,36 @@ def say_error(error: PipelineError) -> None:
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     keep(logging.ERROR, f"{error.message} (hint: {error.hint})" if error.hint else error.message)
+    keep_error(error.message, error.hint)
+
+
+def keep_error(message: str, hint: str) -> None:
+    """Adds an error to what the command reported, and to its record."""
+    said = {"message": message, "hint": hint}
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.meta.setdefault(_ERRORS, []).append(said)
     if (record := current_record()) is not None:
-        record.errors.append({"message": error.message, "hint": error.hint})
+        record.errors.append(said)
+
+
+def said_errors() -> list[dict[str, str]]:
+    """The errors that this command has reported, also before it had a record."""
+    context = click.get_current_context(silent=True)
+    return list(context.meta.get(_ERRORS, ())) if context else []
+
+
+def at_end(context: click.Context, act: Callable[[int], None]) -> None:
+    """Has `act` called with the command's exit code when its end is recorded; it must not raise."""
+    context.meta.setdefault(_AT_END, []).append(act)
+
+
+def ended(exit_code: int) -> None:
+    """Records how the command ended, then does what is to be done at its end."""
+    context = click.get_current_context(silent=True)
+    if (record := current_record()) is not None:
+        record.end(exit_code, utc_now())
+    for act in context.meta.pop(_AT_END, ()) if context else ():
+        act(exit_code)
 
 
 def end_with(errors: Iterable[PipelineError], wrong: bool = False) -> NoReturn:

@@ -73,6 +73,8 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
 # --- A person must act: exit code 1
 
 # Settings, feeds, and the commands themselves
+class AlertNotSent(ActionNeeded):
+    """The alert command failed; the run's result stands."""
 class OutputLost(ActionNeeded):
     """The result could not be printed; what the command did stands."""
 class FeedFault(ActionNeeded):

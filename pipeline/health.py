@@ -23,6 +23,9 @@ from pipeline.lake.table import LakeTable
 from pipeline.run_history import History, exported_feeds
 from pipeline.source import OpenSources, Sources
 
+EXPORT_FAILED, RUN_NOT_WELL = "the last export failed", "the last export did not end well"
+"""Problems of the last run, which the next one may solve."""
+
 
 @dataclass(frozen=True)
 class FeedHealth:
@@ -147,7 +150,7 @@ def _lag(sources: Sources, table: LakeTable) -> int | None:
 def _problems_of(one: FeedHealth, now: dt.datetime) -> list[Finding]:
     feed, found = one.feed, list[Finding]()
     if one.error is not None:
-        found.append(Finding(feed.name, "the last export failed", one.error.get("message", "")))
+        found.append(Finding(feed.name, EXPORT_FAILED, one.error.get("message", "")))
     if feed.max_age_hours is not None:
         newest = "the newest row" if feed.type == "stream" else "the current version"
         found += _too_old(feed.name, "the last good export", one.exported_at, feed.max_age_hours, now)
@@ -171,10 +174,11 @@ def _too_old(feed: str, what: str, moment: dt.datetime | None, limit_hours: int,
 def _problems_of_lake(history: History, space: Space, min_free_bytes: int) -> list[Finding]:
     found, run = list[Finding](), history.last_run
     if run is not None and run.state in ("failed", "killed", "again later"):
-        failed = [feed for feed in exported_feeds(run) if feed.get("error")]
-        said = run.errors[0].get("message", "") if run.errors else run.command
-        if not failed:
-            found.append(Finding("", "the last export did not end well", f"{run.state}: {said}"))
+        failed = [feed["error"] for feed in exported_feeds(run) if feed.get("error")]
+        said = [error.get("message", "") for error in run.errors if error not in failed]
+        if said or not failed:
+            detail = f"{run.state}: {said[0] if said else run.command}"
+            found.append(Finding("", RUN_NOT_WELL, detail))
     for last in (history.last_verify, history.last_verify_of_new):
         if last is not None and last.findings:
             detail = f"{last.findings}, {last.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify"

@@ -43,7 +43,7 @@ class History:
         for run in newest_first:
             if now - run.begun_at > _LOOK_BACK or (found.last_verify and feeds <= found.exported_at.keys()):
                 break
-            if run.command.startswith(_EXPORT):
+            if is_export(run):
                 found._add_export(run)
             found._add_verify(run)
         return found
@@ -72,6 +72,10 @@ class History:
             self.last_verify = self.last_verify or last
         else:
             self.last_verify_of_new = self.last_verify_of_new or last
+
+
+def is_export(run: RunEntry) -> bool:
+    return run.command.startswith(_EXPORT)
 
 
 def exported_feeds(run: RunEntry) -> list[Mapping[str, Any]]:

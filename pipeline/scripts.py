@@ -73,29 +73,25 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except SystemExit as end:
             _end(end.code if isinstance(end.code, int) else end.code is not None)
         except (click.ClickException, click.exceptions.Exit) as error:
-            _end_record(error.exit_code)
+            cli.ended(error.exit_code)
             raise
         except click.Abort:
-            _end_record(1)
+            cli.ended(1)
             raise
-        except BaseException:
+        except BaseException as error:
             keep(logging.ERROR, "a fault of this program", trace=True)
-            _end_record(1)
+            cli.keep_error(f"a fault of this program ({type(error).__name__})", "its traceback is in the log")
+            cli.ended(1)
             raise
-        _end_record(0)
+        cli.ended(0)
         return result
 
     return guarded
 
 
 def _end(exit_code: int) -> NoReturn:
-    _end_record(exit_code)
+    cli.ended(exit_code)
     sys.exit(exit_code)
-
-
-def _end_record(exit_code: int) -> None:
-    if (record := cli.current_record()) is not None:
-        record.end(exit_code, cli.utc_now())
 
 
 class Command(click.Command):

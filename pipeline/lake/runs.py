@@ -21,11 +21,19 @@ _MOST_BYTES = 200_000
 
 
 @dataclass(frozen=True)
+class SentAlert:
+    """An alert that reached its command: what is wrong, by feed and kind, nothing where all is well again."""
+
+    at: dt.datetime
+    about: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunEntry:
     """One run. `exit_code` and `ended_at` are None for a run without an end; `state` says why.
 
     `result` is what the command prints with `--json`, `said` are its printed lines if it has no such form; `errors` are
-    messages with hints.
+    messages with hints. `alert` is what a person was told of it, if anything.
     """
 
     id: str
@@ -38,6 +46,7 @@ class RunEntry:
     errors: tuple[Mapping[str, str], ...] = ()
     result: Any = None
     said: tuple[str, ...] = ()
+    alert: SentAlert | None = None
 
 
 class RunLedger:
@@ -58,6 +67,10 @@ class RunLedger:
             line |= {"result": None, "said": ["too long to be kept"]}
         self._add(run_id, line)
 
+    def alerted(self, run_id: str, alert: SentAlert) -> None:
+        """Records that a person was told of the run. Raises DiskFull or LakeNotWritable."""
+        self._add(run_id, {"event": "alerted", "at": _text(alert.at), "about": alert.about})
+
     def newest(self, count: int) -> list[RunEntry]:
         """The newest runs; those that began last come first."""
         return list(itertools.islice(self.newest_first(), count))
@@ -75,11 +88,12 @@ class RunLedger:
     def _month(self, name: str) -> Iterator[RunEntry]:
         with disk_errors(self._store.uri(_FOLDER), "read"):
             lines = self._store.read(f"{_FOLDER}/{name}").splitlines()
-        begun, ended = dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
+        runs = dict[str, dict[str, dict[str, Any]]]()
         for line in _objects(lines):
-            (ended if line["event"] == "ended" else begun)[line["run"]] = line
-        for run_id, line in begun.items():
-            yield _entry(run_id, line, ended.get(run_id))
+            runs.setdefault(line["run"], {})[line["event"]] = line
+        for run_id, events in runs.items():
+            if "begun" in events:
+                yield _entry(run_id, events["begun"], events.get("ended"), events.get("alerted"))
 
 
 def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
@@ -93,7 +107,10 @@ def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _entry(run_id: str, begun: Mapping[str, Any], ended: Mapping[str, Any] | None) -> RunEntry:
+def _entry(
+    run_id: str, begun: Mapping[str, Any], ended: Mapping[str, Any] | None, alerted: Mapping[str, Any] | None
+) -> RunEntry:
+    alert = SentAlert(_moment(alerted["at"]), tuple(alerted.get("about", ()))) if alerted else None
     began_at, command = _moment(begun["at"]), str(begun.get("command", ""))
     if ended is None:
         holder = Holder.parse({"holder": {}, "process": begun.get("process", {})})
@@ -112,6 +129,7 @@ def _entry(run_id: str, begun: Mapping[str, Any], ended: Mapping[str, Any] | Non
         tuple(ended.get("errors", ())),
         ended.get("result"),
         tuple(ended.get("said", ())),
+        alert,
     )
 
 

@@ -10,7 +10,8 @@ import os
 import shlex
 import subprocess
 
-from pipeline.errors import PasswordCommandLate, ServerInvalid, printable
+from pipeline.child_process import run_bounded
+from pipeline.errors import PasswordCommandLate, ServerInvalid
 
 _HINT = "run it by hand; it must print the password and a line end, and nothing else"
 
@@ -23,26 +24,17 @@ def password_from(command: str, limit_s: float) -> str:
     """
     words = _words(command)
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
+        ended = run_bounded(words, limit_s)
     except OSError as error:
         raise _refusal(f"{words[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
-    with process:
-        try:
-            printed, complaint = process.communicate(timeout=limit_s)
-        except BaseException as error:
-            os.killpg(process.pid, 9)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            raise PasswordCommandLate(
-                f"MYSQL_PASSWORD_COMMAND: {words[0]} printed nothing for {limit_s:g} s",
-                "run it by hand; MYSQL_TIMEOUT_S is its limit",
-            ) from None
-    if process.returncode:
-        last = printable(complaint.decode(errors="replace").strip().rpartition("\n")[2], 300)
-        raise _refusal(f"{words[0]} ended with {process.returncode}{f' and said: {last}' if last else ''}")
-    return _only_line(words[0], printed)
+    except subprocess.TimeoutExpired:
+        raise PasswordCommandLate(
+            f"MYSQL_PASSWORD_COMMAND: {words[0]} printed nothing for {limit_s:g} s",
+            "run it by hand; MYSQL_TIMEOUT_S is its limit",
+        ) from None
+    if ended.exit_code:
+        raise _refusal(f"{words[0]} {ended}")
+    return _only_line(words[0], ended.printed)
 
 
 def _words(command: str) -> list[str]:
