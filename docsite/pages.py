@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-FRENCH_ONLY = ("documents", "glossary")
-"""Where the documents that the project began with are now, and which French word stands for which English one."""
+FRENCH_ONLY = ("correspondance",)
+"""Where the documents that the project began with are now."""
 GENERATED = ("reference/commands", "reference/settings", "reference/errors", "reference/json")
 
 
@@ -35,7 +35,7 @@ SECTIONS = (
     ),
 )
 _FIGURES = re.compile(r"<!-- (figures[^>]*): written by [^>]*-->.*?<!-- end of figures -->", re.DOTALL)
-_FENCE = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def path_of(page: str, language: str) -> Path:
@@ -49,12 +49,12 @@ def pages_in(language: str) -> list[str]:
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """The code of a page: language and text of each block."""
-    return _FENCE.findall(text)
+    return FENCE.findall(text)
 
 
 def titles(text: str) -> list[str]:
     """The headings of a page, without those that are comments in its code."""
-    return re.findall(r"^(#+) (?=\S)", _FENCE.sub("", text), re.MULTILINE)
+    return re.findall(r"^(#+) (?=\S)", FENCE.sub("", text), re.MULTILINE)
 
 
 def text_for_the_site(page: str, language: str) -> str:

@@ -42,7 +42,8 @@ def test_a_page_has_the_same_titles_and_code_in_both_languages(page: str) -> Non
 
 def commands_named(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each script of a text with the words behind it, in code, in tables and in sentences."""
-    for script, words in _COMMAND.findall(text):
+    without_diagrams = re.sub(r"^```mermaid\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for script, words in _COMMAND.findall(without_diagrams):
         try:
             yield script, shlex.split(words, comments=True)
         except ValueError:  # a quotation that ends after what is looked at
@@ -75,3 +76,17 @@ def test_a_page_names_only_commands_and_options_that_are_there(path: Path) -> No
 
 def test_what_only_french_has_is_there_in_french_only() -> None:
     assert not [page for page in FRENCH_ONLY if path_of(page, "en").is_file()]
+
+
+_SETTING = re.compile(
+    r"\b(?:(?:LAKE|KSQLDB|MYSQL|SCHEMA_REGISTRY|SNAPSHOT(?!_DATE)|EXPIRE|EXPORT|COMPACT|HEALTH|SCD2)_[A-Z0-9_]*[A-Z0-9]"
+    r"|KAFKA_(?!TOPIC\b)[A-Z_]*[A-Z])\b"
+)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
+def test_a_page_names_only_settings_that_are_there(path: Path) -> None:
+    reference_page = path_of("reference/settings", "en").read_text(encoding="utf-8")
+    known = set(re.findall(r"`([A-Z0-9_]+)`", reference_page))
+
+    assert set(_SETTING.findall(path.read_text(encoding="utf-8"))) <= known
