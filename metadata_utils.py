@@ -24,7 +24,7 @@ from pipeline.errors import WrongUsage
 
 
 @click.group(cls=scripts.Group, invoke_without_command=True)
-@click.option("--stats", is_flag=True, help="One line a feed (the default).")
+@click.option("--stats", is_flag=True, help="Rows, sizes, retention and descriptions, with totals.")
 @click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the numbers to FILE (- is stdout).")
 @options.json_output
@@ -33,7 +33,10 @@ from pipeline.errors import WrongUsage
 def main(
     context: click.Context, /, stats: bool, report: bool, csv_file: Path | None, json_output: bool, **page: Any
 ) -> None:
-    """Report what is in the lake. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
+    """Show the lake at a glance, or report what is in it.
+
+    Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later.
+    """
     if options.handed_on(context):
         return
     if stats + report + json_output + (csv_file == Path("-")) > 1:
@@ -42,6 +45,8 @@ def main(
         if stats or report or json_output or csv_file:
             raise WrongUsage("--html excludes --stats, --report, --json and --csv", "give one of them")
         lake_page.write_page(**page)
+    if not (stats or report or json_output or csv_file):
+        health.show_glance()
     from pipeline.report import json_forms, model, text
     from pipeline.text import plural
 
@@ -52,7 +57,7 @@ def main(
             json_forms.write_csv(described, file)
         if csv_file != Path("-"):
             cli.tell(f"wrote {plural(len(described.feeds), 'feed')} to {csv_file}")
-    if csv_file is None or stats or report or json_output:
+    if stats or report or json_output:
         cli.show(json_output, json_forms.lake_json(described), text.lake_lines(described, report))
     cli.end_with(described.errors)
 

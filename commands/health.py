@@ -1,8 +1,9 @@
-"""The command that says whether the lake is well. It changes nothing."""
+"""Whether the lake is well: in a command of its own, and at a glance. Nothing is changed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -30,6 +31,17 @@ def health(with_source: bool, metrics_file: Path | None, json_output: bool) -> N
         write_metrics(found, metrics_file)
     cli.show(json_output, report.health_json(found), report.health_lines(found))
     cli.end_with(found.errors, wrong=bool(found.problems))
+
+
+def show_glance() -> NoReturn:
+    """Shows the lake at a glance and ends the command; problems are shown, and are no failure of it."""
+    from pipeline.health import look_at
+    from pipeline.report.glance import glance_lines
+
+    settings, lake = open_lake()
+    found = look_at(lake, *lake.feeds.choose(), cli.utc_now(), settings.health_min_free_mb * 10**6)
+    cli.show(False, None, glance_lines(found, lake.runs.newest_first()))
+    cli.end_with(found.errors)
 
 
 COMMANDS = (health,)

@@ -44,18 +44,26 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def as_table(rows: list[list[str]], head: list[str], right: frozenset[int] | set[int] = frozenset()) -> str:
-    """Aligned text columns; those in `right` are aligned to the right.
+def as_table(
+    rows: list[list[str]],
+    head: list[str],
+    right: frozenset[int] | set[int] = frozenset(),
+    foot: list[str] | None = None,
+) -> str:
+    """Aligned text columns; those in `right` are aligned to the right. A `foot` is a row below a line, for totals.
 
     Where a row would not fit a terminal, a long first or last cell has a line of its own: no name is cut.
     """
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    below = [foot] if foot else []
+    widths = [max(len(row[i]) for row in (head, *rows, *below)) for i in range(len(head))]
     for column in (len(head) - 1, 0):
         over = sum(widths) + 2 * (len(head) - 1) - TERMINAL
         if over > 0 and column not in right:
             widths[column] = max(len(head[column]), widths[column] - over)
     lines = [line for row in (head, *rows) for line in _lines_of(row, widths, right)]
-    return "\n".join([lines[0], "-" * min(TERMINAL, max(map(len, lines))), *lines[1:]])
+    last = [line for row in below for line in _lines_of(row, widths, right)]
+    rule = "-" * min(TERMINAL, max(map(len, [*lines, *last])))
+    return "\n".join([lines[0], rule, *lines[1:], *([rule, *last] if last else [])])
 
 
 def _lines_of(row: list[str], widths: list[int], right: frozenset[int] | set[int]) -> list[str]:

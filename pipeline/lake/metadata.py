@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,15 @@ class Totals:
     @classmethod
     def of(cls, files: Sequence[DataFile]) -> Totals:
         return cls(sum(file.row_count for file in files), sum(file.size_bytes for file in files), len(files))
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.row_count + other.row_count, self.size_bytes + other.size_bytes, self.file_count + other.file_count
+        )
+
+
+def sum_of(totals: Iterable[Totals]) -> Totals:
+    return sum(totals, Totals())
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,15 @@ def feeds_lines(feeds: Sequence[Feed], archived: bool, folder: str) -> list[str]
             f"no archived feeds in {folder}" if archived else f"no feeds yet in {folder}: python manage_feeds.py sync"
         ]
     rows = [
-        [feed.name, feed.type, "on" if feed.enabled else "off", _retention(feed),
+        [feed.name, feed.type, "on" if feed.enabled else "off", retention_text(feed),
          "" if feed.source.lower() == feed.name else feed.source]
         for feed in feeds
     ]  # fmt: skip
     return as_table(rows, ["feed", "type", "", "retention", "other source"]).splitlines()
 
 
-def _retention(feed: Feed) -> str:
+def retention_text(feed: Feed) -> str:
+    """`365 days`, `7 versions`, `for ever`."""
     parts = [f"{feed.retention_days} days"] if feed.retention_days else []
     parts += [f"{feed.retention_versions} versions"] if feed.retention_versions else []
     return ", ".join(parts) or "for ever"

@@ -34,11 +34,11 @@ def health_lines(health: Health) -> list[str]:
     rows = [
         [
             one.feed.name,
-            _age(health.at, one.exported_at),
-            _age(health.at, one.newest_at),
+            age_text(health.at, one.exported_at),
+            age_text(health.at, one.newest_at),
             f"{one.judged_rows:,}",
             "" if one.lag_rows is None else f"{one.lag_rows:,}",
-            "off" if not one.feed.enabled else "ok" if not health.problems_of(one.feed.name) else "wrong",
+            state_text(health, one),
         ]
         for one in health.feeds
     ]
@@ -50,14 +50,25 @@ def health_lines(health: Health) -> list[str]:
         lines.append(f"{orphans} files ({size_text(size)}) of no commit; the next export of their feeds removes them")
     last = health.history.last_verify
     lines.append(f"verified as a whole: {f'{last.at:%Y-%m-%d %H:%M} UTC' if last else 'not within three months'}")
-    problems = [
-        wrapped(f"{f'{problem.feed}: ' if problem.feed else ''}{problem.what}: {problem.detail}", indent="  ")
-        for problem in health.problems
-    ]
+    problems = problems_text(health)
     return [*lines, "problems:", *problems] if problems else [*lines, "nothing is wrong" * (not health.errors)]
 
 
-def _age(now: dt.datetime, moment: dt.datetime | None) -> str:
+def state_text(health: Health, one: FeedHealth) -> str:
+    """`ok`, `wrong`, or `off` for a feed that is not exported."""
+    return "off" if not one.feed.enabled else "wrong" if health.problems_of(one.feed.name) else "ok"
+
+
+def problems_text(health: Health) -> list[str]:
+    """A line, or a few, for each problem."""
+    return [
+        wrapped(f"{f'{problem.feed}: ' if problem.feed else ''}{problem.what}: {problem.detail}", indent="  ")
+        for problem in health.problems
+    ]
+
+
+def age_text(now: dt.datetime, moment: dt.datetime | None) -> str:
+    """`14.4 h ago`, `3 days ago`, `never`."""
     if moment is None:
         return "never"
     hours = (now - moment).total_seconds() / 3600

@@ -14,11 +14,18 @@ from pipeline.report.model import History, LakeState
 from pipeline.text import rfc3339
 from pipeline.verify.verification import Verification
 
-_CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at")
+_CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at",
+                "description", "retention_days", "retention_versions")  # fmt: skip
 
 
 def lake_json(lake: LakeState) -> dict[str, Any]:
-    return {"schema_version": 1, "root": lake.root, "feeds": [metadata_json(state) for state in lake.feeds]}
+    totals, kinds = lake.totals, {"streams": lake.stream_count, "tables": lake.table_count}
+    return {
+        "schema_version": 1,
+        "root": lake.root,
+        "totals": kinds | {"rows": totals.row_count, "bytes": totals.size_bytes, "files": totals.file_count},
+        "feeds": [metadata_json(state) | {"description": state.feed.description} for state in lake.feeds],
+    }
 
 
 def history_json(history: History) -> dict[str, Any]:
@@ -81,5 +88,8 @@ def write_csv(lake: LakeState, file: IO[str]) -> None:
                 "partitions": len(table.partitions) if table else 0,
                 "current_version": table.current_version if table else None,
                 "last_commit_at": rfc3339(table.last_commit_at) if table else None,
+                "description": feed.description,
+                "retention_days": feed.retention_days,
+                "retention_versions": feed.retention_versions,
             }
         )

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.faults import collected
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
-from pipeline.lake.metadata import FeedState, describe_feed
+from pipeline.lake.metadata import FeedState, Totals, describe_feed, sum_of
 from pipeline.lake.table import LakeTable
 
 
@@ -22,6 +22,19 @@ class LakeState:
     root: str
     feeds: tuple[FeedState, ...]
     errors: tuple[PipelineError, ...] = ()
+
+    @property
+    def totals(self) -> Totals:
+        """Of all feeds."""
+        return sum_of(state.totals for state in self.feeds)
+
+    @property
+    def stream_count(self) -> int:
+        return sum(state.feed.type == "stream" for state in self.feeds)
+
+    @property
+    def table_count(self) -> int:
+        return len(self.feeds) - self.stream_count
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def runs_lines(runs: Sequence[RunEntry]) -> list[str]:
         return ["no runs are recorded"]
     table = as_table([_cells(run) for run in runs], ["begun (UTC)", "took", "state", "rows", "command"], right={1, 3})
     reasons = [
-        wrapped(f"{run.begun_at:%Y-%m-%d %H:%M} {error['message']}", indent="  ")
+        wrapped(f"{run.begun_at:%Y-%m-%d %H:%M} UTC {error['message']}", indent="  ")
         for run in runs
         for error in run.errors
     ]

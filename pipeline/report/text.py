@@ -5,10 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from pipeline.errors import printable
 from pipeline.lake.compaction import Compacted, Group
 from pipeline.lake.metadata import FeedState, PartitionState
 from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
+from pipeline.report.feeds import retention_text
 from pipeline.report.model import History, LakeState
 from pipeline.text import as_table, plural, rfc3339, size_text, wrapped
 from pipeline.verify.verdict import Verdict
@@ -20,7 +22,7 @@ def lake_lines(lake: LakeState, report: bool) -> list[str]:
 
 
 def stats_text(lake: LakeState) -> str:
-    """One line a feed."""
+    """One line a feed, the totals, and then how each feed is kept and what it is."""
     rows = [
         [
             state.feed.name,
@@ -31,17 +33,36 @@ def stats_text(lake: LakeState) -> str:
         ]
         for state in lake.feeds
     ]
-    return as_table(rows, ["feed", "rows", "size", "version", "last commit"], right={1, 2, 3})
+    totals = [f"{lake.totals.row_count:,}", size_text(lake.totals.size_bytes)]
+    head, foot = ["feed", "rows", "size", "version", "last commit (UTC)"], [kinds_text(lake), *totals, "", ""]
+    kept = [[state.feed.name, state.feed.partitioning, state.feed.storage_mode, retention_text(state.feed)]
+            for state in lake.feeds]  # fmt: skip
+    parts = [as_table(rows, head, {1, 2, 3}, foot), as_table(kept, ["feed", "partitioned by", "mode", "kept"])]
+    described = [state.feed for state in lake.feeds if state.feed.description]
+    if described:
+        parts.append("\n".join(wrapped(f"{feed.name}: {printable(feed.description)}") for feed in described))
+    return "\n\n".join(parts)
+
+
+def kinds_text(lake: LakeState) -> str:
+    """`4 streams, 4 tables`."""
+    return f"{plural(lake.stream_count, 'stream')}, {plural(lake.table_count, 'table')}"
 
 
 def report_text(lake: LakeState) -> str:
-    """One block a feed."""
-    return "\n\n".join([f"Data lake {lake.root}", *("\n  ".join(_feed_lines(state)) for state in lake.feeds)])
+    """One block a feed, and the totals."""
+    totals = lake.totals
+    files = f"{plural(totals.row_count, 'row')} in {plural(totals.file_count, 'file')}, {size_text(totals.size_bytes)}"
+    blocks = ["\n  ".join(_feed_lines(state)) for state in lake.feeds]
+    return "\n\n".join([f"Data lake {lake.root}", *blocks, f"{kinds_text(lake)}: {files}"])
 
 
 def _feed_lines(state: FeedState) -> Iterator[str]:
     feed, table, totals = state.feed, state.table, state.totals
     yield f"{feed.name}  ({feed.type}, source {feed.source})"
+    if feed.description:
+        yield wrapped(printable(feed.description), indent="  ").lstrip()
+    yield f"{feed.partitioning} / {feed.storage_mode}, kept {retention_text(feed)}"
     if table is None:
         yield "not exported yet"
         return

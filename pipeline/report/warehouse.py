@@ -13,7 +13,7 @@ from pipeline.warehouse.load import Loaded
 from pipeline.warehouse.rollback import Move
 from pipeline.warehouse.sync import SyncRequest
 
-_HISTORY_HEAD = ["snapshot", "taken at", "source", "status", "rows", "rejected", "views"]
+_HISTORY_HEAD = ["snapshot", "taken at (UTC)", "source", "status", "rows", "rejected", "views"]
 
 
 def loads_json(loads: Sequence[Loaded], request: SyncRequest) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp
     script(lake_root, "metadata_utils", "--csv", str(file))
     lake = json.loads(script(lake_root, "metadata_utils", "--json").stdout)
     report = script(lake_root, "metadata_utils", "--report").stdout
-    stats = script(lake_root, "metadata_utils").stdout
+    stats = script(lake_root, "metadata_utils", "--stats").stdout
     history = json.loads(script(lake_root, "metadata_utils", "history", "transaction_stream", "--json").stdout)[
         "commits"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,44 @@ def test_a_feed_that_cannot_be_read_is_named_and_the_metrics_are_written_all_the
 
     assert "the feed events cannot be read" in done.stderr
     assert samples(lake / "lake.prom")["ksqldb_lake_healthy", ""] == 0
+
+
+def test_the_lake_at_a_glance(lake: Path) -> None:
+    ledger = lake_at(lake).runs
+    recorded(
+        ledger, 12, "metadata_utils.py rollback x", {}, 2, errors=[{"message": "there is no feed 'x'", "hint": ""}]
+    )
+    ran(lake, "manage_feeds", "update", "totals", "--min-rows", "4", "--max-age-hours", "none")
+
+    shown = ran(lake, "metadata_utils").stdout
+
+    lines = {line.split()[0]: line.split() for line in shown.splitlines() if line}
+    assert lines["events"][1:2] + lines["events"][4:] == ["2", "24.0", "h", "ago", "26", "h", "ok"]
+    assert lines["totals"][-1] == "wrong"
+    assert lines["1"][:5] == ["1", "stream,", "1", "table", "5"]
+    assert "  totals: too few rows: 3 in the current version; min_rows is 4\n" in shown
+    assert re.search(r"^last run: [-\d]+ [:\d]+ UTC manage_feeds.py update totals .*", shown, re.MULTILINE)
+    assert re.search(r"^last error: [-\d]+ [:\d]+ UTC there is no feed 'x'$", shown, re.MULTILINE)
+
+
+def test_a_glance_at_long_names_and_large_figures_fits_into_80_columns(lake: Path) -> None:
+    long = "n" * 30
+    lake_at(lake).feeds.add(stream_feed(name=long, max_age_hours=999))
+    recorded(
+        lake_at(lake).runs,
+        1,
+        f"export_to_data_lake.py --stream {'x' * 60}",
+        exported("failed", events={"message": "y " * 60}),
+        1,
+    )
+
+    shown = ran(lake, "metadata_utils").stdout.splitlines()
+
+    assert max(map(len, shown[1:])) <= 80
+    assert any(long in line for line in shown)
+    damaged = next(lake.glob("streams/events/_delta_log/*1.json"))
+    damaged.write_text("{")
+    assert "the feed events cannot be read" in ran(lake, "metadata_utils", code=1).stderr
 
 
 def samples(path: Path) -> dict[tuple[str, str], float]:

@@ -180,7 +180,8 @@ def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emula
     much = dataclasses.replace(table.totals, row_count=99_999_999, size_bytes=9 * 10**11, file_count=99_999)
     marks = dict.fromkeys(range(12), 10**9)
     large = dataclasses.replace(table, totals=much, current_version=9_999_999, bookmark=marks)
-    lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], table=large),))
+    described = state.feeds[0].feed.model_copy(update={"description": "what it is " * 20, "retention_days": 36_500})
+    lake = dataclasses.replace(state, feeds=(dataclasses.replace(state.feeds[0], feed=described, table=large),))
 
     verdict = check_files(lake_at(lake_root).table(feed))
     verdict = dataclasses.replace(verdict, errors=(ServerUnreachable("a server that cannot be reached " * 4, ""),))
@@ -188,6 +189,7 @@ def test_what_is_in_the_lake_fits_into_80_columns(lake_root: Path, server: Emula
     texts = [stats_text(lake), report_text(lake), history_text(history_of(lake_at(lake_root).table(feed)))]
     texts += [verdict_text(verdict)]
 
+    assert all("36500 days" in text and "what it is what it is" in text for text in texts[:2])
     path = verdict.findings[0].detail
     assert [line for text in texts for line in text.splitlines() if len(line) > 80 and line.strip() != path] == []
     assert path in texts[-1]

@@ -9,10 +9,9 @@ from random import Random
 
 from pipeline.errors import LakeDamaged, WarehouseBusy
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
-from pipeline.lake.metadata import FeedState, PartitionState, TableState, Totals
+from pipeline.lake.metadata import FeedState, PartitionState, TableState, Totals, sum_of
 from pipeline.lake.runs import RunEntry
 from pipeline.report.model import LakeState
-from pipeline.report.page.days import sum_of
 from pipeline.report.page.facts import FeedFacts, FileFacts, PageFacts, WarehouseFacts
 from pipeline.verify.versions import Differences
 from pipeline.warehouse.ledger import SnapshotEntry

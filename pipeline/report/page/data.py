@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors import PipelineError
-from pipeline.lake.metadata import PartitionState, Totals
+from pipeline.lake.metadata import PartitionState, Totals, sum_of
 from pipeline.report.page import charts, figures
-from pipeline.report.page.days import Days, days_of, sum_of
+from pipeline.report.page.days import Days, days_of
 from pipeline.report.page.elements import Content, Html, joined, tag
 from pipeline.report.page.facts import FeedFacts, FileFacts, PageFacts
 from pipeline.report.page.language import Language

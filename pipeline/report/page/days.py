@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.lake.metadata import PartitionState, Totals
+from pipeline.lake.metadata import PartitionState, Totals, sum_of
 
 _DAY = dt.timedelta(days=1)
 _NOTHING = Totals()
@@ -53,15 +53,6 @@ def days_of(partitions: Sequence[PartitionState], today: dt.date, most: int) -> 
         sum_of(totals for day, totals in dated.items() if day < first),
         sum_of(totals for day, totals in dated.items() if day > last),
         sum_of(undated),
-    )
-
-
-def sum_of(totals: Iterable[Totals]) -> Totals:
-    found = list(totals)
-    return Totals(
-        sum(one.row_count for one in found),
-        sum(one.size_bytes for one in found),
-        sum(one.file_count for one in found),
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 
-from pipeline.lake.metadata import FeedState
+from pipeline.lake.metadata import FeedState, sum_of
 from pipeline.report.page import charts, figures
-from pipeline.report.page.days import days_of, sum_of
+from pipeline.report.page.days import days_of
 from pipeline.report.page.elements import Content, Html, joined, tag
 from pipeline.report.page.facts import FeedFacts, PageFacts
 from pipeline.report.page.language import Language
