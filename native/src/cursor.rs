@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::blocks::plain_length;
+use crate::numbers;
+
 /// The text is not of the usual form: the reference decides whether it is valid, and what it means.
 #[derive(Debug)]
 pub struct Unusual;
@@ -89,26 +92,28 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
+    /// A whole number of 64 bits.
+    #[inline]
+    pub fn integer(&mut self) -> Read<i64> {
+        self.peek();
+        let (value, length) = numbers::leading_integer(&self.text[self.at.min(self.text.len())..])?;
+        self.at += length;
+        Ok(value)
+    }
+
     /// A string; only one that has escapes is copied.
     pub fn string(&mut self) -> Read<Cow<'a, [u8]>> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut seen = 0;
-        loop {
-            match self.byte() {
-                b'"' => break,
-                b'\\' => return self.escaped_string(start).map(Cow::Owned),
-                byte if byte < 0x20 => return Err(Unusual),
-                byte => seen |= byte,
-            }
-            self.at += 1;
+        let rest = &self.text[start.min(self.text.len())..];
+        let found = &rest[..plain_length(rest)];
+        self.at += found.len();
+        match self.byte() {
+            b'"' => self.at += 1,
+            b'\\' => return self.escaped_string(start).map(Cow::Owned),
+            _ => return Err(Unusual),
         }
-        let found = &self.text[start..self.at];
-        self.at += 1;
-        if seen >= 0x80 && std::str::from_utf8(found).is_err() {
-            return Err(Unusual);
-        }
-        Ok(Cow::Borrowed(found))
+        if found.is_ascii() || std::str::from_utf8(found).is_ok() { Ok(Cow::Borrowed(found)) } else { Err(Unusual) }
     }
 
     fn escaped_string(&mut self, start: usize) -> Read<Vec<u8>> {
@@ -204,7 +209,7 @@ impl<'a> Cursor<'a> {
             b'"' => self.string().map(drop),
             b't' | b'f' => self.boolean().map(drop),
             b'n' => self.expect_word(b"null"),
-            _ => crate::numbers::short_double(self.number()?).map(drop),
+            _ => numbers::short_double(self.number()?).map(drop),
         }
     }
 
@@ -231,29 +236,29 @@ impl<'a> Cursor<'a> {
 
 /// The length in bytes of the number at the beginning of `text`.
 pub fn number_length(text: &[u8]) -> Option<usize> {
-    let digits_from = |start: usize| text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut at = usize::from(text.first() == Some(&b'-'));
-    let whole = digits_from(at);
-    if whole == 0 || (whole > 1 && text[at] == b'0') {
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let mut at = end_of_digits(text, sign)?;
+    if at > sign + 1 && text[sign] == b'0' {
         return None;
     }
-    at += whole;
     if text.get(at) == Some(&b'.') {
-        let fraction = digits_from(at + 1);
-        if fraction == 0 {
-            return None;
-        }
-        at += 1 + fraction;
+        at = end_of_digits(text, at + 1)?;
     }
     if matches!(text.get(at), Some(b'e' | b'E')) {
-        at += if matches!(text.get(at + 1), Some(b'+' | b'-')) { 2 } else { 1 };
-        let exponent = digits_from(at);
-        if exponent == 0 {
-            return None;
-        }
-        at += exponent;
+        let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+        at = end_of_digits(text, at + 1 + sign)?;
     }
     Some(at)
+}
+
+/// Where the digits end that begin at `start`; None without any.
+#[inline]
+fn end_of_digits(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while text.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    (at > start).then_some(at)
 }
 
 /// Calls `one` for each item up to `closing`; the opening bracket has been read.

@@ -1,5 +1,10 @@
 //! Finds where the elements of an answer end: counts brackets and skips strings, without reading the elements.
 
+use crate::blocks::{equal, odd_up_to};
+
+/// The bit by which braces differ from brackets.
+const CASE: u8 = 0x20;
+
 /// The depth of brackets, whether inside a string, and whether after a backslash.
 #[derive(Clone, Copy)]
 pub struct State {
@@ -16,49 +21,67 @@ pub struct Found {
     pub state: State,
 }
 
-const PLAIN: u8 = 0;
-const QUOTE: u8 = 1;
-const BACKSLASH: u8 = 2;
-const OPEN: u8 = 3;
-const CLOSE: u8 = 4;
-
-const KINDS: [u8; 256] = {
-    let mut kinds = [PLAIN; 256];
-    kinds[b'"' as usize] = QUOTE;
-    kinds[b'\\' as usize] = BACKSLASH;
-    kinds[b'[' as usize] = OPEN;
-    kinds[b'{' as usize] = OPEN;
-    kinds[b']' as usize] = CLOSE;
-    kinds[b'}' as usize] = CLOSE;
-    kinds
-};
-
 pub fn scan(data: &[u8], from: State) -> Found {
-    let (mut depth, mut quoted) = (from.depth, from.quoted);
-    let mut ends = Vec::new();
-    let mut at = if from.escaped && !data.is_empty() { 1 } else { 0 };
-    let mut escaped = from.escaped && data.is_empty();
-    while at < data.len() {
-        match KINDS[data[at] as usize] {
-            QUOTE => quoted = !quoted,
-            BACKSLASH => {
-                at += 1;
-                escaped = at == data.len();
-            }
-            OPEN if !quoted => depth += 1,
-            CLOSE if !quoted => {
-                depth -= 1;
-                if depth == 0 {
-                    let state = State { depth, quoted, escaped };
-                    return Found { ends, closed_at: at as i64, state };
+    let mut found = Found { ends: Vec::new(), closed_at: -1, state: from };
+    let mut at = 0;
+    while at < data.len() && found.closed_at < 0 {
+        match data[at..].first_chunk::<64>() {
+            Some(block) if found.read_block(at, block) => at += 64,
+            _ => {
+                let end = data.len().min(at + 64);
+                for (place, &byte) in data[at..end].iter().enumerate() {
+                    found.read_byte(at + place, byte);
+                    if found.closed_at >= 0 {
+                        break;
+                    }
                 }
-                if depth == 1 {
-                    ends.extend_from_slice(&(at as i64 + 1).to_le_bytes());
-                }
+                at = end;
             }
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Returns false where backslashes say which quotes count: then nothing was read.
+    fn read_block(&mut self, at: usize, block: &[u8; 64]) -> bool {
+        if self.state.escaped || equal(block, b'\\', 0) != 0 {
+            return false;
+        }
+        let quotes = odd_up_to(equal(block, b'"', 0));
+        let inside = if self.state.quoted { !quotes } else { quotes };
+        let opening = equal(block, b'{', CASE);
+        let mut brackets = (opening | equal(block, b'}', CASE)) & !inside;
+        while brackets != 0 {
+            let place = brackets.trailing_zeros() as usize;
+            self.read_bracket(at + place, opening >> place & 1 == 1);
+            if self.closed_at >= 0 {
+                self.state.quoted = false;
+                return true;
+            }
+            brackets &= brackets - 1;
+        }
+        self.state.quoted = inside >> 63 == 1;
+        true
+    }
+
+    fn read_byte(&mut self, at: usize, byte: u8) {
+        let State { quoted, escaped, .. } = self.state;
+        self.state.escaped = byte == b'\\' && !escaped;
+        match byte {
+            b'"' if !escaped => self.state.quoted = !quoted,
+            b'[' | b'{' if !quoted && !escaped => self.read_bracket(at, true),
+            b']' | b'}' if !quoted && !escaped => self.read_bracket(at, false),
             _ => {}
         }
-        at += 1;
     }
-    Found { ends, closed_at: -1, state: State { depth, quoted, escaped } }
+
+    fn read_bracket(&mut self, at: usize, opens: bool) {
+        self.state.depth += if opens { 1 } else { -1 };
+        match self.state.depth {
+            0 if !opens => self.closed_at = at as i64,
+            1 if !opens => self.ends.extend_from_slice(&(at as i64 + 1).to_le_bytes()),
+            _ => {}
+        }
+    }
 }

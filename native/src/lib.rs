@@ -4,7 +4,8 @@
 //! valid or not, is left to the reference: no value is guessed, and no error is decided or worded here.
 
 mod arrays;
-mod base64;
+mod blocks;
+mod chunks;
 mod column;
 mod cursor;
 mod ends;
@@ -34,6 +35,13 @@ fn scan<'py>(
     let found = ends::scan(data, ends::State { depth, quoted, escaped });
     let state = found.state;
     (PyBytes::new(py, &found.ends), found.closed_at, (state.depth, state.quoted, state.escaped))
+}
+
+/// The content of HTTP's chunks of the usual form that begin at `at` and are whole, and the place behind them.
+#[pyfunction]
+fn whole_chunks<'py>(py: Python<'py>, data: &[u8], at: usize) -> (Bound<'py, PyBytes>, usize) {
+    let (contents, end) = chunks::whole_chunks(data, at);
+    (PyBytes::new(py, &contents), end)
 }
 
 #[pyclass(frozen)]
@@ -92,6 +100,7 @@ impl PayloadDecoder {
 fn ksqldb_lake_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(scan, module)?)?;
+    module.add_function(wrap_pyfunction!(whole_chunks, module)?)?;
     module.add_class::<Decoder>()?;
     module.add_class::<PayloadDecoder>()
 }

@@ -10,9 +10,7 @@ pub struct Order(Vec<(Vec<u8>, Option<usize>)>);
 impl Order {
     /// The index in the declared `names` for the field at a place of its object; None for an undeclared field.
     pub fn place(&mut self, at: usize, name: &[u8], names: &[Vec<u8>]) -> Read<Option<usize>> {
-        if let Some((known, place)) = self.0.get(at)
-            && known[..] == *name
-        {
+        if let Some((_, place)) = self.0.get(at).filter(|(known, _)| known[..] == *name) {
             return Ok(*place);
         }
         let place = declared(name, names)?;

@@ -1,19 +1,41 @@
 //! Parses numbers exactly; a number that does not fit is `Unusual`.
 
+use std::ops::{Add, Mul};
+
 use crate::cursor::{Read, Unusual};
 
 const MOST_DIGITS: i32 = 38;
+/// A number of so many bytes fits into 64 bits.
+const SHORT: usize = 18;
 const MOST_LENGTH: usize = 300;
 
+/// The whole number that `text` is.
 pub fn integer(text: &[u8]) -> Read<i64> {
-    let (negative, digits) = signed(text);
-    let is_whole = digits.len() <= 19 && digits.iter().all(u8::is_ascii_digit);
-    let is_plain = !digits.is_empty() && (digits[0] != b'0' || (digits.len() == 1 && !negative));
+    let (value, length) = leading_integer(text)?;
+    if length == text.len() { Ok(value) } else { Err(Unusual) }
+}
+
+/// The whole number at the beginning of `text`, and its length in bytes.
+#[inline]
+pub fn leading_integer(text: &[u8]) -> Read<(i64, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let start = usize::from(negative);
+    let (mut size, mut at) = (0u64, start);
+    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        size = size.wrapping_mul(10).wrapping_add(digit.into()); // 19 digits fit, more are refused below
+        at += 1;
+    }
+    let is_whole = !matches!(text.get(at), Some(b'.' | b'e' | b'E'));
+    let is_plain = match at - start {
+        0 => false,
+        1 => !negative || size != 0,
+        length => length <= 19 && text[start] != b'0',
+    };
     if !is_whole || !is_plain {
         return Err(Unusual);
     }
-    let size = digits.iter().fold(0i128, |size, digit| size * 10 + i128::from(digit - b'0'));
-    i64::try_from(if negative { -size } else { size }).map_err(|_| Unusual)
+    let value = if negative { 0i64.checked_sub_unsigned(size) } else { size.try_into().ok() };
+    Ok((value.ok_or(Unusual)?, at))
 }
 
 /// `text` must be a valid JSON number.
@@ -38,49 +60,70 @@ pub fn short_double(text: &[u8]) -> Read<f64> {
 /// With `rounded` digits beyond the scale are rounded half to even: a double stands for its nearest decimal.
 pub fn decimal(text: &[u8], precision: i32, scale: i32, rounded: bool) -> Read<i128> {
     let (negative, rest) = signed(text);
-    let (mut size, mut digits, mut exponent) = (0i128, 0, 0i32);
-    let mut in_fraction = false;
-    let mut at = 0;
-    while at < rest.len() {
-        match rest[at] {
-            b'.' => in_fraction = true,
-            b'e' | b'E' => {
-                exponent += small_exponent(&rest[at + 1..])?;
-                break;
-            }
-            digit => {
-                size = size * 10 + i128::from(digit - b'0');
-                if size != 0 {
-                    digits += 1;
-                }
-                if in_fraction {
-                    exponent -= 1;
-                }
-                if digits > MOST_DIGITS {
-                    return Err(Unusual);
-                }
-            }
-        }
-        at += 1;
-    }
+    let (size, digits, exponent) = if rest.len() <= SHORT {
+        let (size, digits, exponent) = digits_of::<u64>(rest)?;
+        (size.into(), digits, exponent)
+    } else {
+        digits_of::<i128>(rest)?
+    };
     let shift = scale + exponent;
     let unscaled = if shift >= 0 {
         if size != 0 && digits + shift > MOST_DIGITS {
             return Err(Unusual);
         }
-        if size == 0 { 0 } else { size * 10i128.pow(shift as u32) }
+        if size == 0 { 0 } else { size * power(shift) }
     } else {
         if -shift > MOST_DIGITS {
             return Err(Unusual);
         }
-        shortened(size, 10i128.pow(-shift as u32), rounded)?
+        shortened(size, power(-shift), rounded)?
     };
     // Arrow counts digits as written: a zero without its fraction does not fit into DECIMAL(2, 2).
     let written = if rounded { scale } else { digits.max(1).max(-exponent) + shift };
-    if written > precision || unscaled >= 10i128.pow(precision as u32) {
+    if written > precision || unscaled >= power(precision) {
         return Err(Unusual);
     }
     Ok(if negative { -unscaled } else { unscaled })
+}
+
+/// The digits as one number, how many there are after leading zeros, and the exponent of the last one.
+fn digits_of<T: Copy + Default + PartialEq + From<u8> + Mul<Output = T> + Add<Output = T>>(
+    text: &[u8],
+) -> Read<(T, i32, i32)> {
+    let (mut size, mut digits, mut exponent) = (T::default(), 0, 0);
+    let mut in_fraction = false;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'.' => in_fraction = true,
+            b'e' | b'E' => {
+                exponent += small_exponent(&text[at + 1..])?;
+                break;
+            }
+            digit => {
+                size = size * T::from(10) + T::from(digit - b'0');
+                digits += i32::from(size != T::default());
+                exponent -= i32::from(in_fraction);
+                if digits > MOST_DIGITS {
+                    return Err(Unusual);
+                }
+            }
+        }
+    }
+    Ok((size, digits, exponent))
+}
+
+/// Ten to the power of 0 to 38.
+fn power(exponent: i32) -> i128 {
+    const POWERS: [i128; MOST_DIGITS as usize + 1] = {
+        let mut powers = [1; MOST_DIGITS as usize + 1];
+        let mut at = 1;
+        while at < powers.len() {
+            powers[at] = powers[at - 1] * 10;
+            at += 1;
+        }
+        powers
+    };
+    POWERS[exponent as usize]
 }
 
 fn shortened(size: i128, unit: i128, rounded: bool) -> Read<i128> {

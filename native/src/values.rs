@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::column::{Column, Values};
 use crate::cursor::{Cursor, Read, Unusual, each, number_length};
 use crate::kinds::Kind;
 use crate::names::Order;
-use crate::{base64, numbers, times};
+use crate::{numbers, times};
 
 /// The most keys of a map that are checked for duplicates by comparing them all.
 const FEW_KEYS: usize = 16;
@@ -23,8 +26,8 @@ impl Column {
         }
         match (&self.kind, &mut self.values) {
             (Kind::Boolean, Values::Bits(bits)) => bits.append(text.boolean()?),
-            (Kind::Int32, Values::Int32(numbers)) => numbers.push(int32(numbers::integer(text.number()?)?)?),
-            (Kind::Int64, Values::Int64(numbers)) => numbers.push(numbers::integer(text.number()?)?),
+            (Kind::Int32, Values::Int32(numbers)) => numbers.push(int32(text.integer()?)?),
+            (Kind::Int64, Values::Int64(numbers)) => numbers.push(text.integer()?),
             (Kind::Double, Values::Double(numbers)) => numbers.push(read_double(text, numbers::double)?),
             (Kind::LooseDouble, Values::Double(numbers)) => numbers.push(read_loose_double(text)?),
             (&Kind::Decimal { precision, scale, rounded }, Values::Decimal(numbers)) => {
@@ -34,10 +37,10 @@ impl Column {
                 let digits = loose_number(text)?;
                 numbers.push(numbers::decimal(&digits, precision.into(), scale.into(), false)?);
             }
-            (Kind::EpochDays, Values::Int32(numbers)) => numbers.push(int32(numbers::integer(text.number()?)?)?),
+            (Kind::EpochDays, Values::Int32(numbers)) => numbers.push(int32(text.integer()?)?),
             (Kind::Date, Values::Int32(numbers)) => numbers.push(int32(match text.peek() {
                 b'"' => times::epoch_days(&text.string()?)?,
-                _ => numbers::integer(text.number()?)?,
+                _ => text.integer()?,
             })?),
             (Kind::Timestamp, Values::Int64(numbers)) => numbers.push(match text.peek() {
                 b'"' => times::epoch_us(&text.string()?)?,
@@ -47,17 +50,17 @@ impl Column {
             (Kind::Time, Values::Bytes(ends, bytes)) => {
                 let ms = match text.peek() {
                     b'"' => times::day_ms(&text.string()?)?,
-                    _ => numbers::integer(text.number()?)?,
+                    _ => text.integer()?,
                 };
                 append_bytes(ends, bytes, &times::time_text(ms)?)?;
             }
             (Kind::DayMs, Values::Bytes(ends, bytes)) => {
-                append_bytes(ends, bytes, &times::time_text(numbers::integer(text.number()?)?)?)?;
+                append_bytes(ends, bytes, &times::time_text(text.integer()?)?)?;
             }
             (Kind::Text, Values::Bytes(ends, bytes)) => append_bytes(ends, bytes, &text.string()?)?,
             (Kind::LooseText, Values::Bytes(ends, bytes)) => append_bytes(ends, bytes, &loose_text(text)?)?,
             (Kind::Base64, Values::Bytes(ends, bytes)) => {
-                base64::decode(&text.string()?, bytes)?;
+                STANDARD.decode_vec(text.string()?, bytes).map_err(|_| Unusual)?;
                 ends.push(int32(bytes.len() as i64)?);
             }
             (Kind::Json, Values::Bytes(ends, bytes)) => append_bytes(ends, bytes, text.value()?)?,
@@ -115,7 +118,7 @@ fn append_bytes(ends: &mut Vec<i32>, bytes: &mut Vec<u8>, value: &[u8]) -> Read<
 
 /// In microseconds.
 fn read_epoch_ms(text: &mut Cursor<'_>) -> Read<i64> {
-    numbers::integer(text.number()?)?.checked_mul(1000).ok_or(Unusual)
+    text.integer()?.checked_mul(1000).ok_or(Unusual)
 }
 
 fn read_double(text: &mut Cursor<'_>, of_number: impl Fn(&[u8]) -> Read<f64>) -> Read<f64> {

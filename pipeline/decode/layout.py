@@ -153,3 +153,8 @@ class Engine(Protocol):
 
     def scan(self, data: bytes, state: Scan) -> Ends:
         """Continues a scan that has reached `state`. It only tells brackets from strings."""
+
+    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """The content of HTTP chunks from `at` on, as far as they are whole and of the usual form, and the place behind
+        them; each begins with the line end of the chunk before it. It may find none: `ksqldb.chunks` judges chunks.
+        """

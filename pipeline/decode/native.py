@@ -19,7 +19,7 @@ from pipeline.decode.native_payloads import Handed, NativePayloads
 from pipeline.decode.reference import json_type
 from pipeline.decode.rows import ReferenceDecoder, column_array
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """The version of the native module that this code needs."""
 
 _WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
@@ -46,6 +46,10 @@ class Native:
     def scan(self, data: bytes, state: Scan) -> Ends:
         ends, closed_at, after = ksqldb_lake_native.scan(data, *state)
         return Ends(np.frombuffer(ends, np.dtype("<i8")), closed_at, Scan(*after))
+
+    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:
+        content, end = ksqldb_lake_native.whole_chunks(data, at)
+        return content, end
 
 
 class NativeDecoder:

@@ -31,6 +31,9 @@ class Reference:
     def scan(self, data: bytes, state: Scan) -> Ends:
         return row_ends.scan(data, state)
 
+    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:  # noqa: ARG002 # it leaves all to the caller
+        return b"", at
+
 
 class ReferenceDecoder:
     """See `layout.Decoder`."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import urllib3
 
+from pipeline.decode import engine as engines
 from pipeline.errors import BodyNotReadable, BodyTooLong, ServerUnreachable
 from pipeline.ksqldb.chunks import Dechunker
 from pipeline.ksqldb.errors import quoted
@@ -53,7 +54,7 @@ def _as_it_is(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 def _dechunked(body: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     """Decodes chunks from the file that urllib3 would read, which has buffered some bytes of the body."""
-    file, chunks = body._fp.fp, Dechunker()  # type: ignore[attr-defined] # it has no public name
+    file, chunks = body._fp.fp, Dechunker(engines.engine())  # type: ignore[attr-defined] # it has no public name
     while not chunks.complete:
         data = file.read1(PIECE_BYTES)
         if content := chunks.feed(data):

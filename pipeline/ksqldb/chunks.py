@@ -12,6 +12,8 @@ import re
 
 import urllib3
 
+from pipeline.decode.layout import Engine
+
 MOST_LINE_BYTES = 4096
 """The most bytes of a size line with extensions, and of all trailers; ksqlDB sends neither extensions nor trailers."""
 
@@ -31,7 +33,8 @@ class Dechunker:
     `problem` is the error after the content that was returned so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.complete = False
         self.problem: urllib3.exceptions.ProtocolError | None = None
         self._kept = b"\r\n"  # as if a chunk had ended
@@ -45,6 +48,9 @@ class Dechunker:
             return data
         contents = [data[: self._left]]
         data, at = (self._kept + data, 0) if self._kept else (data, self._left)
+        if not self._is_last:
+            content, at = self._engine.whole_chunks(data, at)
+            contents.append(content)
         while not self._is_last:
             start = at + _USUAL_BYTES
             size = _USUAL.get(data[at:start], 0)

@@ -8,14 +8,18 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.columns import Column
 from pipeline.decode.engine import engine
-from pipeline.decode.layout import AnswerColumn, Decoded, Layout
+from pipeline.decode.layout import AnswerColumn, Decoded, Layout, Scan
+from pipeline.decode.rows import Reference
 from pipeline.kafka.formats.json_payloads import JsonDeserializer
 from pipeline.kafka.formats.payload import Payload
 from pipeline.ksqldb.sqltypes import parse_schema
 from tests.decode.engines import needs_native
+from tests.examples import examples
 from tests.kafka.formats.reading import columns_of
 from tests.support import ROOT
 
@@ -115,3 +119,22 @@ def test_rows_with_nulls_and_deletes_are_read_natively(streamed: bool) -> None:
     assert decoder.left == 0  # type: ignore[attr-defined] # the native one has it
     assert decoded.batch.num_rows == 3 * WIDE
     assert list(decoded.tombstones) == ([*range(1, 3 * WIDE, 3)] if streamed else [])
+
+
+@needs_native
+@given(st.text('"\\\\[]{},x', max_size=400).map(str.encode), st.integers(0, 3), st.booleans(), st.booleans())
+@examples(500)
+def test_engines_find_the_same_ends(data: bytes, depth: int, quoted: bool, escaped: bool) -> None:
+    state = Scan(depth, quoted, escaped)
+    native, reference = engine().scan(data, state), Reference().scan(data, state)
+
+    assert (native.ends.tolist(), *native[1:]) == (reference.ends.tolist(), *reference[1:])
+
+
+@needs_native
+def test_usual_chunks_are_taken_natively_and_all_others_are_left() -> None:
+    body = b"\r\n5\r\nhello\r\nA\r\n, my world\r\n"
+
+    assert engine().whole_chunks(b"x" + body, 1) == (b"hello, my world", len(body) - 1)
+    for left in (b"5;a=b\r\nhello", b"0\r\n\r\n", b"5\r\nhell", b"0" * 15 + b"5\r\nhello", b"+5\r\nhello", b"5", b""):
+        assert engine().whole_chunks(b"\r\n" + left, 0) == (b"", 0)

@@ -12,10 +12,15 @@ import urllib3
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.decode.layout import Engine
 from pipeline.ksqldb import chunks
 from pipeline.ksqldb.bodies import pieces
 from pipeline.ksqldb.chunks import MOST_LINE_BYTES, Dechunker
+from tests.decode.engines import engine
 from tests.examples import examples
+
+__all__ = ["engine"]
+pytestmark = pytest.mark.usefixtures("engine")
 
 GOOD = b"5\r\nhello\r\n1\r\n,\r\nA\r\n world\r\n?!\r\n0\r\n\r\n"
 CONTENT = b"hello, world\r\n?!"
@@ -141,19 +146,19 @@ def test_chunks_of_the_usual_sizes_are_taken_at_every_cut() -> None:
     assert check(body) == (b"".join(contents), "")
 
 
-def test_no_more_than_a_line_is_kept_back() -> None:
-    chunked = Dechunker()
+def test_no_more_than_a_line_is_kept_back(engine: Engine) -> None:
+    chunked = Dechunker(engine)
     assert chunked.feed(b"F0000000\r\n") == b""
     for _ in range(100):
         assert chunked.feed(b"x" * 70_000) == b"x" * 70_000
         assert chunked._kept == b""
 
 
-def test_many_chunks_in_one_piece_are_one_piece_of_content() -> None:
+def test_many_chunks_in_one_piece_are_one_piece_of_content(engine: Engine) -> None:
     body = b"".join(b"%x\r\n%s\r\n" % (size, b"x" * size) for size in range(1, 2000)) + b"0\r\n\r\n"
 
     assert b"".join(pieces(body_of([body]), is_long=True)) == b"x" * sum(range(2000))
-    assert Dechunker().feed(body) == b"x" * sum(range(2000))
+    assert Dechunker(engine).feed(body) == b"x" * sum(range(2000))
 
 
 @st.composite
