@@ -114,7 +114,7 @@ def _end(done: Exported, after: AfterExport | None, request: ExportRequest, json
     from pipeline.errors import common_exit_code
     from pipeline.report import export as report
 
-    form, lines = report.export_json(done.results, request, done.archived), [report.export_text(done.results, request)]
+    form, lines = report.export_json(done.results, request, done.archived), report.export_lines(done.results, request)
     if after is not None:
         from pipeline.report import night
 

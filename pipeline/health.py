@@ -22,6 +22,7 @@ from pipeline.lake.store import Space
 from pipeline.lake.table import LakeTable
 from pipeline.run_history import History, exported_feeds
 from pipeline.source import OpenSources, Sources
+from pipeline.text import moment_of
 
 EXPORT_FAILED, RUN_NOT_WELL = "the last export failed", "the last export did not end well"
 """Problems of the last run, which the next one may solve."""
@@ -96,7 +97,7 @@ def _health_of(table: LakeTable, history: History, now: dt.datetime, lag_rows: i
     partitions = described.partitions if described else ()
     if feed.type == "stream":
         judged = str(_yesterday(now))
-        newest = [moment for one in partitions if one.rowtime_ms and (moment := _moment(one.rowtime_ms[1]))]
+        newest = [moment for one in partitions if one.rowtime_ms and (moment := moment_of(one.rowtime_ms[1]))]
     else:
         judged = str(described.current_version) if described else ""
         newest = [one.added_at for one in partitions if one.partition == judged]
@@ -113,14 +114,6 @@ def _health_of(table: LakeTable, history: History, now: dt.datetime, lag_rows: i
 
 def _yesterday(now: dt.datetime) -> dt.date:
     return now.date() - dt.timedelta(days=1)
-
-
-def _moment(epoch_ms: int) -> dt.datetime | None:
-    """A ROWTIME may be any number."""
-    try:
-        return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _orphans_of(table: LakeTable) -> Totals:

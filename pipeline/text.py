@@ -40,6 +40,14 @@ def rfc3339(moment: dt.datetime) -> str:
     return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def moment_of(epoch_ms: int) -> dt.datetime | None:
+    """The moment in UTC; None where Python's dates do not reach it: a ROWTIME may be any number."""
+    try:
+        return dt.datetime.fromtimestamp(epoch_ms / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 

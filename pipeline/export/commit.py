@@ -14,6 +14,7 @@ from pipeline.errors import CommitStands
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.compaction import Goal
+from pipeline.lake.files import staged_bounds
 from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
@@ -52,8 +53,8 @@ class Run:
 
 @dataclass
 class ExportResult:
-    """What one feed's export has done so far. `outcome` is how a stream's read ended; `unreadable` counts, by reason,
-    the records in the committed range that are no rows.
+    """What one feed's export has done so far. `outcome` is how a stream's read ended, `newest_ms` the newest ROWTIME of
+    the rows that it wrote; `unreadable` counts, by reason, the records in the committed range that are no rows.
     """
 
     rows: int = 0
@@ -61,6 +62,7 @@ class ExportResult:
     size_bytes: int = 0
     commits: int = 0
     outcome: str = ""
+    newest_ms: int | None = None
     version: int | None = None
     lag: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -82,6 +84,8 @@ class ExportResult:
         self.files += len(staged)
         self.size_bytes += sum(file.size_bytes for file in staged)
         self.commits += 1
+        for _, newest_ms in filter(None, (staged_bounds(file).get("rowtime") for file in staged)):
+            self.newest_ms = newest_ms if self.newest_ms is None else max(self.newest_ms, newest_ms)
         self.unreadable.update(change.note.get("unreadable", {}))
         self.undated_rows += sum(file.row_count for file in staged if file.partition is None)
 

@@ -59,8 +59,6 @@ class DataFile:
 
 def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
     """The log's view of a staged file that was committed at `now` and lies at `path`."""
-    stats = json.loads(staged.stats)
-    bounds = {name: (low, stats["maxValues"].get(name)) for name, low in stats["minValues"].items()}
     added_ms = int((staged.written_at or now).timestamp() * 1000)
     return DataFile(
         path,
@@ -68,8 +66,15 @@ def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
         staged.row_count,
         staged.size_bytes,
         dt.datetime.fromtimestamp(added_ms / 1000, dt.UTC),
-        {name: (low, high) for name, (low, high) in bounds.items() if isinstance(low, int) and isinstance(high, int)},
+        staged_bounds(staged),
     )
+
+
+def staged_bounds(staged: StagedFile) -> dict[str, tuple[int, int]]:
+    """The smallest and largest value of a staged file's integer columns."""
+    stats = json.loads(staged.stats)
+    bounds = {name: (low, stats["maxValues"].get(name)) for name, low in stats["minValues"].items()}
+    return {name: (low, high) for name, (low, high) in bounds.items() if isinstance(low, int) and isinstance(high, int)}
 
 
 def committed_files(table: deltalake.DeltaTable, column: str, store: Store) -> Iterator[DataFile]:

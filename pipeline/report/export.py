@@ -1,14 +1,14 @@
-"""What a run of exports did: a line a feed, a last line, and the stable form of `--json`."""
+"""What a run of exports did: a line a feed as it ends, then a table of all, and the stable form of `--json`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.export.run import ExportRequest, FeedResult
 from pipeline.lake.retention import ArchivedExpiry
-from pipeline.text import UNCHANGED, plural, size_text
+from pipeline.text import UNCHANGED, as_table, moment_of, plural, rfc3339, size_text, wrapped
 
 
 def export_json(
@@ -29,6 +29,7 @@ def export_json(
                 "commits": result.exported.commits,
                 "version": result.exported.version,
                 "outcome": result.exported.outcome or None,
+                "newest_event": _newest_json(result),
                 "lag": result.exported.lag,
                 "unreadable": dict(sorted(result.exported.unreadable.items())),
                 "expired_partitions": result.expired,
@@ -45,8 +46,46 @@ def export_json(
     }
 
 
+def _newest_json(result: FeedResult) -> str | None:
+    """The newest ROWTIME that was written; None where there is none, or no date has it."""
+    newest = result.exported.newest_ms
+    moment = None if newest is None else moment_of(newest)
+    return rfc3339(moment) if moment else None
+
+
 def _error_json(error: PipelineError | None) -> dict[str, str] | None:
     return None if error is None else {"message": error.message, "hint": error.hint}
+
+
+def export_lines(results: Sequence[FeedResult], request: ExportRequest) -> list[str]:
+    """A table with a line a feed, what is to be said of some feeds below it, and the last line."""
+    if request.dry_run or not results:
+        return [export_text(results, request)]
+    head = ["feed", "new rows", "files", "size", "newest (UTC)", "end", "s"]
+    table = as_table([_cells(result) for result in results], head, right={1, 2, 3, 6})
+    below = [wrapped(line) for result in results for line in _remarks(result)]
+    return [line for part in (table, *below, wrapped(export_text(results, request))) for line in part.splitlines()]
+
+
+def _cells(result: FeedResult) -> list[str]:
+    done, newest = result.exported, _newest_json(result)
+    read = f"version {done.version}" if done.version is not None else done.outcome
+    return [
+        result.name,
+        f"{done.rows:,}",
+        f"{done.files:,}",
+        size_text(done.size_bytes),
+        newest[:16].replace("T", " ") if newest else "",
+        "failed" if result.status == "failed" else read,
+        f"{result.seconds:.1f}",
+    ]
+
+
+def _remarks(result: FeedResult) -> Iterator[str]:
+    if result.expired:
+        yield f"{result.name}: expired {', '.join(result.expired)}"
+    for note in result.exported.notes:
+        yield f"{result.name}: {note}"
 
 
 def export_text(results: Sequence[FeedResult], request: ExportRequest) -> str:

@@ -178,7 +178,7 @@ def test_an_export_that_cannot_say_anything_exports_all_the_same(
     done = run("export_to_data_lake.py", "--all", env=env, redirect=redirect)
 
     assert done.returncode == 0
-    assert done.stdout.startswith("8 feeds exported, ")
+    assert "\n8 feeds exported, " in done.stdout
     for feed in lake_at(lake_root).feeds.list().feeds:
         assert lake_at(lake_root).table(feed).files, feed.name
 
