@@ -21,7 +21,7 @@ class InOrder:
         self._whole, self._lost = set[int](), set[int]()
         newest = dict[int, int]()
         for number, task in enumerate(tasks):
-            partitions = (task.ends or {}) if task.is_part else {}
+            partitions = task.ends or {}
             self._before.append({newest[partition] for partition in partitions if partition in newest})
             newest |= dict.fromkeys(partitions, number)
 

@@ -105,9 +105,10 @@ def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
     ends = task.ends or {}
     due = sum(max(0, at.end - task.first(p, at)) for p, at in ends.items())
     size = min(most, max(_FEWEST, -(-due // workers)))
-    slices = [(n, p, at) for p, end in ends.items() for n, at in enumerate(_slices(task, p, end, size))]
+    slices = {(turn, p): at for p, end in ends.items() for turn, at in enumerate(_slices(task, p, end, size))}
     together = dict[int, Offsets]()
-    for _turn, partition, at in sorted(slices, key=lambda each: each[:2]):
+    for turn, partition in sorted(slices):
+        at = slices[turn, partition]
         full = sum(other.end - other.start for other in together.values()) + at.end - at.start > size
         if together and (full or partition in together):
             yield _part(task, together)

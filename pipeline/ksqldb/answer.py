@@ -25,9 +25,7 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
         self._response, self._parser, self._end_query = response, parser, end_query
         self._pieces = pieces(response.raw, is_long=True)
         self._early: list[Rows] = []
-        self._done = False
-        self._hung_up = False
-        self._closed = False
+        self._done = self._hung_up = self._closed = False
         self.byte_count = 0
         self.turn = Turn()
 
@@ -116,7 +114,8 @@ class Answer(contextlib.AbstractContextManager["Answer"]):
     def hang_up(self) -> None:
         """Ends a read in which another thread waits; an incomplete last row is left to the next run."""
         self._hung_up = True
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
+        # It may be closed or over already, or the server may have reset the connection.
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
             self._response.raw.shutdown()
 
     def close(self) -> None:

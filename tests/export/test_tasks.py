@@ -84,6 +84,59 @@ def test_a_little_is_one_task() -> None:
     assert part.start == {0: Bookmark(900, 1)}
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(800_000, [200_000] * 4), (800_001, [200_001] * 3 + [199_998])])
+def test_all_workers_have_something_to_do(count: int, sizes: list[int]) -> None:
+    """What is read already, and a partition whose newest rows belong to an open transaction, is no work."""
+    ends = {0: Offsets(0, 300_000 + count, 0), 1: Offsets(0, 900, 0, written=1000)}
+    whole = Task("toy", "toy", {0: Bookmark(300_000, 1), 1: Bookmark(1000, 1)}, ends)
+
+    parts = cut(Plan((), (whole,), seeks=True), 500_000, 4)
+
+    assert [at.end - at.start for part in parts for at in (part.ends or {}).values()] == sizes
+
+
+def test_short_partitions_share_a_part_as_long_as_it_is_not_too_long() -> None:
+    ends = {0: Offsets(1000, 1040, 0), 1: Offsets(2000, 2060, 0), 2: Offsets(5, 6, 0)}
+
+    parts = cut(Plan((), (Task("toy", "toy", {}, ends),), seeks=True), 100, 1)
+
+    assert [part.ends for part in parts] == [{0: ends[0], 1: ends[1]}, {2: ends[2]}]
+
+
+def test_partitions_take_turns() -> None:
+    ends = {1: Offsets(0, 3, 0), 0: Offsets(0, 4, 0)}
+
+    parts = cut(Plan((), (Task("toy", "toy", {}, ends),), seeks=True), 2, 1)
+
+    found = [(p, at.start, at.end) for part in parts for p, at in (part.ends or {}).items()]
+    assert found == [(0, 0, 2), (1, 0, 2), (0, 2, 4), (1, 2, 3)]
+
+
+def test_a_partition_without_new_rows_is_read_only_if_its_bookmark_has_to_move() -> None:
+    """It has none yet, or it lies before rows that the topic has lost."""
+    ends = {p: Offsets(5, 5, 0) for p in range(3)} | {3: Offsets(0, 9, 0)}
+    whole = Task("toy", "toy", {1: Bookmark(5, 1), 2: Bookmark(3, 1), 3: Bookmark(5, 1)}, ends, accept_gap=True)
+
+    (part,) = cut(Plan((), (whole,), seeks=True), 100, 1)
+
+    assert part.ends == {0: Offsets(5, 5, 0), 2: Offsets(5, 5, 0), 3: Offsets(5, 9, 0)}
+    assert part.start == {2: Bookmark(3, 1), 3: Bookmark(5, 1)}
+
+
+@pytest.mark.parametrize(("wanted", "first", "with_bookmark"), [(NEW_ROWS, 3, 3), (ALL_ROWS, 0, 2)])
+def test_the_part_that_begins_at_a_bookmark_or_has_the_witness_before_it_has_the_bookmark(
+    wanted: Wanted, first: int, with_bookmark: int
+) -> None:
+    whole = Task("toy", "toy", {0: Bookmark(3, 1)}, {0: Offsets(0, 6, 0)}, wanted)
+
+    parts = cut(Plan((), (whole,), seeks=True), 1, 1)
+
+    assert [part.ends for part in parts] == [{0: Offsets(at, at + 1, 0)} for at in range(first, 6)]
+    assert [part.start for part in parts] == [
+        {0: Bookmark(3, 1)} if at == with_bookmark else {} for at in range(first, 6)
+    ]
+
+
 # --- in which order parts are committed
 
 
@@ -92,7 +145,7 @@ def staged(outcome: Any, row_count: int = 0) -> Staged:
 
 
 @given(ends, st.integers(1, 20), st.randoms(), st.sets(st.integers(0, 30)))
-def test_parts_are_given_back_without_a_hole_whatever_order_they_come_in(
+def test_all_parts_before_a_hole_are_given_back_in_order_whatever_order_they_come_in(
     ends: dict[int, Offsets], most: int, random: Any, cut_short: set[int]
 ) -> None:
     tasks = cut(Plan((), (whole_task({}, ends, NEW_ROWS),), seeks=True), most, 1)
@@ -103,15 +156,19 @@ def test_parts_are_given_back_without_a_hole_whatever_order_they_come_in(
         order.put(number, staged("time limit" if number in cut_short else "exact"))
         taken += [which for which, _ in order.take()]
 
-    reached, broken = dict[int, int](), set[int]()
+    reached = dict[int, int]()
     for number in taken:
         for partition, at in (tasks[number].ends or {}).items():
-            assert partition not in broken
             assert reached.get(partition, at.start) == at.start
             reached[partition] = at.end
-        broken |= set(tasks[number].ends or ()) if number in cut_short else set()
-    assert len(taken) + order.waiting_parts == len(tasks)
-    assert all(order.is_lost(number) for number in set(numbers) - set(taken))
+    behind_a_hole, holes = set[int](), set[int]()
+    for number, task in enumerate(tasks):
+        partitions = set(task.ends or ())
+        behind_a_hole |= {number} if partitions & holes else set()
+        holes |= partitions if number in behind_a_hole | cut_short else set()
+    assert sorted(taken) == sorted(set(numbers) - behind_a_hole)
+    assert {number for number in numbers if order.is_lost(number)} == behind_a_hole
+    assert order.waiting_parts == len(behind_a_hole)
 
 
 # --- what goes between processes

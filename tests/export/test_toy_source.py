@@ -8,11 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import deltalake
-import pyarrow.parquet as pq
-import pytest
-
-from pipeline.errors import LogDamaged, ReadStalled, TopicChanged
+from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Staged, stage
@@ -21,13 +17,9 @@ from pipeline.lake.staging import Staging
 from pipeline.limits import Limits
 from pipeline.source import StreamSource, Task
 from tests.export.toy_lake import rows_there, runs_killed_at_commits, what_is_wrong
-from tests.export.toy_run import NOW, START_MS, STREAM, TABLE, a_run, export, rows
+from tests.export.toy_run import NOW, START_MS, STREAM, TABLE, a_run, export, rows, toy
 from tests.export.toy_source import ToySource, ToyStream, ToyTable
-from tests.support import cleaned, lake_at
-
-
-def toy(count: int) -> ToySource:
-    return ToySource(ToyStream(rows(count)))
+from tests.support import cleaned
 
 
 def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_root: Path) -> None:
@@ -79,34 +71,6 @@ def test_a_recreated_stream_is_refused_and_nothing_of_it_is_kept(lake_root: Path
     assert "has other values than in the lake (text)" in error.message
     assert rows_there(lake_root) == Counter(rows(9))
     assert not list((lake_root / "streams" / "toy" / "_staging").rglob("*.staged"))
-
-
-def test_a_topic_that_ends_before_the_bookmark_is_refused_before_it_is_read(lake_root: Path) -> None:
-    export(lake_root, toy(13))
-    table, stream = lake_at(lake_root).table(STREAM), ToyStream(rows(9))
-
-    with pytest.raises(TopicChanged, match="was recreated or cut"):
-        plan_read(stream, table, Limits())
-
-
-def test_a_table_that_lost_its_bookmarks_is_read_again_in_whole_or_not_at_all(lake_root: Path) -> None:
-    """Another engine's checkpoint left them out, by a property of the table that was taken back later."""
-    export(lake_root, toy(13))
-    marks, folder = lake_at(lake_root).table(STREAM).bookmarks(), lake_root / "streams" / "toy"
-    deltalake.DeltaTable(folder).create_checkpoint()
-    (checkpoint,) = folder.glob("_delta_log/*.checkpoint.parquet")
-    rows_of_log = pq.read_table(checkpoint)
-    pq.write_table(rows_of_log.filter(rows_of_log["txn"].is_null()), checkpoint)
-    assert lake_at(lake_root).table(STREAM).bookmarks() == {}
-
-    refused = export(lake_root, toy(13), number=1)
-    assert isinstance(refused.error, LogDamaged)
-    assert "its log has lost the bookmarks" in refused.error.message
-    assert rows_there(lake_root) == Counter(rows(13))
-
-    assert export(lake_root, toy(13), number=2, full=True).error is None
-    assert lake_at(lake_root).table(STREAM).bookmarks() == marks
-    assert what_is_wrong(lake_root, toy(13)) == []
 
 
 def test_a_day_and_a_whole_stream_are_read_again(lake_root: Path) -> None:

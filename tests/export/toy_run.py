@@ -29,6 +29,10 @@ def rows(count: int) -> tuple[Row, ...]:
     return tuple((START_MS + n % 3 * DAY_MS + n, n % 2, n // 2 * 2, f"v{n}") for n in range(count))
 
 
+def toy(count: int) -> ToySource:
+    return ToySource(ToyStream(rows(count)))
+
+
 def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None, workers: int = 1) -> Run:
     policy = ReadPolicy(0, 5, 0.2, sleep=lambda _: None)
     return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell, workers=workers)

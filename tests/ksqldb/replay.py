@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,14 +19,15 @@ from tests.vectors import recorded
 
 @dataclass
 class Scripted:
-    """One answer: `pieces` are the HTTP chunks; `cut` drops the connection.
+    """One answer: `pieces` are the HTTP chunks; `cut` drops the connection, `reset` so that the client hears of it.
 
     `after_s` is the silence before the answer, `idle_s` that before its end; the end of the block ends both.
     """
 
     status: int = 200
-    pieces: Sequence[bytes] = ()
+    pieces: Iterable[bytes] = ()
     cut: bool = False
+    reset: bool = False
     chunked: bool = True
     after_s: float = 0
     idle_s: float = 0
@@ -100,7 +103,9 @@ def replaying(tls: ssl.SSLContext | None = None) -> Iterator[ReplayServer]:
                     if piece:
                         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
                 over.wait(answer.idle_s)
-                if answer.cut:
+                if answer.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if answer.cut or answer.reset:
                     self.close_connection = True
                 elif answer.chunked:
                     self.wfile.write(b"0\r\n\r\n")

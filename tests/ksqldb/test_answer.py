@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -43,11 +45,46 @@ def test_rows_that_come_with_the_header_come_first(server: ReplayServer, client:
 
     with ask(client) as answer:
         assert (answer.header.query_id, [column.name for column in answer.layout.columns]) == ("q-1", ["N"])
-        assert not answer.proved
+        assert answer.proved is False
         assert (numbers(answer), answer.proved) == ([1, 2], True)
         assert answer.byte_count == len(HEAD + row(1) + row(2) + END)
 
     assert closed(server) == []
+
+
+def test_rows_that_were_sent_one_by_one_meanwhile_are_taken_together(server: ReplayServer, client: Client) -> None:
+    """To take them one by one would cost more than to decode them."""
+    is_begun, is_sent = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield HEAD
+        assert is_begun.wait(PATIENCE_S)
+        yield from map(row, range(200))
+        is_sent.set()
+        yield END
+
+    server.say(Scripted(200, pieces()))
+    with ask(client) as answer:
+        is_begun.set()
+        assert is_sent.wait(PATIENCE_S)
+        batches = [rows.batch.column(0).to_pylist() for rows in answer.rows()]
+
+    assert [number for batch in batches for number in batch] == list(range(200))
+    assert len(batches) < 10
+
+
+def test_an_answer_that_ends_before_its_header_is_no_answer(server: ReplayServer, client: Client) -> None:
+    server.say(Scripted(200, [HEAD[:20]]))
+
+    with pytest.raises(AnswerIncomplete, match="broke off after 0 rows"):
+        ask(client)
+
+
+def test_an_answer_that_ends_before_its_last_message_is_not_whole(server: ReplayServer, client: Client) -> None:
+    server.say(Scripted(200, [HEAD, row(1)]))
+
+    with ask(client) as answer, pytest.raises(AnswerIncomplete, match="broke off after 1 rows"):
+        numbers(answer)
 
 
 def test_an_answer_that_breaks_says_how_many_rows_came(server: ReplayServer, client: Client) -> None:
@@ -76,6 +113,26 @@ def test_an_answer_that_is_hung_up_on_ends_quietly_with_its_whole_rows(server: R
         assert [*first.batch.column(0).to_pylist(), *later] in ([1], [1, 2])
         assert not answer.proved
         answer.hang_up()
+
+
+def test_hanging_up_on_an_answer_that_is_over_or_closed_does_nothing(server: ReplayServer, client: Client) -> None:
+    server.say(Scripted(200, [HEAD, row(1), END], chunked=False))
+
+    with ask(client) as answer:
+        assert numbers(answer) == [1]
+        answer.hang_up()
+    answer.hang_up()
+
+
+def test_hanging_up_on_a_server_that_is_gone_ends_the_read(server: ReplayServer, client: Client) -> None:
+    server.say(Scripted(200, [HEAD + row(1)], reset=True))
+
+    with ask(client) as answer:
+        is_reset = select.poll()
+        is_reset.register(answer._response.raw._fp.fp.raw._sock, 0)
+        assert is_reset.poll(PATIENCE_S * 1000) == [(ANY, select.POLLHUP | select.POLLERR)]
+        answer.hang_up()
+        assert (numbers(answer), answer.proved) == ([1], False)
 
 
 def test_a_query_that_was_not_read_to_its_end_is_ended_once(server: ReplayServer, client: Client) -> None:
@@ -131,7 +188,7 @@ def test_a_header_that_trickles_is_left(server: ReplayServer, client: Client, mo
         is_in_time.wait(PATIENCE_S)
         yield b" "
 
-    server.say(Scripted(200, trickle(), idle_s=FOR_EVER_S))  # type: ignore[arg-type] # pieces as they are asked for
+    server.say(Scripted(200, trickle(), idle_s=FOR_EVER_S))
     with unread(client) as answer:
         monkeypatch.setattr(answers, "time", SimpleNamespace(monotonic=monotonic))
         with pytest.raises(ServerUnreachable) as caught:
