@@ -29,6 +29,7 @@ from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.kafka.settings import KafkaSettings
 from pipeline.ksqldb.settings import KsqldbSettings
 from pipeline.limits import Limits, ReadPolicy
+from pipeline.notice_settings import NoticeSettings
 from pipeline.process import keep_private
 from pipeline.settings import gather
 from pipeline.source import Sources
@@ -44,7 +45,7 @@ ENV_FILE = PROJECT_ROOT / ".env"
 _HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
 
 
-class Settings(KsqldbSettings, KafkaSettings):
+class Settings(KsqldbSettings, KafkaSettings, NoticeSettings):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
@@ -56,10 +57,6 @@ class Settings(KsqldbSettings, KafkaSettings):
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
     compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")
     health_min_free_mb: int = Field(1000, ge=0, le=10**9, description="MB that must be free where the lake is")
-    alert_command: str = Field("", description="program that gets a JSON summary on stdin when a person must act")
-    alert_after_hours: int = Field(
-        30, ge=0, le=87_600, description="hours without a good run after which exit 75 is told too"
-    )
     commit_rows: int = Field(500_000, ge=1, le=100_000_000, description="rows of a stream between two commits")
     export_jobs: int = Field(
         8, ge=1, le=256, description="feeds that one run exports at once: while one waits, others read"

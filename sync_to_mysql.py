@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from commands import snapshots
+from commands import lineage_events, snapshots
 from pipeline import cli, options, scripts
 
 
@@ -58,6 +58,7 @@ def main(
     feeds, broken = choose_feeds(lake.feeds, tables, request.scd2)
     if not request.dry_run:
         snapshots.keep_record(settings, lake)
+        lineage_events.follow(settings, lake, server, "sync_to_mysql", cli.utc_now())
     stars = sync.stars_of_lake(lake, feeds, request)
     if init_schema and not sync.prepare_schema(server, PROJECT_ROOT / "sql", request.dry_run, cli.tell):
         loads = [sync.NOTHING_LOADED]

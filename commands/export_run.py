@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from commands import lineage_events
 from pipeline import cli, scripts
 from pipeline.errors import WrongUsage
 
@@ -42,8 +43,9 @@ def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | 
     from pipeline.export.commit import Run
     from pipeline.lake.compaction import Goal
 
-    log_format = settings.lake_log_format
-    recorded = None if request.dry_run else scripts.keep_record(lake, "export_to_data_lake", now, log_format)
+    script, log_format = "export_to_data_lake", settings.lake_log_format
+    recorded = None if request.dry_run else scripts.keep_record(lake, script, now, log_format)
+    lineage_events.follow(settings, lake, settings.mysql_server(), script, now)
     return Run(
         id=recorded or cli.new_run_id(now),
         now=now,

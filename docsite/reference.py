@@ -19,6 +19,7 @@ from docsite.words import Words
 from pipeline import errors
 from pipeline.kafka.settings import KafkaSettings
 from pipeline.ksqldb.settings import KsqldbSettings
+from pipeline.notice_settings import NoticeSettings
 
 FORMS = ROOT / "tests" / "integration" / "json_forms"
 FORM_OF = {
@@ -160,12 +161,14 @@ def settings_page(words: Words) -> Iterator[str]:
     )
     fields = Settings.model_fields
     warehouse = [name for name in fields if name.startswith(("mysql_", "scd2_"))]
-    sources = [*KsqldbSettings.model_fields, *KafkaSettings.model_fields]
+    notices = list(NoticeSettings.model_fields)
+    apart = {*warehouse, *notices, *KsqldbSettings.model_fields, *KafkaSettings.model_fields}
     for title, names in (
-        ("The lake and its runs", [name for name in fields if name not in {*warehouse, *sources}]),
+        ("The lake and its runs", [name for name in fields if name not in apart]),
         ("ksqlDB", list(KsqldbSettings.model_fields)),
         ("Kafka and its Schema Registry", list(KafkaSettings.model_fields)),
         ("The warehouse", warehouse),
+        ("Alerts and lineage", notices),
     ):
         yield f"\n## {words(title)}\n"
         yield _columns(words, "setting", "default", "values", "what it is")

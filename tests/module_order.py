@@ -174,6 +174,8 @@ ORDER = [
     "pipeline.health",
     "pipeline.query",
     "pipeline.alert",
+    "pipeline.notice_settings",
+    "pipeline.lineage",
     "pipeline.report.model",
     "pipeline.report.feeds",
     "pipeline.report.text",

@@ -71,6 +71,7 @@ def test_commands_import_what_is_declared_and_all_of_it() -> None:
     formats = [f'extra == "{extra}"' for extra in ("avro", "protobuf", "schemaregistry")]
     with_formats = [line for line in requires("confluent-kafka") or [] if line.endswith(tuple(formats))]
     brought = {name_of(line) for line in [*EXTRAS["kafka"], *with_formats]}
+    lineage = {name_of(line) for line in EXTRAS["lineage"]}
     ours = {"pipeline", "commands", "ksqldb_lake_native", *(path.stem for path in ROOT.glob("*.py"))}
     for path in [
         *ROOT.glob("*.py"),

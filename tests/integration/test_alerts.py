@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import email
-import http.server
 import json
 import shlex
-import socketserver
 import sys
-import threading
 from collections.abc import Iterator
 from email.policy import default
 from pathlib import Path
@@ -27,6 +23,7 @@ from pipeline.health import look_at
 from pipeline.lake.lake import Lake
 from pipeline.lake.runs import SentAlert
 from tests.integration.commands import command, ran
+from tests.integration.receivers import Smtp, Webhook, receiving
 from tests.integration.small_sources import a_stream, events
 from tests.lake.small_tables import add_version, table_feed
 from tests.support import ROOT, feed_for, lake_at, wait_until
@@ -224,60 +221,20 @@ def test_well_again_is_said_after_a_good_run_only(quiet_lake: Lake, code: int, i
     assert (due(quiet_lake, code, 80) == Alert(())) == is_due
 
 
-class _Smtp(socketserver.StreamRequestHandler):
-    """As much of a mail server as takes one mail."""
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 ready\r\n")
-        for line in self.rfile:
-            verb = line[:4].upper()
-            if verb == b"DATA":
-                self.wfile.write(b"354 go on\r\n")
-                mail = b"".join(iter(self.rfile.readline, b".\r\n"))
-                self.server.received.append(mail)  # type: ignore[attr-defined]
-            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
-            if verb == b"QUIT":
-                return
-
-
-class _Webhook(http.server.BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.server.received.append(self.rfile.read(int(self.headers["Content-Length"])))  # type: ignore[attr-defined]
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing on stderr."""
-
-
-@contextlib.contextmanager
-def receiving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[tuple[int, list[bytes]]]:
-    """A server on a free port, and what it received."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        server.received = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server.server_address[1], server.received  # type: ignore[attr-defined]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_a_mail_arrives() -> None:
-    with receiving(_Smtp) as (port, mails):
+    with receiving(Smtp) as (port, mails):
         words = [sys.executable, str(ROOT / "samples" / "alert_mail.py"), "--to", "ops@example.com",
                  "--sender", "lake@example.com", "--server", f"127.0.0.1:{port}"]  # fmt: skip
         send(shlex.join(words), {"subject": "data lake on é: 1 problem", "text": "gone: the last export failed: ü"})
 
-    mail = email.message_from_bytes(mails[0], policy=default)
+    mail = email.message_from_bytes(mails[0].body, policy=default)
     assert (mail["Subject"], mail["To"]) == ("data lake on é: 1 problem", "ops@example.com")
     assert mail.get_content().strip() == "gone: the last export failed: ü"
 
 
 def test_a_webhook_is_called(lake: Path) -> None:
-    with receiving(_Webhook) as (port, bodies):
+    with receiving(Webhook) as (port, bodies):
         post = f"curl -fsS -H 'Content-Type: application/json' --data-binary @- http://127.0.0.1:{port}/hook"
         night(lake, AWAY, 75, ALERT_COMMAND=post, ALERT_AFTER_HOURS="0")
 
-    assert json.loads(bodies[0])["alert"] == "wrong"
+    assert json.loads(bodies[0].body)["alert"] == "wrong"

@@ -58,6 +58,7 @@ def add_version(
     days: int = 0,
     schema: pa.Schema = TABLE,
     now: dt.datetime = NOW,
+    **note: Any,
 ) -> None:
     if not table.exists:
         table.create(schema, "")
@@ -65,7 +66,8 @@ def add_version(
     if keys:
         rows = [{"k": key, "amount": Decimal("1.0000000001")} for key in keys]
         writer.add(pa.RecordBatch.from_pylist(rows, schema=schema))
-    change = Change(adds=writer.finish(), current_version=version, note={"kind": "snapshot", "version": version})
+    note = {"kind": "snapshot", "version": version} | note
+    change = Change(adds=writer.finish(), current_version=version, note=note)
     table.commit(commit_id(version), change, now + dt.timedelta(days=days))
 
 
