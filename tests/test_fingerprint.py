@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.fingerprint import ContentHash
+from pipeline import fingerprint
+from pipeline.fingerprint import ContentHash, sum_in_python, sum_of_hashes
+from tests.decode.engines import needs_native
 
 
 def of(*rows: str, tag: bytes = b"") -> ContentHash:
@@ -33,3 +35,13 @@ def test_rows_with_far_dates_inside_can_be_hashed() -> None:
         digest.add_batch(pa.RecordBatch.from_arrays([days], ["c"]))
 
     assert first.hexdigest() != second.hexdigest()
+
+
+@needs_native
+def test_the_sum_is_the_same_natively_and_in_python() -> None:
+    lines = pa.array([f"{number}\t{'é' * (number % 300)}\n" for number in range(1000)], pa.string())
+
+    assert fingerprint._sum is sum_of_hashes
+    for some in (lines, lines.slice(300, 257), lines.slice(999), lines[:0], pa.array(["\n"])):
+        for tag in (b"", b"reject"):
+            assert sum_of_hashes(some, tag) == sum_in_python(some, tag)

@@ -14,12 +14,14 @@ mod names;
 mod numbers;
 mod payloads;
 mod rows;
+mod sums;
 mod times;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_data::ffi::FFI_ArrowArray;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyTuple};
 
@@ -42,6 +44,19 @@ fn scan<'py>(
 fn whole_chunks<'py>(py: Python<'py>, data: &[u8], at: usize) -> (Bound<'py, PyBytes>, usize) {
     let (contents, end) = chunks::whole_chunks(data, at);
     (PyBytes::new(py, &contents), end)
+}
+
+/// The sum of the hashes of lines, most significant byte first; see `sums.rs`. `places` are 32-bit numbers in this
+/// machine's order: where the first line begins, which is where `data` does, and where each one ends.
+#[pyfunction]
+fn sum_of_hashes<'py>(py: Python<'py>, data: &[u8], places: &[u8], tag: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let mut places = places.chunks_exact(4).map(|place| u32::from_ne_bytes(place.try_into().expect("four bytes")));
+    let start = places.next().unwrap_or(0);
+    let ends = places.map(|place| place.wrapping_sub(start) as usize);
+    match py.detach(|| sums::sum_of_hashes(data, ends, tag)) {
+        Some(sum) => Ok(PyBytes::new(py, &sum.to_be_bytes())),
+        None => Err(PyValueError::new_err("a line ends outside of the data")),
+    }
 }
 
 #[pyclass(frozen)]
@@ -101,6 +116,7 @@ fn ksqldb_lake_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(scan, module)?)?;
     module.add_function(wrap_pyfunction!(whole_chunks, module)?)?;
+    module.add_function(wrap_pyfunction!(sum_of_hashes, module)?)?;
     module.add_class::<Decoder>()?;
     module.add_class::<PayloadDecoder>()
 }

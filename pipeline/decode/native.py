@@ -19,7 +19,7 @@ from pipeline.decode.native_payloads import Handed, NativePayloads
 from pipeline.decode.reference import json_type
 from pipeline.decode.rows import ReferenceDecoder, column_array
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"
 """The version of the native module that this code needs."""
 
 _WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
