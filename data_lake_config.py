@@ -28,6 +28,7 @@ from pipeline.errors import SettingsInvalid
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
 from pipeline.kafka.settings import KafkaSettings
 from pipeline.ksqldb.settings import KsqldbSettings
+from pipeline.lake.settings import StoreSettings
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.notice_settings import NoticeSettings
 from pipeline.process import keep_private
@@ -45,10 +46,10 @@ ENV_FILE = PROJECT_ROOT / ".env"
 _HOUR, _DAY, _WEEK = 3600, 86_400, 7 * 86_400
 
 
-class Settings(KsqldbSettings, KafkaSettings, NoticeSettings):
+class Settings(KsqldbSettings, KafkaSettings, StoreSettings, NoticeSettings):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder of the lake, or a file:// URL")
+    lake_root: str = Field(str(PROJECT_ROOT / "data_lake"), description="folder, or s3://, gs:// or az://bucket/prefix")
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
     parquet_compression: Literal["snappy", "zstd"] = Field("snappy", description="of new data files: snappy or zstd")
     lake_log_format: Literal["text", "json"] = Field("text", description="of the lines of all logs")
@@ -123,7 +124,8 @@ class Settings(KsqldbSettings, KafkaSettings, NoticeSettings):
     def lake(self, tell: Callable[[str], None]) -> Lake:
         from pipeline.lake.lake import Lake
 
-        return Lake(self.lake_root, tell, self.expire_grace_hours, compression=self.parquet_compression)
+        compression, access = self.parquet_compression, self.store_access()
+        return Lake(self.lake_root, tell, self.expire_grace_hours, compression=compression, access=access)
 
     def sources(self, wait: bool = True) -> AbstractContextManager[Sources]:
         """Connects to ksqlDB, which describes streams and tables; with brokers set their rows come from Kafka."""

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Is this machine ready for the main job? One line a check, and a hint where something is missing.
 
-Changes nothing: no file, no row. The exit code says whether export and sync would run.
+Changes nothing: no file, no row; where the lake is on an object store, one object is written and deleted there. The
+exit code says whether export and sync would run.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     yield readiness.check_lake_root(lake)
     yield readiness.check_disk(lake)
+    yield from readiness.check_puts(lake, f"probe-{cli.new_run_id(cli.utc_now())}")
     yield from _check_kafka(settings)
     yield from readiness.check_sources("ksqldb", settings.sources, lake)
     if with_mysql:

@@ -19,6 +19,7 @@ from docsite.words import Words
 from pipeline import errors
 from pipeline.kafka.settings import KafkaSettings
 from pipeline.ksqldb.settings import KsqldbSettings
+from pipeline.lake.settings import StoreSettings
 from pipeline.notice_settings import NoticeSettings
 
 FORMS = ROOT / "tests" / "integration" / "json_forms"
@@ -161,10 +162,11 @@ def settings_page(words: Words) -> Iterator[str]:
     )
     fields = Settings.model_fields
     warehouse = [name for name in fields if name.startswith(("mysql_", "scd2_"))]
-    notices = list(NoticeSettings.model_fields)
-    apart = {*warehouse, *notices, *KsqldbSettings.model_fields, *KafkaSettings.model_fields}
+    notices, stores = list(NoticeSettings.model_fields), list(StoreSettings.model_fields)
+    apart = {*warehouse, *notices, *stores, *KsqldbSettings.model_fields, *KafkaSettings.model_fields}
     for title, names in (
         ("The lake and its runs", [name for name in fields if name not in apart]),
+        ("The lake on an object store", stores),
         ("ksqlDB", list(KsqldbSettings.model_fields)),
         ("Kafka and its Schema Registry", list(KafkaSettings.model_fields)),
         ("The warehouse", warehouse),

@@ -62,9 +62,7 @@ class TryLater(PipelineError):
 def common_exit_code(errors: Iterable[PipelineError]) -> int:
     """0 without errors; the code that they have in common, or 1: a person must act."""
     codes = {error.exit_code for error in errors}
-    if not codes:
-        return 0
-    return codes.pop() if len(codes) == 1 else 1
+    return codes.pop() if len(codes) == 1 else int(bool(codes))
 
 
 # Without blank lines between the classes, so that the whole tree can be seen at once.
@@ -140,7 +138,7 @@ class ColumnUnnamed(ActionNeeded):
 class CommitStands(ActionNeeded):
     """What a run did is committed, and readers see it; the disk failed at a step after that."""
 class CommitUnknown(ActionNeeded):
-    """The disk failed while the log entry was given its name, and whether the entry is there cannot be read."""
+    """The disk, or an object store, failed while the log entry was given its name; whether it is there is not known."""
 class DiskFull(ActionNeeded):
     """No space left; nothing was committed, and what was staged is removed by the next run."""
 class KeyUnknown(ActionNeeded):
@@ -165,6 +163,10 @@ class RetentionHeld(ActionNeeded):
     """More than EXPIRE_MAX_SHARE of a feed's rows would expire at once, and neither time nor new rows explain it."""
 class SchemaChanged(ActionNeeded):
     """The source's columns no longer fit the lake's."""
+class StoreNotSafe(ActionNeeded):
+    """The object store lets a second object take the name of a first, so one run could replace another's commit."""
+class StoreRefused(ActionNeeded):
+    """The object store refuses: credentials, rights, certificate, bucket or address are wrong."""
 class VersionsUsedUp(ActionNeeded):
     """The table's next version has a number that its column cannot hold."""
 
@@ -273,6 +275,9 @@ class FeedLocked(TryLater):
     """Another run holds the feed."""
 class FeedLost(TryLater):
     """The lock that this run held is no longer its own; nothing was committed."""
+
+class StoreUnreachable(TryLater):
+    """The object store does not answer, or not in time; what was committed before stays."""
 
 # Export
 class ReadInPart(TryLater):

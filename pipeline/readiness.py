@@ -37,6 +37,15 @@ def check_disk(lake: Lake) -> Check:
     return ok("disk", f"{free} free")
 
 
+def check_puts(lake: Lake, name: str) -> Iterator[Check]:
+    """An object store's answer to two writers of one name; writes an object of this name, and deletes it."""
+    try:
+        if lake.check_puts(name):
+            yield ok("conditional writes", "of two writers of one name the second is refused")
+    except PipelineError as error:
+        yield Check("conditional writes", "failed", error.message, error.hint)
+
+
 def check_sources(name: str, server: OpenSources, lake: Lake) -> Iterator[Check]:
     """The server, under its name, then each enabled feed's source."""
     try:

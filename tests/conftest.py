@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, settings
 import data_lake_config
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.private_process import ServerMissing
+from tests.private_seaweedfs import PrivateSeaweedfs, running_seaweedfs
 from tests.vectors import VECTORS
 
 pytest_plugins = ["pytester"]
 _SETTINGS = (
+    "AWS_",
     "LAKE_",
     "KSQLDB_",
     "MYSQL_",
@@ -65,6 +67,16 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]
     """A private MariaDB for the whole run; each test takes a database of its own."""
     try:
         with running_mariadb(tmp_path_factory.mktemp("mariadb"), _NOT_WAITING_FOR_THE_DISK) as server:
+            yield server
+    except ServerMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSeaweedfs]:
+    """A private S3 server for the whole run; each test takes a prefix of its own."""
+    try:
+        with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
             yield server
     except ServerMissing as error:
         pytest.skip(str(error))

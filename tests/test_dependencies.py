@@ -70,6 +70,7 @@ def test_commands_import_what_is_declared_and_all_of_it() -> None:
     used: set[str] = set()
     formats = [f'extra == "{extra}"' for extra in ("avro", "protobuf", "schemaregistry")]
     with_formats = [line for line in requires("confluent-kafka") or [] if line.endswith(tuple(formats))]
+    stores = {name_of(line) for line in EXTRAS["object-store"]}
     brought = {name_of(line) for line in [*EXTRAS["kafka"], *with_formats]}
     lineage = {name_of(line) for line in EXTRAS["lineage"]}
     ours = {"pipeline", "commands", "ksqldb_lake_native", *(path.stem for path in ROOT.glob("*.py"))}
@@ -79,7 +80,8 @@ def test_commands_import_what_is_declared_and_all_of_it() -> None:
     ]:
         for package in imported(path) - sys.stdlib_module_names - ours:
             names = {name_of(name) for name in distributions.get(package, [package])}
-            if ("kafka" in path.parts and names <= brought) or (path.stem == "lineage" and names <= lineage):
+            by_extra = {"lineage": lineage, "bucket": stores}.get(path.stem, set())
+            if ("kafka" in path.parts and names <= brought) or names <= by_extra:
                 continue
             assert len(names) == 1, package
             used |= names

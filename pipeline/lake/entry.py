@@ -15,7 +15,7 @@ from pathlib import Path
 
 import deltalake
 
-from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineError
+from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineError, StoreRefused, StoreUnreachable
 from pipeline.lake.log import entry_name, newest_checkpoint
 from pipeline.lake.store import LOG, Store, disk_errors
 
@@ -28,7 +28,7 @@ def publish_entry(
     `check` is called before the link and may raise to prevent it. There are three outcomes. Done. Refused: any error
     but the two below; the log is as it was before. Unknown, when the disk fails after the link may have been made: then
     the log is read again, and CommitStands is raised if it has the entry, the disk's error if not, CommitUnknown if it
-    cannot be read.
+    cannot be read, or if a request to an object store may still arrive.
     """
     name = entry_name(version)
     write(private)
@@ -41,8 +41,10 @@ def publish_entry(
             f"another program has committed version {version} to {store.uri()}",
             "nothing was committed; run the same command again",
         ) from None
-    except OSError as failed:
+    except (OSError, StoreUnreachable) as failed:
         if not _has_entry(store, name, ours):
+            if isinstance(failed, StoreUnreachable):
+                raise _unknown(store.uri(name), failed.message) from failed
             raise
         with commit_stands(version, store.uri()):
             raise failed
@@ -56,10 +58,17 @@ def _has_entry(store: Store, name: str, ours: bytes) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise CommitUnknown(
-            f"whether {store.uri(name)} was committed is not known: it cannot be read: {os.strerror(error.errno or 0)}",
-            "look at the disk; the next run goes on from what is there then, and no row is lost or doubled",
-        ) from error
+        raise _unknown(store.uri(name), f"it cannot be read: {os.strerror(error.errno or 0)}") from error
+    except (StoreUnreachable, StoreRefused) as error:
+        raise _unknown(store.uri(name), f"it cannot be read: {error.message}") from error
+
+
+def _unknown(where: str, why: str) -> CommitUnknown:
+    return CommitUnknown(
+        f"whether {where} was committed is not known: {why}",
+        "look at the disk or the object store; the next run goes on from what is there then, and no row is lost or "
+        "doubled",
+    )
 
 
 @contextlib.contextmanager
@@ -96,15 +105,15 @@ class PrivateLog:
 
 @contextlib.contextmanager
 def private_log(store: Store, version: int) -> Iterator[PrivateLog]:
-    """A copy of the log up to `version`, from its last checkpoint on.
+    """A copy of the log up to `version`, from the last checkpoint before it on.
 
     Before the first entry it has no log folder: the Delta library takes an empty one for a damaged table.
     """
     with store.scratch() as folder:
-        names = store.names(LOG)
+        numbers = {name: name.partition(".")[0] for name in store.names(LOG)}
+        names = [name for name, number in numbers.items() if number.isdigit() and int(number) <= version]
         first = newest_checkpoint(names)
         for name in names:
-            number = name.partition(".")[0]
-            if number.isdigit() and first <= int(number) <= version:
+            if int(numbers[name]) >= first:
                 store.fetch(f"{LOG}/{name}", folder / LOG / name)
         yield PrivateLog(folder)

@@ -161,7 +161,7 @@ def file_problem(store: Store, file: DataFile) -> str | None:
         with store.open_parquet(file.path) as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest()[:16] != file.checksum:
                 return "content is not what was written (checksum differs)"
-        with store.open_parquet(file.path) as opened:
+            opened.seek(0)
             rows = pq.read_metadata(opened).num_rows
     except (OSError, pa.ArrowException):
         return "file cannot be read"
@@ -179,6 +179,22 @@ def read_columns(store: Store, file: DataFile, columns: Sequence[str]) -> pa.Tab
     """Some columns of a committed file."""
     with store.open_parquet(file.path) as opened, pq.ParquetFile(opened) as parquet:
         return parquet.read(columns=list(columns))
+
+
+@contextlib.contextmanager
+def paths_of_columns(store: Store, files: Sequence[DataFile], columns: Sequence[str]) -> Iterator[list[str]]:
+    """Paths of local Parquet files, for DuckDB, with these columns of committed files, in the same order.
+
+    They are the files themselves where these are on a local disk, else copies of the columns.
+    """
+    if store.local_path() is not None:
+        yield [str(store.local_path(file.path)) for file in files]
+        return
+    with store.scratch() as folder:
+        copies = [folder / f"{number}.parquet" for number in range(len(files))]
+        for file, copy in zip(files, copies, strict=True):
+            pq.write_table(read_columns(store, file, columns), copy)
+        yield [str(copy) for copy in copies]
 
 
 def stored_schema(store: Store, file: DataFile) -> pa.Schema:

@@ -6,6 +6,7 @@ and to name the run that holds the lock. Whether a process lives can be known on
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 from collections.abc import Mapping
@@ -69,6 +70,19 @@ class Holder:
         except OSError:
             pass
         return None  # a system without /proc: the number may be another process's by now
+
+    @property
+    def since(self) -> dt.datetime | None:
+        """When the run began, by its own clock."""
+        try:
+            moment = dt.datetime.fromisoformat(str(self.about["since"]))
+        except (KeyError, ValueError):
+            return None
+        return moment if moment.tzinfo is not None else None
+
+    def has_ended_for(self, other: Holder) -> bool:
+        """Whether this run is over for a later one; one of the same process is: it released the lock before."""
+        return self.is_alive is False or self.process == other.process
 
     def __str__(self) -> str:
         return ", ".join(f"{key} {value}" for key, value in self.about.items())

@@ -17,21 +17,22 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
+from pipeline.lake.access import StoreAccess
 from pipeline.lake.encoding import Compression
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.local_store import LocalStore, lake_folder
 from pipeline.lake.log import torn_entry
 from pipeline.lake.metadata import is_described, write_metadata
 from pipeline.lake.names import name_of_feed
 from pipeline.lake.run_log import open_run_log
 from pipeline.lake.runs import RunLedger
 from pipeline.lake.store import Hold, Space, Store, disk_errors
+from pipeline.lake.stores import open_store
 from pipeline.lake.table import VIEWS, LakeTable
 from pipeline.lake.views import write_views
 
 
 class Lake:
-    """The lake at `url`, a folder of a local disk, or in `store`. `tell` is called with warnings for people.
+    """The lake at `url` (see `stores.open_store`), or in `store`. `tell` is called with warnings for people.
 
     `grace_hours` is how long files that were removed from a table stay on disk for open readers, `compression` the one
     of new files.
@@ -44,8 +45,9 @@ class Lake:
         grace_hours: int,
         store: Store | None = None,
         compression: Compression = "snappy",
+        access: StoreAccess | None = None,
     ) -> None:
-        self._store, self._tell, self.grace_hours = store or LocalStore(lake_folder(url)), tell, grace_hours
+        self._store, self._tell, self.grace_hours = store or open_store(url, access or StoreAccess()), tell, grace_hours
         self._compression: Compression = compression
         self.feeds = FeedStore(self._store)
 
@@ -55,6 +57,11 @@ class Lake:
     def space(self) -> Space:
         """The space for new files."""
         return self._store.space()
+
+    def check_puts(self, name: str) -> bool:
+        """Raises StoreNotSafe where two runs could replace each other's commits; see `Store.check_puts`."""
+        with disk_errors(self._store.uri()):
+            return self._store.check_puts(name)
 
     def make_folders(self) -> None:
         with disk_errors(self._store.uri()):

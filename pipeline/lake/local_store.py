@@ -7,8 +7,7 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from pipeline.errors import LakeNotWritable
 from pipeline.lake.disk import (
     append_to_file,
     delete_file,
-    delete_folder,
     link_file,
     make_folder,
     move_file,
@@ -29,6 +27,7 @@ from pipeline.lake.disk import (
     sync_folder,
     write_file,
 )
+from pipeline.lake.local_staging import LocalStaging
 from pipeline.lake.lock import LOCK, Hold, held_feed, hold_feed, hold_run, short_lock
 from pipeline.lake.store import LOG, Space
 
@@ -42,7 +41,7 @@ def lake_folder(root: str) -> Path:
     Raises LakeNotWritable for other URL schemes, and for characters that some reader of the lake does not take
     literally: DuckDB's wildcards, and URL escapes, which the Delta library decodes once too often.
     """
-    hint, path = "set LAKE_ROOT to the path of a local folder", root
+    hint, path = "set LAKE_ROOT to the path of a local folder, or to s3://, gs:// or az://bucket/prefix", root
     if root.startswith("file:"):
         parts = urlsplit(root)
         path = unquote(parts.path)
@@ -81,7 +80,7 @@ class LocalStore:
     """A folder on a local disk; `Store` describes the methods."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root, self._staging = root, LocalStaging(root / STAGING)
 
     def below(self, folder: str) -> LocalStore:
         return LocalStore(self._root / folder)
@@ -112,6 +111,9 @@ class LocalStore:
     def read(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
 
+    def local_path(self, name: str = "") -> Path:
+        return self._root / name
+
     def open_parquet(self, name: str) -> pa.NativeFile:
         return pa.OSFile(self.uri(name), "rb")
 
@@ -140,7 +142,10 @@ class LocalStore:
         write_file(self._root / name, data)
 
     def append(self, name: str, data: bytes) -> None:
-        append_to_file(self._root / name, data)
+        path = self._root / name
+        make_folder(path.parent)
+        with short_lock(path.parent / ".lock"):
+            append_to_file(path, data)
 
     def move(self, name: str, new: str) -> None:
         source, target = self._root / name, self._root / new
@@ -183,26 +188,19 @@ class LocalStore:
             if path.is_dir():
                 sync_folder(path)
 
+    def check_puts(self, name: str) -> bool:  # noqa: ARG002 # nothing is written
+        """A link never replaces a file."""
+        return False
+
     def staging(self, name: str) -> Path:
-        return self._root / STAGING / name
+        return self._staging.path(name)
 
     def clear_staging(self) -> None:
-        staging, kept_from = self._root / STAGING, self._kept_from()
-        for path in staging.iterdir() if staging.is_dir() else ():
-            if max(part.lstat().st_mtime for part in (path, *path.rglob("*"))) < kept_from:
-                delete_folder(path)
-        with contextlib.suppress(OSError):  # not empty where files were kept
-            staging.rmdir()
+        self._staging.clear(self._kept_from())
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> AbstractContextManager[Path]:
         self._refuse_links_below()
-        make_folder(self._root / STAGING)
-        folder = Path(tempfile.mkdtemp(prefix="log-", dir=self._root / STAGING))
-        try:
-            yield folder
-        finally:
-            delete_folder(folder)
+        return self._staging.scratch()
 
     def fetch(self, name: str, target: Path) -> None:
         """By a hard link: no bytes are copied."""

@@ -59,12 +59,12 @@ class Hold:
 
     @property
     def since(self) -> dt.datetime | None:
-        return _moment(self.holder)
+        return self.holder.since
 
     @property
     def previous_since(self) -> dt.datetime | None:
         """When the run before this one began, by its own clock."""
-        return _moment(self.before)
+        return self.before.since if self.before is not None else None
 
     @property
     def kept_from(self) -> float:
@@ -72,7 +72,7 @@ class Hold:
 
         Infinite where the previous run is known to have ended: its leftovers are of no use.
         """
-        if self.before is not None and _has_ended(self.before, self.holder):
+        if self.before is not None and self.before.has_ended_for(self.holder):
             return float("inf")
         return self.record.stat().st_mtime - _UNSURE_S
 
@@ -160,11 +160,6 @@ def _lives(before: Holder | None, holder: Holder) -> bool:
     return before is not None and before.is_alive is True and before.process != holder.process
 
 
-def _has_ended(before: Holder, holder: Holder) -> bool:
-    """Whether that run is over; this process itself counts as over: it released the lock before taking it again."""
-    return before.is_alive is False or before.process == holder.process
-
-
 def _read_holder(record: Path) -> Holder | None:
     try:
         return Holder.parse(json.loads(record.read_bytes()))
@@ -176,11 +171,3 @@ def _locked(what: str, holder: Holder | None) -> FeedLocked:
     """Names the run that holds the lock, unless the record is still that of an earlier run, which has ended."""
     named = f" ({holder})" if holder is not None and holder.is_alive is not False else ""
     return FeedLocked(f"{what} is held by another run{named}", "wait for it to end, then run the command again")
-
-
-def _moment(holder: Holder | None) -> dt.datetime | None:
-    try:
-        moment = dt.datetime.fromisoformat(str(holder.about["since"])) if holder is not None else None
-    except (KeyError, ValueError):
-        return None
-    return moment if moment is None or moment.tzinfo is not None else None

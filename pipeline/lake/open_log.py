@@ -52,8 +52,11 @@ class OpenLog:
     def files_at(self, version: int) -> tuple[DataFile, ...]:
         """The files that the log named at an earlier version."""
         with delta_errors(self._store.uri()):
-            then = deltalake.DeltaTable(self._store.uri(), version=version)
-            return tuple(committed_files(then, self._column, self._store))
+            place = self._store.local_path()
+            if place is not None:
+                return tuple(committed_files(deltalake.DeltaTable(place, version=version), self._column, self._store))
+            with private_log(self._store, version) as private:
+                return tuple(committed_files(private.delta, self._column, self._store))
 
     def publish(self, write: Callable[[PrivateLog], object], check: Callable[[], None]) -> None:
         """Makes the next entry by `write`; see `publish_entry`."""

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.lake.holder import Holder
 from pipeline.lake.store import Store, disk_errors
 
-_FOLDER, _LOCK = "runs", "runs/.lock"
+_FOLDER = "runs"
 _MOST_BYTES = 200_000
 
 
@@ -82,7 +82,7 @@ class RunLedger:
 
     def _add(self, run_id: str, line: Mapping[str, Any]) -> None:
         data = json.dumps({"schema_version": 1, "run": run_id, **line}, sort_keys=True, ensure_ascii=False) + "\n"
-        with disk_errors(self._store.uri(_FOLDER)), self._store.short_lock(_LOCK):
+        with disk_errors(self._store.uri(_FOLDER)):
             self._store.append(f"{_FOLDER}/{run_id[:4]}-{run_id[4:6]}.jsonl", data.encode(errors="backslashreplace"))
 
     def _month(self, name: str) -> Iterator[RunEntry]:

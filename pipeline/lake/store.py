@@ -2,7 +2,8 @@
 
 A store is a folder. Names in it are relative, with slashes; a folder exists when a file is in it. Each operation raises
 OSError for failures of the storage (also FileNotFoundError and FileExistsError), and `disk_errors` turns these into
-errors that say what to do. A file exists completely or not at all, also after a crash.
+errors that say what to do; object stores raise StoreRefused and StoreUnreachable, which say it themselves. A file
+exists completely or not at all, also after a crash.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Store(Protocol):
     def below(self, folder: str) -> Store: ...
 
     def uri(self, name: str = "") -> str:
-        """The URI by which readers and the Delta library find the folder or the file."""
+        """The URI by which readers find the folder or the file."""
 
     def is_there(self) -> bool: ...
 
@@ -74,6 +75,9 @@ class Store(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
+    def local_path(self, name: str = "") -> Path | None:
+        """Where the folder or the file is on a local disk; None where it is not on one."""
+
     def open_parquet(self, name: str) -> pa.NativeFile:
         """Opens the file for reads at any place."""
 
@@ -81,7 +85,8 @@ class Store(Protocol):
         """Stores a local file under this name; `check` is called immediately before, and may raise to prevent it.
 
         Raises FileExistsError where a file with other bytes has the name, which keeps two writers apart. A file with
-        the same bytes counts as this one, because storage may repeat a request.
+        the same bytes counts as this one, because storage may repeat a request. Raises StoreUnreachable when it is
+        not known whether the file was stored, nor whether it still will be.
         """
 
     def take_in(self, moves: Mapping[str, Path]) -> None:
@@ -91,7 +96,10 @@ class Store(Protocol):
         """Creates or replaces a file, in one step for readers; for one writer at a time."""
 
     def append(self, name: str, data: bytes) -> None:
-        """Appends to a file, or creates it; for one writer at a time. A write that fails adds nothing."""
+        """Appends to a file, or creates it, also beside other writers. A write that fails adds nothing.
+
+        Raises FeedLocked where another writer keeps it for too long.
+        """
 
     def move(self, name: str, new: str) -> None: ...
 
@@ -106,6 +114,12 @@ class Store(Protocol):
 
     def make_durable(self) -> None:
         """Syncs what earlier runs have left. Raises LakeDamaged where the folder leads out of the lake."""
+
+    def check_puts(self, name: str) -> bool:
+        """Raises StoreNotSafe where `put_new` would not keep two writers apart; False where it does in any case.
+
+        Uses this name, for a moment.
+        """
 
     def staging(self, name: str) -> Path:
         """A local folder for files that are not committed yet."""

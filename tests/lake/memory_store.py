@@ -71,6 +71,9 @@ class MemoryStore:
         except KeyError:
             raise FileNotFoundError(name) from None
 
+    def local_path(self, name: str = "") -> None:
+        """It is in memory."""
+
     def open_parquet(self, name: str) -> pa.NativeFile:
         return pa.BufferReader(self.read(name))
 
@@ -107,6 +110,10 @@ class MemoryStore:
 
     def make_durable(self) -> None:
         """Nothing waits for a disk."""
+
+    def check_puts(self, name: str) -> bool:  # noqa: ARG002 # nothing is written
+        """`put_new` is one step of one process."""
+        return False
 
     def staging(self, name: str) -> Path:
         return self.disk / "staging" / self.prefix / name

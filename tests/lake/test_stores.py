@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import deltalake
 import duckdb
@@ -15,6 +14,7 @@ import pytest
 from pipeline.errors import CommitFailed, FeedExists, FeedLocked, FeedLost
 from pipeline.lake.change import Change
 from pipeline.lake.compaction import Compacted, Goal, compact_part
+from pipeline.lake.files import parquet_files
 from pipeline.lake.lake import Lake, Upkeep
 from pipeline.lake.leftovers import note_moves
 from pipeline.lake.local_store import LocalStore
@@ -22,6 +22,7 @@ from pipeline.lake.log import entry_name
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import roll_back, widen
 from pipeline.lake.store import Store
+from pipeline.lake.stores import open_store
 from pipeline.lake.unexpire import unexpire_feed
 from pipeline.readiness import check_disk, check_lake_root
 from pipeline.verify.files import check_files
@@ -41,10 +42,26 @@ from tests.lake.small_tables import (
 STREAM, FEED = stream_feed(), table_feed(retention_versions=2)
 
 
-@pytest.fixture(params=[LocalStore, lambda path: MemoryStore(disk=path)], ids=["local disk", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    made: Callable[[Path], Store] = request.param
-    return made(tmp_path)
+def on_local_disk(request: pytest.FixtureRequest) -> Store:
+    return LocalStore(request.getfixturevalue("tmp_path"))
+
+
+def in_memory(request: pytest.FixtureRequest) -> Store:
+    return MemoryStore(disk=request.getfixturevalue("tmp_path"))
+
+
+def on_s3(request: pytest.FixtureRequest) -> Store:
+    server, path = request.getfixturevalue("seaweedfs"), request.getfixturevalue("tmp_path")
+    return open_store(f"s3://lakes/{path.name}", server.access)
+
+
+STORES = [on_local_disk, in_memory, pytest.param(on_s3, marks=pytest.mark.server)]
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> Store:
+    made: Callable[[pytest.FixtureRequest], Store] = request.param
+    return made(request)
 
 
 @pytest.fixture
@@ -149,7 +166,9 @@ class TestAnyStore:
             table.commit(commit_id(2), Change(removes=table.files), NOW)
             assert table.remove_orphans(0) == 1
 
-    def test_metadata_and_views_are_written_from_the_log(self, lake: Lake, store: Store) -> None:
+    def test_metadata_and_views_are_written_from_the_log(
+        self, lake: Lake, store: Store, request: pytest.FixtureRequest
+    ) -> None:
         lake.feeds.add(FEED)
         with lake.writing(FEED, {}) as table:
             add_version(table, 1, ["a"])
@@ -157,11 +176,15 @@ class TestAnyStore:
 
         written = json.loads(table.store.read("_metadata.json"))
         assert (written["current_version"], written["totals"]["rows"]) == (2, 3)
+        options: dict[str, str] = {}
         with duckdb.connect() as connection:
-            store.uri()
+            if store.uri().startswith("s3://"):
+                server = request.getfixturevalue("seaweedfs")
+                options = server.options
+                connection.register_filesystem(server.filesystem())
             connection.execute(store.read("views.sql").decode())
             assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
-        assert deltalake.DeltaTable(table.uri()).version() == table.delta_version
+        assert deltalake.DeltaTable(table.uri(), storage_options=options).version() == table.delta_version
 
     def test_a_checkpoint_is_what_readers_begin_with(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pipeline.lake.table.CHECKPOINT_EVERY", 2)
@@ -193,7 +216,7 @@ class TestAnyStore:
 
         lake.delete_data(STREAM, {})
 
-        assert table.store.names() == []
+        assert [*table.store.names("_delta_log"), *parquet_files(table.store)] == []
         assert not lake.table(STREAM).exists
 
 

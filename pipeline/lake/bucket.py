@@ -1,0 +1,211 @@
+"""An object store's bucket: whole objects, written with or without a condition, and the store's errors as ours.
+
+What is written without a condition, read or deleted may be repeated, so the client repeats it. A write with a
+condition is sent once: repeated by the client after a lost answer, it would be refused by its own first attempt. So
+whoever writes with a condition asks the store what is there after each answer that is not clear.
+
+Facts: object_store 0.14 (obstore 0.12) reports 409 as an object that exists, and answers that it cannot tell as
+`GenericError` with the HTTP status in its text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+import obstore.exceptions as refusals
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+
+from pipeline.errors import SettingsInvalid, StoreRefused, StoreUnreachable
+from pipeline.lake.access import StoreAccess
+
+MULTIPART_BYTES = 64 * 2**20
+"""Files above this size are uploaded in parts."""
+_PART_BYTES = 16 * 2**20
+_RETRIES: dict[str, Any] = {
+    "max_retries": 5,
+    "backoff": {"init_backoff": dt.timedelta(milliseconds=100), "max_backoff": dt.timedelta(seconds=5), "base": 2},
+    "retry_timeout": dt.timedelta(minutes=3),
+}
+_MAY_PASS = (408, 425, 429)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object's size in bytes, when the store last wrote it, and the tag that names these bytes."""
+
+    size: int
+    written_at: dt.datetime
+    tag: str
+
+
+class Bucket:
+    """The bucket (S3, Google) or container (Azure) `name`, reached by `scheme`: s3, gs or az.
+
+    Keys are relative to the bucket. Missing objects raise FileNotFoundError. All operations raise StoreRefused and
+    StoreUnreachable.
+    """
+
+    def __init__(self, scheme: str, name: str, access: StoreAccess) -> None:
+        self.root = f"{scheme}://{name}"
+        self._again = _client(scheme, name, access, _RETRIES)
+        self._once = _client(scheme, name, access, {"max_retries": 0})
+
+    def get(self, key: str) -> bytes:
+        with self._errors(key):
+            return bytes(obstore.get(self._again, key).bytes())
+
+    def find(self, key: str) -> tuple[bytes, Found] | None:
+        """An object and what is known of it; None where it does not exist."""
+        with contextlib.suppress(FileNotFoundError), self._errors(key):
+            got = obstore.get(self._again, key)
+            return bytes(got.bytes()), _found(got.meta)
+        return None
+
+    def get_up_to(self, key: str, most_bytes: int) -> tuple[bytes | None, int]:
+        """An object of at most so many bytes, or None, and its size."""
+        with self._errors(key):
+            got = obstore.get(self._again, key)
+            size = got.meta["size"]
+            return (bytes(got.bytes()) if size <= most_bytes else None), size
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """The bytes from `start` to before `end`."""
+        with self._errors(key):
+            return bytes(obstore.get_range(self._again, key, start=start, end=end))
+
+    def head(self, key: str) -> Found | None:
+        """What is known of an object; None where it does not exist."""
+        with contextlib.suppress(FileNotFoundError), self._errors(key):
+            return _found(obstore.head(self._again, key))
+        return None
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Writes an object whole, whether it exists or not."""
+        is_large = isinstance(data, Path) and data.stat().st_size > MULTIPART_BYTES
+        with self._errors(key):
+            obstore.put(self._again, key, data, use_multipart=is_large, chunk_size=_PART_BYTES)
+
+    def create(self, key: str, data: bytes) -> str:
+        """Writes an object that does not exist; returns its tag.
+
+        FileExistsError says that the store refuses, StoreUnreachable that it is not known whether it was written, nor
+        whether it still will be.
+        """
+        with self._errors(key):
+            return obstore.put(self._once, key, data, mode="create")["e_tag"] or ""
+
+    def update(self, key: str, data: bytes, tag: str) -> str:
+        """Writes over the object that has this tag; as `create`."""
+        with self._errors(key):
+            return obstore.put(self._once, key, data, mode={"e_tag": tag})["e_tag"] or ""
+
+    def copy(self, key: str, new: str) -> None:
+        with self._errors(key):
+            obstore.copy(self._again, key, new)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects; missing ones are no error."""
+        with self._errors(keys[0] if keys else ""):
+            try:
+                obstore.delete(self._again, list(keys))
+            except FileNotFoundError:  # stores that have no deletion of many stop at the first one
+                for key in keys:
+                    with contextlib.suppress(FileNotFoundError):
+                        obstore.delete(self._again, key)
+
+    def names(self, folder: str) -> list[str]:
+        """The names directly below a folder (empty, or with a slash at its end), of objects and of folders."""
+        with self._errors(folder):
+            listed = obstore.list_with_delimiter(self._again, folder or None)
+            keys = [one["path"] for one in listed["objects"]]
+            names = (key[len(folder) :] for key in (*keys, *listed["common_prefixes"]))
+            return sorted(name for name in names if name)  # some stores list the folder itself
+
+    def all_below(self, folder: str) -> Iterator[str]:
+        """The keys of all objects below a folder."""
+        with self._errors(folder):
+            for some in obstore.list(self._again, folder or None):
+                yield from (one["path"] for one in some)
+
+    @contextlib.contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        where = f"{self.root}/{key}"
+        try:
+            yield
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, "it does not exist", where) from None
+        except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
+            raise FileExistsError(errno.EEXIST, "another writer was first", where) from None
+        except refusals.BaseError as error:
+            raise _told(where, str(error)) from error
+
+
+def _found(meta: Any) -> Found:
+    return Found(meta["size"], meta["last_modified"], meta["e_tag"] or "")
+
+
+def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:
+    """The store's error as ours. Its text may hold a signature, in the query of a URL, which is left out."""
+    reason = re.sub(r"\?\S*", "", text.partition("\n\nDebug source")[0])
+    code, status = re.search(r"<Code>(\w+)</Code>", text), re.search(r"status code: (\d{3})", text)
+    number = int(status[1]) if status else 0
+    if "redential" in text:
+        return StoreRefused(
+            f"no credentials for {where} are found: {reason}",
+            "set LAKE_STORE_KEY_ID and LAKE_STORE_SECRET_FILE, or the variables of the store's own tools",
+        )
+    if "ertificate" in text:
+        return StoreRefused(
+            f"the certificate of the store of {where} is not trusted: {reason}",
+            "set LAKE_STORE_CA_FILE to the CA that signed it",
+        )
+    if 300 <= number < 500 and number not in _MAY_PASS:
+        named = f"{number} {code[1]}" if code else str(number)
+        return StoreRefused(
+            f"the object store refuses {where}: {named}",
+            "check bucket, region, credentials and their rights: python test_setup.py",
+        )
+    return StoreUnreachable(
+        f"the object store does not answer for {where}: {reason}", "run the same command again when it does"
+    )
+
+
+def _client(scheme: str, name: str, access: StoreAccess, retries: Any) -> ObjectStore:
+    """Raises SettingsInvalid."""
+    http: dict[str, Any] = {"timeout": f"{access.timeout_s:g}s", "connect_timeout": "10s"}
+    if access.endpoint.startswith("http://"):
+        http["allow_http"] = True
+    try:
+        if access.ca_file:
+            http["root_certificate"] = Path(access.ca_file).read_bytes()
+        common: Any = {"client_options": http, "retry_config": retries}
+        if scheme == "az":
+            options = {"account_name": access.key_id, "account_key": access.secret, "sas_key": access.token}
+            return AzureStore(name, **_given(options | {"endpoint": access.endpoint}), **common)
+        if scheme == "gs":
+            options = {"service_account_key": access.secret, "bearer_token": access.token}
+            return GCSStore(name, **_given(options | {"base_url": access.endpoint}), **common)
+        options = {"access_key_id": access.key_id, "secret_access_key": access.secret, "session_token": access.token}
+        options |= {"endpoint": access.endpoint, "region": access.region}
+        return S3Store(name, conditional_put="etag", checksum_algorithm="sha256", **_given(options), **common)
+    except OSError as error:
+        raise SettingsInvalid(
+            f"LAKE_STORE_CA_FILE: {access.ca_file}: {error.strerror}", "name a file that can be read"
+        ) from None
+    except (refusals.BaseError, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingsInvalid(
+            f"the settings of {scheme}://{name} cannot be used: {reason}", "correct the settings LAKE_STORE_..."
+        ) from None
+
+
+def _given(options: dict[str, str]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value}

@@ -1,0 +1,292 @@
+"""The lake in a bucket of an object store: S3, Azure Blob Storage or Google Cloud Storage.
+
+An object is there whole or not at all. A log entry gets its name by a conditional write, and after an answer that is
+not clear the store is asked what is there. Data files are written on a local disk first and uploaded whole. A crash
+leaves staged files on that disk, and objects that no log names; the next run removes both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import PipelineError, StoreUnreachable
+from pipeline.lake import lease
+from pipeline.lake.bucket import Bucket
+from pipeline.lake.disk import delete_file, make_folder
+from pipeline.lake.local_staging import LocalStaging, make_private
+from pipeline.lake.store import LOG, Hold, Space
+
+_READ_WHOLE_BYTES = 32 * 2**20
+"""Larger files are read in pieces, those that a reader asks for."""
+_READ_AHEAD_BYTES = 8 * 2**20
+_UPLOADS = 4
+"""Files that are uploaded at once."""
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Between two attempts at a conditional write."""
+_LEASE = "_lock.json"
+
+
+class ObjectStore:
+    """A folder of a bucket: the keys that begin with `prefix`. `staging` is a local folder; `Store` has the methods."""
+
+    def __init__(self, bucket: Bucket, prefix: str, staging: Path) -> None:
+        self._bucket, self._prefix, self._staging = bucket, prefix, staging
+        self._local = LocalStaging(staging / bucket.root.replace("://", "/") / prefix / "_staging")
+
+    def below(self, folder: str) -> ObjectStore:
+        return ObjectStore(self._bucket, self._key(folder), self._staging)
+
+    def uri(self, name: str = "") -> str:
+        return f"{self._bucket.root}/{self._key(name)}".rstrip("/")
+
+    def is_there(self) -> bool:
+        return next(self._bucket.all_below(self._folder("")), None) is not None
+
+    def space(self) -> Space:
+        """Whether it can be written is seen when it is."""
+        return Space(self.uri(), is_writable=True, free_bytes=None)
+
+    def names(self, folder: str = "") -> list[str]:
+        return self._bucket.names(self._folder(folder))
+
+    def size(self, name: str) -> int | None:
+        found = self._bucket.head(self._key(name))
+        return found.size if found is not None else None
+
+    def read(self, name: str) -> bytes:
+        return self._bucket.get(self._key(name))
+
+    def local_path(self, name: str = "") -> None:
+        """It is on no local disk."""
+
+    def open_parquet(self, name: str) -> pa.NativeFile:
+        data, size = self._bucket.get_up_to(self._key(name), _READ_WHOLE_BYTES)
+        if data is not None:
+            return pa.BufferReader(data)
+        return pa.PythonFile(_Pieces(self._bucket, self._key(name), size), mode="r")
+
+    def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
+        """By a conditional write, again after an answer that is not clear: with the same bytes that changes nothing.
+
+        Raises StoreUnreachable when it is not known whether the object was written, nor whether it still will be.
+        """
+        key, data, unclear = self._key(name), source.read_bytes(), list[StoreUnreachable]()
+        for pause_s in (*_PAUSES_S, 0):
+            try:
+                check()
+                if self._creates(key, data):
+                    return
+            except StoreUnreachable as error:
+                unclear.append(error)
+            except PipelineError as error:
+                if unclear:  # what was sent may still arrive
+                    raise unclear[-1] from error
+                raise
+            time.sleep(pause_s)
+        raise (
+            unclear[-1]
+            if unclear
+            else StoreUnreachable(
+                f"{self.uri(name)} is not there although nothing refuses it", "run the same command again"
+            )
+        )
+
+    def _creates(self, key: str, data: bytes) -> bool:
+        """One attempt: whether the object is there with these bytes. Raises FileExistsError where it has others."""
+        try:
+            self._bucket.create(key, data)
+        except FileExistsError:
+            found = self._bucket.find(key)  # a lost answer, or a store that was busy with another request
+            if found is not None and found[0] != data:
+                raise
+            return found is not None
+        except StoreUnreachable:
+            found = self._bucket.find(key)
+            if found is not None and found[0] != data:
+                raise FileExistsError(errno.EEXIST, "another writer was first", key) from None
+            if found is None:
+                raise
+        return True
+
+    def take_in(self, moves: Mapping[str, Path]) -> None:
+        """Uploads the files, some at once, and deletes them on the local disk."""
+
+        def upload(name: str, source: Path) -> None:
+            self._bucket.put(self._key(name), source)
+            delete_file(source)
+
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            for done in [pool.submit(upload, name, source) for name, source in moves.items()]:
+                done.result()
+
+    def replace(self, name: str, data: bytes) -> None:
+        self._bucket.put(self._key(name), data)
+
+    def append(self, name: str, data: bytes) -> None:
+        """By a conditional write over the object that was read; again when another writer was first."""
+        key = self._key(name)
+        unclear: StoreUnreachable | None = None
+        for pause_s in (*_PAUSES_S, 0):
+            found = self._bucket.find(key)
+            before = found[0] if found is not None else b""
+            if unclear is not None and data in before:
+                return
+            try:
+                if found is None:
+                    self._bucket.create(key, data)
+                else:
+                    self._bucket.update(key, before + data, found[1].tag)
+                return
+            except FileExistsError:
+                pass
+            except StoreUnreachable as error:
+                unclear = error
+            time.sleep(pause_s)
+        raise unclear or StoreUnreachable(f"{self.uri(name)} is written by others all the time", "run it again")
+
+    def move(self, name: str, new: str) -> None:
+        """A crash may leave both names; to move again ends it."""
+        self._bucket.copy(self._key(name), self._key(new))
+        self._bucket.delete([self._key(name)])
+
+    def delete(self, *names: str) -> None:
+        if names:
+            self._bucket.delete([self._key(name) for name in names])
+
+    def delete_leftovers(self, *names: str) -> int:
+        kept_from = self._kept_from()
+        if kept_from == float("inf"):
+            self.delete(*names)
+            return len(names)
+        heads = {name: self._bucket.head(self._key(name)) for name in names}
+        gone = [name for name, head in heads.items() if head and head.written_at.timestamp() < kept_from]
+        self.delete(*gone)
+        return len(gone)
+
+    def delete_all(self) -> None:
+        """The lease is deleted last, the log just before it: data files without a log would be a damaged feed."""
+        log, lock = self._folder(LOG), self._key(_LEASE)
+        keys = list(self._bucket.all_below(self._folder("")))
+        self._bucket.delete([key for key in keys if not key.startswith(log) and key != lock])
+        self._bucket.delete([key for key in keys if key.startswith(log)])
+        self._bucket.delete([lock])
+
+    def make_durable(self) -> None:
+        """What the store has said that it wrote is written."""
+
+    def check_puts(self, name: str) -> bool:
+        key = self._key(name)
+        self._bucket.delete([key])
+        try:
+            self._bucket.create(key, b"first")
+            lease.refuse_unsafe(self._bucket, key, b"second")
+            return True
+        finally:
+            self._bucket.delete([key])
+
+    def staging(self, name: str) -> Path:
+        make_private(self._staging)
+        return self._local.path(name)
+
+    def clear_staging(self) -> None:
+        make_private(self._staging)
+        self._local.clear(self._kept_from())
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        make_private(self._staging)
+        return self._local.scratch()
+
+    def fetch(self, name: str, target: Path) -> None:
+        make_folder(target.parent)
+        target.write_bytes(self.read(name))
+
+    def hold(self, feed: str, holder: Mapping[str, Any]) -> AbstractContextManager[Hold]:
+        return lease.hold(self._bucket, self._key(_LEASE), f"the feed {feed}", holder)
+
+    def hold_run(self, holder: Mapping[str, Any]) -> AbstractContextManager[Hold]:
+        return lease.hold(self._bucket, self._key(".run.json"), f"the lake {self.uri()}", holder)
+
+    def held(self) -> Hold | None:
+        return lease.held(self._bucket, self._key(_LEASE))
+
+    def short_lock(self, name: str) -> AbstractContextManager[None]:
+        return lease.short_hold(self._bucket, self._key(name))
+
+    def make_folder(self, name: str) -> None:
+        """A folder is there when an object is in it."""
+
+    def open_log(self, name: str) -> logging.Handler:
+        return _ObjectLog(self, name)
+
+    def _key(self, name: str) -> str:
+        return "/".join(part for part in (self._prefix, name) if part)
+
+    def _folder(self, name: str) -> str:
+        key = self._key(name)
+        return f"{key}/" if key else ""
+
+    def _kept_from(self) -> float:
+        hold = lease.held(self._bucket, self._key(_LEASE))
+        return float("inf") if hold is None else hold.kept_from
+
+
+class _Pieces(io.RawIOBase):
+    """A large object as a file: what is read is fetched with what follows it."""
+
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        self._bucket, self._key, self._size = bucket, key, size
+        self._place = self._start = 0
+        self._piece = b""
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._place + size, self._size)
+        if not self._start <= self._place <= end <= self._start + len(self._piece):
+            self._start = self._place
+            until = min(max(end, self._place + _READ_AHEAD_BYTES), self._size)
+            self._piece = self._bucket.get_range(self._key, self._start, until) if until > self._start else b""
+        found = self._piece[self._place - self._start : end - self._start]
+        self._place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _ObjectLog(logging.Handler):
+    """Lines that are gathered, and added to an object when the process ends; those of a killed process are lost."""
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        super().__init__()
+        self._store, self._name, self._lines = store, name, list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record) + "\n")
+
+    def close(self) -> None:
+        lines, self._lines = self._lines, []
+        with contextlib.suppress(PipelineError, OSError):  # the same lines are on stderr
+            if lines:
+                self._store.append(self._name, "".join(lines).encode(errors="backslashreplace"))
+        super().close()
