@@ -124,6 +124,30 @@ def test_a_log_of_json_lines(lake: Path, server: str) -> None:
     assert lines[-1]["message"].startswith("end: exit code 0")
 
 
+@pytest.mark.parametrize(("place", "said"), [("logs", "this run keeps no log"), ("runs", "this run is not recorded")])
+def test_a_log_or_a_ledger_that_cannot_be_written_stops_nothing(lake: Path, server: str, place: str, said: str) -> None:
+    (lake / place).write_text("no folder", encoding="utf-8")
+
+    for words in (("export_to_data_lake", "--all"), ("metadata_utils", "verify")):
+        done = ran(lake, *words, env={"KSQLDB_URL": server})
+        assert done.stderr.count(f"warning: {said}: ") == 1
+
+
+def test_a_fault_is_in_the_log_with_its_traceback_and_the_exit_code(
+    lake: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.export.run.export_feeds", lambda *_: 1 / 0)
+    command(lake, "export_to_data_lake", "--all", "--log-format", "json", env={"KSQLDB_URL": server})
+
+    lines = [json.loads(line) for line in log_of(lake, "export_to_data_lake").splitlines()]
+    (fault,) = [line for line in lines if "traceback" in line]
+    assert fault["level"] == "error"
+    assert fault["traceback"].endswith("ZeroDivisionError: division by zero")
+    assert lines[-1]["message"].startswith("end: exit code 1 after ")
+    (run,) = runs(lake, "--failed")
+    assert run["errors"][0]["message"] == "a fault of this program (ZeroDivisionError)"
+
+
 def test_only_a_year_of_logs_is_kept(lake: Path, server: str) -> None:
     (lake / "logs").mkdir()
     months = [f"{year}-{month:02d}" for year in (2024, 2025) for month in range(1, 13)]
