@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import ROOT, SCRIPTS
 
-ROOMS = ("commands", "pipeline", "ksqldb_emulator", "benchmarks", "demo", "docsite")
+ROOMS = ("commands", "pipeline", "ksqldb_emulator", "benchmarks", "demo", "docsite", "samples")
 
 
 def measured(*rooms: str) -> list[Path]:

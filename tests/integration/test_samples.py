@@ -22,6 +22,7 @@ from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import running
 from pipeline.feeds import parse_feed
 from pipeline.report.metrics import METRICS
+from tests.integration.receivers import Smtp, receiving
 from tests.integration.small_sources import a_stream, events
 from tests.lake.small_tables import table_feed
 from tests.support import PATIENCE_S, ROOT, feed_for, lake_at
@@ -61,10 +62,12 @@ def test_each_line_of_the_crontab_runs(installed: Path, tmp_path: Path) -> None:
     for place in ("/var/log/ksqldb-lake", "/var/lib/node_exporter", "/var/www/lake"):
         (tmp_path / Path(place).name).mkdir(exist_ok=True)
         text = text.replace(place, str(tmp_path / Path(place).name))
-    lines = [line for line in text.replace(HOME, str(installed)).splitlines() if re.match(r"[0-9*]", line)]
     lake_at(installed / "data_lake").feeds.add(table_feed(source="GONE", enabled=True, warehouse=MAPPING))
 
-    done = [run_by_cron(line.split(None, 5)[5], installed) for line in lines]
+    with receiving(Smtp) as (port, mails):
+        text = text.replace(HOME, str(installed)).replace("--to ops@", f"--server 127.0.0.1:{port} --to ops@")
+        lines = [line for line in text.splitlines() if re.match(r"[0-9*]", line)]
+        done = [run_by_cron(line.split(None, 5)[5], installed) for line in lines]
 
     assert "%" not in text  # cron makes a line end of it
     assert [(one.stdout, one.stderr) for one in done] == [("", "")] * 4
@@ -72,6 +75,7 @@ def test_each_line_of_the_crontab_runs(installed: Path, tmp_path: Path) -> None:
     night = (tmp_path / "ksqldb-lake" / "night.log").read_text(encoding="utf-8")
     assert "1 feed exported, 3 rows, 1 failed" in night
     assert "what is new is verified: 1 file, 3 rows" in night
+    assert [b"totals: the last export failed" in mail.body for mail in mails] == [True]
     assert 'feed="s"' in (tmp_path / "node_exporter" / "ksqldb_lake.prom").read_text(encoding="utf-8")
     assert (tmp_path / "lake" / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "s: ok" in (tmp_path / "ksqldb-lake" / "week.log").read_text(encoding="utf-8")
