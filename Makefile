@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Hundreds of processes begin in a run of the tests: none compiles again what another has compiled.
 export PYTHONDONTWRITEBYTECODE :=
-INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check -c requirements.lock
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 
 .PHONY: help demo demo-kafka docs test check lint torture bench-export bench-warehouse bench-kafka bench-waits bench-growth fuzz mutants clean
 
@@ -71,6 +71,7 @@ $(READY): requirements.txt requirements.lock $(wildcard native/src/*.rs native/C
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); \
 	  else echo "Python's venv module is missing: install Debian's package python3-venv"; exit 1; fi; }
+	@echo "Installing the Python packages of requirements.lock into $(VENV): once, some minutes"
 	$(INSTALL) '.[dev]'
 	@native/build.sh $(BIN)
 	@touch $@

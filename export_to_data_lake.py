@@ -67,6 +67,7 @@ def main(
     Exit codes: 0 all done, 1 a person must act, 2 wrong usage, 75 nothing lost, try again later.
     """
     from data_lake_config import load_settings
+    from pipeline.display import showing
     from pipeline.errors import PipelineError
     from pipeline.export import run as runs
     from pipeline.export.selection import check_options, choose_feeds
@@ -78,7 +79,7 @@ def main(
     for_all = everything and not request.dry_run
     steps = steps_after(settings, lake, feeds, for_all, then_sync, then_verify)
     run, holder = new_run(settings, lake, request, jobs, now), cli.holder("export_to_data_lake.py", now)
-    with lake.hold_run(holder) if for_all else contextlib.nullcontext():
+    with lake.hold_run(holder) if for_all else contextlib.nullcontext(), showing(run.progress):
         try:
             done = _export(settings, lake, feeds, run, request, holder, for_all)
         except PipelineError as error:

@@ -84,6 +84,8 @@ def verify(
     feeds: tuple[str, ...], with_source: bool, since: str | None, with_warehouse: bool, json_output: bool
 ) -> None:
     """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
+    from pipeline.display import showing
+    from pipeline.progress import Progress
     from pipeline.report import json_forms, text
     from pipeline.verify.verification import verify_feeds
     from pipeline.warehouse.connection import Connection
@@ -92,7 +94,9 @@ def verify(
     scripts.keep_record(lake, "metadata_utils", cli.utc_now(), settings.lake_log_format, reads_only=True)
     source = settings.sources if with_source else None
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
-    found = verify_feeds(lake, *lake.feeds.choose(feeds), settings.limits(), source, warehouse, since or "")
+    chosen, progress = lake.feeds.choose(feeds), Progress()
+    with showing(progress):
+        found = verify_feeds(lake, *chosen, settings.limits(), source, warehouse, since or "", progress)
     cli.show(json_output, json_forms.verification_json(found), [text.verdict_text(one) for one in found.verdicts])
     for feed in found.damaged:
         click.echo(f"hint: python metadata_utils.py repair {feed} says what can be done", err=True)

@@ -48,12 +48,14 @@ def main(
     if options.handed_on(context):
         return
     from data_lake_config import PROJECT_ROOT, load_settings
+    from pipeline.display import showing
+    from pipeline.progress import Progress
     from pipeline.report import warehouse as report
     from pipeline.warehouse import sync
     from pipeline.warehouse.selection import choose_feeds
 
     settings = load_settings()
-    lake, server = settings.lake(cli.tell), settings.mysql_server(context.obj)
+    lake, server, progress = settings.lake(cli.tell), settings.mysql_server(context.obj), Progress()
     request = sync.SyncRequest(scd2=settings.scd2_tables(), **asked)
     feeds, broken = choose_feeds(lake.feeds, tables, request.scd2)
     if not request.dry_run:
@@ -63,12 +65,13 @@ def main(
     if init_schema and not sync.prepare_schema(server, PROJECT_ROOT / "sql", request.dry_run, cli.tell):
         loads = [sync.NOTHING_LOADED]
     elif request.source == "lake":
-        loads = sync.load_stars(server, stars, request, cli.utc_now(), cli.tell)
+        with showing(progress):
+            loads = sync.load_stars(server, stars, request, cli.utc_now(), cli.tell, progress)
     else:
-        with settings.sources() as sources:
+        with showing(progress), settings.sources() as sources:
             cli.tell(f"ksqlDB {sources.place}")
             reading = sync.Reading(sources, settings.limits(), settings.read_policy())
-            loads = sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell)
+            loads = sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell, progress)
     cli.show(json_output, report.loads_json(loads, request), report.loads_lines(loads, request))
     for feed in broken:
         cli.say_error(feed.error)

@@ -66,9 +66,10 @@ def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], 
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             names = " and ".join(packages)
             raise ServerMissing(f"no {what} here: install Debian's packages {names}, or run this as root")
+        print(f"installing {what}: Debian's packages {' '.join(packages)}, once", flush=True)  # noqa: T201
         for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
             environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(["apt-get", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run(["apt-get", *words], check=True, env=environment)
 
 
 def free_port() -> int:

@@ -1,8 +1,8 @@
 """The machinery behind the scripts, room by room; each imports only from those above it. docs/architecture.md has more.
 
     errors          every error: message, hint, exit code
-    start, prerequisites, process, child_process, settings, validation, faults, text
-                    the ground of a command: packages, processes, `.env`, rules in words, counts and tables as text
+    start, prerequisites, process, child_process, settings, validation, faults, text, progress
+                    the ground of a command: packages, processes, `.env`, rules in words, counts, tables and progress
     feeds           what a feed is, and its mapping to the warehouse
     columns         one table of types; names and roles of columns
     scratch, scratch_database
@@ -26,8 +26,8 @@
     query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text
-    journal, cli, scripts, options
-                    the log and record of a run; the terminal and the clock; what each script is made of
+    journal, cli, display, scripts, options
+                    the log and record of a run; the terminal, the clock, progress; what each script is made of
 
 To add a source, go to `source` and put a folder beside ksqldb/. To add a type, go to `columns`. To add a store, go to
 lake/. To add a check, go to verify/; a column of the report, to report/; an error, to `errors`.

@@ -25,13 +25,24 @@ from pipeline.journal import Record, keep
 
 QUIET, RECORD = "pipeline.quiet", "pipeline.record"
 """Keys of `click.Context.meta`, which all parts of a command share: whether it is quiet, and its record."""
+ON_STDERR = "pipeline.on_stderr"
+"""The key of what shows a line on stderr while a live table of progress is there; see `pipeline.display`."""
 _AT_END, _ERRORS = "pipeline.at_end", "pipeline.errors"
 
 
+def _on_stderr(text: str) -> None:
+    context = click.get_current_context(silent=True)
+    show: Callable[[str], None] | None = context.meta.get(ON_STDERR) if context else None
+    if show is not None:
+        show(text)
+    else:
+        click.echo(text, err=True)
+
+
 def say_error(error: PipelineError) -> None:
-    click.echo(f"error: {error.message}", err=True)
+    _on_stderr(f"error: {error.message}")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        _on_stderr(f"hint: {error.hint}")
     keep(logging.ERROR, f"{error.message} (hint: {error.hint})" if error.hint else error.message)
     keep_error(error.message, error.hint)
 
@@ -80,7 +91,7 @@ def tell(text: str) -> None:
     """A line of progress: on stderr, so that stdout holds results only, and in the log. Not shown with `--quiet`."""
     context = click.get_current_context(silent=True)
     if context is None or not context.meta.get(QUIET):
-        click.echo(text, err=True)
+        _on_stderr(text)
     keep(logging.INFO, text)
 
 
@@ -112,7 +123,7 @@ def warn(text: str) -> None:
     said: list[str] = context.meta.setdefault("pipeline.warned", []) if context else []
     if text not in said:
         said.append(text)
-        click.echo(f"warning: {text}", err=True)
+        _on_stderr(f"warning: {text}")
         keep(logging.WARNING, text)
 
 

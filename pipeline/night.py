@@ -15,6 +15,7 @@ from pipeline.export.commit import Run
 from pipeline.faults import collected
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
+from pipeline.progress import Progress
 from pipeline.verify.verification import Verification, verify_feeds
 from pipeline.warehouse.load import Loaded
 from pipeline.warehouse.selection import choose_feeds
@@ -69,7 +70,9 @@ class AfterExport:
         return rejects or (self.verified is not None and bool(self.verified.findings))
 
 
-def sync_newest(lake: Lake, warehouse: Warehouse, now: dt.datetime, tell: Callable[[str], None]) -> Synced:
+def sync_newest(
+    lake: Lake, warehouse: Warehouse, now: dt.datetime, tell: Callable[[str], None], progress: Progress
+) -> Synced:
     """Loads the newest version that the lake has of each table, all of them as one snapshot.
 
     A table whose export failed is loaded as it was before, so that every snapshot is a whole star.
@@ -85,7 +88,7 @@ def sync_newest(lake: Lake, warehouse: Warehouse, now: dt.datetime, tell: Callab
     if star:
         request = SyncRequest("lake", scd2=frozenset(warehouse.scd2))
         with collected("the sync", errors):
-            loads = load_stars(warehouse.server, [star], request, now, tell)
+            loads = load_stars(warehouse.server, [star], request, now, tell, progress)
     return Synced(loads[0], tuple(left_out), tuple(errors))
 
 
@@ -98,6 +101,8 @@ class Steps:
 
     def take(self, lake: Lake, run: Run, tell: Callable[[str], None]) -> AfterExport:
         """Takes them in this order; what one of them could not do is in its result."""
-        synced = sync_newest(lake, self.warehouse, run.now, tell) if self.warehouse else None
-        verified = verify_feeds(lake, self.verified, (), run.limits, since=run.id) if self.verified else None
+        synced = sync_newest(lake, self.warehouse, run.now, tell, run.progress) if self.warehouse else None
+        verified = None
+        if self.verified:
+            verified = verify_feeds(lake, self.verified, (), run.limits, since=run.id, progress=run.progress)
         return AfterExport(synced, verified)

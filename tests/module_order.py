@@ -5,6 +5,7 @@ ORDER = [
     "pipeline.prerequisites",
     "pipeline.errors",
     "pipeline.text",
+    "pipeline.progress",
     "pipeline.faults",
     "pipeline.validation",
     "pipeline.settings",
@@ -216,6 +217,7 @@ ORDER = [
     "pipeline.process",
     "pipeline.journal",
     "pipeline.cli",
+    "pipeline.display",
     "pipeline.scripts",
     "pipeline.options",
 ]

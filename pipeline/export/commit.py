@@ -19,6 +19,7 @@ from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
 from pipeline.limits import Limits, ReadPolicy
+from pipeline.progress import Progress
 from pipeline.source import Outcome, weakest
 from pipeline.text import plural
 
@@ -29,7 +30,7 @@ class Run:
     rows of a stream's commit, `workers` the processes that stage rows, `jobs` the feeds at once, `scans` the server's
     scans at once. With `compact` small files are compacted after an export.
 
-    `tell` is called for each commit in the middle of a long export.
+    `tell` is called for each commit in the middle of a long export, `progress` counts what is read.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Run:
     jobs: int = 1
     scans: int = 1
     tell: Callable[[str], None] = lambda _: None
+    progress: Progress = field(default_factory=Progress)
 
     def for_feed(self, number: int, seconds_left: float | None) -> Run:
         """The run for one of its feeds, with its own id and `seconds_left` from now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
 from pipeline.feeds import Feed
@@ -101,10 +101,19 @@ def cut(plan: Plan, most: int, workers: int) -> tuple[Task, ...]:
     return tuple(part for task in plan.tasks for part in _parts(task, most, workers))
 
 
+def due_rows(tasks: Sequence[Task]) -> int | None:
+    """The offsets to be read, about as many as rows will come; None where the end is not known."""
+    due = 0
+    for task in tasks:
+        if task.ends is None:
+            return None
+        due += sum(max(0, at.end - task.first(p, at)) for p, at in task.ends.items())
+    return due
+
+
 def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
     ends = task.ends or {}
-    due = sum(max(0, at.end - task.first(p, at)) for p, at in ends.items())
-    size = min(most, max(_FEWEST, -(-due // workers)))
+    size = min(most, max(_FEWEST, -(-(due_rows([task]) or 0) // workers)))
     slices = {(turn, p): at for p, end in ends.items() for turn, at in enumerate(_slices(task, p, end, size))}
     together = dict[int, Offsets]()
     for turn, partition in sorted(slices):

@@ -20,6 +20,7 @@ from pipeline.export.worker import ENDED, GO_ON, Assignment
 from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.limits import Limits
+from pipeline.progress import Meter
 from pipeline.source import StreamSource, Task
 
 _LOOK_S = 0.4
@@ -36,7 +37,9 @@ _Parts = Generator[tuple[int, Staged], None, None]
 
 @dataclass(frozen=True)
 class Work:
-    """Tasks of one stream, and where and how to stage them; `name` is the beginning of the files' names."""
+    """Tasks of one stream, and where and how to stage them; `name` is the beginning of the files' names, `meter` counts
+    the rows.
+    """
 
     tasks: Sequence[Task]
     stream: StreamSource
@@ -44,6 +47,7 @@ class Work:
     staging: Staging
     name: str
     commit_rows: int | None = None
+    meter: Meter | None = None
 
     def parts(self, workers: int) -> contextlib.closing[_Parts]:
         """The parts, each with the number of its task, in the order in which to commit them; to be closed.
@@ -71,7 +75,7 @@ def _stage_here(work: Work) -> _Parts:
     for number in range(len(work.tasks)):
         if order.is_lost(number) or (number and work.limits.over):
             continue
-        for part in work.assignment(number).parts():
+        for part in work.assignment(number).parts(work.meter):
             order.put(number, part)
             yield from order.take()
 
@@ -172,6 +176,8 @@ class _Pool:
             elif heard is ENDED:
                 worker.number = None
             elif worker.number is not None:
+                if self._work.meter is not None:
+                    self._work.meter.add(heard.row_count, heard.size_bytes)
                 self.order.put(worker.number, heard)
                 worker.waits = heard.goes_on
 

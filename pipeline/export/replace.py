@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
-from pipeline.export.plan import cut, plan_read, stream_of
+from pipeline.export.plan import cut, due_rows, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
 from pipeline.lake.change import Change
@@ -45,7 +45,9 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
     staging = Staging.of(table)
     writer, read = staging.writer(name_of_part(run.id, 0)), read_once(stream, plan.tasks, run.limits)
     try:
-        _write_day(writer, staging, read, table, day)
+        _write_day(writer, staging, run.progress.of(table.feed.name).counted(read.batches), table, day)
+        if read.outcome == "time limit":
+            raise TimeIsOver(table.feed.name)
         staged = writer.finish()
         _refuse_lost_rows(table, day, old, staged, read, stream.source)
         _refuse_other_rows(table, old, staged, stream.source.topic)
@@ -67,12 +69,12 @@ def _rows_of(day: dt.date, table: LakeTable) -> Wanted:
     return dataclasses.replace(OLD_ROWS, start_ms=first_ms, end_ms=first_ms + _DAY_MS)
 
 
-def _write_day(writer: StagedWriter, staging: Staging, read: ReadOnce, table: LakeTable, day: dt.date) -> None:
-    for batch in read.batches:
+def _write_day(
+    writer: StagedWriter, staging: Staging, batches: Iterable[pa.RecordBatch], table: LakeTable, day: dt.date
+) -> None:
+    for batch in batches:
         dates = partition_dates([batch], table.feed.partition_column)[0]
         writer.add(staging.fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False))))
-    if read.outcome == "time limit":
-        raise TimeIsOver(table.feed.name)
 
 
 def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult) -> None:
@@ -87,7 +89,9 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     tasks = cut(plan, run.commit_rows, run.workers)
     kept = staging.writer(name_of_act(run.id, "keep"))
     try:
-        with Work(tasks, stream, run.limits, staging, run.id).parts(run.workers) as staged:
+        meter = run.progress.of(table.feed.name)
+        meter.begin("reading", due_rows(tasks))
+        with Work(tasks, stream, run.limits, staging, run.id, meter=meter).parts(run.workers) as staged:
             parts += (part for _, part in staged)
         if sum(not part.goes_on for part in parts) < len(tasks):
             raise TimeIsOver(table.feed.name)

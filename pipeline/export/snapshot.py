@@ -29,7 +29,9 @@ def export_table(sources: Sources, table: LakeTable, run: Run, done: ExportResul
 
     def store(read: TableRead, count: int) -> StagedTable:
         folder = table.staging_folder(name_of_part(run.id, count))
-        return StagedTable.of(read, folder, str(number), count, table.compression)
+        meter = run.progress.of(table.feed.name)
+        meter.begin("reading" if count == 1 else "reading again")
+        return StagedTable.of(read, folder, str(number), count, table.compression, meter)
 
     previous = sum(file.row_count for file in versions[current]) if current in versions else None
     snapshot = read_believed(source, state, run.limits, run.policy, previous, store)

@@ -23,6 +23,7 @@ from pipeline.lake.staging import Staging
 from pipeline.lake.writer import StagedFile, StagedWriter, discard
 from pipeline.limits import Limits
 from pipeline.once import OnceOnly
+from pipeline.progress import Meter
 from pipeline.source import Bookmark, Outcome, StreamRead, StreamSource, TableRead, Task
 
 PART_BYTES = 2**30
@@ -35,7 +36,8 @@ class Staged:
 
     `outcome` says how the task ended; None where it `goes_on`, or stalled. `replayed_rows` and `gaps` are those of the
     task so far; `witnesses` are rows before the bookmarks at which it began, which the lake should have. `unreadable`
-    counts, by reason, the records of the part that are no rows; `unreadable_files` has those to be kept.
+    counts, by reason, the records of the part that are no rows; `unreadable_files` has those to be kept. `size_bytes`
+    are those of its rows in memory.
     """
 
     files: Sequence[StagedFile]
@@ -48,29 +50,38 @@ class Staged:
     witnesses: Sequence[pa.RecordBatch]
     unreadable: Mapping[str, int]
     unreadable_files: Sequence[StagedFile] = ()
+    size_bytes: int = 0
 
     def discard(self) -> None:
         """Removes the part's staged files."""
         discard([*self.files, *self.unreadable_files])
 
 
+# long: one loop, which hands over all that it knows of a part
 def stage(
-    task: Task, stream: StreamSource, limits: Limits, staging: Staging, name: str, commit_rows: int | None = None
+    task: Task,
+    stream: StreamSource,
+    limits: Limits,
+    staging: Staging,
+    name: str,
+    commit_rows: int | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Staged]:
     """Stages each row of the task once, in parts of about `commit_rows` rows; the last part may have none.
 
-    The files' names begin with `name`. Raises ReadStalled after the part with the rows before it, and other errors of
-    reading, after which no staged file of the unfinished part is left.
+    The files' names begin with `name`; `meter` counts the rows. Raises ReadStalled after the part with the rows before
+    it, and other errors of reading, after which no staged file of the unfinished part is left.
     """
     once, read = OnceOnly(task, stream.ends), stream.read(task, limits)
-    moved = dict(task.start)
+    moved, meter = dict(task.start), meter or Meter(task.feed)
+    batches = meter.counted(map(once.keep, read.batches))
     stalled: ReadStalled | None = None
     for part in itertools.count():
         own = name_of_part(name, part)
         writer, left_out = WriterBehind(staging.writer(own)), LeftOut(staging.kept, own)
-        bookmarks, ended = dict[int, Bookmark](), False
+        bookmarks, ended, before_bytes = dict[int, Bookmark](), False, meter.size_bytes
         try:
-            ended = _fill(writer, left_out, read, once, commit_rows, bookmarks)
+            ended = _fill(writer, left_out, read, batches, commit_rows, bookmarks)
         except ReadStalled as error:
             stalled = error
         except BaseException:
@@ -84,7 +95,7 @@ def stage(
         files = writer.finish()
         goes_on = not ended and stalled is None
         yield Staged(files, bookmarks, writer.row_count, goes_on, read.outcome, once.replayed_rows, dict(once.gaps),
-                     witnesses, dict(left_out.counts), left_out.finish())  # fmt: skip
+                     witnesses, dict(left_out.counts), left_out.finish(), meter.size_bytes - before_bytes)  # fmt: skip
         if stalled is not None:
             raise stalled
         if ended:
@@ -103,12 +114,18 @@ class StagedTable:
 
     @classmethod
     def of(
-        cls, read: TableRead, folder: Path, partition: str, number: int, compression: Compression = "snappy"
+        cls,
+        read: TableRead,
+        folder: Path,
+        partition: str,
+        number: int,
+        compression: Compression = "snappy",
+        meter: Meter | None = None,
     ) -> StagedTable:
         schema = arrow_schema(read.columns)
         writer = WriterBehind(StagedWriter(folder, schema, partition=partition, compression=compression))
         try:
-            for batch in read.batches:
+            for batch in meter.counted(read.batches) if meter else read.batches:
                 writer.add(batch)
             return cls(read, writer, writer.finish(), schema, number)
         except BaseException:
@@ -127,7 +144,7 @@ def _fill(
     writer: WriterBehind,
     left_out: LeftOut,
     read: StreamRead,
-    once: OnceOnly,
+    batches: Iterator[pa.RecordBatch],
     limit: int | None,
     bookmarks: dict[int, Bookmark],
 ) -> bool:
@@ -136,7 +153,7 @@ def _fill(
     Returns whether the read has ended.
     """
     size_bytes = 0
-    for batch in map(once.keep, read.batches):
+    for batch in batches:
         size_bytes += batch.nbytes
         writer.add(batch)
         _move(bookmarks, batch)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
-from pipeline.export.plan import cut, plan_read, stream_of
+from pipeline.export.plan import cut, due_rows, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
 from pipeline.export.witness import Witnesses
@@ -35,8 +35,10 @@ def export_stream(
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
     tasks = cut(plan, run.commit_rows, run.workers)
+    run.progress.of(table.feed.name).begin("reading", due_rows(tasks))
     commits = StreamCommits(table, stream.source, run, done, tasks, kept)
-    work = Work(tasks, stream, run.limits, Staging.of(table, kept), run.id, run.commit_rows)
+    work = Work(tasks, stream, run.limits, Staging.of(table, kept), run.id, run.commit_rows,
+                run.progress.of(table.feed.name))  # fmt: skip
     with work.parts(run.workers) as parts:
         for number, part in parts:
             commits.commit(number, part)

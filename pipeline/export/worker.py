@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.export.stage import Staged, stage
 from pipeline.lake.staging import Staging
 from pipeline.limits import Limits
+from pipeline.progress import Meter
 from pipeline.source import StreamSource, Task
 
 GO_ON = None
@@ -39,8 +40,8 @@ class Assignment:
     name: str
     commit_rows: int | None
 
-    def parts(self) -> Iterator[Staged]:
-        return stage(self.task, self.stream, self.limits, self.staging, self.name, self.commit_rows)
+    def parts(self, meter: Meter | None = None) -> Iterator[Staged]:
+        return stage(self.task, self.stream, self.limits, self.staging, self.name, self.commit_rows, meter)
 
 
 def serve(descriptor: int) -> None:

@@ -29,6 +29,7 @@ from pipeline.lake.rewrite import rewrite
 from pipeline.lake.sorting import in_order
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import Partition, StagedFile
+from pipeline.progress import Meter
 
 Group = Sequence[DataFile]
 """Files of one partition that become one."""
@@ -94,7 +95,9 @@ def _groups(files: Sequence[DataFile], target_bytes: int) -> Iterator[Group]:
     yield group
 
 
-def compact_part(table: LakeTable, goal: Goal, commit_id: str, now: dt.datetime, done: Compacted) -> bool:
+def compact_part(
+    table: LakeTable, goal: Goal, commit_id: str, now: dt.datetime, done: Compacted, meter: Meter | None = None
+) -> bool:
     """Compacts as much as one commit takes, adds it to `done`, and returns whether there is more to do.
 
     A partition with a damaged file is left as it is, with an error in `done.refused`.
@@ -116,14 +119,15 @@ def compact_part(table: LakeTable, goal: Goal, commit_id: str, now: dt.datetime,
     taken = [file for group in groups for file in group]
     note = {"kind": "compact", "partitions": partition_names(taken), "files": len(taken), "files_after": len(groups)}
     change = Change(data_change=False, note=note)
-    done.made += rewrite(table, groups, lambda files: _rows(table, files), change, commit_id, now)
+    done.made += rewrite(table, groups, lambda files: _rows(table, files, meter), change, commit_id, now)
     done.taken += taken
     done.commits += 1
     return any(group[0].partition not in done.refused for group in found)
 
 
-def _rows(table: LakeTable, files: Group) -> Iterable[pa.RecordBatch]:
+def _rows(table: LakeTable, files: Group, meter: Meter | None) -> Iterable[pa.RecordBatch]:
     rows = table.read_batches(files)
+    rows = meter.counted(rows) if meter else rows
     return in_order(rows, table.store) if table.feed.type == "stream" else rows
 
 
@@ -139,14 +143,19 @@ def _damage(table: LakeTable, group: Group) -> LakeDamaged | None:
     return None
 
 
-def compact_feed(upkeep: Upkeep, feed: Feed, goal: Goal, done: Compacted) -> None:
-    """Compacts all groups of a feed, and adds them to `done`. Raises FeedLocked, also between two of its commits."""
-    goes_on = bool(small_files(upkeep.lake.table(feed), goal, upkeep.now))
+def compact_feed(upkeep: Upkeep, feed: Feed, goal: Goal, done: Compacted, meter: Meter | None = None) -> None:
+    """Compacts all groups of a feed, and adds them to `done`; `meter` counts the rows that are written.
+
+    Raises FeedLocked, also between two of its commits.
+    """
+    groups, meter = small_files(upkeep.lake.table(feed), goal, upkeep.now), meter or Meter(feed.name)
+    goes_on = bool(groups)
+    meter.begin("compacting", sum(file.row_count for group in groups for file in group))
     for number in itertools.count():
         if not goes_on:
             return
         with upkeep.lake.writing(feed, upkeep.holder) as table:
-            goes_on = compact_part(table, goal, name_of_part(upkeep.run_id, number), upkeep.now, done)
+            goes_on = compact_part(table, goal, name_of_part(upkeep.run_id, number), upkeep.now, done, meter)
 
 
 def would_compact(upkeep: Upkeep, feed: Feed, goal: Goal) -> list[Group]:

@@ -10,20 +10,21 @@ import pyarrow as pa
 from pipeline.findings import Finding
 from pipeline.lake.files import DataFile, file_problem, paths_of_columns
 from pipeline.lake.table import LakeTable
+from pipeline.progress import Meter
 from pipeline.text import plural
 from pipeline.verify.removed import bounds_of, overlap
 from pipeline.verify.verdict import Verdict
 
 
-def check_files(table: LakeTable, since: str = "") -> Verdict:
+def check_files(table: LakeTable, since: str = "", meter: Meter | None = None) -> Verdict:
     """Compares files and log; without a finding all of the following is proved.
 
     Each committed file has the size, row count and checksum that were written; no (topic partition, offset) is there
     twice; no offset is at or after its bookmark. With `since`, the id of a run, only the files of that run and later
-    ones are checked, also for offsets that older files have.
+    ones are checked, also for offsets that older files have. `meter` counts the files' rows and bytes.
     """
     files = [file for file in table.files if file.commit >= since]
-    damaged = damaged_files(table, files)
+    damaged = damaged_files(table, files, meter)
     findings = [Finding(table.feed.name, problem, file.path) for file, problem in damaged]
     findings += row_findings(table, damaged, files)
     if is_current_lost(table):
@@ -37,10 +38,17 @@ def check_files(table: LakeTable, since: str = "") -> Verdict:
     return Verdict(table.feed, tuple(findings), compared, (), exported, bool(findings), len(files), rows)
 
 
-def damaged_files(table: LakeTable, files: Sequence[DataFile]) -> list[tuple[DataFile, str]]:
+def damaged_files(
+    table: LakeTable, files: Sequence[DataFile], meter: Meter | None = None
+) -> list[tuple[DataFile, str]]:
     """The missing and damaged ones of these files, each with its problem."""
-    looked_at = ((file, file_problem(table.store, file)) for file in files)
-    return [(file, problem) for file, problem in looked_at if problem is not None]
+    found, meter = list[tuple[DataFile, str]](), meter or Meter(table.feed.name)
+    meter.begin("verifying", sum(file.row_count for file in files), sum(file.size_bytes for file in files))
+    for file in files:
+        if (problem := file_problem(table.store, file)) is not None:
+            found.append((file, problem))
+        meter.add(file.row_count, file.size_bytes)
+    return found
 
 
 def is_current_lost(table: LakeTable) -> bool:

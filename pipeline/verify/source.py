@@ -22,19 +22,21 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.versions import current_snapshot
 from pipeline.limits import Limits
 from pipeline.once import read_once
+from pipeline.progress import Meter
 from pipeline.source import OLD_ROWS, Sources, StreamSource, TableSource
 from pipeline.text import plural
 from pipeline.verify.removed import Removed
 from pipeline.verify.verdict import Verdict
 
 
-def check_source(sources: Sources, table: LakeTable, limits: Limits) -> Verdict:
-    """Reads the feed's rows at the source and in the lake. Raises what reading either raises."""
+def check_source(sources: Sources, table: LakeTable, limits: Limits, meter: Meter | None = None) -> Verdict:
+    """Reads the feed's rows at the source and in the lake; `meter` counts both. Raises what reading either raises."""
+    meter = meter or Meter(table.feed.name)
     if table.feed.type == "stream":
         stream = stream_of(sources, table)
-        return _checked(table, stream.columns(), lambda: _compare_stream(stream, table, limits))
+        return _checked(table, stream.columns(), lambda: _compare_stream(stream, table, limits, meter))
     source = table_of(sources, table.feed)
-    return _checked(table, source.columns(), lambda: _compare_table(source, table, limits))
+    return _checked(table, source.columns(), lambda: _compare_table(source, table, limits, meter))
 
 
 def _checked(table: LakeTable, columns: Sequence[Column], compare: Callable[[], _Rows]) -> Verdict:
@@ -107,35 +109,38 @@ class _Rows:
             yield f"to read them again: python export_to_data_lake.py --stream {table.feed.name} --full"
 
 
-def _compare_table(source: TableSource, table: LakeTable, limits: Limits) -> _Rows:
+def _compare_table(source: TableSource, table: LakeTable, limits: Limits, meter: Meter) -> _Rows:
     snapshot, before = current_snapshot(table), source.state()
     taken_of, is_same_topic = snapshot.get("state"), snapshot.get("topic_id", "") in ("", source.source.topic_id)
     names = table.schema.names
     there, here = ContentHash(), ContentHash()
     back_then = source.read_at(taken_of, limits) if taken_of and is_same_topic else None
-    for batch in back_then.batches if back_then else read_watched(source, before, limits):
+    files = table.versions().get(table.current_version or 0, [])
+    meter.begin("comparing", 2 * sum(file.row_count for file in files))
+    for batch in meter.counted(back_then.batches if back_then else read_watched(source, before, limits)):
         there.add_batch(batch.select(names))
-    for batch in table.read_batches(table.versions().get(table.current_version or 0, [])):
+    for batch in meter.counted(table.read_batches(files)):
         here.add_batch(batch)
     same_state = taken_of is not None and taken_of == before.note == source.state().note
     # Compaction and retention of the topic can remove rows of that state, and never add one.
     return _Rows({0: there}, {0: here}, same_state or (back_then is not None and there.row_count > here.row_count))
 
 
-def _compare_stream(stream: StreamSource, table: LakeTable, limits: Limits) -> _Rows:
+def _compare_stream(stream: StreamSource, table: LakeTable, limits: Limits, meter: Meter) -> _Rows:
     plan = plan_read(stream, table, limits, OLD_ROWS)
     read = read_once(stream, plan.tasks, limits)
     first = {partition: offsets.start for partition, offsets in (plan.ends or {}).items()}
     names, removed = table.schema.names, Removed.by(table)
     rows = _Rows(given_up_at_most=removed.given_up_rows)
-    for batch in read.batches:
+    meter.begin("comparing", 2 * sum(file.row_count for file in table.files))
+    for batch in meter.counted(read.batches):
         for partition, offset in _first_offsets(batch).items():
             first.setdefault(partition, offset)
         due, expired, given_up = removed.split(batch)
         rows.expired_rows += expired
         rows.given_up_rows += given_up
         _add(rows.source, due.select(names))
-    for batch in table.read_batches(table.files):
+    for batch in meter.counted(table.read_batches(table.files)):
         known = _since(batch, first)
         rows.older_rows += batch.num_rows - known.num_rows
         _add(rows.lake, known)

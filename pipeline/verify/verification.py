@@ -11,6 +11,7 @@ from pipeline.feeds import Feed
 from pipeline.findings import Finding
 from pipeline.lake.lake import Lake
 from pipeline.limits import Limits
+from pipeline.progress import Progress
 from pipeline.source import OpenSources, Sources
 from pipeline.verify.files import check_files
 from pipeline.verify.source import check_source
@@ -61,19 +62,27 @@ def verify_feeds(
     source: OpenSources | None = None,
     warehouse: Warehouse | None = None,
     since: str = "",
+    progress: Progress | None = None,
 ) -> Verification:
     """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones.
 
-    `since` is the name of a run: only what it and later ones wrote is proved against the log.
+    `since` is the name of a run: only what it and later ones wrote is proved against the log. `progress` counts.
     """
+    progress = progress or Progress()
+
+    def with_files(lake: Lake, feed: Feed) -> Verdict:
+        with progress.at(feed.name, "verifying") as meter:
+            return check_files(lake.table(feed), since, meter)
 
     def with_source(sources: Sources, feed: Feed) -> Verdict:
-        return check_source(sources, lake.table(feed), limits)
+        with progress.at(feed.name, "comparing") as meter:
+            return check_source(sources, lake.table(feed), limits, meter)
 
     def with_warehouse(connection: Connection, feed: Feed) -> Verdict:
-        return check_warehouse(connection, lake.table(feed))
+        with progress.at(feed.name, "comparing") as meter:
+            return check_warehouse(connection, lake.table(feed), meter)
 
-    verdicts = check_each(feeds, lambda: nullcontext(lake), lambda lake, feed: check_files(lake.table(feed), since))
+    verdicts = check_each(feeds, lambda: nullcontext(lake), with_files)
     exported = [verdict.feed for verdict in verdicts if verdict.exported]
     if source is not None:
         verdicts = _joined(verdicts, check_each(exported, source, with_source))

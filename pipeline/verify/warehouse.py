@@ -20,6 +20,7 @@ from pipeline.exact_text import lines_of, texts_of
 from pipeline.findings import Finding
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.table import LakeTable
+from pipeline.progress import Meter
 from pipeline.text import plural
 from pipeline.verify.ledger import ledger_findings, ledger_lines
 from pipeline.verify.verdict import Verdict
@@ -34,17 +35,22 @@ from pipeline.warehouse.target import TargetColumn
 _READ_ROWS = 10_000
 
 
-def check_warehouse(connection: Connection, table: LakeTable) -> Verdict:
-    """Compares every complete snapshot of a table feed. Raises the errors of reading lake and warehouse."""
+def check_warehouse(connection: Connection, table: LakeTable, meter: Meter | None = None) -> Verdict:
+    """Compares every complete snapshot of a table feed; `meter` counts their rows.
+
+    Raises the errors of reading lake and warehouse.
+    """
     assert table.feed.warehouse is not None
     name, fact = table.feed.name, table.feed.warehouse.fact
-    lines = ledger_lines(connection, fact)
+    lines, meter = ledger_lines(connection, fact), meter or Meter(name)
+    meter.begin("comparing", sum(entry.row_count for _, entry in lines if entry.feed == name))
     findings, by_value, counted = ledger_findings(connection, name, fact, lines), 0, 0
     for snapshot, entry in lines:
         if entry.feed != name:
             continue
         findings += _count_findings(connection, snapshot, entry)
         same = _same_values(connection, table, snapshot, entry)
+        meter.add(entry.row_count)
         if same is None:
             counted += 1
             continue

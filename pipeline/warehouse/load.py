@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import MappingDoesNotFit, RowRefused, RowsDoNotFit, RowsLost
+from pipeline.progress import Progress
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.dimension import add_members, keep_history
 from pipeline.warehouse.fact import FillFact, insert_row_table, send_to_fact
@@ -89,13 +90,14 @@ def load_star(
     dry_run: bool = False,
     strict: bool = False,
     scd2: Collection[str] = (),
+    progress: Progress | None = None,
 ) -> Loaded:
     """Loads the snapshots as one new snapshot of the warehouse, unless the warehouse already has them.
 
     `strict` raises RowsDoNotFit for a row that does not fit, instead of keeping it as a reject; `scd2` are the
-    dimensions whose history is kept. A dry run does all of it and rolls it back. Raises MappingDoesNotFit and
-    LakeWentBack before anything is written, and the connection's errors. The transaction is tried again a few times
-    when other sessions hold rows that it needs.
+    dimensions whose history is kept; `progress` counts. A dry run does all of it and rolls it back. Raises
+    MappingDoesNotFit and LakeWentBack before anything is written, and the connection's errors. The transaction is tried
+    again a few times when other sessions hold rows that it needs.
     """
     mappings = [resolve_mapping(connection, snapshot, scd2) for snapshot in snapshots]
     _refuse_shared_facts(mappings)
@@ -106,7 +108,10 @@ def load_star(
             known = same_lake_versions(connection, ((mapping.fact, mapping.snapshot, None) for mapping in mappings))
             if known is not None:
                 return _already_there(connection, mappings, known)
-        tables = [kept.enter_context(SortedRows(mapping)) for mapping in mappings]
+        tables, progress = list[SortedRows](), progress or Progress()
+        for mapping in mappings:
+            meter = kept.enter_context(progress.at(mapping.snapshot.feed, "sorting"))
+            tables.append(kept.enter_context(SortedRows(mapping, meter)))
         taken_at = max(time_in_order(connection, mapping.fact, mapping.snapshot) for mapping in mappings)
         star = _Star(tables, source, taken_at, now, strict)
         same = _same_rows(connection, star, dry_run)

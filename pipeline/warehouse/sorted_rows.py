@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline.exact_text import lines_of
 from pipeline.fingerprint import ContentHash
+from pipeline.progress import Meter
 from pipeline.scratch import scratch_folder
 from pipeline.scratch_database import database_errors, scratch_database
 from pipeline.warehouse.fitting import Reject, split_rejects, texts_to_send
@@ -31,11 +32,13 @@ _AHEAD = 2  # pieces that are converted while one is being stored
 class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
     """A snapshot's rows and members as lines (see `exact_text.lines_of`), and its rejects.
 
-    `content_hash` is a hash of the mapping, the rows, the members and the rejects, whatever their order.
+    `content_hash` is a hash of the mapping, the rows, the members and the rejects, whatever their order. `meter` counts
+    the rows as they are sorted, and as they are sent.
     """
 
-    def __init__(self, mapping: ResolvedMapping) -> None:
-        self.mapping = mapping
+    def __init__(self, mapping: ResolvedMapping, meter: Meter | None = None) -> None:
+        self.mapping, self._meter = mapping, meter or Meter(mapping.snapshot.feed)
+        self._meter.begin("sorting", mapping.snapshot.row_count)
         self.row_count = 0
         self.reject_count = 0
         self.first_rejects: list[Reject] = []
@@ -55,7 +58,10 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
     def row_lines(self) -> Iterator[pa.Array]:
         """The fact's rows, ordered by its keys."""
         keys = ", ".join(f"k{place}" for place in range(len(self.mapping.keys)))
-        return self._lines("rows", f"{keys}, line")
+        self._meter.begin("sending", self.row_count)
+        for lines in self._lines("rows", f"{keys}, line"):
+            yield lines
+            self._meter.add(len(lines), lines.nbytes)
 
     def member_lines(self) -> Iterator[pa.Array]:
         """One row a member of the dimension, ordered by its key."""
@@ -81,6 +87,7 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
             digest.merge(part.digest)
             self._keep_rejects(part.rejects)
             self.row_count += len(part.lines)
+            self._meter.add(len(part.lines) + len(part.rejects), part.lines.nbytes)
             self._byte_count += part.lines.nbytes
             self._keep("rows", [*part.keys, part.lines], [*(f"k{n}" for n in range(len(part.keys))), "line"])
             if self.mapping.members:

@@ -22,6 +22,7 @@ from pipeline.lake.files import DataFile, read_all_staged
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
 from pipeline.limits import Limits, ReadPolicy
+from pipeline.progress import Meter, Progress
 from pipeline.scratch import scratch_folder
 from pipeline.source import Sources, TableRead
 from pipeline.warehouse.mapping import TableSnapshot
@@ -108,13 +109,16 @@ def source_snapshots(
     policy: ReadPolicy,
     previous_rows: Mapping[str, int],
     now: dt.datetime,
+    progress: Progress,
 ) -> Iterator[list[TableSnapshot]]:
     """Reads each table from its source; `previous_rows` are the row counts of the last snapshot by feed."""
     with scratch_folder() as folder:
-        yield [
-            _source_snapshot(sources, feed, folder / feed.name, limits, policy, previous_rows.get(feed.name), now)
-            for feed in feeds
-        ]
+        found = list[TableSnapshot]()
+        for feed in feeds:
+            place, previous = folder / feed.name, previous_rows.get(feed.name)
+            with progress.at(feed.name, "reading") as meter:
+                found.append(_source_snapshot(sources, feed, place, limits, policy, previous, now, meter))
+        yield found
 
 
 def _source_snapshot(
@@ -125,11 +129,13 @@ def _source_snapshot(
     policy: ReadPolicy,
     previous_rows: int | None,
     now: dt.datetime,
+    meter: Meter,
 ) -> TableSnapshot:
     table = table_of(sources, feed)
 
     def store(read: TableRead, number: int) -> StagedTable:
-        return StagedTable.of(read, folder / str(number), "0", number)
+        meter.begin("reading" if number == 1 else "reading again")
+        return StagedTable.of(read, folder / str(number), "0", number, meter=meter)
 
     staged = read_believed(table, table.state(), limits, policy, previous_rows, store)
     return TableSnapshot(

@@ -15,6 +15,7 @@ from pipeline.errors import WrongUsage
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.limits import Limits, ReadPolicy
+from pipeline.progress import Progress
 from pipeline.source import Sources
 from pipeline.text import rfc3339
 from pipeline.warehouse.clock import agreed_now, not_after
@@ -78,7 +79,13 @@ def stars_of_lake(lake: Lake, feeds: Sequence[Feed], request: SyncRequest) -> li
     return [lake_snapshots(lake, feeds, request.lake_version)]
 
 
-def load_one(server: Server, star: Sequence[TableSnapshot], request: SyncRequest, now: dt.datetime) -> Loaded:
+def load_one(
+    server: Server,
+    star: Sequence[TableSnapshot],
+    request: SyncRequest,
+    now: dt.datetime,
+    progress: Progress | None = None,
+) -> Loaded:
     """Loads one star; see `load_star`."""
     with Connection(server) as connection:
         return load_star(
@@ -89,6 +96,7 @@ def load_one(server: Server, star: Sequence[TableSnapshot], request: SyncRequest
             dry_run=request.dry_run,
             strict=request.strict,
             scd2=request.scd2,
+            progress=progress,
         )
 
 
@@ -98,13 +106,14 @@ def load_stars(
     request: SyncRequest,
     now: dt.datetime,
     tell: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> list[Loaded]:
-    """Loads stars of the lake, each as one snapshot."""
+    """Loads stars of the lake, each as one snapshot; `progress` counts."""
     now = _agreed(server, now, tell)
     loads = []
     for star in stars:
         tell(", ".join(f"{table.feed} version {table.lake_version} of {rfc3339(table.taken_at)}" for table in star))
-        loads.append(load_one(server, not_after(star, now), request, now))
+        loads.append(load_one(server, not_after(star, now), request, now, progress))
     return loads
 
 
@@ -115,14 +124,16 @@ def load_from_source(
     request: SyncRequest,
     now: dt.datetime,
     tell: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> list[Loaded]:
-    """Loads the feeds' tables as their source has them now, as one snapshot."""
+    """Loads the feeds' tables as their source has them now, as one snapshot; `progress` counts."""
     now = _agreed(server, now, tell)
     with Connection(server) as connection:
         previous = previous_row_counts(connection)
     policy = dataclasses.replace(reading.policy, allow_shrink="SNAPSHOT_MAX_SHRINK=1 in the environment")
-    with source_snapshots(reading.sources, feeds, reading.limits, policy, previous, now) as star:
-        return [load_one(server, star, request, now)]
+    progress = progress or Progress()
+    with source_snapshots(reading.sources, feeds, reading.limits, policy, previous, now, progress) as star:
+        return [load_one(server, star, request, now, progress)]
 
 
 def _agreed(server: Server, now: dt.datetime, tell: Callable[[str], None]) -> dt.datetime:
