@@ -11,7 +11,19 @@ import pytest
 from pipeline.export import pool
 from tests.support import ROOT
 
-HEAVY = {"pandas", "pyarrow", "numpy", "duckdb", "deltalake", "mysql", "pydantic", "requests", "urllib3", "dotenv"}
+HEAVY = {
+    "pandas",
+    "rich",
+    "pyarrow",
+    "numpy",
+    "duckdb",
+    "deltalake",
+    "mysql",
+    "pydantic",
+    "requests",
+    "urllib3",
+    "dotenv",
+}
 # Asks a script and each of its commands for help, and prints which packages were imported by then.
 _ASK = """
 import importlib, json, sys
