@@ -82,6 +82,8 @@ def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
         for name, value in (("TimeZone", "UTC"), ("autoinstall_known_extensions", False), ("threads", 2)):
             database.execute(f"SET {name} = ?", [value])
         database.execute("SET preserve_insertion_order = true")
+        if (filesystem := lake.filesystem()) is not None:
+            database.register_filesystem(filesystem)
         for lost in found.broken:
             if _names_one(sql, (lost.name, f"{lost.name}_current", f"{lost.name}_history")):
                 raise lost.error

@@ -93,6 +93,8 @@ ORDER = [
     "pipeline.lake.settings",
     "pipeline.lake.bucket",
     "pipeline.lake.lease",
+    "pipeline.lake.log_cache",
+    "pipeline.lake.object_files",
     "pipeline.lake.object_store",
     "pipeline.lake.stores",
     "pipeline.lake.feed_store",

@@ -54,9 +54,17 @@ class Bucket:
     """
 
     def __init__(self, scheme: str, name: str, access: StoreAccess) -> None:
-        self.root = f"{scheme}://{name}"
-        self._again = _client(scheme, name, access, _RETRIES)
-        self._once = _client(scheme, name, access, {"max_retries": 0})
+        self.root, self._scheme = f"{scheme}://{name}", scheme
+        self._options = _options(scheme, access)
+        self._again = _client(scheme, name, self._options, _RETRIES)
+        self._once = _client(scheme, name, self._options, {"max_retries": 0})
+
+    def filesystem(self) -> Any:
+        """The bucket as an fsspec file system, for reading."""
+        from obstore.fsspec import FsspecStore
+
+        kind: Any = FsspecStore  # its constructor is declared for each scheme apart
+        return kind(self._scheme, retry_config=_RETRIES, skip_instance_cache=True, **self._options)
 
     def get(self, key: str) -> bytes:
         with self._errors(key):
@@ -178,34 +186,37 @@ def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:
     )
 
 
-def _client(scheme: str, name: str, access: StoreAccess, retries: Any) -> ObjectStore:
-    """Raises SettingsInvalid."""
+def _options(scheme: str, access: StoreAccess) -> dict[str, Any]:
+    """What clients are made with, in object_store's words. Raises SettingsInvalid."""
     http: dict[str, Any] = {"timeout": f"{access.timeout_s:g}s", "connect_timeout": "10s"}
     if access.endpoint.startswith("http://"):
         http["allow_http"] = True
-    try:
-        if access.ca_file:
+    if access.ca_file:
+        try:
             http["root_certificate"] = Path(access.ca_file).read_bytes()
-        common: Any = {"client_options": http, "retry_config": retries}
-        if scheme == "az":
-            options = {"account_name": access.key_id, "account_key": access.secret, "sas_key": access.token}
-            return AzureStore(name, **_given(options | {"endpoint": access.endpoint}), **common)
-        if scheme == "gs":
-            options = {"service_account_key": access.secret, "bearer_token": access.token}
-            return GCSStore(name, **_given(options | {"base_url": access.endpoint}), **common)
-        options = {"access_key_id": access.key_id, "secret_access_key": access.secret, "session_token": access.token}
-        options |= {"endpoint": access.endpoint, "region": access.region}
-        return S3Store(name, conditional_put="etag", checksum_algorithm="sha256", **_given(options), **common)
-    except OSError as error:
-        raise SettingsInvalid(
-            f"LAKE_STORE_CA_FILE: {access.ca_file}: {error.strerror}", "name a file that can be read"
-        ) from None
+        except OSError as error:
+            raise SettingsInvalid(
+                f"LAKE_STORE_CA_FILE: {access.ca_file}: {error.strerror}", "name a file that can be read"
+            ) from None
+    given = {
+        "az": {"account_name": access.key_id, "account_key": access.secret, "sas_key": access.token}
+        | {"endpoint": access.endpoint},
+        "gs": {"service_account_key": access.secret, "bearer_token": access.token, "base_url": access.endpoint},
+        "s3": {"access_key_id": access.key_id, "secret_access_key": access.secret, "session_token": access.token}
+        | {"endpoint": access.endpoint, "region": access.region}
+        | {"conditional_put": "etag", "checksum_algorithm": "sha256"},
+    }[scheme]
+    return {name: value for name, value in given.items() if value} | {"client_options": http}
+
+
+def _client(scheme: str, name: str, options: dict[str, Any], retries: Any) -> ObjectStore:
+    """Raises SettingsInvalid."""
+    kind: Any = {"az": AzureStore, "gs": GCSStore, "s3": S3Store}[scheme]
+    try:
+        client: ObjectStore = kind(name, retry_config=retries, **options)
     except (refusals.BaseError, ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise SettingsInvalid(
             f"the settings of {scheme}://{name} cannot be used: {reason}", "correct the settings LAKE_STORE_..."
         ) from None
-
-
-def _given(options: dict[str, str]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value}
+    return client

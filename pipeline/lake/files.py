@@ -181,22 +181,6 @@ def read_columns(store: Store, file: DataFile, columns: Sequence[str]) -> pa.Tab
         return parquet.read(columns=list(columns))
 
 
-@contextlib.contextmanager
-def paths_of_columns(store: Store, files: Sequence[DataFile], columns: Sequence[str]) -> Iterator[list[str]]:
-    """Paths of local Parquet files, for DuckDB, with these columns of committed files, in the same order.
-
-    They are the files themselves where these are on a local disk, else copies of the columns.
-    """
-    if store.local_path() is not None:
-        yield [str(store.local_path(file.path)) for file in files]
-        return
-    with store.scratch() as folder:
-        copies = [folder / f"{number}.parquet" for number in range(len(files))]
-        for file, copy in zip(files, copies, strict=True):
-            pq.write_table(read_columns(store, file, columns), copy)
-        yield [str(copy) for copy in copies]
-
-
 def stored_schema(store: Store, file: DataFile) -> pa.Schema:
     with store.open_parquet(file.path) as opened:
         return pq.read_schema(opened)

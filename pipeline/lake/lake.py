@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
@@ -57,6 +58,10 @@ class Lake:
     def space(self) -> Space:
         """The space for new files."""
         return self._store.space()
+
+    def filesystem(self) -> Any:
+        """The file system by which DuckDB finds data files; see `Store.filesystem`."""
+        return self._store.filesystem()
 
     def check_puts(self, name: str) -> bool:
         """Raises StoreNotSafe where two runs could replace each other's commits; see `Store.check_puts`."""

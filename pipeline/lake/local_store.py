@@ -88,6 +88,9 @@ class LocalStore:
     def uri(self, name: str = "") -> str:
         return str(self._root / name)
 
+    def filesystem(self) -> None:
+        """Paths need none."""
+
     def is_there(self) -> bool:
         return self._root.is_dir()
 

@@ -7,11 +7,8 @@ leaves staged files on that disk, and objects that no log names; the next run re
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import io
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +23,12 @@ from pipeline.lake import lease
 from pipeline.lake.bucket import Bucket
 from pipeline.lake.disk import delete_file, make_folder
 from pipeline.lake.local_staging import LocalStaging, make_private
+from pipeline.lake.log_cache import LogCache
+from pipeline.lake.object_files import ObjectLog, ObjectReader
 from pipeline.lake.store import LOG, Hold, Space
 
 _READ_WHOLE_BYTES = 32 * 2**20
 """Larger files are read in pieces, those that a reader asks for."""
-_READ_AHEAD_BYTES = 8 * 2**20
 _UPLOADS = 4
 """Files that are uploaded at once."""
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -41,15 +39,19 @@ _LEASE = "_lock.json"
 class ObjectStore:
     """A folder of a bucket: the keys that begin with `prefix`. `staging` is a local folder; `Store` has the methods."""
 
-    def __init__(self, bucket: Bucket, prefix: str, staging: Path) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, staging: Path, logs: LogCache | None = None) -> None:
         self._bucket, self._prefix, self._staging = bucket, prefix, staging
+        self._logs = logs or LogCache()
         self._local = LocalStaging(staging / bucket.root.replace("://", "/") / prefix / "_staging")
 
     def below(self, folder: str) -> ObjectStore:
-        return ObjectStore(self._bucket, self._key(folder), self._staging)
+        return ObjectStore(self._bucket, self._key(folder), self._staging, self._logs)
 
     def uri(self, name: str = "") -> str:
         return f"{self._bucket.root}/{self._key(name)}".rstrip("/")
+
+    def filesystem(self) -> Any:
+        return self._bucket.filesystem()
 
     def is_there(self) -> bool:
         return next(self._bucket.all_below(self._folder("")), None) is not None
@@ -66,16 +68,19 @@ class ObjectStore:
         return found.size if found is not None else None
 
     def read(self, name: str) -> bytes:
-        return self._bucket.get(self._key(name))
+        key = self._key(name)
+        return self._logs.get(key, lambda: self._bucket.get(key))
 
     def local_path(self, name: str = "") -> None:
         """It is on no local disk."""
 
     def open_parquet(self, name: str) -> pa.NativeFile:
+        if name.startswith(LOG):
+            return pa.BufferReader(self.read(name))
         data, size = self._bucket.get_up_to(self._key(name), _READ_WHOLE_BYTES)
         if data is not None:
             return pa.BufferReader(data)
-        return pa.PythonFile(_Pieces(self._bucket, self._key(name), size), mode="r")
+        return pa.PythonFile(ObjectReader(self._bucket, self._key(name), size), mode="r")
 
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
         """By a conditional write, again after an answer that is not clear: with the same bytes that changes nothing.
@@ -132,6 +137,7 @@ class ObjectStore:
                 done.result()
 
     def replace(self, name: str, data: bytes) -> None:
+        self._logs.forget([self._key(name)])
         self._bucket.put(self._key(name), data)
 
     def append(self, name: str, data: bytes) -> None:
@@ -162,8 +168,10 @@ class ObjectStore:
         self._bucket.delete([self._key(name)])
 
     def delete(self, *names: str) -> None:
-        if names:
-            self._bucket.delete([self._key(name) for name in names])
+        keys = [self._key(name) for name in names]
+        self._logs.forget(keys)
+        if keys:
+            self._bucket.delete(keys)
 
     def delete_leftovers(self, *names: str) -> int:
         kept_from = self._kept_from()
@@ -179,6 +187,7 @@ class ObjectStore:
         """The lease is deleted last, the log just before it: data files without a log would be a damaged feed."""
         log, lock = self._folder(LOG), self._key(_LEASE)
         keys = list(self._bucket.all_below(self._folder("")))
+        self._logs.forget(keys)
         self._bucket.delete([key for key in keys if not key.startswith(log) and key != lock])
         self._bucket.delete([key for key in keys if key.startswith(log)])
         self._bucket.delete([lock])
@@ -228,7 +237,7 @@ class ObjectStore:
         """A folder is there when an object is in it."""
 
     def open_log(self, name: str) -> logging.Handler:
-        return _ObjectLog(self, name)
+        return ObjectLog(lambda lines: self.append(name, lines))
 
     def _key(self, name: str) -> str:
         return "/".join(part for part in (self._prefix, name) if part)
@@ -240,53 +249,3 @@ class ObjectStore:
     def _kept_from(self) -> float:
         hold = lease.held(self._bucket, self._key(_LEASE))
         return float("inf") if hold is None else hold.kept_from
-
-
-class _Pieces(io.RawIOBase):
-    """A large object as a file: what is read is fetched with what follows it."""
-
-    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
-        self._bucket, self._key, self._size = bucket, key, size
-        self._place = self._start = 0
-        self._piece = b""
-
-    def read(self, size: int = -1) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._place + size, self._size)
-        if not self._start <= self._place <= end <= self._start + len(self._piece):
-            self._start = self._place
-            until = min(max(end, self._place + _READ_AHEAD_BYTES), self._size)
-            self._piece = self._bucket.get_range(self._key, self._start, until) if until > self._start else b""
-        found = self._piece[self._place - self._start : end - self._start]
-        self._place += len(found)
-        return found
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-
-class _ObjectLog(logging.Handler):
-    """Lines that are gathered, and added to an object when the process ends; those of a killed process are lost."""
-
-    def __init__(self, store: ObjectStore, name: str) -> None:
-        super().__init__()
-        self._store, self._name, self._lines = store, name, list[str]()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(self.format(record) + "\n")
-
-    def close(self) -> None:
-        lines, self._lines = self._lines, []
-        with contextlib.suppress(PipelineError, OSError):  # the same lines are on stderr
-            if lines:
-                self._store.append(self._name, "".join(lines).encode(errors="backslashreplace"))
-        super().close()

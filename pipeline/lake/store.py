@@ -62,6 +62,9 @@ class Store(Protocol):
     def uri(self, name: str = "") -> str:
         """The URI by which readers find the folder or the file."""
 
+    def filesystem(self) -> Any:
+        """The fsspec file system by which DuckDB finds the files of these URIs; None where it finds them itself."""
+
     def is_there(self) -> bool: ...
 
     def space(self) -> Space:

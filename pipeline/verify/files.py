@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import duckdb
-import pyarrow as pa
 
 from pipeline.findings import Finding
-from pipeline.lake.files import DataFile, file_problem, paths_of_columns
+from pipeline.lake.files import DataFile, file_problem
 from pipeline.lake.table import LakeTable
 from pipeline.progress import Meter
 from pipeline.text import plural
@@ -75,7 +74,6 @@ def _may_repeat(file: DataFile, others: Sequence[DataFile]) -> bool:
     return any(overlap(bounds_of(file), bounds_of(other)) for other in others)
 
 
-_PLACE = ("rowpartition", "rowoffset")
 _TWICE = """
 SELECT rowpartition, rowoffset, count(*) FROM {rows} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 20
 """
@@ -94,17 +92,18 @@ _WITH_OTHERS = f"""(
 
 def _offset_findings(table: LakeTable, files: Sequence[DataFile], others: Sequence[DataFile]) -> list[Finding]:
     name, found, twice = table.feed.name, list[Finding](), list[tuple[int, int, int]]()
-    with duckdb.connect() as connection, paths_of_columns(table.store, files, _PLACE) as new:
-        paths = {"paths": new}
+    paths = {"paths": [table.uri(file.path) for file in files]}
+    with duckdb.connect() as connection:
+        if (filesystem := table.store.filesystem()) is not None:
+            connection.register_filesystem(filesystem)
         highest = [(partition, high) for partition, _, high in connection.execute(_ENDS, paths).fetchall()]
         if not others:
             twice = connection.execute(_TWICE.format(rows=_NEW), paths).fetchall()
         else:
+            both = paths | {"others": [table.uri(file.path) for file in others]}
             try:
-                with paths_of_columns(table.store, others, _PLACE) as old:
-                    both = paths | {"others": old}
-                    twice = connection.execute(_TWICE.format(rows=_WITH_OTHERS), both).fetchall()
-            except (duckdb.Error, OSError, pa.ArrowException) as error:
+                twice = connection.execute(_TWICE.format(rows=_WITH_OTHERS), both).fetchall()
+            except duckdb.Error as error:
                 detail = f"verify {name} as a whole: {str(error).splitlines()[0]}"
                 found.append(Finding(name, "an older file cannot be read", detail))
     for partition, offset, count in twice:

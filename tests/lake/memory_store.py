@@ -51,6 +51,9 @@ class MemoryStore:
             (copies / path).write_bytes(data)
         return str(copies / f"{self.prefix}{name}")
 
+    def filesystem(self) -> None:
+        """`uri` makes copies on a disk."""
+
     def is_there(self) -> bool:
         return True
 

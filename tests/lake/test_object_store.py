@@ -18,7 +18,7 @@ from pipeline.errors import (
     StoreRefused,
     StoreUnreachable,
 )
-from pipeline.lake import bucket, lease, object_store
+from pipeline.lake import bucket, lease, object_files, object_store
 from pipeline.lake.access import StoreAccess
 from pipeline.lake.lake import Lake
 from pipeline.lake.log import entry_name
@@ -203,7 +203,7 @@ class TestStores:
         monkeypatch.setattr(bucket, "MULTIPART_BYTES", 2**20)
         monkeypatch.setattr(bucket, "_PART_BYTES", 5 * 2**20)
         monkeypatch.setattr(object_store, "_READ_WHOLE_BYTES", 2**20)
-        monkeypatch.setattr(object_store, "_READ_AHEAD_BYTES", 2**16)
+        monkeypatch.setattr(object_files, "_READ_AHEAD_BYTES", 2**16)
         data = bytes(range(256)) * 4096 * 12
         (tmp_path / "large").write_bytes(data)
         store = open_store(root, proxy.access(seaweedfs.access))
