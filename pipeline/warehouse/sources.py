@@ -109,9 +109,10 @@ def source_snapshots(
     policy: ReadPolicy,
     previous_rows: Mapping[str, int],
     now: dt.datetime,
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> Iterator[list[TableSnapshot]]:
     """Reads each table from its source; `previous_rows` are the row counts of the last snapshot by feed."""
+    progress = progress or Progress()
     with scratch_folder() as folder:
         found = list[TableSnapshot]()
         for feed in feeds:

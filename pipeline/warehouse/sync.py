@@ -131,7 +131,6 @@ def load_from_source(
     with Connection(server) as connection:
         previous = previous_row_counts(connection)
     policy = dataclasses.replace(reading.policy, allow_shrink="SNAPSHOT_MAX_SHRINK=1 in the environment")
-    progress = progress or Progress()
     with source_snapshots(reading.sources, feeds, reading.limits, policy, previous, now, progress) as star:
         return [load_one(server, star, request, now, progress)]
 

@@ -12,18 +12,8 @@ from pipeline.export import pool
 from tests.support import ROOT
 
 HEAVY = {
-    "pandas",
-    "rich",
-    "pyarrow",
-    "numpy",
-    "duckdb",
-    "deltalake",
-    "mysql",
-    "pydantic",
-    "requests",
-    "urllib3",
-    "dotenv",
-}
+    "pandas", "pyarrow", "numpy", "duckdb", "deltalake", "mysql", "pydantic", "requests", "urllib3", "dotenv", "rich",
+}  # fmt: skip
 # Asks a script and each of its commands for help, and prints which packages were imported by then.
 _ASK = """
 import importlib, json, sys
