@@ -7,15 +7,16 @@ import sys
 import click
 
 from docsite import reference
+from docsite.pages import finish_french
 from docsite.parts import PartMissing
 from docsite.site import SiteNotBuilt, build
 
 
 @click.command()
-@click.option("--reference", "only_reference", is_flag=True, help="Write the reference alone.")
+@click.option("--reference", "only_reference", is_flag=True, help="Do not build the site.")
 def main(only_reference: bool) -> None:
-    """Write docs/reference from the code, in English and French, and build the site."""
-    for path in reference.write():
+    """Write docs/reference from the code, finish the French pages, and build the site."""
+    for path in [*reference.write(), *finish_french()]:
         click.echo(f"written: {path}")
     if only_reference:
         return

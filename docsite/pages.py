@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from docsite.words import typeset
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FRENCH_ONLY = ("correspondance",)
@@ -52,6 +54,26 @@ def blocks(text: str) -> list[tuple[str, str]]:
     return FENCE.findall(text)
 
 
+def with_code_of(english: str, french: str) -> str:
+    """A French page with the code of the English one, block by block; diagrams have their own words and stay."""
+    code = iter([block for block in FENCE.finditer(english) if block[1] != "mermaid"])
+    return FENCE.sub(lambda block: block[0] if block[1] == "mermaid" else next(code, block)[0], french)
+
+
+def finish_french() -> list[Path]:
+    """Writes the code of the English pages into the French ones, and sets their spaces; returns those that changed."""
+    changed = []
+    for page in pages_in("fr"):
+        path, english = path_of(page, "fr"), path_of(page, "en")
+        if page not in GENERATED:
+            text = path.read_text(encoding="utf-8")
+            wanted = typeset(with_code_of(english.read_text(encoding="utf-8"), text) if english.is_file() else text)
+            if wanted != text:
+                path.write_text(wanted, encoding="utf-8")
+                changed.append(path)
+    return changed
+
+
 def titles(text: str) -> list[str]:
     """The headings of a page, without those that are comments in its code."""
     return re.findall(r"^(#+) (?=\S)", FENCE.sub("", text), re.MULTILINE)
@@ -65,6 +87,9 @@ def text_for_the_site(page: str, language: str) -> str:
         written = {found[1]: found[0] for found in _FIGURES.finditer(english.read_text(encoding="utf-8"))}
         text = _FIGURES.sub(lambda found: written[found[1]], text)
     up = "../" * page.count("/")
+    if language == "fr":  # a page that is there in English only is beside the French site
+        link = rf'<a href="{up}../\2.html" hreflang="en">\1</a>'
+        text = re.sub(rf"\[([^]]+)\]\({re.escape(up)}\.\./([\w/-]+)\.md\)", link, text)
     other, word, place = ("fr", "Français", f"{up}fr/") if language == "en" else ("en", "English", f"{up}../")
     if path_of(page, other).is_file():
         text = f'<p><a href="{place}{page}.html" hreflang="{other}" lang="{other}">{word}</a></p>\n\n{text}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,16 @@ _FILE = Path(__file__).parent / "french.json"
 def french() -> dict[str, str]:
     words: dict[str, str] = json.loads(_FILE.read_text(encoding="utf-8"))
     return words
+
+
+_CODE = re.compile(r"(^```.*?^```|`[^`]*`)", re.MULTILINE | re.DOTALL)
+
+
+def typeset(text: str) -> str:
+    """French text with spaces that do not break before double signs and inside quotes; its code stays as it is."""
+    parts = _CODE.split(text)
+    parts[::2] = [re.sub("« ", "«\u00a0", re.sub(" (?=[:;?!»])", "\u00a0", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 class Words:
@@ -30,4 +41,4 @@ class Words:
         self.used.add(text)
         if text not in self._known:
             self.missing.append(text)
-        return self._known.get(text, text)
+        return typeset(self._known.get(text, text))

@@ -78,7 +78,7 @@ class RunLedger:
     def newest_first(self) -> Iterator[RunEntry]:
         """All runs; those that began last come first. A month is read when it is asked for."""
         for month in sorted((name for name in self._store.names(_FOLDER) if name.endswith(".jsonl")), reverse=True):
-            yield from sorted(self._month(month), key=lambda run: run.begun_at, reverse=True)
+            yield from sorted(self._month(month), key=lambda run: (run.begun_at, run.id), reverse=True)
 
     def _add(self, run_id: str, line: Mapping[str, Any]) -> None:
         data = json.dumps({"schema_version": 1, "run": run_id, **line}, sort_keys=True, ensure_ascii=False) + "\n"

@@ -27,6 +27,28 @@ def test_every_page_is_on_the_site() -> None:
     assert files(DOCS / "fr") == set(pages_in("fr"))
 
 
+def test_every_page_is_there_in_french_but_for_the_single_decisions() -> None:
+    missing = set(pages_in("en")) - set(pages_in("fr"))
+
+    assert not [page for page in missing if not re.match(r"decisions/\d", page)]
+
+
+@pytest.mark.parametrize("page", pages_in("fr"))
+def test_french_has_its_own_spaces_before_double_signs_and_inside_quotes(page: str) -> None:
+    text = re.sub(r"^```.*?^```|`[^`]*`", "`code`", path_of(page, "fr").read_text(encoding="utf-8"), flags=re.M | re.S)
+
+    assert not re.findall(r".{0,20}(?:(?<!\|) [:;?!»](?!\w)|« ).{0,20}", text)
+    assert not re.findall(r".{0,20}\w[;?!»].{0,20}", text), "a space that does not break stands before it"
+
+
+def test_a_link_to_a_page_that_is_there_in_english_only_leads_to_it() -> None:
+    for page in pages_in("fr"):
+        places = re.findall(r'href="([\w./-]+)\.html" hreflang="en">', text_for_the_site(page, "fr"))
+        for place in places:
+            up, _, english = place.rpartition("../")
+            assert (english in pages_in("en"), up.count("../")) == (True, page.count("/")), f"{page}: {place}"
+
+
 @pytest.mark.parametrize("page", _PAIRS)
 def test_a_page_has_the_same_titles_and_code_in_both_languages(page: str) -> None:
     """So commands that are run from the English page are those of the French one; only labels of diagrams differ."""

@@ -33,6 +33,8 @@ NOT_RUN = ("make ", "python3 -m venv", ". venv/bin/activate", "python -m pip", "
 _TERMINAL = {"COLUMNS": "100"}
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _VARYING = (
+    (re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+: .*\n", re.MULTILINE), ""),  # progress of a slow machine
+    (re.compile(r"all \d+ are there"), "all are there"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|\+00:00)?"), "MOMENT"),
     (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]+"), "RUN"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{16,64}\b"), "ID"),
@@ -43,6 +45,7 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d\.(log|jsonl)"), "MONTH"),
     (re.compile(r"\b\d:\d\d:\d\d\b"), "TIME"),
     (re.compile(r"\n {8,}"), " "),
+    (re.compile(r" \d+\.\d$", re.MULTILINE), " SECONDS"),
     (re.compile(r"-{3,}|─{3,}"), "---"),
     (re.compile(r"[ \t]+"), " "),
 )
@@ -98,7 +101,7 @@ class Shell:
 
     def _compared(self, what: str, shown: str, output: str) -> str:
         output = self._as_on_the_page(output)
-        lines = re.escape(comparable(shown)).replace(r"\.\.\.\n", r"(.*\n)*?").replace(r"\.\.\.", r".*")
+        lines = re.escape(comparable(shown)).replace("\\.\\.\\.\\\n", "(.*\n)*?")
         if re.fullmatch(lines, comparable(output)) is not None:
             return shown
         self.differences.append(f"$ {what}printed:\n{output}\nand the page has:\n{shown}")
