@@ -271,7 +271,7 @@ DEFAULT_FEEDS: tuple[Feed, ...] = (
 )  # fmt: skip
 
 
-@click.command(cls=scripts.Command)
+@click.command(cls=scripts.Command, examples=["data_lake_config.py", "data_lake_config.py --json"])
 @options.json_output
 def main(json_output: bool) -> None:
     """Print the effective settings, secrets masked, and make the lake's folders."""

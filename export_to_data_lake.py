@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import alerting
-from commands.export_run import new_run, steps_after
+from commands.export_run import EXAMPLES, GROUPS, new_run, steps_after
 from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.night import AfterExport
 
 
-@click.command(cls=scripts.Command)
+@click.command(cls=scripts.Command, groups=GROUPS, examples=EXAMPLES)
 @click.option("--all", "everything", is_flag=True, help="Every enabled feed.")
 @click.option("--stream", "streams", multiple=True, metavar="FEED", help="A stream feed (repeatable).")
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="A table feed (repeatable).")

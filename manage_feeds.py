@@ -31,12 +31,12 @@ def _server(settings: Settings, wait: bool = True) -> OpenSources:
     return functools.partial(settings.sources, wait)
 
 
-@click.group(cls=scripts.Group)
+@click.group(cls=scripts.Group, examples=["manage_feeds.py sync", "manage_feeds.py list"])
 def main() -> None:
     """Manage the lake's feeds. Exit codes: 0 done, 1 a person must act, 2 wrong usage, 75 try again later."""
 
 
-@main.command()
+@main.command(examples=["manage_feeds.py sync", "manage_feeds.py sync --discover"])
 @click.option("--discover", is_flag=True, help="Also add a feed for each stream and table of the server.")
 def sync(discover: bool) -> None:
     """Create the default feeds that are missing; never changes one that is there."""
@@ -53,7 +53,7 @@ def sync(discover: bool) -> None:
     cli.end_with(found.errors)
 
 
-@main.command("list")
+@main.command("list", examples=["manage_feeds.py list", "manage_feeds.py list --archived --json"])
 @click.option("--archived", is_flag=True, help="Show archived feeds instead.")
 @options.json_output
 def list_feeds(archived: bool, json_output: bool) -> None:
@@ -69,7 +69,7 @@ def list_feeds(archived: bool, json_output: bool) -> None:
     cli.end_with(found.errors)
 
 
-@main.command()
+@main.command(examples=["manage_feeds.py schema > feed.schema.json"])
 def schema() -> None:
     """Print the JSON Schema of a feed file, for editors."""
     from pipeline.feeds import Feed
@@ -77,7 +77,7 @@ def schema() -> None:
     cli.show_json(Feed.model_json_schema())
 
 
-@main.command()
+@main.command(examples=["manage_feeds.py ddl rates > sql/20_rates.sql", "manage_feeds.py ddl rates --save-mapping"])
 @click.argument("name")
 @click.option("--save-mapping", is_flag=True, help="Also write the mapping into the feed, so that syncs load it.")
 @click.option("--new-mapping", is_flag=True, help="Propose another mapping where the feed has one.")
@@ -94,7 +94,10 @@ def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
         cli.tell(line)
 
 
-@main.command()
+@main.command(
+    groups=options.FEED_GROUPS,
+    examples=["manage_feeds.py add --name rates --type table --source EXCHANGE_RATES"],
+)
 @click.option("--name", required=True, help="Name of the feed; also its folder in the lake.")
 @click.option("--type", type=click.Choice(["stream", "table"]), required=True, help="Stream or table.")
 @click.option("--source", required=True, help="The ksqlDB stream or table.")
@@ -108,7 +111,13 @@ def add(**fields: Any) -> None:
     cli.say(f"added {feed.type} {feed.name}; export it: python export_to_data_lake.py --{feed.type} {feed.name}")
 
 
-@main.command()
+@main.command(
+    groups=options.FEED_GROUPS,
+    examples=[
+        "manage_feeds.py update rates --retention-versions 60",
+        "manage_feeds.py update rates --owner finance",
+    ],
+)
 @click.argument("name")
 @options.feed_fields
 def update(name: str, **fields: Any) -> None:

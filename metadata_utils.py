@@ -23,7 +23,15 @@ from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
 
 
-@click.group(cls=scripts.Group, invoke_without_command=True)
+@click.group(
+    cls=scripts.Group,
+    invoke_without_command=True,
+    groups={
+        "In numbers": ("--stats", "--report", "--csv", "--json"),
+        "A page to look at": ("--html", "--lang", "--warehouse"),
+    },
+    examples=["metadata_utils.py", "metadata_utils.py --report", "metadata_utils.py --html lake.html"],
+)
 @click.option("--stats", is_flag=True, help="Rows, sizes, retention and descriptions, with totals.")
 @click.option("--report", is_flag=True, help="A block a feed, with partitions and bookmarks.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the numbers to FILE (- is stdout).")
@@ -62,7 +70,7 @@ def main(
     cli.end_with(described.errors)
 
 
-@main.command()
+@main.command(examples=["metadata_utils.py history transaction_stream"])
 @click.argument("feed")
 @options.json_output
 def history(feed: str, json_output: bool) -> None:
@@ -74,7 +82,7 @@ def history(feed: str, json_output: bool) -> None:
     cli.show(json_output, json_forms.history_json(found), [text.history_text(found)])
 
 
-@main.command()
+@main.command(examples=["metadata_utils.py verify", "metadata_utils.py verify rates --source --warehouse"])
 @click.argument("feeds", nargs=-1)
 @click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
 @click.option("--since", type=options.RunName(), help="Files only that this run or later ones wrote.")

@@ -21,7 +21,7 @@ from commands import lineage_events, snapshots
 from pipeline import cli, options, scripts
 
 
-@click.group(cls=scripts.Group, invoke_without_command=True)
+@click.group(cls=scripts.Group, invoke_without_command=True, groups=snapshots.GROUPS, examples=snapshots.EXAMPLES)
 @options.mysql_server
 @click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
 @click.option(

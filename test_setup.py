@@ -76,7 +76,7 @@ def _check_kafka(settings: Settings) -> Iterator[Check]:
         yield from check_kafka(brokers, settings.schema_registry())
 
 
-@click.command(cls=scripts.Command)
+@click.command(cls=scripts.Command, examples=["test_setup.py", "test_setup.py --no-mysql"])
 @click.option("--no-mysql", is_flag=True, help="Leave out the warehouse.")
 @options.json_output
 def main(no_mysql: bool, json_output: bool) -> None:

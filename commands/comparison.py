@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from commands.lake_upkeep import open_lake
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
 
 _VERSION = click.IntRange(1, 2**31 - 1)
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py diff payment_method_totals 1 2"])
 @click.argument("table")
 @click.argument("from_version", metavar="V1", type=_VERSION)
 @click.argument("to_version", metavar="V2", type=_VERSION)

@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from pipeline.lake.lake import Lake
     from pipeline.night import Steps
 
+GROUPS = {
+    "Which feeds": ("--all", "--stream", "--table"),
+    "What is read": ("--full", "--date", "--version", "--allow-shrink", "--accept-gap"),
+    "How it runs": ("--jobs", "--max-runtime", "--dry-run"),
+    "What follows": ("--then-sync", "--then-verify", "--alert-command"),
+    "Output": ("--json",),
+}
+"""The options of an export, as its help shows them."""
+EXAMPLES = (
+    "export_to_data_lake.py --all",
+    "export_to_data_lake.py --all --then-sync --then-verify",
+    "export_to_data_lake.py --stream transaction_stream --table rates",
+    "export_to_data_lake.py --stream transaction_stream --date 2026-11-23",
+)
+
 
 def steps_after(
     settings: Settings, lake: Lake, feeds: Sequence[Feed], for_all: bool, then_sync: bool, then_verify: bool

@@ -38,7 +38,9 @@ def open_feeds(log: bool = True, begins: bool = False) -> tuple[Settings, Lake]:
 
 def _of_a_feed(command: Callable[..., None]) -> click.Command:
     """A command whose first argument is a feed's name."""
-    return click.command()(click.argument("name")(command))
+    name = getattr(command, "__name__", "")
+    confirm = " --confirm" if name == "delete" else ""
+    return scripts.command(examples=[f"manage_feeds.py {name} rates{confirm}"])(click.argument("name")(command))
 
 
 @_of_a_feed

@@ -8,10 +8,10 @@ from typing import NoReturn
 import click
 
 from commands.lake_upkeep import open_lake
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py health", "metadata_utils.py health --source --prometheus lake.prom"])
 @click.option("--source", "with_source", is_flag=True, help="Also ask the server how far the lake is behind it.")
 @click.option(
     "--prometheus", "metrics_file", type=click.Path(path_type=Path), metavar="FILE", help="Also write metrics: x.prom."

@@ -10,10 +10,12 @@ import datetime as dt
 import click
 
 from commands.lake_upkeep import open_lake, upkeep_of
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 
-@click.command()
+@scripts.command(
+    examples=["metadata_utils.py compact --dry-run", "metadata_utils.py compact rates --target-size 256MB"]
+)
 @click.argument("feeds", nargs=-1)
 @click.option("--before", type=options.Day(), help="The first day that is left alone; without it that is today.")
 @click.option("--target-size", type=options.Size(), help="What a file should have: 128MB. Default: COMPACT_TARGET_MB.")

@@ -36,7 +36,7 @@ def upkeep_of(opened: tuple[Settings, Lake], command: str, dry_run: bool = False
     return Upkeep(lake, cli.holder(f"{script}.py {command}", now), run_id, now, max_share)
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py rollback rates --to-version 3"])
 @click.argument("table")
 @click.option(
     "--to-version",
@@ -53,7 +53,7 @@ def rollback(table: str, to_version: int) -> None:
     cli.say(f"{table}: version {to_version} is published again as version {new}")
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py expire --dry-run", "metadata_utils.py expire rates --yes"])
 @click.argument("feeds", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Show what would expire.")
 @click.option("--yes", is_flag=True, help="Expire also more than EXPIRE_MAX_SHARE of a feed's rows.")
@@ -80,7 +80,7 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     cli.end_with(errors)
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py unexpire transaction_stream --dry-run"])
 @click.argument("feed")
 @click.option("--dry-run", is_flag=True, help="Show what would come back.")
 def unexpire(feed: str, dry_run: bool) -> None:
@@ -98,7 +98,7 @@ def unexpire(feed: str, dry_run: bool) -> None:
         cli.say(text.returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py repair rates", "metadata_utils.py repair rates --yes"])
 @click.argument("feed")
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
 @click.option("--give-up", is_flag=True, help="Do not read the rows of lost files again: they are given up.")

@@ -10,11 +10,18 @@ from pathlib import Path
 import click
 
 from commands.lake_upkeep import open_lake
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
 
 
-@click.command("sql")
+@scripts.command(
+    "sql",
+    examples=[
+        'metadata_utils.py sql "SELECT count(*) FROM transaction_stream"',
+        'metadata_utils.py sql "FROM rates_current" --at-version 3 --format csv',
+        'metadata_utils.py sql "FROM rates_current" --as-of 2026-11-24',
+    ],
+)
 @click.argument("query", metavar="SELECT")
 @click.option("--at-version", type=click.IntRange(1, 2**31 - 1), help="Of tables: NAME_current shows this version.")
 @click.option("--as-of", type=options.Moment(), help="What was committed at that time, in UTC: 2026-11-24T06:00:00Z.")

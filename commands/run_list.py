@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from commands.lake_upkeep import open_lake
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 
 
-@click.command()
+@scripts.command(examples=["metadata_utils.py runs --last 50 --failed"])
 @click.option("--last", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Look at so many runs.")
 @click.option("--failed", is_flag=True, help="Of these show only the ones that did not succeed.")
 @options.json_output

@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from pipeline.lake.lake import Lake
     from pipeline.warehouse.connection import Connection
 
+GROUPS = {
+    "What is loaded": ("--table", "--source", "--lake-version", "--all-versions"),
+    "How": ("--init-schema", "--dry-run", "--strict", "--json"),
+    "The server": (
+        "--mysql-host", "--mysql-port", "--mysql-socket", "--mysql-user", "--mysql-password", "--mysql-ssl-ca",
+        "--mysql-ssl-cert", "--mysql-ssl-key", "--database",
+    ),
+}  # fmt: skip
+"""The options of a sync, as its help shows them."""
+EXAMPLES = (
+    "sync_to_mysql.py --init-schema --source lake",
+    "sync_to_mysql.py --source lake --all-versions",
+    "sync_to_mysql.py --table payment_method_totals --dry-run",
+)
+
 
 def keep_record(settings: Settings, lake: Lake) -> None:
     """Starts the log of syncs, which is not in the lake: a sync works without a lake."""
@@ -39,7 +54,7 @@ def _connect(context: click.Context, log: bool) -> Connection:
     return Connection(settings.mysql_server(context.obj))
 
 
-@click.command()
+@scripts.command(examples=["sync_to_mysql.py history"])
 @options.json_output
 @click.pass_context
 def history(context: click.Context, /, json_output: bool) -> None:
@@ -52,7 +67,7 @@ def history(context: click.Context, /, json_output: bool) -> None:
     cli.show(json_output, report.history_json(entries), report.history_lines(entries))
 
 
-@click.command()
+@scripts.command(examples=["sync_to_mysql.py rollback --to-snapshot 3"])
 @click.option("--to-snapshot", type=click.IntRange(1), required=True, help="Its number, as `history` shows it.")
 @click.option("--dry-run", is_flag=True, help="Show which views would move.")
 @options.json_output
@@ -67,7 +82,7 @@ def rollback(context: click.Context, /, to_snapshot: int, dry_run: bool, json_ou
     cli.show(json_output, report.moves_json(moves, dry_run), report.moves_lines(moves, to_snapshot, dry_run))
 
 
-@click.command()
+@scripts.command(examples=["sync_to_mysql.py expire --keep-snapshots 30 --dry-run"])
 @click.option("--keep-snapshots", type=click.IntRange(1), help="Keep the newest N.")
 @click.option("--keep-days", type=click.IntRange(1, 36_500), help="Keep those of the last N days.")
 @click.option("--dry-run", is_flag=True, help="Show which snapshots would be deleted.")
@@ -89,7 +104,7 @@ def expire(context: click.Context, /, dry_run: bool, yes: bool, json_output: boo
     cli.show(json_output, report.expiry_json(going, dry_run), report.expiry_lines(going, dry_run))
 
 
-@click.command()
+@scripts.command(examples=["sync_to_mysql.py redate --snapshot 3 --taken-at 2026-11-24T06:00:00Z"])
 @click.option("--snapshot", type=click.IntRange(1), required=True, help="Its number, as `history` shows it.")
 @click.option("--taken-at", type=options.Moment(), required=True, help="In UTC: 2026-11-24T06:00:00Z.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it can be done.")

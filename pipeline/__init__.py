@@ -26,8 +26,8 @@
     query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text
-    journal, cli, display, scripts, options
-                    the log and record of a run; the terminal, the clock, progress; what each script is made of
+    journal, cli, display, usage, scripts, options
+                    the log and record of a run; the terminal, the clock, progress, help; what each script is made of
 
 To add a source, go to `source` and put a folder beside ksqldb/. To add a type, go to `columns`. To add a store, go to
 lake/. To add a check, go to verify/; a column of the report, to report/; an error, to `errors`.

@@ -31,7 +31,11 @@ _AT_END, _ERRORS = "pipeline.at_end", "pipeline.errors"
 
 
 def _on_stderr(text: str) -> None:
-    context = click.get_current_context(silent=True)
+    on_stderr(click.get_current_context(silent=True), text)
+
+
+def on_stderr(context: click.Context | None, text: str) -> None:
+    """A line on stderr: above the table of progress, where that is shown."""
     show: Callable[[str], None] | None = context.meta.get(ON_STDERR) if context else None
     if show is not None:
         show(text)

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,19 +70,50 @@ def write_log_to(handler: logging.Handler, run_id: str, as_json: bool) -> None:
     A line that cannot be written, on a full disk, is left out: the same line is on stderr.
     """
     logging.raiseExceptions = False
+    is_verbose = any(isinstance(other, _Shown) for other in log.handlers)
+    handler.setLevel(logging.DEBUG if is_verbose else logging.INFO)
     handler.setFormatter(_JsonLines(run_id) if as_json else _TextLines(run_id))
-    for old in log.handlers[:]:
+    for old in [old for old in log.handlers if not isinstance(old, _Shown)]:
         log.removeHandler(old)
         old.close()
     log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
+    log.setLevel(handler.level)
     log.propagate = False
+
+
+@contextlib.contextmanager
+def debug_lines(show: Callable[[str], None]) -> Iterator[None]:
+    """Calls `show` with each debug line, and with tracebacks, until the block ends; a log that is kept has them too."""
+    handler = _Shown(show)
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(logging.INFO)
+        log.removeHandler(handler)
+        handler.close()
 
 
 def keep(level: int, text: str, trace: bool = False) -> None:
     """Logs a line if this process keeps a log; with `trace`, also the traceback of the exception being handled."""
     if log.handlers:
         log.log(level, "%s", text, exc_info=trace)
+
+
+class _Shown(logging.Handler):
+    """Shows what is not on stderr otherwise: debug lines with their time in UTC, and tracebacks."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.DEBUG:
+            self._show(f"{_moment_of(record)} debug: {record.getMessage()}")
+        elif record.exc_info:
+            self._show(f"{_moment_of(record)} {self.format(record)}")
 
 
 class _TextLines(logging.Formatter):

@@ -179,6 +179,15 @@ _FEED_OPTIONS = (
 )
 
 
+FEED_GROUPS = {
+    "The feed": ("--name", "--type", "--source", "--description", "--owner", "--tag"),
+    "How it is kept": ("--partitioning", "--storage-mode", "--retention-days", "--retention-versions"),
+    "How it is read": ("--read-from", "--keep-unreadable"),
+    "When it is not well": ("--max-age-hours", "--min-rows-per-day", "--min-rows"),
+}
+"""The fields of a feed, as help shows them."""
+
+
 def feed_fields(command: _C) -> _C:
     """The fields of a feed that can be changed."""
     for option in reversed(_FEED_OPTIONS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import logging
@@ -16,8 +17,9 @@ from click.core import ParameterSource
 
 from pipeline import VERSION, cli
 from pipeline.errors import OutputLost, PipelineError, printable
-from pipeline.journal import Record, keep, write_log_to
+from pipeline.journal import Record, debug_lines, keep, write_log_to
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
+from pipeline.usage import Described, DescribedGroup
 
 if TYPE_CHECKING:
     from pipeline.lake.lake import Lake
@@ -94,7 +96,7 @@ def _end(exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-class Command(click.Command):
+class Command(Described):
     """A script with a single command, with the options that all scripts have."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -102,14 +104,25 @@ class Command(click.Command):
         _add_common_options(self)
 
     def invoke(self, ctx: click.Context) -> Any:
-        return boundary(super().invoke)(ctx)
+        with _verbose(ctx):
+            return boundary(super().invoke)(ctx)
 
 
-class Group(click.Group):
+class Subcommand(Described):
+    """A command of a group."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _verbose(ctx):
+            return super().invoke(ctx)
+
+
+class Group(DescribedGroup):
     """A script with several commands; they, and the group's own function, run within the boundary.
 
     The options that all scripts have may stand before or after the command's name.
     """
+
+    command_class = Subcommand
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **_HELP | kwargs)
@@ -121,11 +134,28 @@ class Group(click.Group):
         super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
-        return boundary(super().invoke)(ctx)
+        with _verbose(ctx):
+            return boundary(super().invoke)(ctx)
+
+
+def command(*args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Subcommand]:
+    """Decorates the function of a command that is added to a group."""
+    return click.command(*args, cls=Subcommand, **kwargs)
+
+
+def _verbose(context: click.Context) -> contextlib.AbstractContextManager[None]:
+    """Shows debug lines while a command is carried out with --verbose, which may stand before or after its name.
+
+    Nothing is left behind where further words of the command line are refused: only here a handler is made.
+    """
+    if not context.meta.get(_VERBOSE) or context.meta.get(_SHOWN):
+        return contextlib.nullcontext()
+    context.meta[_SHOWN] = True
+    return debug_lines(functools.partial(cli.on_stderr, context))
 
 
 _HELP: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"]}}
-_LOG_FORMAT = "pipeline.log_format"
+_LOG_FORMAT, _VERBOSE, _SHOWN = "pipeline.log_format", "pipeline.verbose", "pipeline.debug_lines_are_shown"
 
 
 def _remember(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -150,6 +180,13 @@ def _common_options() -> list[click.Option]:
             expose_value=False,
             callback=_remember(cli.QUIET),
             help="No progress on stderr: results, warnings and errors only.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember(_VERBOSE),
+            help="Show on stderr, and log, each request, statement and commit.",
         ),
         click.Option(
             ["--log-format"],

@@ -220,6 +220,7 @@ ORDER = [
     "pipeline.journal",
     "pipeline.cli",
     "pipeline.display",
+    "pipeline.usage",
     "pipeline.scripts",
     "pipeline.options",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import re
 import time
@@ -26,6 +27,7 @@ from pipeline.errors import (
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
+    printable,
 )
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
@@ -34,6 +36,8 @@ from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
 from pipeline.limits import Limits
 from pipeline.turns import Turn
+
+_log = logging.getLogger("pipeline")
 
 OLDEST_PLATFORM = (7, 2)
 OLDEST_STANDALONE = (0, 26)
@@ -186,7 +190,7 @@ class Client:
         """Sends a request; returns the response with status 200, whose body is not read yet."""
         timeout_s = self._wait_s(at_most_s)
         silent_s = timeout_s if silent_s is None else silent_s
-        data = None if body is None else json.dumps(body).encode()
+        data, begun = None if body is None else json.dumps(body).encode(), time.monotonic()
         try:
             response = self._session.request(
                 method,
@@ -200,6 +204,8 @@ class Client:
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             connecting = isinstance(error, requests.exceptions.ConnectTimeout)
             raise unreachable(error, self._url, timeout_s if connecting else silent_s) from error
+        took_s, said = time.monotonic() - begun, printable(str(next(iter((body or {}).values()), "")), 300)
+        _log.debug("ksqlDB: %s %s: %s after %.2f s: %s", method, path, response.status_code, took_s, said)
         if response.status_code == 200:
             self._reached = True
             return response

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import logging
 from collections.abc import Callable, Iterator
 
 import deltalake
@@ -19,6 +20,8 @@ from pipeline.lake.files import DataFile, committed_files
 from pipeline.lake.head import Head, read_head
 from pipeline.lake.log import removed_files
 from pipeline.lake.store import Store
+
+_log = logging.getLogger("pipeline")
 
 
 class OpenLog:
@@ -66,6 +69,7 @@ class OpenLog:
             except BaseException:
                 self._private = None  # it may have an entry that the log does not have
                 raise
+        _log.debug("commit: version %d of %s", self.next_version, self._store.uri())
         self.head = (self.head or Head()).after(self.next_version, entry)
 
     def sum_up(self, past: dt.datetime | None, keep: dt.timedelta) -> None:

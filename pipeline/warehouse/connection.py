@@ -9,6 +9,7 @@ newer OpenSSL than Debian 12 has.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import time
@@ -20,12 +21,13 @@ from typing import Any, TypeVar
 
 import mysql.connector
 
-from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
+from pipeline.errors import PipelineError, RowRefused, WarehouseBusy, printable
 from pipeline.scratch import scratch_file, scratch_folder
 from pipeline.warehouse.password_command import password_from
 from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable
 from pipeline.warehouse.server import Server, tls_options, tune_socket
 
+_log = logging.getLogger("pipeline")
 _LOCK = "ksqldb-lake warehouse sync"
 _TRIES = 3
 _KILL_S = 5.0
@@ -91,8 +93,10 @@ class Connection:
             self._raw.close()
 
     @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self, sql: str = "") -> Iterator[None]:
         """Turns the driver's errors into ours; ends the session on both sides when its answer is not waited for."""
+        if sql:
+            _log.debug("MySQL: %s", printable(sql, 300))
         is_open = False
         try:
             with _errors(self.server):
@@ -122,20 +126,20 @@ class Connection:
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Runs one statement; returns the number of rows that it changed or returned."""
-        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(sql), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             if cursor.with_rows:
                 cursor.fetchall()
             return int(cursor.rowcount)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(sql), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             return [tuple(row) for row in cursor.fetchall()]
 
     def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows one by one; all must be read before the next statement."""
-        with self._asking(), contextlib.closing(self._raw.cursor()) as cursor:
+        with self._asking(sql), contextlib.closing(self._raw.cursor()) as cursor:
             cursor.execute(sql, tuple(values))
             while rows := cursor.fetchmany(1000):
                 yield from (tuple(row) for row in rows)

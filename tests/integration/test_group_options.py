@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.support import ROOT
 
 SCRIPTS = ["manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup", "data_lake_config"]
-SHARED = {"quiet", "log_format", "version"}
+SHARED = {"quiet", "verbose", "log_format", "version"}
 Case = tuple[click.Group, click.Option, str]
 
 

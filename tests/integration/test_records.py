@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,64 @@ def test_quiet_shows_results_and_errors_only(lake: Path, server: str) -> None:
     assert failed.stderr.startswith("error: ")
 
 
+def handlers() -> list[logging.Handler]:
+    return list(logging.getLogger("pipeline").handlers)
+
+
+def test_verbose_shows_requests_and_commits_and_logs_them(lake: Path, server: str) -> None:
+    env = {"KSQLDB_URL": server, "KSQLDB_USER": "u", "KSQLDB_PASSWORD": "hunter2"}
+    done = ran(lake, "export_to_data_lake", "--all", "--verbose", env=env)
+    ran(lake, "export_to_data_lake", "--all", env=env)
+
+    debug = [line for line in done.stderr.splitlines() if " debug: " in line]
+    request = re.compile(r"[-\d]{10}T[:.\d]{12}Z debug: ksqlDB: POST /ksql: 200 after [.\d]+ s: DESCRIBE .*")
+    assert any(map(request.fullmatch, debug))
+    assert any("debug: commit: version 1 of " in line for line in debug)
+    assert len([line for line in log_of(lake, "export_to_data_lake").splitlines() if " DEBUG " in line]) == len(debug)
+    assert "end: exit code 0" in log_of(lake, "export_to_data_lake").splitlines()[-1]
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-v", "history", "s"), ("history", "s", "-v"), ("history", "-v", "s")])
+def test_verbose_may_stand_before_or_after_the_name_of_a_command(lake: Path, words: tuple[str, ...]) -> None:
+    before = handlers()
+
+    ran(lake, "metadata_utils", *words)
+
+    assert handlers() == before
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("export_to_data_lake", ("--verbose", "--jobs", "none")),
+        ("metadata_utils", ("-v", "history", "--nonsense")),
+        ("metadata_utils", ("history", "s", "-v", "--nonsense")),
+        ("sync_to_mysql", ("-v", "history", "--source", "lake")),
+        ("metadata_utils", ("-v", "history", "nobody")),
+    ],
+)
+def test_a_command_that_is_not_carried_out_leaves_no_handler(lake: Path, script: str, words: tuple[str, ...]) -> None:
+    before = handlers()
+
+    ran(lake, script, *words, code=2)
+
+    assert handlers() == before
+
+
+def test_verbose_shows_the_traceback_of_a_fault_where_no_log_is_kept(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr("pipeline.report.model.describe_feed", broken)
+
+    done = ran(lake, "metadata_utils", "--stats", "-v", code=1)
+
+    assert "ZeroDivisionError: a fault" in done.stderr
+
+
 def every_command() -> Iterator[Any]:
     for script in SCRIPTS:
         main = entry(script)
@@ -182,7 +241,9 @@ def every_command() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("script", "words", "found"), list(every_command()))
 def test_every_command_has_the_options_that_all_have(script: str, words: list[str], found: click.Command) -> None:
-    assert {"--quiet", "--log-format", "--version"} <= {name for option in found.params for name in option.opts}
+    assert {"--quiet", "--verbose", "--log-format", "--version"} <= {
+        name for option in found.params for name in option.opts
+    }
     main = importlib.import_module(script).main
 
     if script != "export_to_data_lake":  # there it is the version that a snapshot gets
