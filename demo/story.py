@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def say(text: str) -> None:
-    click.secho(f"\n== {text}", fg="cyan", bold=True)
+    click.secho(f"\n== {text}", bold=True)
 
 
 def run(env: Mapping[str, str], script: str, *arguments: str) -> None:
