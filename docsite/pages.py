@@ -26,7 +26,7 @@ class Section:
 SECTIONS = (
     Section("Start", "Commencer", ("index", "quickstart-lake", "quickstart-warehouse", *FRENCH_ONLY)),
     Section("Understand", "Comprendre", ("lake", "warehouse-design", "data-flow", "architecture", "metadata")),
-    Section("Choose", "Choisir", ("decision-guide", "feeds", "ksqldb", "kafka")),
+    Section("Choose", "Choisir", ("decision-guide", "feeds", "ksqldb", "kafka", "readers")),
     Section("Operate", "Exploiter", ("operations", "upkeep", "object-stores", "warehouse")),
     Section("Proof", "Preuves", ("reliability", "performance")),
     Section("Reference", "Référence", ("commands", *GENERATED)),

@@ -149,6 +149,8 @@ class LogDamaged(LakeDamaged):
     """The Delta log of one feed cannot be read; the other feeds are as they were."""
 class TableNotSupported(LogDamaged):
     """Another program gave the table a property under which rows or bookmarks would be read wrongly."""
+class CatalogRefused(ActionNeeded):
+    """A catalog of Iceberg could not be reached or refused; the lake, and what was published in it, stands."""
 class LakeMissing(ActionNeeded):
     """There is no lake in that folder: it does not exist, or has no feeds."""
 class LakeNotWritable(ActionNeeded):

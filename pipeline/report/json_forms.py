@@ -9,6 +9,7 @@ from typing import IO, Any
 from pipeline.errors import PipelineError
 from pipeline.lake.compaction import Compacted, Group
 from pipeline.lake.metadata import metadata_json
+from pipeline.lake.published import Published
 from pipeline.lake.retention import partition_names
 from pipeline.report.model import History, LakeState
 from pipeline.text import rfc3339
@@ -69,6 +70,11 @@ def compacted_json(done: Compacted) -> dict[str, Any]:
 def compaction_json(feeds: Sequence[dict[str, Any]], errors: Sequence[PipelineError], dry_run: bool) -> dict[str, Any]:
     said = [{"message": error.message, "hint": error.hint} for error in errors]
     return {"schema_version": 1, "dry_run": dry_run, "feeds": feeds, "errors": said}
+
+
+def published_json(done: Sequence[Published], errors: Sequence[PipelineError]) -> dict[str, Any]:
+    said = [{"message": error.message, "hint": error.hint} for error in errors]
+    return {"schema_version": 1, "feeds": [vars(one) for one in done], "errors": said}
 
 
 def write_csv(lake: LakeState, file: IO[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors import printable
 from pipeline.lake.compaction import Compacted, Group
 from pipeline.lake.metadata import FeedState, PartitionState
+from pipeline.lake.published import Published
 from pipeline.lake.retention import Due, Taken
 from pipeline.lake.unexpire import Expired
 from pipeline.report.feeds import retention_text
@@ -154,6 +155,11 @@ def would_compact_text(feed: str, groups: Sequence[Group]) -> str:
     size, partitions = sum(file.size_bytes for file in files), {file.partition for file in files}
     of = f"{plural(len(files), 'file')} ({size_text(size)}) in {plural(len(partitions), 'partition')}"
     return f"{feed}: would make {plural(len(groups), 'file')} of {of}"
+
+
+def published_text(done: Published) -> str:
+    new = f"{plural(done.new_snapshots, 'new snapshot')} of {done.snapshots}" if done.new_snapshots else "nothing new"
+    return f"{done.feed}: Delta version {done.delta_version}, {new}; {done.location}"
 
 
 def compacted_text(done: Compacted) -> str:

@@ -1,0 +1,220 @@
+"""The Iceberg metadata of a feed: each Delta version that it has is one snapshot with the same rows, by pyiceberg."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyiceberg.table import StaticTable
+
+from pipeline.errors import DiskFull, LakeDamaged
+from pipeline.fingerprint import ContentHash
+from pipeline.lake import iceberg
+from pipeline.lake.checkpoint import drop_old_entries
+from pipeline.lake.compaction import Compacted, Goal, compact_part
+from pipeline.lake.iceberg import FOLDER, publish_iceberg
+from pipeline.lake.iceberg_files import StoreFiles
+from pipeline.lake.local_store import LocalStore
+from pipeline.lake.retention import expire
+from pipeline.lake.rewrite import roll_back
+from pipeline.lake.table import LakeTable
+from tests.lake.small_tables import (
+    DAY_MS,
+    NOW,
+    SCHEMA,
+    add_rows,
+    add_version,
+    commit_id,
+    stream_feed,
+    table_feed,
+)
+
+LATER = NOW + dt.timedelta(days=3)
+
+
+def stream(root: Path, **fields: object) -> LakeTable:
+    return LakeTable(LocalStore(root), stream_feed(**fields), print)
+
+
+def reader(table: LakeTable) -> StaticTable:
+    return StaticTable.from_metadata(f"file://{table.uri(FOLDER)}")
+
+
+def by_delta_version(table: LakeTable) -> dict[int, int]:
+    """The snapshot that was published of each Delta version."""
+    return {int(s.summary["lake.delta-version"]): s.snapshot_id for s in reader(table).metadata.snapshots if s.summary}
+
+
+def check(table: LakeTable) -> None:
+    """Compares each snapshot with its Delta version, and both with the partition in the path."""
+    published = reader(table)
+    snapshots = by_delta_version(table)
+    assert published.current_snapshot() is not None
+    assert max(snapshots) == int(published.current_snapshot().summary["lake.delta-version"])  # type: ignore[union-attr]
+    for version, snapshot in snapshots.items():
+        there, here = ContentHash(), ContentHash()
+        found = published.scan(snapshot_id=snapshot).to_arrow()
+        names = [name for name in table.schema.names if name in found.column_names]
+        schema = pa.schema([table.schema.field(name).remove_metadata() for name in names])
+        for batch in found.select(names).cast(schema).to_batches():
+            there.add_batch(batch)
+        files = table.files_at(version)
+        for batch in table.read_batches(files):
+            here.add_batch(batch.select(names))
+        assert (there.row_count, there.hexdigest()) == (here.row_count, here.hexdigest()), version
+        wanted = {file.partition for file in files if file.row_count}
+        assert {None if value is None else str(value) for value in found[table.partition_column].to_pylist()} == wanted
+
+
+def test_each_version_is_one_snapshot_and_only_new_ones_are_added(tmp_path: Path) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a"), (DAY_MS, 1, 0, "b")])
+    add_rows(table, 2, [(0, 0, 1, "c"), (-(10**17), 1, 1, "outside of the calendar")])
+
+    first = publish_iceberg(table)
+    check(table)
+    add_rows(table, 3, [(2 * DAY_MS, 0, 2, "d")])
+    second, again = publish_iceberg(table), publish_iceberg(table)
+
+    check(table)
+    assert (first.snapshots, second.snapshots, second.new_snapshots) == (2, 3, 1)
+    assert (again.new_snapshots, again.metadata_location) == (0, second.metadata_location)
+    assert again.metadata_location.endswith("/v2.metadata.json")
+
+
+def test_a_question_about_one_day_or_of_late_offsets_opens_few_files(tmp_path: Path) -> None:
+    table = stream(tmp_path)
+    for day in range(5):
+        add_rows(table, day + 1, [(day * DAY_MS, 0, day, "v")])
+    publish_iceberg(table)
+
+    for asked, count in (("date = '1970-01-03'", 1), ("rowoffset >= 3", 2), ("date is null", 0)):
+        assert len(list(reader(table).scan(row_filter=asked).plan_files())) == count
+
+
+def test_expired_and_compacted_files_are_in_older_snapshots_only(tmp_path: Path) -> None:
+    table = stream(tmp_path, retention_days=10)
+    for number in range(4):
+        add_rows(table, number + 1, [(0, 0, number, "old"), (20_775 * DAY_MS + number, 0, 10 + number, "new")])
+    publish_iceberg(table)
+    compact_part(table, Goal(10**6, None), commit_id(9), LATER, Compacted("events"))
+    expire(table, commit_id(10), LATER, max_share=1)
+
+    done = publish_iceberg(table)
+
+    check(table)
+    assert done.new_snapshots == 2
+    assert len(list(reader(table).scan().plan_files())) == len(table.files) == 1
+
+
+def test_a_tables_versions_and_the_current_one_are_known(tmp_path: Path) -> None:
+    table = LakeTable(LocalStore(tmp_path), table_feed(), print)
+    add_version(table, 1, ["a", "b"])
+    add_version(table, 2, [])
+    publish_iceberg(table)
+    check(table)
+
+    roll_back(table, 1, commit_id(3), NOW)
+    publish_iceberg(table)
+
+    check(table)
+    assert reader(table).properties["lake.current-version"] == str(table.current_version) == "3"
+    assert reader(table).scan(row_filter="version = 3").to_arrow().num_rows == 2
+
+
+def test_new_columns_of_every_type_are_columns_of_the_snapshots_after_them(tmp_path: Path) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    publish_iceberg(table)
+    more: list[tuple[str, pa.DataType]] = [
+        ("m", pa.map_(pa.string(), pa.decimal128(38, 10))),
+        ("s", pa.struct([("x", pa.int32()), ("l", pa.list_(pa.timestamp("us", tz="UTC")))])),
+        ("b", pa.binary()),
+        ("d", pa.date32()),
+        ("f", pa.float64()),
+    ]
+    table.match_schema(pa.schema([*SCHEMA, *more]))
+
+    publish_iceberg(table)
+
+    check(table)
+    assert [field.name for field in reader(table).schema().fields] == [
+        *SCHEMA.names,
+        "date",
+        *(name for name, _ in more),
+    ]
+
+
+def test_snapshots_that_the_log_no_longer_has_are_left_out_with_their_files(tmp_path: Path) -> None:
+    table = stream(tmp_path)
+    for number in range(3):
+        add_rows(table, number + 1, [(0, 0, number, "v")])
+        publish_iceberg(table)
+    names = set(table.store.names(f"{FOLDER}/metadata"))
+
+    for _ in range(2):  # the second checkpoint lets go of the entries before the first
+        table._log.sum_up(None, dt.timedelta(0))
+        add_rows(table, 7 + table.delta_version, [(0, 0, 50 + table.delta_version, "v")], LATER)
+    drop_old_entries(table.store, LATER + dt.timedelta(days=60), dt.timedelta(0))
+    assert "00000000000000000000.json" not in table.store.names("_delta_log")
+    publish_iceberg(table)
+    add_rows(table, 30, [(0, 0, 90, "v")], LATER)
+    publish_iceberg(table)
+
+    check(table)
+    assert min(by_delta_version(table)) >= 3
+    assert len(names - set(table.store.names(f"{FOLDER}/metadata"))) > 2
+
+
+def test_a_lake_that_was_moved_or_damaged_is_published_anew(tmp_path: Path) -> None:
+    table = stream(tmp_path / "one")
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    publish_iceberg(table)
+    (tmp_path / "one").rename(tmp_path / "two")
+    moved = stream(tmp_path / "two")
+
+    published = publish_iceberg(moved)
+
+    check(moved)
+    assert published.metadata_location.endswith("/v2.metadata.json")
+    Path(moved.uri(f"{FOLDER}/metadata/v2.metadata.json")).write_bytes(b"{")
+    assert publish_iceberg(moved).metadata_location.endswith("/v3.metadata.json")
+    check(moved)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_run_that_dies_leaves_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    publish_iceberg(table)
+    add_rows(table, 2, [(0, 0, 1, "b")])
+    real, left = LocalStore.replace, [at]
+
+    def full(store: LocalStore, name: str, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise DiskFull("the disk is full")
+        real(store, name, data)
+
+    with monkeypatch.context() as patched, pytest.raises(DiskFull):
+        patched.setattr(LocalStore, "replace", full)
+        publish_iceberg(table)
+    assert reader(table).scan().to_arrow().num_rows == 1
+
+    publish_iceberg(table)
+
+    check(table)
+    assert len(by_delta_version(table)) == 2
+
+
+def test_places_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not below"):
+        StoreFiles(LocalStore(tmp_path)).new_input("file:///etc/passwd")
+
+
+def test_a_feed_without_data_has_none(tmp_path: Path) -> None:
+    with pytest.raises(LakeDamaged, match="no data"):
+        publish_iceberg(stream(tmp_path))
+    assert iceberg.FOLDER not in [path.name for path in tmp_path.rglob("*")]
