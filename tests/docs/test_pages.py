@@ -112,3 +112,12 @@ def test_a_page_names_only_settings_that_are_there(path: Path) -> None:
     known = set(re.findall(r"`([A-Z0-9_]+)`", reference_page))
 
     assert set(_SETTING.findall(path.read_text(encoding="utf-8"))) <= known
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "demo/README.md"])
+def test_a_link_beside_the_site_leads_to_a_file(name: str) -> None:
+    """Links within the site are checked when it is built."""
+    path = ROOT / name
+    links = re.findall(r"\]\(([^):#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+
+    assert not [link for link in links if not (path.parent / link).exists()]

@@ -19,8 +19,8 @@ from ksqldb_emulator.testing import running
 from tests.support import ROOT, log_of
 
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# Lines that are not run: the tests themselves, and the environment that this process already has.
-_NOT_RUN = ("make test", "python3 -m venv", "venv/bin/pip install", ". venv/bin/activate")
+# Lines that are not run: they make the environment that this process already has.
+_NOT_RUN = ("python3 -m venv", "venv/bin/pip install", ". venv/bin/activate")
 
 
 def blocks() -> list[tuple[str, str]]:
