@@ -1,8 +1,7 @@
 """Every error that a person is meant to read, grouped by what that person should do next.
 
 An error says what happened to which thing (`message`) and one act or one command that helps (`hint`). The scripts
-print both and exit with the class's `exit_code`; anything that is not one of these is a fault of ours and shows a
-traceback. Secrets never enter a message.
+print both and exit with its `exit_code`; anything else is a fault of ours, with a traceback. No message has a secret.
 """
 
 from __future__ import annotations
