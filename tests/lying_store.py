@@ -23,7 +23,6 @@ answered as by a store that ignores conditions.
 """
 DONE: tuple[Fault, ...] = ("answer lost", "cut", "done, then 409", "done, then 412", "done, then 500", "done, then 503")
 NOT_DONE: tuple[Fault, ...] = ("request lost", "409", "412", "500", "503")
-_LATE_S = 0.3
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -36,12 +35,16 @@ class LyingStore:
     counted: Counter[str] = field(default_factory=Counter)
     """Requests by their method, and faults by their name."""
     late: list[threading.Thread] = field(default_factory=list)
+    late_s: float = 0.3
+    arrive: threading.Event = field(default_factory=threading.Event)
+    """What is late arrives when this is set, or after `late_s`."""
 
     def access(self, behind: StoreAccess) -> StoreAccess:
         return replace(behind, endpoint=self.url)
 
     def wait_for_late(self) -> None:
         """Returns when each late request has reached the store."""
+        self.arrive.set()
         for thread in self.late:
             thread.join()
 
@@ -61,7 +64,7 @@ def lying_store(behind: str) -> Iterator[LyingStore]:
             proxy.counted[self.command] += 1
             proxy.counted[fault] += bool(fault)
             if fault == "late":
-                thread = threading.Timer(_LATE_S, self._forward, (body,))
+                thread = threading.Thread(target=self._forward_late, args=(body,))
                 proxy.late.append(thread)
                 thread.start()
             if fault in ("late", "request lost"):
@@ -77,6 +80,10 @@ def lying_store(behind: str) -> Iterator[LyingStore]:
                     self._answer(fault, *answer)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # its names
+
+        def _forward_late(self, body: bytes) -> None:
+            proxy.arrive.wait(proxy.late_s)
+            self._forward(body)
 
         def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
             connection = http.client.HTTPConnection(host, timeout=60)

@@ -34,7 +34,7 @@ _RETRIES: dict[str, Any] = {
     "backoff": {"init_backoff": dt.timedelta(milliseconds=100), "max_backoff": dt.timedelta(seconds=5), "base": 2},
     "retry_timeout": dt.timedelta(minutes=3),
 }
-_MAY_PASS = (408, 425, 429)
+_MAY_PASS = (408, 409, 412, 425, 429)
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,18 @@ class Bucket:
         FileExistsError says that the store refuses, StoreUnreachable that it is not known whether it was written, nor
         whether it still will be.
         """
-        with self._errors(key):
-            return obstore.put(self._once, key, data, mode="create")["e_tag"] or ""
+        return self._put_once(key, data, "create")
 
     def update(self, key: str, data: bytes, tag: str) -> str:
         """Writes over the object that has this tag; as `create`."""
+        return self._put_once(key, data, {"e_tag": tag})
+
+    def _put_once(self, key: str, data: bytes, condition: Any) -> str:
         with self._errors(key):
-            return obstore.put(self._once, key, data, mode={"e_tag": tag})["e_tag"] or ""
+            try:
+                return obstore.put(self._once, key, data, mode=condition)["e_tag"] or ""
+            except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
+                raise FileExistsError(errno.EEXIST, "another writer was first", f"{self.root}/{key}") from None
 
     def copy(self, key: str, new: str) -> None:
         with self._errors(key):
@@ -150,8 +155,6 @@ class Bucket:
             yield
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "it does not exist", where) from None
-        except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
-            raise FileExistsError(errno.EEXIST, "another writer was first", where) from None
         except refusals.BaseError as error:
             raise _told(where, str(error)) from error
 

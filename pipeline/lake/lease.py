@@ -29,7 +29,7 @@ LEASE_S, RENEW_S = 300, 60
 SHORT_S = 60
 """The same for one that is held for moments only, and how long is waited for it."""
 _UNSURE = dt.timedelta(days=1)
-"""Longer than a commit takes from its first file to its entry."""
+"""Longer than a commit takes from its first file to its entry, and longer than a request may be under way."""
 _NUMBERS = itertools.count(1)
 _HELD: dict[str, Lease] = {}
 _PROVED: set[str] = set()
@@ -72,13 +72,14 @@ class Lease:
         """When the run before this one began, by its own clock."""
         return self.before.since if self.before is not None else None
 
-    @property
-    def kept_from(self) -> float:
+    def kept_from(self, may_be_named: bool) -> float:
         """A leftover written at this moment (epoch seconds of the store) or later may be of a run that lives.
 
-        Infinite where all earlier runs are known to have ended.
+        Infinite where all earlier runs are known to have ended, unless the leftovers `may_be_named`: an entry that a
+        run has sent may arrive after its end.
         """
-        if self.before is not None and self.before.has_ended_for(self.holder) and self.doubted_at is None:
+        have_ended = self.before is not None and self.before.has_ended_for(self.holder) and self.doubted_at is None
+        if have_ended and not may_be_named:
             return float("inf")
         found = self.bucket.head(self.key)
         return (found.written_at - _UNSURE).timestamp() if found else float("-inf")

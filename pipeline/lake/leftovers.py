@@ -5,7 +5,8 @@ the files of a killed commit are found there; expired files are in the log. With
 than the note (restored from a backup), all folders are listed.
 
 The files of a commit that is under way are not in the log yet, so a file's absence from the log alone proves nothing:
-the run that held the feed before, and the file's age, decide. In doubt a file stays until a later run.
+the run that held the feed before, the file's age, and whether the log still has room for the entry that would name it
+decide. In doubt a file stays until a later run.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def delete_orphans(
     text = named() if found else ""
     shown = {path for path in found if path in text}
     due = sorted(found - shown)
-    count = store.delete_leftovers(*due) if due else 0
+    has_room = note is None or version < note.version
+    count = store.delete_leftovers(*due, may_be_named=has_room) if due else 0
     if folders is None or folders:
         left = {path.rpartition("/")[0] for path in found} if count < len(found) else set[str]()
         Moving(version, "", (), tuple(sorted(left))).write(store)

@@ -162,7 +162,7 @@ class LocalStore:
         for folder in {(self._root / name).parent for name in names}:
             sync_folder(folder)
 
-    def delete_leftovers(self, *names: str) -> int:
+    def delete_leftovers(self, *names: str, may_be_named: bool) -> int:  # noqa: ARG002 # a dead process links nothing
         kept_from = self._kept_from()
         gone = [name for name in names if (self._root / name).lstat().st_ctime < kept_from]
         for name in gone:

@@ -173,8 +173,8 @@ class ObjectStore:
         if keys:
             self._bucket.delete(keys)
 
-    def delete_leftovers(self, *names: str) -> int:
-        kept_from = self._kept_from()
+    def delete_leftovers(self, *names: str, may_be_named: bool) -> int:
+        kept_from = self._kept_from(may_be_named)
         if kept_from == float("inf"):
             self.delete(*names)
             return len(names)
@@ -246,6 +246,6 @@ class ObjectStore:
         key = self._key(name)
         return f"{key}/" if key else ""
 
-    def _kept_from(self) -> float:
+    def _kept_from(self, may_be_named: bool = False) -> float:
         hold = lease.held(self._bucket, self._key(_LEASE))
-        return float("inf") if hold is None else hold.kept_from
+        return float("inf") if hold is None else hold.kept_from(may_be_named)

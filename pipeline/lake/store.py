@@ -109,8 +109,12 @@ class Store(Protocol):
     def delete(self, *names: str) -> None:
         """Deletes files; missing ones are no error."""
 
-    def delete_leftovers(self, *names: str) -> int:
-        """Deletes those files that certainly do not belong to a run that still lives; returns how many."""
+    def delete_leftovers(self, *names: str, may_be_named: bool) -> int:
+        """Deletes those files that certainly do not belong to a run that still lives; returns how many.
+
+        `may_be_named` says that the log still has room for the entry of the run that left them. Where a request may
+        arrive after its sender has ended, they stay until none can.
+        """
 
     def delete_all(self) -> None:
         """Deletes the folder, which this process holds, its log last."""

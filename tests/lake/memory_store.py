@@ -103,7 +103,7 @@ class MemoryStore:
         for name in names:
             self.files.pop(self.prefix + name, None)
 
-    def delete_leftovers(self, *names: str) -> int:
+    def delete_leftovers(self, *names: str, may_be_named: bool) -> int:  # noqa: ARG002 # one process
         self.delete(*names)
         return len(names)
 

@@ -20,11 +20,13 @@ from pipeline.errors import (
 )
 from pipeline.lake import bucket, lease, object_files, object_store
 from pipeline.lake.access import StoreAccess
+from pipeline.lake.files import parquet_files
 from pipeline.lake.lake import Lake
 from pipeline.lake.log import entry_name
 from pipeline.lake.runs import RunLedger
 from pipeline.lake.stores import open_store
 from pipeline.readiness import check_puts
+from pipeline.verify.files import check_files
 from tests.lake.bucket_lakes import STREAM, lake_of, store_of
 from tests.lake.small_tables import NOW, add_rows, values
 from tests.lying_store import DONE, NOT_DONE, Fault, LyingStore
@@ -93,6 +95,32 @@ class TestCommit:
             proxy.wait_for_late()
 
         assert values(true_lake.table(STREAM)) == ["a", "b"]
+
+    def test_an_entry_that_arrives_after_the_next_run_has_begun_names_files_that_are_still_there(
+        self,
+        root: str,
+        seaweedfs: PrivateSeaweedfs,
+        proxy: LyingStore,
+        true_lake: Lake,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(object_store, "_PAUSES_S", (0.0, 0.0))
+        proxy.late_s = 600
+        with lake_of(root, proxy.access(seaweedfs.access)).writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+            proxy.decide = Once("late", entry_name(2), times=9)
+            with pytest.raises(CommitUnknown):
+                add_rows(table, 2, [(0, 0, 1, "b")])
+
+        with true_lake.writing(STREAM, {}) as table:
+            proxy.wait_for_late()
+            with pytest.raises(CommitFailed):
+                add_rows(table, 3, [(0, 0, 1, "b")])
+
+        with true_lake.writing(STREAM, {}) as table:
+            assert values(table) == ["a", "b"]
+            assert check_files(table).findings == ()
+            assert len(list(parquet_files(table.store))) == 2
 
     def test_a_run_that_lost_its_lease_after_an_answer_was_lost_does_not_say_that_nothing_was_committed(
         self, root: str, seaweedfs: PrivateSeaweedfs, proxy: LyingStore, true_lake: Lake
