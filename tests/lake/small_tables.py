@@ -17,6 +17,7 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.change import Change
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
+from pipeline.source import Bookmark
 from tests.support import folder_of
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
@@ -46,7 +47,7 @@ def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]
     writer = StagedWriter(table.staging_folder(commit_id(number)), SCHEMA, date_column="rowtime")
     names = SCHEMA.names
     writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
-    marks = {partition: (offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
+    marks = {partition: Bookmark(offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
     change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
     table.commit(commit_id(number), change, now)
 
