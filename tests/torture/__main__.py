@@ -24,6 +24,7 @@ from tests.torture.dying_nodes import dying_nodes
 from tests.torture.exports import many_at_once, random_kills
 from tests.torture.figures import Figure
 from tests.torture.loads import killed_loads
+from tests.torture.lying_stores import lying_stores
 from tests.torture.odd_sources import odd_sources
 from tests.torture.page import write_row
 from tests.torture.power_loss import power_loss
@@ -45,6 +46,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F8": lambda folder: odd_sources(folder, full),
         "F9": lambda folder: broken_places(folder, full),
         "F10": lambda folder: two_ways(folder, 500 if full else 40, seed, readers_every=4),
+        "F11": lambda folder: lying_stores(folder, 10_000 if full else 600, seed),
         "F12": lambda folder: wild_clocks(folder, 300 if full else 40, seed),
         "F13": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
     }

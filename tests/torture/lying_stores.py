@@ -37,6 +37,8 @@ _OF_ENTRIES, _OF_OTHERS, _STORMS = 0.6, 0.02, 0.2
 """The shares of requests that go wrong: those that write log entries, and all others; and of runs in a storm, in which
 no entry is written in time.
 """
+_LATE_S = (0.1, 0.3, 1)
+"""How late a request arrives: while its run asks again, or after that run has given up and another has begun."""
 Claim = Literal["done", "denied", "unknown"]
 
 
@@ -70,15 +72,14 @@ def lying_stores(folder: Path, commits: int, seed: int) -> Figure:
         with true.writing(STREAM, {}) as table:
             table.create(SCHEMA, "topic")
         lake = Lake("s3://lakes/f11", lambda _: None, 0, access=proxy.access(server.access))
-        proxy.late_s = 0.1
         while len(claims.of) < commits:
-            proxy.decide = _faults(rng, rng.random() < _STORMS)
+            proxy.decide, proxy.late_s = _faults(rng, rng.random() < _STORMS), rng.choice(_LATE_S)
             rng.choice((_hold, _race))(lake, claims)
         proxy.decide = lambda _method, _path: ""
         proxy.wait_for_late()
         with true.writing(STREAM, {}) as table:
             _compare(figure, table, claims)
-        figure.details = _details(claims, proxy)
+            figure.details = _details(table, claims, proxy)
     figure.tried, figure.seconds = len(claims.of), stopwatch(started)
     return figure
 
@@ -148,11 +149,12 @@ def _row(partition: int, offset: int) -> tuple[int, int, int, str]:
 
 def _compare(figure: Figure, table: LakeTable, claims: Claims) -> None:
     """The lake, read truly, with the source and with what was said of each commit."""
-    there = {(entry.get("pipeline") or {}).get("commit") for entry in table.history()}
+    there = _commits_in(table)
     for name, claim in claims.of.items():
         figure.count("commits denied that stand", name, int(claim == "denied" and name in there))
         figure.count("commits claimed that do not stand", name, int(claim == "done" and name not in there))
-    found = Counter(tuple(row.values()) for batch in table.read_batches(table.files) for row in batch.to_pylist())
+    readable = [file for file in table.files if table.store.size(file.path) is not None]
+    found = Counter(tuple(row.values()) for batch in table.read_batches(readable) for row in batch.to_pylist())
     due = {_row(partition, n) for partition, mark in table.bookmarks().items() for n in range(mark.next_offset)}
     figure.count("lost rows", "at the end", len(due - found.keys()))
     figure.count("doubled rows", "at the end", sum(found.values()) - len(found))
@@ -161,9 +163,15 @@ def _compare(figure: Figure, table: LakeTable, claims: Claims) -> None:
         figure.count("findings", finding.detail)
 
 
-def _details(claims: Claims, proxy: LyingStore) -> str:
+def _commits_in(table: LakeTable) -> set[str]:
+    return {(entry.get("pipeline") or {}).get("commit", "") for entry in table.history()}
+
+
+def _details(table: LakeTable, claims: Claims, proxy: LyingStore) -> str:
+    unknown = {name for name, claim in claims.of.items() if claim == "unknown"}
     claimed = Counter(claims.of.values())
     wrong = sum(proxy.counted[fault] for fault in _FAULTS)
     asked = sum(proxy.counted[method] for method in ("GET", "HEAD", "PUT", "POST", "DELETE"))
     outcomes = ", ".join(f"{claimed[claim]:,} {claim}" for claim in ("done", "denied", "unknown"))
+    outcomes += f" ({len(unknown & _commits_in(table)):,} of them stand)"
     return f"{outcomes}; {wrong:,} of {asked:,} requests went wrong, in {len(_FAULTS)} ways"

@@ -20,6 +20,7 @@ from tests.torture.dying_nodes import dying_nodes
 from tests.torture.exports import many_at_once, random_kills
 from tests.torture.figures import Figure
 from tests.torture.loads import killed_loads
+from tests.torture.lying_stores import lying_stores
 from tests.torture.page import write_row
 from tests.torture.power_loss import WAYS, power_loss
 from tests.torture.readers import COMMIT_READERS, check_complete
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F5": lambda folder: many_at_once(folder, processes=4, rounds=1),
     "F6": lambda folder: killed_loads(folder, loads=4, seed=1),
     "F10": lambda folder: two_ways(folder, runs=6, seed=36, readers_every=9),
+    "F11": lambda folder: lying_stores(folder, commits=60, seed=1),
     "F12": lambda folder: wild_clocks(folder, rounds=8, seed=1),
     "F13": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
 }
