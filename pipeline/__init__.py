@@ -1,6 +1,7 @@
 """The machinery behind the scripts, room by room; each imports only from those above it. docs/architecture.md has more.
 
-    errors          every error: message, hint, exit code
+    printable, errors
+                    text that a terminal shows as it is; every error: message, hint, exit code
     start, prerequisites, process, child_process, settings, validation, faults, text, progress
                     the ground of a command: packages, processes, `.env`, rules in words, counts, tables and progress
     feeds           what a feed is, and its mapping to the warehouse

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import printable
+from pipeline.printable import printable
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import click
 from click.core import ParameterSource
 
 from pipeline import VERSION, cli
-from pipeline.errors import OutputLost, PipelineError, printable
+from pipeline.errors import OutputLost, PipelineError
 from pipeline.journal import Record, debug_lines, keep, write_log_to
+from pipeline.printable import printable
 from pipeline.process import Terminated, interrupt, open_streams, signals_raise
 from pipeline.usage import Described, DescribedGroup
 

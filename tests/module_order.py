@@ -3,6 +3,7 @@
 ORDER = [
     "pipeline.start",
     "pipeline.prerequisites",
+    "pipeline.printable",
     "pipeline.errors",
     "pipeline.text",
     "pipeline.progress",

@@ -21,20 +21,14 @@ import tenacity
 import urllib3
 
 from pipeline.decode.layout import Layout
-from pipeline.errors import (
-    AnswerMalformed,
-    ServerNotReady,
-    ServerNotSupported,
-    ServerUnreachable,
-    StatementRefused,
-    printable,
-)
+from pipeline.errors import AnswerMalformed, ServerNotReady, ServerNotSupported, ServerUnreachable, StatementRefused
 from pipeline.ksqldb.answer import Answer
 from pipeline.ksqldb.bodies import LONGEST_S, read_whole
 from pipeline.ksqldb.connection import Connection
 from pipeline.ksqldb.errors import quoted, refusal, unreachable
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Header, as_declared
 from pipeline.limits import Limits
+from pipeline.printable import printable
 from pipeline.turns import Turn
 
 _log = logging.getLogger("pipeline")

@@ -20,10 +20,10 @@ from pipeline.errors import (
     SourceUnknown,
     TopicGone,
     TopicNotDescribed,
-    printable,
 )
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.sqltypes import described_type
+from pipeline.printable import printable
 from pipeline.source import Offsets, Source
 
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9_-]+")

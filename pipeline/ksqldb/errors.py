@@ -24,8 +24,8 @@ from pipeline.errors import (
     ServerNotSupported,
     ServerUnreachable,
     StatementRefused,
-    printable,
 )
+from pipeline.printable import printable
 
 _PASSING_REFUSALS = (
     "Cannot determine which host contains the required partitions",

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.columns import SCALARS, Column, SqlType
-from pipeline.errors import TypeNotSupported, printable
+from pipeline.errors import TypeNotSupported
+from pipeline.printable import printable
 
 
 class _Cursor:

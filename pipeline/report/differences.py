@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.errors import printable
+from pipeline.printable import printable
 from pipeline.text import plural, wrapped
 from pipeline.verify.versions import Differences, RowChange
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import printable
+from pipeline.printable import printable
 from pipeline.text import UNCHANGED, as_table, plural, rfc3339
 from pipeline.warehouse.ledger import SnapshotEntry
 from pipeline.warehouse.load import Loaded

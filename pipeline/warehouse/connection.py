@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 import mysql.connector
 
-from pipeline.errors import PipelineError, RowRefused, WarehouseBusy, printable
+from pipeline.errors import PipelineError, RowRefused, WarehouseBusy
+from pipeline.printable import printable
 from pipeline.scratch import scratch_file, scratch_folder
 from pipeline.warehouse.password_command import password_from
 from pipeline.warehouse.refusals import is_local_refused, is_stall, named, row_too_large, unreachable

@@ -9,7 +9,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from pipeline.errors import printable
+from pipeline.printable import printable
 
 _VOID = {"meta", "link"}
 _SHAPES = {"path", "rect", "line"}
