@@ -46,9 +46,12 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Header:
-    """The answer's header, before the first row. Key roles are marked for table pulls only."""
+    """The answer's header, before the first row. Key roles are marked for table pulls only.
 
-    query_id: str | None
+    `query_id` is empty where the server gives none.
+    """
+
+    query_id: str
     columns: tuple[Column, ...]
 
 
@@ -220,11 +223,11 @@ def _header(framing: Framing, first: Any) -> Header | None:
     return None
 
 
-def _query_id(header: dict[str, Any]) -> str | None:
+def _query_id(header: dict[str, Any]) -> str:
     query_id = header.get("queryId")
     if query_id is not None and not isinstance(query_id, str):
         raise TypeError("a query's id is no text")
-    return query_id
+    return query_id or ""
 
 
 def _after_final() -> AnswerMalformed:

@@ -10,6 +10,7 @@ which a query is at its end is in `stop_rule`.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -109,20 +110,18 @@ class _Watch(threading.Thread):
     """Follows one push and ends it by the stop rule; does not read rows."""
 
     def __init__(self, client: Client, answer: Answer, source: Source, rule: StopRule, limits: Limits) -> None:
-        super().__init__(name="push-watch", daemon=True)
+        super().__init__(daemon=True)
         self.outcome: Outcome | None = None
         self.error: PipelineError | None = None
         # No retries in the client: the thread asks again anyway, and a retry would delay the end of the read.
         self._connection = replace(client.connection, retry_s=0)
         self._answer, self._source, self._rule, self._limits = answer, source, rule, limits
         self._over = threading.Event()
-        self._ended_it = False
 
     def stop(self) -> None:
         """Ends the thread; one that waits for a silent server is left behind, and does nothing more."""
         self._over.set()
-        if self.is_alive():
-            self.join(_LEAVE_S)
+        self.join(_LEAVE_S)
 
     def run(self) -> None:
         try:
@@ -131,18 +130,18 @@ class _Watch(threading.Thread):
         except PipelineError as error:
             self.error = error  # the server refuses to show the position, so the read would never end
         finally:
-            if not self._ended_it:
+            if not self._over.is_set():
                 self._answer.hang_up()
 
     def _follow(self, client: Client) -> None:
-        """Looks at the position repeatedly until the query is ended or `stop` is called."""
-        seen: tuple[object, int] = (None, -1)
+        """Looks at the position repeatedly until the query is ended, makes no progress, or `stop` is called."""
+        seen: tuple[object, int] = (None, self._answer.byte_count)
         changed_at = time.monotonic()
         while not self._over.wait(_POLL_S):
             now = time.monotonic()
             positions = self._positions(client)
             if self._over.is_set():
-                break
+                return
             if (positions, self._answer.byte_count) != seen:
                 seen, changed_at = (positions, self._answer.byte_count), now
             try:
@@ -155,27 +154,23 @@ class _Watch(threading.Thread):
                 self.outcome = "time limit"
             if self.outcome is not None or self.error is not None:
                 self._end(client)
-                self._ended_it = True
                 return
             if now - changed_at >= self._limits.stall_s:
                 self.error = self._stalled(positions)
                 return
-        self._ended_it = True
 
     def _end(self, client: Client) -> None:
-        """Closes the query; if another node runs it, or its answer does not end, drops the connection."""
-        try:
-            closed = client.close_query(self._answer.header.query_id or "")
-        except PipelineError:
-            closed = False
-        # Queued rows still come, slowly to a slow reader. Without a close the server never marks their end: the
-        # connection is then dropped when no row came for a while, or when new rows keep coming.
-        seen, waits = -1, 1 if closed else _MOST_WAITS
-        while waits and seen != self._answer.byte_count:
-            seen, waits = self._answer.byte_count, waits - 1
-            if self._over.wait(min(LONGEST_S, self._limits.stall_s if closed else self._limits.quiet_s)):
+        """Closes the query, and waits for the end of its answer; no longer than it may still come."""
+        waits, wait_s = _MOST_WAITS, self._limits.quiet_s
+        with contextlib.suppress(PipelineError):
+            if client.close_query(self._answer.header.query_id):
+                waits, wait_s = 1, self._limits.stall_s
+        # Queued rows still come, slowly to a slow reader. If another node runs the query, the server never marks their
+        # end: they are over when none came for a while, or taken for new ones when they keep coming.
+        for _ in range(waits):
+            seen = self._answer.byte_count
+            if self._over.wait(min(LONGEST_S, wait_s)) or self._answer.byte_count == seen:
                 return
-        self._answer.hang_up()
 
     def _positions(self, client: Client) -> dict[int, Position] | None:
         """The position of each partition; None while the server does not list the query or does not answer."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.ksqldb import push
 from pipeline.ksqldb.client import Client
 from pipeline.ksqldb.connection import Connection
 from tests.ksqldb.replay import ReplayServer, replaying
@@ -21,3 +22,9 @@ def server() -> Iterator[ReplayServer]:
 def client(server: ReplayServer) -> Iterator[Client]:
     with Client(Connection(server.url, retry_s=0)) as client:
         yield client
+
+
+@pytest.fixture
+def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch over a push does not wait long between two looks."""
+    monkeypatch.setattr(push, "_POLL_S", 0.01)

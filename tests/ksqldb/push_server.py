@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,18 +34,19 @@ def row(partition: int, offset: int) -> bytes:
 class PushServer:
     """The push sends `rows` at once, those in `rows_by_look` as it is looked at, and `rows_after_close` later.
 
-    `looks` are answered in order, the last one again and again. It ends when it is closed (`closes`), when it was
-    looked at `ends_after` times, or when nobody reads it.
+    `looks` are answered in order, the last one again and again. It ends when it is closed, unless the close has another
+    `close_status`, when it was looked at `ends_after` times, or when nobody reads it. `refusals` are the messages, or
+    statuses, with which a push is refused; a status stays.
     """
 
     url: str = ""
     rows: bytes = b""
     rows_by_look: list[bytes] = field(default_factory=list)
-    rows_after_close: Sequence[bytes] = ()
+    rows_after_close: Iterable[bytes] = ()
     looks: list[Look] = field(default_factory=lambda: [None])
     ends_after: int | None = None
-    closes: bool = True
-    refusals: list[str] = field(default_factory=list)
+    close_status: int = 200
+    refusals: list[str | int] = field(default_factory=list)
     before_look: Callable[[], object] = lambda: None
     pause_after_close_s: float = 0.05
     pushes: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +56,9 @@ class PushServer:
     _is_closed: threading.Event = field(default_factory=threading.Event)
     _over: threading.Event = field(default_factory=threading.Event)
 
-    def answer_look(self) -> tuple[int, Any]:
+    def answer_look(self, statement: str) -> tuple[int, Any]:
+        if statement != "SHOW QUERIES EXTENDED;":
+            return 400, {"message": "not expected"}
         self.look_count += 1
         self.before_look()
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
@@ -79,14 +82,20 @@ class PushServer:
         for piece in self.rows_after_close:
             self._over.wait(self.pause_after_close_s)
             send(piece)
-        if not self.closes:
+        if self.close_status != 200:
             self.is_left.wait(PATIENCE_S)
         send(END)
+
+    def refuse(self) -> tuple[int, Any]:
+        refusal = self.refusals[0]
+        if isinstance(refusal, int):
+            return refusal, {"error_code": refusal * 100, "message": "not now"}
+        return 400, {"error_code": 40000, "message": self.refusals.pop(0)}
 
     def close(self, query_id: str) -> int:
         self.closed.append(query_id)
         self._is_closed.set()
-        return 200 if self.closes else 400
+        return self.close_status
 
 
 def _at(topic: str, partition: int, fetched: int, committed: int) -> dict[str, Any]:
@@ -111,12 +120,12 @@ def serving(**script: Any) -> Iterator[PushServer]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with contextlib.suppress(ConnectionError):  # a client that leaves early is part of the tests
                 if self.path == "/ksql":
-                    self._whole(*server.answer_look())
+                    self._whole(*server.answer_look(body["ksql"]))
                 elif self.path == "/close-query":
                     self._whole(server.close(body["queryId"]), {"message": "unknown"})
                 elif server.refusals:
                     server.pushes.append(body)
-                    self._whole(400, {"error_code": 40000, "message": server.refusals.pop(0)})
+                    self._whole(*server.refuse())
                 else:
                     server.pushes.append(body)
                     self._push()

@@ -212,17 +212,18 @@ def test_each_refusal_says_what_happened_and_what_to_do(
 
 
 @pytest.mark.parametrize(("framing", "ending", "body"), BOTH)
+@pytest.mark.parametrize(("sent", "query_id"), [(b'"q"', "q"), (b"null", "")])
 def test_the_header_is_read_as_soon_as_it_is_there_and_names_the_query(
-    framing: Framing, ending: Ending, body: bytes
+    framing: Framing, ending: Ending, body: bytes, sent: bytes, query_id: str
 ) -> None:
-    parser = AnswerParser(framing, ending)
+    parser, body = AnswerParser(framing, ending), body.replace(b'"q"', sent)
 
     assert [*parser.feed(body[: body.index(b"\n" if framing is Framing.STREAMED_ROWS else b",[")])] == []
 
     assert parser.header is not None
-    assert parser.header.query_id == "q"
+    assert parser.header.query_id == query_id
     with pytest.raises(AnswerMalformed, match="header cannot be read"):
-        parse(framing, ending, body.replace(b'"q"', b"5"))
+        parse(framing, ending, body.replace(sent, b"5"))
 
 
 def test_rows_are_held_back_until_there_are_many_and_a_long_one_is_looked_at_when_it_has_doubled(

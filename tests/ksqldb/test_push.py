@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ksqldb_emulator.testing import FOR_EVER_S, PATIENCE_S
+from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import (
     AnswerIncomplete,
     AnswerMalformed,
@@ -25,19 +24,16 @@ from pipeline.ksqldb import push
 from pipeline.ksqldb.framing import Header
 from pipeline.limits import Limits
 from pipeline.source import Offsets
+from pipeline.turns import Turns
 from tests.ksqldb.push_server import ROWS, SENT, UNTIL_3, pushing, row, rows_of
 from tests.support import wait_until
 
+pytestmark = pytest.mark.usefixtures("frequent_looks")
 STEADY = {
     "auto.offset.reset": "earliest",
     "ksql.streams.num.stream.threads": "1",
     "ksql.streams.commit.interval.ms": "100",
 }
-
-
-@pytest.fixture(autouse=True)
-def _looks_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "_POLL_S", 0.01)
 
 
 @pytest.fixture
@@ -78,8 +74,48 @@ def test_what_is_at_its_end_when_the_time_is_over_was_read_to_its_end() -> None:
 
 
 def test_a_push_is_not_begun_when_the_time_is_over() -> None:
-    with pytest.raises(TimeIsOver, match="S"), pushing(Limits(deadline=time.monotonic())):
+    with pytest.raises(TimeIsOver, match=r"^S was not read"), pushing(Limits(deadline=time.monotonic())):
         pass
+
+
+def test_a_push_that_the_server_refuses_for_now_is_begun_in_time_or_not_at_all() -> None:
+    """A server without a time limit is tried for minutes."""
+    limits = Limits(deadline=time.monotonic() + 0.1)
+    with pytest.raises(TimeIsOver, match=r"^S was not read"), pushing(limits, refusals=[503]):
+        pass
+
+
+def test_a_push_has_its_turn_until_it_only_waits() -> None:
+    turns, others = Turns(), list[bool]()
+
+    def note_whether_others_may_scan() -> None:
+        try:
+            turns.of("other").take("scan", "OTHER", 0).give_back()
+            others.append(True)
+        except TimeIsOver:
+            others.append(False)
+
+    limits = Limits(FOR_EVER_S, FOR_EVER_S, turns=turns.of("feed"))
+    script: dict[str, Any] = {"looks": [{0: (2, 2)}, {0: (2, 3)}], "before_look": note_whether_others_may_scan}
+    with (
+        pushing(limits, bookmark={0: 3}, rows=SENT, ends_after=3, **script) as (_, read),
+        pytest.raises(AnswerIncomplete),
+    ):
+        rows_of(read)
+
+    assert others[:3] == [False, False, True]
+
+
+def test_a_push_that_is_left_gives_its_turn_back() -> None:
+    turns = Turns()
+    with pushing(Limits(turns=turns.of("feed")), rows=SENT) as (_, read):
+        rows = read.rows()
+        next(rows)
+        with pytest.raises(TimeIsOver):
+            turns.of("other").take("scan", "OTHER", 0)
+        rows.close()
+
+        turns.of("other").take("scan", "OTHER", 0)
 
 
 def test_a_topic_that_ends_before_the_bookmark_ends_the_push() -> None:
@@ -104,14 +140,16 @@ def test_a_push_that_somebody_else_ends_is_not_taken_for_whole() -> None:
 
 @pytest.mark.usefixtures("_a_second_a_look")
 @pytest.mark.parametrize(
-    ("look", "ends", "where"),
+    ("look", "ends", "looks", "where"),
     [
-        (None, UNTIL_3, "the server no longer lists the query"),
-        ({0: (2, 2), 1: (5, 6)}, UNTIL_3, "positions 0: (2, 2), 1: (5, 6), ends 0: 3"),
-        ({1: (5, 6), 0: (2, 2)}, None, "positions 0: (2, 2), 1: (5, 6)"),
+        (None, UNTIL_3, 4, "the server no longer lists the query"),
+        ({0: (2, 2), 1: (5, 6)}, UNTIL_3, 5, "positions 0: (2, 2), 1: (5, 6), ends 0: 3"),
+        ({1: (5, 6), 0: (2, 2)}, None, 5, "positions 0: (2, 2), 1: (5, 6)"),
     ],
 )
-def test_a_push_without_progress_has_stalled(look: Any, ends: Mapping[int, Offsets] | None, where: str) -> None:
+def test_a_push_without_progress_has_stalled(
+    look: Any, ends: Mapping[int, Offsets] | None, looks: int, where: str
+) -> None:
     with pushing(Limits(FOR_EVER_S, 4), ends, rows=SENT, looks=[look]) as (server, read):
         rows = read.rows()
         first = next(rows)  # what was sent has come before it is looked for
@@ -121,7 +159,7 @@ def test_a_push_without_progress_has_stalled(look: Any, ends: Mapping[int, Offse
         assert caught.value.message == f"reading S stalled: no progress for 4 s ({where})"
         assert caught.value.hint == "the rows that came are kept; look at the server, then run the same command again"
         assert (first.batch.num_rows, read.outcome) == (3, None)
-        assert server.look_count == 5
+        assert server.look_count == looks
         wait_until(server.is_left.is_set, "the connection that is dropped")
 
 
@@ -164,7 +202,7 @@ def test_a_server_that_never_shows_the_position_stalls_in_time() -> None:
         with pytest.raises(ReadStalled, match="no longer lists the query"):
             list(rows)
 
-        assert server.look_count == 4
+        assert server.look_count == 3
 
 
 def test_a_server_that_refuses_to_show_the_position_ends_the_read() -> None:
@@ -194,67 +232,17 @@ def test_positions_that_cannot_be_understood_end_the_read(answer: list[Any]) -> 
         assert caught.value.hint == "report this with the server's version"
 
 
-@pytest.mark.parametrize("answer", [[{"queryDescriptions": None}], [{"queryDescriptions": [{"id": "q-1"}]}]])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [{"queryDescriptions": None}],
+        [{"queryDescriptions": [{"id": "q-1"}]}],
+        [{"queryDescriptions": [{"id": "q-1", "tasksMetadata": [{"topicOffsets": None}]}]}],
+    ],
+)
 def test_a_query_without_tasks_is_waited_for(answer: list[Any]) -> None:
     with pushing(ends=UNTIL_3, rows=SENT, looks=[answer, {0: (2, 3)}]) as (_, read):
         assert (rows_of(read), read.outcome) == (ROWS, "exact")
-
-
-def test_rows_that_come_slowly_after_the_close_are_taken() -> None:
-    """However short the quiet time is: the server says when they are all there."""
-    limits, later = Limits(quiet_s=0.001, stall_s=FOR_EVER_S), [row(0, 3), row(0, 4)]
-    with pushing(limits, UNTIL_3, rows=SENT, looks=[{0: (2, 3)}], rows_after_close=later) as (_, read):
-        assert (rows_of(read), read.answer.proved) == ([*ROWS, (0, 3), (0, 4)], True)
-
-
-def test_a_push_that_cannot_be_closed_is_left_when_nothing_comes_any_more() -> None:
-    """However long a stall may be; what its node has queued is taken before."""
-    limits, later = Limits(quiet_s=1, stall_s=FOR_EVER_S), [row(0, 3), row(0, 4)]
-    script: dict[str, Any] = {"rows": SENT, "looks": [{0: (2, 3)}], "rows_after_close": later, "closes": False}
-    with pushing(limits, UNTIL_3, **script) as (server, read):
-        assert (rows_of(read), read.outcome) == ([*ROWS, (0, 3), (0, 4)], "exact")
-
-        assert not read.answer.proved
-        assert server.closed == ["q-1"]
-        wait_until(server.is_left.is_set, "the connection that is dropped")
-
-
-def test_a_push_that_cannot_be_closed_and_goes_on_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "_MOST_WAITS", 4)
-    limits, later = Limits(quiet_s=0.05, stall_s=FOR_EVER_S), [row(0, n) for n in range(3, 100_000)]
-    script: dict[str, Any] = {"rows": SENT, "looks": [{0: (2, 3)}], "rows_after_close": later, "closes": False}
-    with pushing(limits, UNTIL_3, pause_after_close_s=0.005, **script) as (_, read):
-        rows = rows_of(read)
-
-        assert (rows[:3], read.outcome, read.answer.proved) == (ROWS, "exact", False)
-        assert 3 < len(rows) < 100_000
-
-
-def test_a_push_that_the_server_does_not_end_after_its_close_is_left_in_time() -> None:
-    with pushing(Limits(FOR_EVER_S, 0.1), UNTIL_3, rows=SENT, looks=[{0: (2, 3)}]) as (server, read):
-        server.rows_after_close, server.pause_after_close_s = [b" "], FOR_EVER_S
-        assert (rows_of(read), read.outcome, read.answer.proved) == (ROWS, "exact", False)
-
-
-def test_who_leaves_a_push_does_not_wait_for_a_look_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that look, when it is answered at last, does nothing any more."""
-    monkeypatch.setattr(push, "_LEAVE_S", 0.05)
-    asked, answered = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        answered.wait(PATIENCE_S)
-
-    with pushing(ends=UNTIL_3, rows=SENT, looks=[{0: (2, 3)}], before_look=hold) as (server, read):
-        rows = read.rows()
-        assert next(rows).batch.num_rows == 3
-        assert asked.wait(PATIENCE_S)
-        rows.close()
-        assert server.closed == ["q-1"]
-        answered.set()
-        read.watch.join(PATIENCE_S)
-
-    assert (read.watch.is_alive(), read.watch.outcome, server.closed) == (False, None, ["q-1"])
 
 
 @pytest.mark.parametrize("property_", ["ksql.streams.num.stream.threads", "commit.interval.ms"])
@@ -269,6 +257,11 @@ def test_a_push_that_is_refused_for_another_reason_is_not_asked_for_again() -> N
     refusals = ["S does not exist"]
     with pytest.raises(StatementRefused, match="S does not exist"), pushing(refusals=refusals, rows=SENT):
         pass
+
+
+def test_a_watch_that_waits_for_a_silent_server_keeps_no_process_alive() -> None:
+    with pushing() as (_, read):
+        assert read.watch.daemon
 
 
 def test_the_silence_of_a_push_has_no_limit() -> None:
