@@ -80,7 +80,7 @@ def _look(exit_code: int, now: dt.datetime) -> tuple[Lake, Alert | None]:
     lake = settings.lake(_quiet)
     health = look_at(lake, *lake.feeds.choose(), now, settings.health_min_free_mb * 10**6)
     patience = dt.timedelta(hours=settings.alert_after_hours)
-    return lake, due_alert(health, list(lake.runs.newest_first()), exit_code, patience)
+    return lake, due_alert(health, exit_code, patience)
 
 
 def _quiet(_: Any) -> None:

@@ -40,7 +40,7 @@ def show_glance() -> NoReturn:
 
     settings, lake = open_lake()
     found = look_at(lake, *lake.feeds.choose(), cli.utc_now(), settings.health_min_free_mb * 10**6)
-    cli.show(False, None, glance_lines(found, lake.runs.newest_first()))
+    cli.show(False, None, glance_lines(found))
     cli.end_with(found.errors)
 
 

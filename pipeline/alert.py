@@ -8,12 +8,11 @@ again each day. Who was told what is in the ledger of runs.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +20,11 @@ from pipeline.child_process import run_bounded
 from pipeline.errors import AlertNotSent
 from pipeline.findings import Finding
 from pipeline.health import EXPORT_FAILED, RUN_NOT_WELL, Health
-from pipeline.lake.runs import RunEntry
 from pipeline.run_history import is_export
 
 LIMIT_S = 60.0
 _AGAIN_AFTER = dt.timedelta(hours=20)
 """Less than a day, so that a lasting problem is told every night."""
-_LOOK_BACK = dt.timedelta(days=92)
 _INTERRUPTED, _MAY_PASS = 130, (75, 143)
 
 
@@ -48,29 +45,28 @@ def without_health(exit_code: int) -> Alert | None:
     return None if exit_code in (0, _INTERRUPTED, *_MAY_PASS) else Alert(("the run failed",))
 
 
-def due_alert(health: Health, runs: Sequence[RunEntry], exit_code: int, patience: dt.timedelta) -> Alert | None:
-    """The alert that is due after a run which ended with `exit_code`; `runs` are the newest first, with this one."""
+def due_alert(health: Health, exit_code: int, patience: dt.timedelta) -> Alert | None:
+    """The alert that is due after a run which ended with `exit_code`, and which is in the health's history."""
     if exit_code == _INTERRUPTED:
         return None
-    recent = list(itertools.takewhile(lambda run: health.at - run.begun_at <= _LOOK_BACK, runs))
     may_pass = exit_code in _MAY_PASS
-    problems = [one for one in health.problems if not (may_pass and _can_wait(one, health, recent, patience))]
+    problems = [one for one in health.problems if not (may_pass and _can_wait(one, health, patience))]
     about = {f"{one.feed}: {one.what}" if one.feed else one.what for one in problems}
     about |= {error.message for error in health.errors}
     if not about and exit_code and not may_pass:
         about = {"the run failed"}
-    told = next((run.alert for run in recent if run.alert is not None), None)
+    told = next((run.alert for run in health.history.runs if run.alert is not None), None)
     if not about:
         return Alert(()) if exit_code == 0 and told is not None and told.about else None
     is_known = told is not None and about <= set(told.about) and health.at - told.at < _AGAIN_AFTER
     return None if is_known else Alert(tuple(sorted(about)), tuple(problems))
 
 
-def _can_wait(problem: Finding, health: Health, runs: Sequence[RunEntry], patience: dt.timedelta) -> bool:
+def _can_wait(problem: Finding, health: Health, patience: dt.timedelta) -> bool:
     """Whether the next run may solve the problem, and a good run is not too long ago."""
     if problem.what not in (EXPORT_FAILED, RUN_NOT_WELL):
         return False
-    exports = [run for run in runs if is_export(run)]
+    exports = [run for run in health.history.runs if is_export(run)]
     good = next((run.ended_at for run in exports if run.exit_code == 0), None)
     for one in health.feeds:
         if one.feed.name == problem.feed:

@@ -20,12 +20,18 @@ from pipeline.lake.leftovers import find_orphans
 from pipeline.lake.metadata import FeedState, Totals, describe_feed
 from pipeline.lake.store import Space
 from pipeline.lake.table import LakeTable
-from pipeline.run_history import History, exported_feeds
+from pipeline.run_history import History, Proof, exported_feeds
 from pipeline.source import OpenSources, Sources
 from pipeline.text import moment_of
 
 EXPORT_FAILED, RUN_NOT_WELL = "the last export failed", "the last export did not end well"
 """Problems of the last run, which the next one may solve."""
+LAST_EXPORT, NEWEST = "the last good export", {"stream": "the newest row", "table": "the current version"}
+TOO_OLD, MISSING = " is too old", " is missing"
+"""What may be wrong with the moments of a feed: the two before, followed by one of these."""
+TOO_FEW, FOUND_WRONG, LITTLE_ROOM = "too few rows", "the last verification found problems", "little room is left"
+
+_NOTHING = Totals()
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class FeedHealth:
     def feed(self) -> Feed:
         return self.state.feed
 
+    @property
+    def min_rows(self) -> int | None:
+        """The least that `judged_rows` may be, by the feed's own limit."""
+        return self.feed.min_rows_per_day if self.feed.type == "stream" else self.feed.min_rows
+
 
 @dataclass(frozen=True)
 class Health:
@@ -67,6 +78,7 @@ class Health:
         return not self.problems and not self.errors
 
     def problems_of(self, feed: str) -> list[Finding]:
+        """What is wrong with a feed; with the name "" what is wrong with the lake."""
         return [problem for problem in self.problems if problem.feed == feed]
 
 
@@ -79,20 +91,21 @@ def look_at(
     source: OpenSources | None = None,
 ) -> Health:
     """Looks at all of it; a feed that cannot be read stops no other. A `source` is asked how far it is."""
-    errors, found = list(unreadable), list[FeedHealth]()
-    history = History.of(lake.runs.newest_first(), {feed.name for feed in feeds}, now)
+    errors, found, history = list(unreadable), list[FeedHealth](), History()
+    with collected("runs", errors):
+        history = History.of(lake.runs.newest_first(), now)
     lags = _lags(lake, feeds, source, errors) if source is not None else {}
     for feed in feeds:
         with collected(feed.name, errors):
-            found.append(_health_of(lake.table(feed), history, now, lags.get(feed.name)))
-    space = lake.space()
-    problems = [problem for one in found if one.feed.enabled for problem in _problems_of(one, now)]
-    problems += _problems_of_lake(history, space, min_free_bytes)
-    return Health(now, str(lake), tuple(found), tuple(problems), space, min_free_bytes, history, tuple(errors))
+            table = lake.table(feed)
+            found.append(feed_health(describe_feed(table), history, now, _orphans_of(table), lags.get(feed.name)))
+    return lake_health(str(lake), now, found, history, lake.space(), min_free_bytes, errors)
 
 
-def _health_of(table: LakeTable, history: History, now: dt.datetime, lag_rows: int | None) -> FeedHealth:
-    state = describe_feed(table)
+def feed_health(
+    state: FeedState, history: History, now: dt.datetime, orphans: Totals = _NOTHING, lag_rows: int | None = None
+) -> FeedHealth:
+    """How a feed is by its state and what became of its exports."""
     feed, described = state.feed, state.table
     partitions = described.partitions if described else ()
     if feed.type == "stream":
@@ -106,10 +119,25 @@ def _health_of(table: LakeTable, history: History, now: dt.datetime, lag_rows: i
         history.exported_at.get(feed.name) or (described.last_commit_at if described else None),
         max(newest, default=None),
         sum(one.totals.row_count for one in partitions if one.partition == judged),
-        _orphans_of(table),
+        orphans,
         history.errors.get(feed.name),
         lag_rows,
     )
+
+
+def lake_health(
+    root: str,
+    now: dt.datetime,
+    feeds: Sequence[FeedHealth],
+    history: History,
+    space: Space,
+    min_free_bytes: int,
+    errors: Sequence[PipelineError] = (),
+) -> Health:
+    """How the lake is by all of it: what a person has to see to."""
+    problems = [problem for one in feeds if one.feed.enabled for problem in _problems_of(one, now)]
+    problems += _problems_of_lake(history, space, min_free_bytes)
+    return Health(now, root, tuple(feeds), tuple(problems), space, min_free_bytes, history, tuple(errors))
 
 
 def _yesterday(now: dt.datetime) -> dt.date:
@@ -145,23 +173,23 @@ def _problems_of(one: FeedHealth, now: dt.datetime) -> list[Finding]:
     if one.error is not None:
         found.append(Finding(feed.name, EXPORT_FAILED, one.error.get("message", "")))
     if feed.max_age_hours is not None:
-        newest = "the newest row" if feed.type == "stream" else "the current version"
-        found += _too_old(feed.name, "the last good export", one.exported_at, feed.max_age_hours, now)
-        found += _too_old(feed.name, newest, one.newest_at, feed.max_age_hours, now)
-    of_day = feed.type == "stream"
-    few, name = (feed.min_rows_per_day, "min_rows_per_day") if of_day else (feed.min_rows, "min_rows")
-    if few is not None and one.judged_rows < few:
-        place = f"of {_yesterday(now)}" if of_day else "in the current version"
-        found.append(Finding(feed.name, "too few rows", f"{one.judged_rows:,} {place}; {name} is {few:,}"))
+        found += _too_old(feed.name, LAST_EXPORT, one.exported_at, feed.max_age_hours, now)
+        found += _too_old(feed.name, NEWEST[feed.type], one.newest_at, feed.max_age_hours, now)
+    if one.min_rows is not None and one.judged_rows < one.min_rows:
+        of_day = feed.type == "stream"
+        name, place = (
+            ("min_rows_per_day", f"of {_yesterday(now)}") if of_day else ("min_rows", "in the current version")
+        )
+        found.append(Finding(feed.name, TOO_FEW, f"{one.judged_rows:,} {place}; {name} is {one.min_rows:,}"))
     return found
 
 
 def _too_old(feed: str, what: str, moment: dt.datetime | None, limit_hours: int, now: dt.datetime) -> list[Finding]:
     limit = f"max_age_hours is {limit_hours:,}"
     if moment is None:
-        return [Finding(feed, f"{what} is missing", limit)]
+        return [Finding(feed, what + MISSING, limit)]
     age_hours = (now - moment).total_seconds() / 3600
-    return [Finding(feed, f"{what} is too old", f"{age_hours:,.1f} hours; {limit}")] if age_hours > limit_hours else []
+    return [Finding(feed, what + TOO_OLD, f"{age_hours:,.1f} hours; {limit}")] if age_hours > limit_hours else []
 
 
 def _problems_of_lake(history: History, space: Space, min_free_bytes: int) -> list[Finding]:
@@ -170,13 +198,18 @@ def _problems_of_lake(history: History, space: Space, min_free_bytes: int) -> li
         failed = [feed["error"] for feed in exported_feeds(run) if feed.get("error")]
         said = [error.get("message", "") for error in run.errors if error not in failed]
         if said or not failed:
-            detail = f"{run.state}: {said[0] if said else run.command}"
-            found.append(Finding("", RUN_NOT_WELL, detail))
-    for last in (history.last_verify, history.last_verify_of_new):
-        if last is not None and last.findings:
-            detail = f"{last.findings}, {last.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify"
-            found.append(Finding("", "the last verification found problems", detail))
+            found.append(Finding("", RUN_NOT_WELL, f"{run.state}: {said[0] if said else run.command}"))
+    for proof in _proofs_that_count(history):
+        detail = f"{len(proof.findings)}, {proof.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify"
+        found += [Finding("", FOUND_WRONG, detail)] if proof.findings else []
     if space.free_bytes is not None and space.free_bytes < min_free_bytes:
         limit = f"HEALTH_MIN_FREE_MB is {min_free_bytes // 10**6:,}"
-        found.append(Finding("", "little room is left", f"{space.free_bytes // 10**6:,} MB at {space.place}; {limit}"))
+        found.append(Finding("", LITTLE_ROOM, f"{space.free_bytes // 10**6:,} MB at {space.place}; {limit}"))
     return found
+
+
+def _proofs_that_count(history: History) -> list[Proof]:
+    """The last one of all files, and one of some files that is newer."""
+    whole, some = history.proofs.get("files"), history.proofs.get("new files")
+    newer = some if some is not None and (whole is None or some.at > whole.at) else None
+    return [proof for proof in (whole, newer) if proof is not None]

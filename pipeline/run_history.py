@@ -1,51 +1,64 @@
-"""What the ledger of runs says of feeds: when each was exported, what failed last, and what verifications found."""
+"""What the ledger of runs says: when each feed was exported, what failed last, and what verifications found."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Set
+import itertools
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.lake.runs import RunEntry
 
+Scope = Literal["files", "new files", "source", "warehouse"]
+SCOPES: tuple[Scope, ...] = ("files", "new files", "source", "warehouse")
+"""What was compared: all files with their logs; those of a run or some feeds; lake and source; warehouse and lake."""
 _EXPORT, _VERIFY = "export_to_data_lake.py", ["metadata_utils.py", "verify"]
 _LOOK_BACK = dt.timedelta(days=92)
 
 
 @dataclass(frozen=True)
-class LastVerify:
-    """A verification: when it ended, how many problems and errors it had."""
+class Proof:
+    """A verification that ended: of how many feeds, what it found, and what it could not look at."""
 
-    at: dt.datetime
-    findings: int
-    errors: int
+    run: RunEntry
+    feeds: int
+    findings: tuple[Mapping[str, Any], ...]
+    errors: tuple[Mapping[str, Any], ...]
+
+    @property
+    def at(self) -> dt.datetime:
+        return self.run.ended_at or self.run.begun_at
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.findings and not self.errors
 
 
 @dataclass
 class History:
-    """What the newest runs came to, by feed. `errors` are of feeds whose newest export failed.
+    """What the newest `runs` came to. `errors` are of feeds whose newest export failed; `last_run` is an export.
 
-    `last_run` is an export; `last_verify` is of all files, `last_verify_of_new` of some feeds or of what a run wrote.
+    `proofs` has the newest verification of each scope that there is one of.
     """
 
+    runs: tuple[RunEntry, ...] = ()
     exported_at: dict[str, dt.datetime] = field(default_factory=dict)
     errors: dict[str, Mapping[str, str]] = field(default_factory=dict)
     last_run: RunEntry | None = None
-    last_verify: LastVerify | None = None
-    last_verify_of_new: LastVerify | None = None
+    proofs: dict[Scope, Proof] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, newest_first: Iterable[RunEntry], feeds: Set[str], now: dt.datetime) -> History:
-        """Looks back until all is known, three months at most."""
-        found = cls()
-        for run in newest_first:
-            if now - run.begun_at > _LOOK_BACK or (found.last_verify and feeds <= found.exported_at.keys()):
-                break
+    def of(cls, newest_first: Iterable[RunEntry], now: dt.datetime) -> History:
+        """Looks back three months."""
+        runs = tuple(itertools.takewhile(lambda run: now - run.begun_at <= _LOOK_BACK, newest_first))
+        found = cls(runs)
+        for run in runs:
             if is_export(run):
                 found._add_export(run)
-            found._add_verify(run)
+            found._add_proof(run)
         return found
 
     def _add_export(self, run: RunEntry) -> None:
@@ -59,19 +72,29 @@ class History:
                 self.errors[name] = feed["error"]
             self._seen.add(name)
 
-    def _add_verify(self, run: RunEntry) -> None:
-        result, words = run.result if isinstance(run.result, dict) else {}, run.command.split()
-        found, is_whole = result.get("verify"), False
+    def _add_proof(self, run: RunEntry) -> None:
+        result, words = run.result if isinstance(run.result, dict) else {}, _words(run)
+        verified, is_whole = result.get("verify"), False  # an export may end with one
         if words[:2] == _VERIFY:
-            found, named = result, set(words[2:]).intersection(map(str, result.get("feeds", ())))
+            verified, named = result, set(words[2:]).intersection(map(str, _list(result, "feeds")))
             is_whole = "--since" not in words and not named
-        if not isinstance(found, dict) or "findings" not in found or run.ended_at is None:
+        if not isinstance(verified, dict) or "findings" not in verified:
             return
-        last = LastVerify(run.ended_at, len(found["findings"]), len(found.get("errors", ())))
-        if is_whole:
-            self.last_verify = self.last_verify or last
-        else:
-            self.last_verify_of_new = self.last_verify_of_new or last
+        proof = Proof(run, len(_list(verified, "feeds")), _objects(verified, "findings"), _objects(verified, "errors"))
+        self.proofs.setdefault("files" if is_whole else "new files", proof)
+        for scope in SCOPES[2:]:
+            if f"--{scope}" in words:
+                self.proofs.setdefault(scope, proof)
+
+    def newest_of_each_command(self) -> Iterator[RunEntry]:
+        """The newest run of each script, or of each command of a script that has several."""
+        seen = set[tuple[str, ...]]()
+        for run in self.runs:
+            words = _words(run)
+            command = tuple(words[:1] + [word for word in words[1:2] if not word.startswith("-")])
+            if command not in seen:
+                seen.add(command)
+                yield run
 
 
 def is_export(run: RunEntry) -> bool:
@@ -80,5 +103,21 @@ def is_export(run: RunEntry) -> bool:
 
 def exported_feeds(run: RunEntry) -> list[Mapping[str, Any]]:
     """What the record of an export says of each feed."""
-    feeds = run.result.get("feeds") if isinstance(run.result, dict) else None
-    return [feed for feed in feeds or () if isinstance(feed, dict) and "feed" in feed]
+    result = run.result if isinstance(run.result, dict) else {}
+    return [feed for feed in _objects(result, "feeds") if "feed" in feed]
+
+
+def _words(run: RunEntry) -> list[str]:
+    try:
+        return shlex.split(run.command)
+    except ValueError:  # a command line that was cut
+        return run.command.split()
+
+
+def _list(result: Mapping[str, Any], key: str) -> list[Any]:
+    value = result.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _objects(result: Mapping[str, Any], key: str) -> tuple[Mapping[str, Any], ...]:
+    return tuple(one for one in _list(result, key) if isinstance(one, dict))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from pipeline.health import FeedHealth, Health
 from pipeline.lake.runs import RunEntry
@@ -14,7 +14,7 @@ from pipeline.text import as_table, size_text, wrapped
 _LOOK_BACK = 100
 
 
-def glance_lines(health: Health, newest_first: Iterable[RunEntry]) -> list[str]:
+def glance_lines(health: Health) -> list[str]:
     """A line a feed and the totals, then what a person has to see to, the last run and the last error."""
     lake = LakeState(health.root, tuple(one.state for one in health.feeds))
     totals = [f"{lake.totals.row_count:,}", size_text(lake.totals.size_bytes)]
@@ -27,7 +27,7 @@ def glance_lines(health: Health, newest_first: Iterable[RunEntry]) -> list[str]:
         lines += ["problems:", *problems_text(health), ""]
     if health.space.free_bytes is not None:
         lines.append(f"{size_text(health.space.free_bytes)} free where the lake is")
-    lines += _run_lines(newest_first)
+    lines += _run_lines(health.history.runs[:_LOOK_BACK])
     return [*lines, "more: metadata_utils.py --stats, --report, health, runs; all of it: --help"]
 
 
@@ -43,9 +43,9 @@ def _cells(health: Health, one: FeedHealth) -> list[str]:
     ]
 
 
-def _run_lines(newest_first: Iterable[RunEntry]) -> list[str]:
+def _run_lines(newest_first: Sequence[RunEntry]) -> list[str]:
     lines = list[str]()
-    for _, run in zip(range(_LOOK_BACK), newest_first, strict=False):
+    for run in newest_first:
         at = f"{run.begun_at:%Y-%m-%d %H:%M} UTC"
         if not lines:
             lines.append(wrapped(f"last run: {at} {run.command}: {run.state}"))

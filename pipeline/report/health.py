@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.health import FeedHealth, Health
 from pipeline.lake.runs import RunEntry
-from pipeline.run_history import LastVerify
+from pipeline.run_history import Proof
 from pipeline.text import as_table, rfc3339, size_text, wrapped
 
 
@@ -23,8 +23,8 @@ def health_json(health: Health) -> dict[str, Any]:
         "free_bytes": health.space.free_bytes,
         "min_free_bytes": health.min_free_bytes,
         "last_run": _run_json(history.last_run),
-        "last_verify": _verify_json(history.last_verify),
-        "last_verify_of_new": _verify_json(history.last_verify_of_new),
+        "last_verify": _proof_json(history.proofs.get("files")),
+        "last_verify_of_new": _proof_json(history.proofs.get("new files")),
         "errors": [{"message": error.message, "hint": error.hint} for error in health.errors],
     }
 
@@ -48,7 +48,7 @@ def health_lines(health: Health) -> list[str]:
     if orphans := sum(one.orphans.file_count for one in health.feeds):
         size = sum(one.orphans.size_bytes for one in health.feeds)
         lines.append(f"{orphans} files ({size_text(size)}) of no commit; the next export of their feeds removes them")
-    last = health.history.last_verify
+    last = health.history.proofs.get("files")
     lines.append(f"verified as a whole: {f'{last.at:%Y-%m-%d %H:%M} UTC' if last else 'not within three months'}")
     problems = problems_text(health)
     return [*lines, "problems:", *problems] if problems else [*lines, "nothing is wrong" * (not health.errors)]
@@ -89,7 +89,7 @@ def _feed_json(health: Health, one: FeedHealth) -> dict[str, Any]:
         "bytes": totals.size_bytes,
         "files": totals.file_count,
         "judged_rows": one.judged_rows,
-        "min_rows": feed.min_rows_per_day if feed.type == "stream" else feed.min_rows,
+        "min_rows": one.min_rows,
         "lag_rows": one.lag_rows,
         "orphan_files": one.orphans.file_count,
         "orphan_bytes": one.orphans.size_bytes,
@@ -110,5 +110,7 @@ def _run_json(run: RunEntry | None) -> dict[str, Any] | None:
     }
 
 
-def _verify_json(last: LastVerify | None) -> dict[str, Any] | None:
-    return None if last is None else {"at": rfc3339(last.at), "findings": last.findings, "errors": last.errors}
+def _proof_json(proof: Proof | None) -> dict[str, Any] | None:
+    if proof is None:
+        return None
+    return {"at": rfc3339(proof.at), "findings": len(proof.findings), "errors": len(proof.errors)}

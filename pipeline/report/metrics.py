@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.errors import OutputNotWritten
 from pipeline.health import FeedHealth, Health
-from pipeline.run_history import LastVerify
+from pipeline.run_history import Proof
 
 _OF_FEED = {
     "feed_healthy": "1 when nothing is wrong with the feed",
@@ -88,7 +88,7 @@ def _values_of_feed(health: Health, one: FeedHealth) -> dict[str, _Value]:
         "feed_size_bytes": totals.size_bytes,
         "feed_files": totals.file_count,
         "feed_judged_rows": one.judged_rows,
-        "feed_min_rows": feed.min_rows_per_day if feed.type == "stream" else feed.min_rows,
+        "feed_min_rows": one.min_rows,
         "feed_lag_rows": one.lag_rows,
         "feed_orphan_files": one.orphans.file_count,
     }
@@ -105,13 +105,13 @@ def _values_of_lake(health: Health) -> dict[str, _Value]:
         "last_run_timestamp_seconds": run.ended_at.timestamp() if run and run.ended_at else None,
         "last_run_exit_code": run.exit_code if run else None,
         "last_run_duration_seconds": run.seconds if run else None,
-        **_values_of_verify("last_verify", health.history.last_verify),
-        **_values_of_verify("last_verify_of_new", health.history.last_verify_of_new),
+        **_values_of_proof("last_verify", health.history.proofs.get("files")),
+        **_values_of_proof("last_verify_of_new", health.history.proofs.get("new files")),
     }
 
 
-def _values_of_verify(name: str, last: LastVerify | None) -> dict[str, _Value]:
+def _values_of_proof(name: str, last: Proof | None) -> dict[str, _Value]:
     return {
         f"{name}_timestamp_seconds": last.at.timestamp() if last else None,
-        f"{name}_findings": last.findings if last else None,
+        f"{name}_findings": len(last.findings) if last else None,
     }

@@ -179,7 +179,7 @@ def recorded(lake: Lake, age: dt.timedelta, code: int, *about: str, told: bool =
 
 def due(lake: Lake, code: int, hours: int = 30) -> Alert | None:
     health = look_at(lake, *lake.feeds.choose(), NOW, 0)
-    return due_alert(health, list(lake.runs.newest_first()), code, dt.timedelta(hours=hours))
+    return due_alert(health, code, dt.timedelta(hours=hours))
 
 
 FAILED = "totals: the last export failed"

@@ -19,6 +19,7 @@ from pipeline.report.metrics import METRICS
 from tests.integration.commands import ran
 from tests.integration.small_sources import a_stream, events, reader_of
 from tests.lake.small_tables import add_rows, add_version, commit_id, stream_feed, table_feed
+from tests.report.read_page import read_page
 from tests.support import feed_for, folder_of, lake_at
 
 NOW = dt.datetime.now(dt.UTC)
@@ -115,11 +116,14 @@ def test_the_last_verification_counts_and_one_of_new_files_hides_no_older_findin
         ledger, 7, "export_to_data_lake.py --all --then-verify", exported() | {"verify": {"findings": [], "errors": []}}
     )
     wrong = problems(lake)
-    recorded(ledger, 6, "metadata_utils.py verify", {"feeds": feeds, "findings": [], "errors": []})
+    recorded(ledger, 6, "metadata_utils.py verify --since 2026-11-28", {"feeds": feeds, "findings": [finding]}, 1)
+    new = problems(lake)
+    recorded(ledger, 5, "metadata_utils.py verify", {"feeds": feeds, "findings": [], "errors": []})
     well = health(lake, 0)
 
     assert wrong == [(None, "the last verification found problems")]
-    assert (well["last_verify"]["findings"], well["last_verify_of_new"]["findings"]) == (0, 0)
+    assert new == wrong * 2
+    assert (well["last_verify"]["findings"], well["last_verify_of_new"]["findings"]) == (0, 1)
 
 
 def test_a_disk_that_is_nearly_full_is_a_problem_and_orphans_are_counted(lake: Path) -> None:
@@ -175,6 +179,15 @@ def test_a_glance_at_long_names_and_large_figures_fits_into_80_columns(lake: Pat
     damaged = next(lake.glob("streams/events/_delta_log/*1.json"))
     damaged.write_text("{")
     assert "the feed events cannot be read" in ran(lake, "metadata_utils", code=1).stderr
+
+
+def test_a_ledger_that_cannot_be_read_is_an_error_beside_what_the_feeds_say(lake: Path) -> None:
+    (lake / "runs" / "2099-01.jsonl").mkdir()
+    found = health(lake, 1)
+
+    assert [one["feed"] for one in found["feeds"]] == ["events", "totals"]
+    assert "2099-01.jsonl" in found["errors"][0]["message"]
+    assert "2099-01.jsonl" in read_page(ran(lake, "metadata_utils", "--html", "-", code=1).stdout).text
 
 
 def samples(path: Path) -> dict[tuple[str, str], float]:
@@ -239,9 +252,11 @@ def test_how_far_the_lake_is_behind_its_source_is_asked_only_when_wanted(lake_ro
         stream.records += events(3, first=5)
         (asked,) = health(lake_root, 0, "--source", **env)["feeds"]
         (silent,) = health(lake_root, 0, **env)["feeds"]
+        page = read_page(ran(lake_root, "metadata_utils", "--html", "-", "--source", env=env).stdout)
     away = health(lake_root, 75, "--source", KSQLDB_URL="http://127.0.0.1:9")
 
     assert (asked["lag_rows"], silent["lag_rows"]) == (3, None)
+    assert page.rows("Freshness of each feed")["s"][7].values == [3]
     assert (away["healthy"], away["problems"]) == (False, [])
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from pipeline.errors import LakeDamaged, WarehouseBusy
+from pipeline.errors import LakeDamaged, PipelineError, WarehouseBusy
 from pipeline.feeds import DimensionMapping, Feed, WarehouseMapping
+from pipeline.health import feed_health, lake_health
 from pipeline.lake.metadata import FeedState, PartitionState, TableState, Totals, sum_of
 from pipeline.lake.runs import RunEntry
-from pipeline.report.model import LakeState
+from pipeline.lake.store import Space
 from pipeline.report.page.facts import FeedFacts, FileFacts, PageFacts, WarehouseFacts
+from pipeline.run_history import History
 from pipeline.verify.versions import Differences
 from pipeline.warehouse.ledger import SnapshotEntry
 
@@ -67,22 +69,39 @@ def _facts(feed: Feed, partitions: Sequence[PartitionState], version: int | None
     )
     size = totals.size_bytes // max(1, totals.file_count)
     files = FileFacts((size,) * totals.file_count, f"date=2026-11-29/{feed.name}-0.parquet")
-    return FeedFacts(FeedState(feed, table), files)
+    return FeedFacts(feed_health(FeedState(feed, table), History(), NOW), files)
 
 
-def page_of(*feeds: FeedFacts, **more: object) -> PageFacts:
-    state = LakeState("/srv/lake", tuple(one.state for one in feeds))
-    return replace(PageFacts(NOW, state, feeds), **more)  # type: ignore[arg-type] # fields of PageFacts
+def page_of(
+    *feeds: FeedFacts,
+    runs: Sequence[RunEntry] = (),
+    errors: Sequence[PipelineError] = (),
+    warehouse: WarehouseFacts | None = None,
+    now: dt.datetime = NOW,
+    root: str = "/srv/lake",
+    free_bytes: int = 10**10,
+) -> PageFacts:
+    """What the page is told of a lake of these feeds; their health is as it is at that time, by these runs."""
+    history = History.of(runs, now)
+    judged = [feed_health(one.state, history, now, one.health.orphans, one.health.lag_rows) for one in feeds]
+    shown = tuple(replace(one, health=health) for one, health in zip(feeds, judged, strict=True))
+    health = lake_health(root, now, judged, history, Space(root, True, free_bytes), 10**9, errors)
+    return PageFacts(health, shown, warehouse)
 
 
 def made_up_page(seed: int) -> PageFacts:
     """A lake of up to eight feeds: empty ones, gaps, dates of times to come, no date, versions that came back."""
     random = Random(seed)
-    feeds = [_any_feed(f"feed_{number}", random) for number in range(random.randint(0, 8))]
+    feeds = [_looked_at(_any_feed(f"feed_{number}", random), random) for number in range(random.randint(0, 8))]
     errors = tuple(LakeDamaged(f"{n} cannot be read", "repair it") for n in range(random.choice((0, 0, 0, 2))))
-    state = LakeState("/srv/lake", tuple(one.state for one in feeds), errors)
     runs = tuple(_any_run(number, random) for number in range(random.choice((0, 1, 30))))
-    return PageFacts(NOW, state, tuple(feeds), runs, _any_warehouse(random))
+    return page_of(*feeds, runs=runs, errors=errors, warehouse=_any_warehouse(random))
+
+
+def _looked_at(one: FeedFacts, random: Random) -> FeedFacts:
+    """With what only a look at the disk and the source can tell."""
+    orphans, lag_rows = Totals(0, 9000, random.choice((0, 3))), random.choice((None, 0, 12_345))
+    return replace(one, health=replace(one.health, orphans=orphans, lag_rows=lag_rows))
 
 
 def _any_totals(random: Random) -> Totals:
@@ -95,16 +114,18 @@ def _any_totals(random: Random) -> Totals:
 def _any_feed(name: str, random: Random) -> FeedFacts:
     retention = random.choice((None, 1, 365))
     if random.random() < 0.1:
-        return FeedFacts(FeedState(Feed(name=name, type="stream", source=name, enabled=random.random() < 0.5), None))
+        empty = FeedState(Feed(name=name, type="stream", source=name, enabled=random.random() < 0.5), None)
+        return FeedFacts(feed_health(empty, History(), NOW))
     if random.random() < 0.5:
         days = [_any_totals(random) for _ in range(random.choice((0, 1, 5, 70)))]
         last = NOW.date() + dt.timedelta(days=random.choice((-400, -1, 0, 0, 3)))
-        made = stream_facts(name, days, last, retention_days=retention)
+        made = stream_facts(name, days, last, retention_days=retention, min_rows_per_day=random.choice((None, 1)))
         odd = [_partition(odd, Totals(3, 10, 1), None) for odd in (None, "0001-01-01", "9999-12-31", "soon")]
         partitions = (*made.state.table.partitions, *random.sample(odd, random.randint(0, 2)))  # type: ignore[union-attr]
         return _facts(made.state.feed, partitions, None)
     versions = [_any_totals(random) for _ in range(random.choice((0, 1, 2, 7, 40)))]
-    made = table_facts(name, versions, retention_versions=retention, warehouse=_any_mapping(name, random))
+    mapping, least = _any_mapping(name, random), random.choice((None, 10**6))
+    made = table_facts(name, versions, retention_versions=retention, warehouse=mapping, min_rows=least)
     change = Differences(name, 1, 2, {"new": 3, "gone": 0, "changed": 1}, 1000, ()) if len(versions) > 1 else None
     return replace(made, change=change)
 

@@ -81,8 +81,9 @@ def test_a_feed_that_cannot_be_read_is_said_on_the_page(root: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--lang", "fr"], "--lang and --warehouse are options of the page"),
-        (["--warehouse"], "--lang and --warehouse are options of the page"),
+        (["--lang", "fr"], "--lang, --source and --warehouse are options of the page"),
+        (["--source"], "--lang, --source and --warehouse are options of the page"),
+        (["--warehouse"], "--lang, --source and --warehouse are options of the page"),
         (["--html", "x", "--stats"], "--html excludes --stats, --report, --json and --csv"),
         (["--html", "x", "--csv", "y"], "--html excludes --stats, --report, --json and --csv"),
         (["--html", "no/such/folder/x"], "no/such/folder/x could not be written: No such file or directory"),

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.lake.metadata import Totals
 from pipeline.lake.runs import RunEntry
+from pipeline.report.health import health_json
 from pipeline.report.json_forms import lake_json
 from pipeline.report.page.language import Lang, Language
 from pipeline.report.page.page import page_html
@@ -19,6 +20,7 @@ from pipeline.text import size_text
 from tests.report.made_up_lakes import NOW, made_up_page, page_of, stream_facts, table_facts
 from tests.report.read_page import Cell, Page, read_page
 
+DAY = dt.timedelta(days=1)
 LANGS: tuple[Lang, Lang] = ("en", "fr")
 
 
@@ -40,7 +42,18 @@ def test_the_figures_of_a_lake_are_those_of_json(seed: int) -> None:
     assert shown == [[f["totals"]["rows"], f["totals"]["bytes"]] for f in (*form["feeds"], {"totals": totals})]
     for feed in form["feeds"]:
         partitions_are_shown(page, language, feed)
-    runs = runs_json(facts.runs)["runs"]
+    form = health_json(facts.health)
+    fresh = [row for row in page.tables[language.say("fresh_caption")][1:] if row[1].times]
+    assert {row[0].text: [row[1].times, row[4].times, *(cell.values for cell in row[5:])] for row in fresh} == {
+        one["feed"]: [[one["newest_at"]], [one["exported_at"]], *([one[key]] if one[key] is not None else []
+                      for key in ("judged_rows", "min_rows", "lag_rows"))]
+        for one in form["feeds"] if one["newest_at"] is not None
+    }  # fmt: skip
+    files = page.tables[language.say("files_caption")][1:]
+    orphans = {one["feed"]: [one["orphan_files"]] for one in form["feeds"]}
+    assert all(row[5].values == orphans[row[0].text] for row in files)
+    assert page.tiles["free"].values == [form["free_bytes"]]
+    runs = runs_json(facts.history.runs)["runs"]
     ledger = page.tables.get(language.say("runs_caption"), [[]])[1:]
     assert [row[0].times for row in ledger] == [[run["begun_at"]] for run in runs[:15]]
     assert [row[4].values for row in ledger] == [[run["rows"]] if run["rows"] is not None else [] for run in runs[:15]]
@@ -118,7 +131,7 @@ def test_a_page_of_many_streams_of_many_days_is_below_300_kb(feeds: int, days: i
     day = Totals(1_234_567, 987_654_321, 24)
     described = {"description": "Transactions without personal data, amounts in EUR too", "owner": "payments"}
     streams = [stream_facts(f"transaction_stream_anonymized_{n}", [day] * days, **described) for n in range(feeds)]
-    facts = page_of(*streams, runs=made_up_page(3).runs)
+    facts = page_of(*streams, runs=made_up_page(36).history.runs)
 
     for lang in LANGS:
         html = page_html(facts, lang)
@@ -155,6 +168,33 @@ def test_a_feed_past_its_own_limit_is_said_to_be_late() -> None:
     assert page.rows("Freshness of each feed")["s48"][3].text == "2\u00a0d"
 
 
+def test_what_health_finds_wrong_is_at_the_pages_beginning() -> None:
+    """Each problem of it, in words of the page."""
+    few = stream_facts("few", [Totals(5, 500, 1)] * 2, NOW.date() - DAY, min_rows_per_day=1000, max_age_hours=9)
+    gone = table_facts("gone", [Totals(5, 500, 1)], min_rows=6)
+    feeds = [{"feed": "few", "status": "ok"}, {"feed": "gone", "status": "failed", "error": {"message": "no server"}}]
+    runs = (
+        RunEntry("2", "export_to_data_lake.py --all", NOW, "failed", NOW, 1, 1.0, (), {"feeds": [feeds[1]]}),
+        RunEntry("1", "export_to_data_lake.py --all", NOW, "ok", NOW - DAY, 0, 1.0, (), {"feeds": feeds[:1]}),
+    )
+    facts = page_of(few, gone, runs=runs, free_bytes=5)
+
+    text = read_page(page_html(facts, "en")).text.replace("\u00a0", " ")
+
+    assert len(facts.health.problems) == 6
+    for said in (
+        "7 things to look at",
+        "The newest data of few is older than 9 h: 18 h ago.",
+        "The last good export of few is older than 9 h: 1 d ago.",
+        "few has 5 rows of yesterday (UTC), fewer than 1,000.",
+        "The last export of gone failed: no server",
+        "The current version of gone has 5 rows, fewer than 6.",
+        "Only 5 B are free where the lake is; it should have 1.0 GB.",
+        "The lake has never been verified.",
+    ):
+        assert said in text
+
+
 def test_a_verification_at_the_end_of_an_export_counts() -> None:
     verified = {"feeds": ["s"], "findings": [{"feed": "s", "what": "lost", "detail": "a file"}], "errors": []}
     run = RunEntry(
@@ -163,13 +203,18 @@ def test_a_verification_at_the_end_of_an_export_counts() -> None:
 
     page = read_page(page_html(page_of(runs=(run,)), "en"))
 
-    assert page.tables["Last checks"][1][3].text == "1 problem"
+    assert [row[3].text for row in page.tables["Last checks"][1:]] == [
+        "not checked python metadata_utils.py verify",
+        "1 problem",
+        "not checked python metadata_utils.py verify --source",
+        "not checked python metadata_utils.py verify --warehouse",
+    ]
     assert "s: lost: a file" in page.text
 
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_no_two_parts_of_the_page_have_the_same_name(lang: Lang) -> None:
-    for seed in (0, 7, 11):
+    for seed in (0, 11, 36):
         facts = made_up_page(seed)
         page = read_page(page_html(facts, lang))
         titles = [WORDS[key][LANGS.index(lang)] for key in WORDS if key.endswith("_title")]

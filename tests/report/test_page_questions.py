@@ -104,4 +104,4 @@ def test_where_does_a_table_of_the_warehouse_come_from_and_what_would_compaction
         "shop_id, snapshot_version", "dim_shops", "shops",
     ]  # fmt: skip
     assert "ksqlDB tableSHOPSmade of topic_aFolder of the laketables/shops/" in page.text
-    assert cells(page, "Files of each feed", "sales")[5] == "7 files (210.0 kB) would become 2 files"
+    assert cells(page, "Files of each feed", "sales")[6] == "7 files (210.0 kB) would become 2 files"

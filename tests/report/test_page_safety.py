@@ -24,7 +24,8 @@ def hostile_page(lang: str = "en") -> str:
     stream = stream_facts("s", [day], description=HOSTILE, owner=HOSTILE, tags=(HOSTILE,))
     table = stream.state.table
     assert table is not None
-    stream = replace(stream, state=replace(stream.state, table=replace(table, topic=HOSTILE)))
+    state = replace(stream.state, table=replace(table, topic=HOSTILE))
+    stream = replace(stream, health=replace(stream.health, state=state))
     stream = replace(stream, files=replace(stream.files, newest=HOSTILE))
     other = replace(table_facts("t", [day, day], description=HOSTILE), change=LakeDamaged(HOSTILE))
     finding = {"feed": HOSTILE, "what": HOSTILE, "detail": HOSTILE}
@@ -34,10 +35,8 @@ def hostile_page(lang: str = "en") -> str:
         RunEntry("1", f"metadata_utils.py verify {HOSTILE}", NOW, "failed", NOW, 1, 1.0, (error,), verified),
         RunEntry("2", "metadata_utils.py verify", NOW, "ok", NOW, 0, 1.0, (), {"feeds": 7, "findings": "no list"}),
     )
-    facts = page_of(stream, other, runs=runs)
-    return page_html(
-        replace(facts, lake=replace(facts.lake, root=HOSTILE, errors=(LakeDamaged(HOSTILE, HOSTILE),))), lang
-    )  # type: ignore[arg-type] # a language
+    facts = page_of(stream, other, runs=runs, root=HOSTILE, errors=(LakeDamaged(HOSTILE, HOSTILE),))
+    return page_html(facts, lang)  # type: ignore[arg-type] # a language
 
 
 @pytest.mark.parametrize("lang", ["en", "fr"])

@@ -124,8 +124,11 @@ def _changes(one: FeedFacts, language: Language) -> Html | None:
 
 def files(facts: PageFacts, language: Language) -> Html:
     rows = [_file_row(one, language) for one in facts.feeds if one.files.sizes]
-    head = [language.say(key) for key in ("feed", "file_count", "smallest", "median", "largest", "compaction")]
-    table = figures.table(language.say("files_caption"), head, rows, "files", right={1, 2, 3, 4})
+    head = [
+        language.say(key)
+        for key in ("feed", "file_count", "smallest", "median", "largest", "of_no_commit", "compaction")
+    ]
+    table = figures.table(language.say("files_caption"), head, rows, "files", right={1, 2, 3, 4, 5})
     taken = sum(len(one.files.small) for one in facts.feeds)
     made = sum(one.files.made for one in facts.feeds)
     lead = language.say("compaction_lead", taken=language.count("files_n", taken), made=language.count("files_n", made))
@@ -138,7 +141,8 @@ def _file_row(one: FeedFacts, language: Language) -> list[Content]:
     sizes = one.files.sizes
     figure = [figures.size(language, size) for size in (sizes[0], sizes[len(sizes) // 2], sizes[-1])]
     count = figures.number(language, len(sizes))
-    return [figures.name(one.state.feed.name), count, *figure, _gain(one.files, language)]
+    orphans = figures.number(language, one.health.orphans.file_count)
+    return [figures.name(one.state.feed.name), count, *figure, orphans, _gain(one.files, language)]
 
 
 def _gain(found: FileFacts, language: Language) -> Content:

@@ -6,26 +6,24 @@ What cannot be read is said on the page and keeps nothing else from it: a feed, 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from pipeline.errors import PipelineError
 from pipeline.faults import collected
-from pipeline.feeds import Feed
+from pipeline.health import FeedHealth, Health
 from pipeline.lake.compaction import Goal, small_files
 from pipeline.lake.lake import Lake
-from pipeline.lake.metadata import FeedState, describe_feed
-from pipeline.lake.runs import RunEntry
+from pipeline.lake.metadata import FeedState
 from pipeline.lake.table import LakeTable
 from pipeline.report.model import LakeState
+from pipeline.run_history import History
 from pipeline.verify.versions import Differences, compare_versions
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.ledger import SnapshotEntry, list_snapshots
 
 Warehouse = Callable[[], AbstractContextManager[Connection]]
-_RUNS = 500
-"""So many of the newest runs are looked through for those that proved something."""
 _COMPARED_ROWS = 500_000
 """Two versions that have more are not compared by key: a page is made within seconds."""
 
@@ -54,9 +52,13 @@ class FeedFacts:
     known; None where there is no version before it, or the two are too long to be compared here.
     """
 
-    state: FeedState
+    health: FeedHealth
     files: FileFacts = field(default_factory=FileFacts)
     change: Differences | PipelineError | None = None
+
+    @property
+    def state(self) -> FeedState:
+        return self.health.state
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,23 @@ class WarehouseFacts:
 
 @dataclass(frozen=True)
 class PageFacts:
-    """`lake` has all feeds, `feeds` those that are shown one by one; `runs` are the newest first; `warehouse` is None
-    where nobody asked for it.
-    """
+    """`health` has all feeds, `feeds` those that are shown one by one; `warehouse` is None where it was not asked."""
 
-    now: dt.datetime
-    lake: LakeState
+    health: Health
     feeds: tuple[FeedFacts, ...]
-    runs: tuple[RunEntry, ...] = ()
     warehouse: WarehouseFacts | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        return self.health.at
+
+    @property
+    def history(self) -> History:
+        return self.health.history
+
+    @property
+    def lake(self) -> LakeState:
+        return LakeState(self.health.root, tuple(one.state for one in self.health.feeds), self.health.errors)
 
     def of_type(self, feed_type: str) -> list[FeedFacts]:
         return [one for one in self.feeds if one.state.feed.type == feed_type]
@@ -95,30 +105,19 @@ class PageFacts:
         return replace(self, feeds=tuple(one for one in self.feeds if one.state.feed.name in shown))
 
 
-def page_facts(
-    lake: Lake,
-    feeds: Sequence[Feed],
-    unreadable: Sequence[PipelineError],
-    now: dt.datetime,
-    target_bytes: int,
-    warehouse: Warehouse | None = None,
-) -> PageFacts:
+def page_facts(lake: Lake, health: Health, target_bytes: int, warehouse: Warehouse | None = None) -> PageFacts:
     """All that the page shows; `warehouse` connects to it, where it is asked for."""
-    found, errors, runs = list[FeedFacts](), list(unreadable), list[RunEntry]()
-    for feed in feeds:
-        with collected(feed.name, errors):
-            found.append(_feed_facts(lake.table(feed), now, target_bytes))
-    with collected("runs", errors):
-        runs = lake.runs.newest(_RUNS)
-    state = LakeState(str(lake), tuple(one.state for one in found), tuple(errors))
+    found, errors = list[FeedFacts](), list(health.errors)
+    for one in health.feeds:
+        with collected(one.feed.name, errors):
+            found.append(_feed_facts(one, lake.table(one.feed), health.at, target_bytes))
     asked = _warehouse_facts(warehouse) if warehouse is not None else None
-    return PageFacts(now, state, tuple(found), tuple(runs), asked)
+    return PageFacts(replace(health, errors=tuple(errors)), tuple(found), asked)
 
 
-def _feed_facts(table: LakeTable, now: dt.datetime, target_bytes: int) -> FeedFacts:
-    state = describe_feed(table)
-    if state.table is None:
-        return FeedFacts(state)
+def _feed_facts(health: FeedHealth, table: LakeTable, now: dt.datetime, target_bytes: int) -> FeedFacts:
+    if not table.exists:
+        return FeedFacts(health)
     groups = small_files(table, Goal(target_bytes), now)
     files = FileFacts(
         sizes=tuple(sorted(file.size_bytes for file in table.files)),
@@ -126,7 +125,7 @@ def _feed_facts(table: LakeTable, now: dt.datetime, target_bytes: int) -> FeedFa
         small=tuple(file.size_bytes for group in groups for file in group),
         made=len(groups),
     )
-    return FeedFacts(state, files, _change(table))
+    return FeedFacts(health, files, _change(table))
 
 
 def _change(table: LakeTable) -> Differences | PipelineError | None:

@@ -10,15 +10,15 @@ from pipeline.report.page.elements import Content, Html, tag
 from pipeline.report.page.facts import PageFacts
 from pipeline.report.page.language import Language
 from pipeline.report.page.overview import state_badge
-from pipeline.report.page.recorded import SCOPES, Proof, Scope, newest_proofs
 from pipeline.report.runs import rows_of
+from pipeline.run_history import SCOPES, Proof, Scope
 from pipeline.warehouse.ledger import SnapshotEntry
 
 _RUNS, _ERRORS, _FINDINGS, _SNAPSHOTS = 15, 3, 20, 30
 
 
 def runs(facts: PageFacts, language: Language) -> Html:
-    shown = facts.runs[:_RUNS]
+    shown = facts.history.runs[:_RUNS]
     if not shown:
         return figures.section("runs", language.say("runs_title"), tag("p", language.say("no_runs")))
     head = [language.say(key) for key in ("begun", "command", "state", "took", "rows")]
@@ -41,9 +41,10 @@ def _run_row(run: RunEntry, language: Language) -> list[Content]:
 
 def checks(facts: PageFacts, language: Language) -> Html:
     """What `verify` compared last, with what, and what it found."""
-    proofs = newest_proofs(facts.runs)
+    proofs = facts.history.proofs
     head = [language.say(key) for key in ("compared", "when", "feeds", "outcome")]
-    rows = [_check_row(scope, proofs.get(scope), facts, language) for scope in SCOPES]
+    scopes = [scope for scope in SCOPES if scope != "new files" or scope in proofs]
+    rows = [_check_row(scope, proofs.get(scope), facts, language) for scope in scopes]
     table = figures.table(language.say("checks_caption"), head, rows, "checks", right={2})
     newest = max(proofs.values(), key=lambda proof: proof.run.begun_at, default=None)
     return figures.section("checks", language.say("checks_title"), table, *_findings(newest, language),

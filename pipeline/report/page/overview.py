@@ -5,13 +5,25 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 
+from pipeline.findings import Finding
+from pipeline.health import (
+    EXPORT_FAILED,
+    LAST_EXPORT,
+    LITTLE_ROOM,
+    NEWEST,
+    RUN_NOT_WELL,
+    TOO_FEW,
+    TOO_OLD,
+    FeedHealth,
+    Health,
+)
 from pipeline.lake.metadata import FeedState, sum_of
 from pipeline.report.page import charts, figures
 from pipeline.report.page.days import days_of
 from pipeline.report.page.elements import Content, Html, joined, tag
 from pipeline.report.page.facts import FeedFacts, PageFacts
 from pipeline.report.page.language import Language
-from pipeline.report.page.recorded import newest_of_each_command, newest_proofs
+from pipeline.run_history import is_export
 
 _DAYS, _CONCERNS = 60, 20
 GOOD_STATES = ("ok", "running")
@@ -32,36 +44,57 @@ def state_of_affairs(facts: PageFacts, language: Language) -> Html:
 
 
 def _concerns(facts: PageFacts, language: Language) -> Iterator[Content]:
-    for error in facts.lake.errors:
+    health = facts.health
+    for error in health.errors:
         yield [error.message, tag("span", error.hint, class_="hint") if error.hint else None]
-    for state in facts.lake.feeds:
-        if state.table is None and state.feed.enabled:
-            yield language.say("never_exported", feed=state.feed.name)
-        elif is_late(state, facts.now) and (at := newest_row(state)) is not None:
-            limit = language.duration(3600 * (state.feed.max_age_hours or 0))
-            yield language.say("too_old", feed=state.feed.name, limit=limit, age=language.ago(at, facts.now))
-    for run in newest_of_each_command(facts.runs):
-        if run.state not in GOOD_STATES:
+    for one in health.feeds:
+        if one.state.table is None and one.feed.enabled:
+            yield language.say("never_exported", feed=one.feed.name)
+        elif one.feed.enabled:
+            yield from (problem_text(problem, one, health, language) for problem in health.problems_of(one.feed.name))
+    what_is_wrong = {problem.what for problem in health.problems_of("")}
+    for run in facts.history.newest_of_each_command():
+        if RUN_NOT_WELL in what_is_wrong if is_export(run) else run.state not in GOOD_STATES:
             reason = run.errors[0].get("message", "") if run.errors else ""
             yield [
                 language.say("run_ended", command=run.command, state=language.say(f"state {run.state}")),
                 f" {reason}" if reason else None,
             ]
-    for scope, proof in newest_proofs(facts.runs).items():
+    for scope, proof in facts.history.proofs.items():
         if proof.findings:
             yield language.count("found_wrong", len(proof.findings), check=language.say(f"check {scope}"))
-    if not newest_proofs(facts.runs) and any(state.table for state in facts.lake.feeds):
+    if not facts.history.proofs and any(state.table for state in facts.lake.feeds):
         yield [language.say("never_verified"), tag("span", "python metadata_utils.py verify", class_="hint")]
+    if LITTLE_ROOM in what_is_wrong:
+        free, least = language.size(health.space.free_bytes or 0), language.size(health.min_free_bytes)
+        yield language.say("little_room", free=free, least=least)
     if facts.warehouse is not None and facts.warehouse.error is not None:
         yield [language.say("warehouse_away"), f" {facts.warehouse.error.message}"]
+
+
+def problem_text(problem: Finding, one: FeedHealth, health: Health, language: Language) -> str:
+    """A problem of a feed, in the page's language."""
+    name = one.feed.name
+    if problem.what == EXPORT_FAILED:
+        return language.say("export_failed", feed=name) + f" {problem.detail}"
+    if problem.what == TOO_FEW:
+        rows, least = language.number(one.judged_rows), language.number(one.min_rows or 0)
+        key = "too_few_of_day" if one.feed.type == "stream" else "too_few_in_version"
+        return language.say(key, feed=name, rows=rows, least=least)
+    of_export = problem.what.startswith(LAST_EXPORT)
+    at, limit = one.exported_at if of_export else one.newest_at, language.duration(3600 * (one.feed.max_age_hours or 0))
+    if at is None:
+        return language.say("no_moment", feed=name)
+    key = "export_too_old" if of_export else "too_old"
+    return language.say(key, feed=name, limit=limit, age=language.ago(at, health.at))
 
 
 def glance(facts: PageFacts, language: Language) -> Html:
     states, totals = facts.lake.feeds, sum_of(state.totals for state in facts.lake.feeds)
     streams = sum(state.feed.type == "stream" for state in states)
     kinds = f"{language.count('streams', streams)}, {language.count('tables', len(states) - streams)}"
-    newest = max((at for state in states if (at := newest_row(state)) is not None), default=None)
-    proof = newest_proofs(facts.runs).get("files")
+    newest = max((one.newest_at for one in facts.health.feeds if one.newest_at is not None), default=None)
+    proof, free = facts.history.proofs.get("files"), facts.health.space.free_bytes
     tiles = [
         _tile("feeds", language.say("feeds"), figures.number(language, len(states)), kinds),
         _tile("rows", language.say("rows"), figures.number(language, totals.row_count), language.say("rows_means")),
@@ -71,6 +104,9 @@ def glance(facts: PageFacts, language: Language) -> Html:
         _tile("run", language.say("last_run"), *_last_run(facts, language)),
         _tile("proof", language.say("last_proof"), *_when(proof.run.begun_at if proof else None, facts.now, language)),
     ]  # fmt: skip
+    if free is not None:
+        least = language.say("at_least", least=language.size(facts.health.min_free_bytes))
+        tiles.append(_tile("free", language.say("free"), figures.size(language, free), least))
     return figures.section("glance", language.say("glance"), tag("dl", *tiles, class_="tiles"))
 
 
@@ -86,9 +122,9 @@ def _when(at: dt.datetime | None, now: dt.datetime, language: Language) -> tuple
 
 
 def _last_run(facts: PageFacts, language: Language) -> tuple[Content, Content]:
-    if not facts.runs:
+    if not facts.history.runs:
         return language.say("none_yet"), None
-    run = facts.runs[0]
+    run = facts.history.runs[0]
     return state_badge(run.state, language), [run.command, ", ", figures.ago(language, run.begun_at, facts.now)]
 
 
@@ -154,52 +190,32 @@ def retention(state: FeedState, language: Language) -> str:
 def freshness(facts: PageFacts, language: Language) -> Html:
     """The feed with the oldest data first; without data before all."""
     never = dt.datetime.min.replace(tzinfo=dt.UTC)
-    states = sorted(facts.lake.feeds, key=lambda state: (newest_row(state) or never, state.feed.name))
-    ages = [facts.now - at for state in states if (at := newest_row(state)) is not None]
+    feeds = sorted(facts.health.feeds, key=lambda one: (one.newest_at or never, one.feed.name))
+    ages = [facts.now - one.newest_at for one in feeds if one.newest_at is not None]
     oldest = max(ages, default=dt.timedelta())
-    rows = [_fresh_row(state, facts.now, oldest, language) for state in states[: len(facts.feeds)]]
+    rows = [_fresh_row(one, facts.health, oldest, language) for one in feeds[: len(facts.feeds)]]
     if facts.left_out:
-        rows.append([language.count("fresh_left_out", len(facts.left_out)), "", "", ""])
-    head = [language.say(key) for key in ("feed", "newest_row", "age", "limit", "last_commit")]
-    table = figures.table(language.say("fresh_caption"), head, rows, "fresh")
+        rows.append([language.count("fresh_left_out", len(facts.left_out)), *[""] * 7])
+    head = ["feed", "newest_row", "age", "limit", "last_export", "judged_rows", "least", "behind"]
+    caption, titles = language.say("fresh_caption"), [language.say(key) for key in head]
+    table = figures.table(caption, titles, rows, "fresh", right={5, 6, 7})
     return figures.section("fresh", language.say("freshness"), table, lead=language.say("fresh_lead"))
 
 
-def _fresh_row(state: FeedState, now: dt.datetime, oldest: dt.timedelta, language: Language) -> list[Content]:
-    at = newest_row(state)
-    if at is None or state.table is None:
-        return [figures.name(state.feed.name), language.say("none_yet"), "", "", ""]
-    part, limit = (now - at) / oldest if oldest else 0.0, state.feed.max_age_hours
-    age = language.ago(at, now)
+def _fresh_row(one: FeedHealth, health: Health, oldest: dt.timedelta, language: Language) -> list[Content]:
+    at, now, name = one.newest_at, health.at, figures.name(one.feed.name)
+    if at is None or one.state.table is None:
+        return [name, language.say("none_yet"), *[""] * 6]
+    part, limit = (now - at) / oldest if oldest else 0.0, one.feed.max_age_hours
+    wrong, age = {problem.what for problem in health.problems_of(one.feed.name)}, language.ago(at, now)
+    rows, is_late = figures.number(language, one.judged_rows), NEWEST[one.feed.type] + TOO_OLD in wrong
     return [
-        figures.name(state.feed.name),
+        name,
         figures.moment(language, at),
-        joined(figures.badge("bad", age) if is_late(state, now) else age, charts.share(part)),
+        joined(figures.badge("bad", age) if is_late else age, charts.share(part)),
         language.duration(3600 * limit) if limit else "\u2013",
-        figures.moment(language, state.table.last_commit_at),
+        figures.moment(language, one.exported_at) if one.exported_at else "",
+        tag("span", rows, class_="badge bad") if TOO_FEW in wrong else rows,
+        "" if one.min_rows is None else figures.number(language, one.min_rows),
+        "" if one.lag_rows is None else figures.number(language, one.lag_rows),
     ]
-
-
-def is_late(state: FeedState, now: dt.datetime) -> bool:
-    """Whether the newest data of a feed is older than the feed's own limit; without one it never is."""
-    limit, at = state.feed.max_age_hours, newest_row(state)
-    return limit is not None and state.feed.enabled and at is not None and now - at > dt.timedelta(hours=limit)
-
-
-def newest_row(state: FeedState) -> dt.datetime | None:
-    """Of a stream the time of its newest event, of a table when its current version was read."""
-    if state.table is None:
-        return None
-    if state.feed.type == "stream":
-        times = [partition.rowtime_ms[1] for partition in state.table.partitions if partition.rowtime_ms]
-        return _moment_of(max(times)) if times else None
-    current = str(state.table.current_version)
-    return next((one.added_at for one in state.table.partitions if one.partition == current), None)
-
-
-def _moment_of(epoch_ms: int) -> dt.datetime | None:
-    """None for a time beyond the calendar: a source may have any number there."""
-    try:
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=epoch_ms)
-    except OverflowError:
-        return None

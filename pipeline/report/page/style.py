@@ -51,7 +51,7 @@ section {
 .state.care { border-left-color: var(--care); }
 .state ul { margin: .25rem 0; padding-left: 1.2rem; }
 .tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(9.5rem, 100%), 1fr)); gap: .75rem;
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: .75rem;
   margin: .75rem 0 0;
 }
 .tile { padding: .7rem .8rem; background: var(--head); border-radius: .5rem; }
@@ -130,6 +130,7 @@ footer { margin-top: 1.5rem; font-size: .88rem; }
   .way { grid-template-columns: 1fr; gap: .2rem; padding: .6rem 0; }
   .arrow { transform: rotate(90deg); }
   .tiles { grid-template-columns: 1fr 1fr; gap: .5rem; }
+  .tile .value { font-size: 1.15rem; }
   th, td { padding: .35rem .4rem; }
   td:has(> code) { min-width: 11rem; }
 }

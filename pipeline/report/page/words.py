@@ -5,6 +5,8 @@ Names, descriptions and messages of errors come from elsewhere, and stay as they
 
 from __future__ import annotations
 
+from pipeline.report.page.words_of_state import STATE_WORDS
+
 MONTHS = {
     "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
     "fr": ("janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."),
@@ -42,39 +44,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "to warehouse": ("Warehouse", "Entrepôt"),
     "to star": ("Star schema", "Schéma en étoile"),
     "to lineage": ("Lineage", "Lignage"),
-    # Is all well?
-    "all_well": ("All is well", "Tout va bien"),
-    "all_well_means": (
-        "Every feed can be read, the newest run of each command ended well, and the last check found nothing wrong.",
-        "Tous les flux sont lisibles, la dernière exécution de chaque commande s’est bien terminée et le dernier "
-        "contrôle n’a relevé aucune anomalie.",
-    ),
-    "to_look_at": ("{n} thing to look at|{n} things to look at", "{n} point à examiner|{n} points à examiner"),
-    "never_exported": ("{feed} has never been exported.", "Le flux {feed} n’a encore jamais été exporté."),
-    "too_old": (
-        "The newest data of {feed} is older than {limit}: {age}.",
-        "La donnée la plus récente du flux {feed} a plus de {limit}\u00a0: {age}.",
-    ),
-    "run_ended": ("{command}: {state}.", "{command}\u00a0: {state}."),
-    "found_wrong": (
-        "{check}: the last check found {n} problem.|{check}: the last check found {n} problems.",
-        "{check}\u00a0: le dernier contrôle a relevé {n} anomalie.|"
-        "{check}\u00a0: le dernier contrôle a relevé {n} anomalies.",
-    ),
-    "never_verified": ("The lake has never been verified.", "Le lac n’a encore jamais été contrôlé."),
-    "warehouse_away": ("The warehouse could not be asked.", "L’entrepôt n’a pas pu être interrogé."),
-    # At a glance
-    "glance": ("At a glance", "En bref"),
-    "feeds": ("Feeds", "Flux"),
-    "streams": ("{n} stream|{n} streams", "{n} stream|{n} streams"),
-    "tables": ("{n} table|{n} tables", "{n} table|{n} tables"),
-    "rows": ("Rows", "Lignes"),
-    "rows_means": ("events, and rows of every kept version", "événements et lignes des versions conservées"),
-    "size": ("Size", "Taille"),
-    "of_files": ("file|files", "fichier|fichiers"),
-    "newest_event": ("Newest data", "Donnée la plus récente"),
-    "last_run": ("Last run", "Dernière exécution"),
-    "last_proof": ("Last check", "Dernier contrôle"),
     # Feeds
     "feeds_lead": (
         "What the lake keeps: each feed is one stream or table of ksqlDB. Streams are kept day by day, "
@@ -97,21 +66,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "feeds_left_out": ("{n} smaller feed|{n} smaller feeds", "{n} flux plus petit|{n} flux plus petits"),
     "owned_by": ("Owner: {owner}", "Responsable\u00a0: {owner}"),
     "disabled": ("disabled", "désactivé"),
-    # Freshness
-    "freshness": ("Freshness", "Fraîcheur"),
-    "fresh_lead": (
-        "How old the newest data of each feed is, the oldest first. For a stream that is its newest event, for a table "
-        "the moment at which its current version was read.",
-        "Âge de la donnée la plus récente de chaque flux, du plus ancien au plus récent. Pour un stream, il s’agit du "
-        "dernier événement\u00a0; pour une table, de l’instant où la version courante a été lue.",
-    ),
-    "fresh_caption": ("Freshness of each feed", "Fraîcheur de chaque flux"),
-    "fresh_left_out": ("{n} feed with newer data|{n} feeds with newer data",
-                       "{n} flux plus récent|{n} flux plus récents"),
-    "newest_row": ("Newest data", "Donnée la plus récente"),
-    "age": ("Age", "Âge"),
-    "limit": ("Limit", "Limite"),
-    "last_commit": ("Last change of the lake", "Dernière écriture dans le lac"),
     # Streams, day by day
     "streams_title": ("Streams, day by day", "Streams, jour par jour"),
     "streams_lead": (
@@ -179,6 +133,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "smallest": ("Smallest", "Le plus petit"),
     "median": ("Median", "Médiane"),
     "largest": ("Largest", "Le plus grand"),
+    "of_no_commit": ("Of no commit", "Hors commit"),
     "compaction": ("Compaction", "Compactage"),
     "compact_nothing": ("no gain", "aucun gain"),
     "compact_gain": ("{taken} ({size}) would become {made}", "{taken} ({size}) en formeraient {made}"),
@@ -215,6 +170,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "check files means": (
         "each file is there, whole and unchanged, and no row is there twice",
         "chaque fichier est présent, complet et inchangé, et aucune ligne n’est en double",
+    ),
+    "check new files": ("New files with their log", "Nouveaux fichiers et journal"),
+    "check new files means": (
+        "the same, of the files that a run wrote, or of some feeds",
+        "de même, pour les fichiers écrits par une exécution ou pour certains flux",
     ),
     "check source": ("Lake with ksqlDB or Kafka", "Lac et ksqlDB ou Kafka"),
     "check source means": (
@@ -293,4 +253,5 @@ WORDS: dict[str, tuple[str, str]] = {
     "not_in_warehouse": ("not loaded into the warehouse", "non chargé dans l’entrepôt"),
     "in_warehouse": ("Table of the warehouse", "Table de l’entrepôt"),
     "with_dimension": ("and its dimension {table}", "et sa dimension {table}"),
+    **STATE_WORDS,
 }  # fmt: skip
