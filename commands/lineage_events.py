@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from pipeline import cli
-from pipeline.errors import LineageNotSent, PipelineError
+from pipeline.errors import NoticeNotSent, PipelineError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -35,7 +35,7 @@ def follow(settings: Settings, lake: Lake, server: Server, script: str, now: dt.
             from pipeline.lineage import Command, Places, Receiver, begin_event
         except ModuleNotFoundError as error:
             hint = "python -m pip install -c requirements.lock '.[lineage]'"
-            raise LineageNotSent(f"no lineage is sent: the package {error.name} is missing", hint) from None
+            raise NoticeNotSent(f"no lineage is sent: the package {error.name} is missing", hint) from None
 
         broker = settings.kafka_bootstrap_servers.split(",")[0].strip()
         mysql = server.socket or f"{server.host}:{server.port}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.child_process import run_bounded
-from pipeline.errors import AlertNotSent
+from pipeline.errors import NoticeNotSent
 from pipeline.findings import Finding
 from pipeline.health import EXPORT_FAILED, RUN_NOT_WELL, Health
 from pipeline.run_history import is_export
@@ -79,7 +79,7 @@ def _can_wait(problem: Finding, health: Health, patience: dt.timedelta) -> bool:
 def send(command: str, summary: Mapping[str, Any], limit_s: float = LIMIT_S) -> None:
     """Runs the command, without a shell, with the summary as JSON on its stdin.
 
-    Raises AlertNotSent when it cannot be run, fails, or is killed after `limit_s` seconds.
+    Raises NoticeNotSent when it cannot be run, fails, or is killed after `limit_s` seconds.
     """
     try:
         words = shlex.split(command)
@@ -94,5 +94,5 @@ def send(command: str, summary: Mapping[str, Any], limit_s: float = LIMIT_S) -> 
         raise _failure(f"{words[0]} {ended}")
 
 
-def _failure(what: str) -> AlertNotSent:
-    return AlertNotSent(f"the alert command failed: {what}", "run it by hand with a line of JSON on its stdin")
+def _failure(what: str) -> NoticeNotSent:
+    return NoticeNotSent(f"the alert command failed: {what}", "run it by hand with a line of JSON on its stdin")

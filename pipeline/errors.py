@@ -57,10 +57,8 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
 # --- A person must act: exit code 1
 
 # Settings, feeds, and the commands themselves
-class AlertNotSent(ActionNeeded):
-    """The alert command failed; the run's result stands."""
-class LineageNotSent(ActionNeeded):
-    """The OpenLineage receiver could not be told of a run; the run's result stands."""
+class NoticeNotSent(ActionNeeded):
+    """A person or an OpenLineage receiver could not be told of a run; the run's result stands."""
 class OutputLost(ActionNeeded):
     """The result could not be printed; what the command did stands."""
 class FeedFault(ActionNeeded):

@@ -29,7 +29,7 @@ from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, H
 from openlineage.client.uuid import generate_static_uuid
 
 from pipeline import VERSION
-from pipeline.errors import LineageNotSent
+from pipeline.errors import NoticeNotSent
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
@@ -241,11 +241,11 @@ class Receiver:
             self._transport = FileTransport(FileConfig(place.removeprefix("file://"), append=True))
 
     def send(self, events: Iterable[RunEvent]) -> None:
-        """Sends them in this order, until one cannot be sent. Raises LineageNotSent."""
+        """Sends them in this order, until one cannot be sent. Raises NoticeNotSent."""
         try:
             for event in events:
                 self._transport.emit(event)
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-            raise LineageNotSent(f"no lineage was sent to {self._place}: {error}", "see OPENLINEAGE_URL") from None
+            raise NoticeNotSent(f"no lineage was sent to {self._place}: {error}", "see OPENLINEAGE_URL") from None
         finally:
             self._transport.close()

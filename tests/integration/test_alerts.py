@@ -17,7 +17,7 @@ import pytest
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import running
 from pipeline.alert import Alert, due_alert, send
-from pipeline.errors import AlertNotSent
+from pipeline.errors import NoticeNotSent
 from pipeline.feeds import parse_feed
 from pipeline.health import look_at
 from pipeline.lake.lake import Lake
@@ -149,7 +149,7 @@ def test_a_command_that_fails_changes_nothing_and_the_next_run_tells(lake: Path,
 
 def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    with pytest.raises(AlertNotSent, match=r"took longer than 0\.5 s and was killed"):
+    with pytest.raises(NoticeNotSent, match=r"took longer than 0\.5 s and was killed"):
         send(f"sh -c 'sleep 600 & echo $! > {pid}; wait'", {}, limit_s=0.5)
 
     stat = Path("/proc", pid.read_text().strip(), "stat")
