@@ -55,18 +55,21 @@ def sync(discover: bool) -> None:
 
 @main.command("list", examples=["manage_feeds.py list", "manage_feeds.py list --archived --json"])
 @click.option("--archived", is_flag=True, help="Show archived feeds instead.")
+@click.option("--all", "everything", is_flag=True, help="Show archived feeds too.")
 @options.json_output
-def list_feeds(archived: bool, json_output: bool) -> None:
+def list_feeds(archived: bool, everything: bool, json_output: bool) -> None:
     """List feeds."""
     from pipeline.report.feeds import feeds_json, feeds_lines
 
     _, lake = open_feeds(log=False)
     feeds, broken = found = lake.feeds.list(archived)
+    put_away, others = lake.feeds.list(archived=True) if everything and not archived else ((), ())
     if not lake.feeds.is_there():
         lake.feeds.check_there()
-    if json_output or feeds or not broken:
-        cli.show(json_output, feeds_json(feeds), feeds_lines(feeds, archived, str(lake.feeds.folder)))
-    cli.end_with(found.errors)
+    if json_output or feeds or put_away or not broken:
+        lines = feeds_lines(feeds, archived, lake.feeds.folder, put_away)
+        cli.show(json_output, feeds_json(feeds, put_away if everything else None), lines)
+    cli.end_with([*found.errors, *(lost.error for lost in others)])
 
 
 @main.command(examples=["manage_feeds.py schema > feed.schema.json"])
@@ -78,7 +81,7 @@ def schema() -> None:
 
 
 @main.command(examples=["manage_feeds.py ddl rates > sql/20_rates.sql", "manage_feeds.py ddl rates --save-mapping"])
-@click.argument("name")
+@options.feed_name
 @click.option("--save-mapping", is_flag=True, help="Also write the mapping into the feed, so that syncs load it.")
 @click.option("--new-mapping", is_flag=True, help="Propose another mapping where the feed has one.")
 def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
@@ -118,7 +121,7 @@ def add(**fields: Any) -> None:
         "manage_feeds.py update rates --owner finance",
     ],
 )
-@click.argument("name")
+@options.feed_name
 @options.feed_fields
 def update(name: str, **fields: Any) -> None:
     """Change a feed's description, partitioning, retention, owner or tags. An empty text or `none` clears a field."""

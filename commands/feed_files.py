@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import cli, scripts
+from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def _of_a_feed(command: Callable[..., None]) -> click.Command:
     """A command whose first argument is a feed's name."""
     name = getattr(command, "__name__", "")
     confirm = " --confirm" if name == "delete" else ""
-    return scripts.command(examples=[f"manage_feeds.py {name} rates{confirm}"])(click.argument("name")(command))
+    return scripts.command(examples=[f"manage_feeds.py {name} rates{confirm}"])(options.feed_name(command))
 
 
 @_of_a_feed

@@ -159,7 +159,9 @@ _FEED_OPTIONS = (
     click.option("--description", help="What it holds, for people."),
     click.option("--partitioning", metavar="RULE", help="Streams: date, or date:COLUMN. Tables: version."),
     click.option(
-        "--storage-mode", type=click.Choice(["APPEND", "OVERWRITE"]), help="Streams APPEND, tables OVERWRITE."
+        "--storage-mode",
+        type=click.Choice(["APPEND", "OVERWRITE"], case_sensitive=False),
+        help="Streams APPEND, tables OVERWRITE.",
     ),
     click.option("--retention-days", type=_OrNone(1), help="Keep partitions (tables: versions) so long, or `none`."),
     click.option("--retention-versions", type=_OrNone(1), help="Tables: keep so many versions, or `none`."),
@@ -193,6 +195,34 @@ def feed_fields(command: _C) -> _C:
     for option in reversed(_FEED_OPTIONS):
         command = option(command)
     return command
+
+
+_NAMED = "pipeline.feed_name"
+
+
+def _keep_name(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_NAMED] = value
+
+
+def _one_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    given = context.meta.pop(_NAMED, None)
+    if context.resilient_parsing:  # help, or completion in a shell
+        return value
+    if value is not None and given is not None and value != given:
+        raise WrongUsage(f"two feeds are named: {value} and {given}", "name one")
+    if value is None and given is None:
+        raise WrongUsage("no feed is named", f"python {context.command_path} NAME")
+    if value is None:
+        context.set_parameter_source(parameter.name or "", ParameterSource.COMMANDLINE)
+    return given if value is None else value
+
+
+def feed_name(command: _C) -> _C:
+    """The name of one feed, as an argument or by --name."""
+    by_option = click.option(
+        "--name", "named", expose_value=False, is_eager=True, callback=_keep_name, metavar="NAME", help="The feed."
+    )
+    return click.argument("name", required=False, callback=_one_name)(by_option(command))
 
 
 yes = click.option("--yes", is_flag=True, help="Do it.")

@@ -87,6 +87,8 @@ def test_feeds_from_default_to_deleted(lake_root: Path) -> None:
     script(lake_root, "manage_feeds", "enable", "rates")
     script(lake_root, "manage_feeds", "archive", "rates")
     assert "rates" in script(lake_root, "manage_feeds", "list", "--archived").stdout
+    assert " archived " in script(lake_root, "manage_feeds", "list", "--all").stdout
+    assert len(json.loads(script(lake_root, "manage_feeds", "list", "--all", "--json").stdout)["archived"]) == 1
     listed = json.loads(script(lake_root, "manage_feeds", "list", "--json").stdout)
     assert {feed["name"] for feed in listed["feeds"]} == {feed.name for feed in DEFAULT_FEEDS}
     script(lake_root, "manage_feeds", "restore", "rates")

@@ -162,6 +162,17 @@ def test_unknown_payment_methods_are_added_and_reported(warehouse: Server) -> No
     assert rows_of(warehouse, known) == [("card", 1), ("crypto", 0)]
 
 
+def test_a_payment_method_has_the_name_that_somebody_gave_it_or_its_id(warehouse: Server) -> None:
+    load(warehouse, methods(method("google_pay"), method("crypto")))
+
+    names = "SELECT payment_method_name FROM dim_payment_methods WHERE payment_method_id IN ('google_pay', 'crypto')"
+    assert sorted(rows_of(warehouse, names)) == [("Google Pay",), ("crypto",)]
+    run = "UPDATE dim_payment_methods SET display_name = 'Crypto' WHERE payment_method_id = 'crypto'"
+    with Connection(warehouse) as connection, connection.transaction():
+        connection.run(run)
+    assert sorted(rows_of(warehouse, names)) == [("Crypto",), ("Google Pay",)]
+
+
 def test_attributes_that_a_snapshot_lacks_stay_as_they_were(warehouse: Server) -> None:
     early, late = (dt.datetime(2026, 11, day, tzinfo=dt.UTC) for day in (1, 2))
     both = [
