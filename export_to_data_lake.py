@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import alerting
+from commands.completion import feed_option
 from commands.export_run import EXAMPLES, GROUPS, new_run, steps_after
 from pipeline import cli, options, scripts
 
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=scripts.Command, groups=GROUPS, examples=EXAMPLES)
 @click.option("--all", "everything", is_flag=True, help="Every enabled feed.")
-@click.option("--stream", "streams", multiple=True, metavar="FEED", help="A stream feed (repeatable).")
-@click.option("--table", "tables", multiple=True, metavar="FEED", help="A table feed (repeatable).")
+@feed_option("stream", "A stream feed (repeatable).")
+@feed_option("table", "A table feed (repeatable).")
 @click.option("--full", is_flag=True, help="Read streams again from their start and replace what the source still has.")
 @click.option("--date", "day", type=options.Day(), help="Read this day of a stream again and replace it.")
 @click.option("--version", type=click.IntRange(1), help="Write the table snapshot as this version.")

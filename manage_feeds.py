@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import feed_files
+from commands.completion import feed_names
 from commands.feed_files import open_feeds
 from pipeline import cli, options, scripts
 
@@ -81,7 +82,7 @@ def schema() -> None:
 
 
 @main.command(examples=["manage_feeds.py ddl rates > sql/20_rates.sql", "manage_feeds.py ddl rates --save-mapping"])
-@options.feed_name
+@options.feed_name(feed_names(archived=False))
 @click.option("--save-mapping", is_flag=True, help="Also write the mapping into the feed, so that syncs load it.")
 @click.option("--new-mapping", is_flag=True, help="Propose another mapping where the feed has one.")
 def ddl(name: str, save_mapping: bool, new_mapping: bool) -> None:
@@ -121,7 +122,7 @@ def add(**fields: Any) -> None:
         "manage_feeds.py update rates --owner finance",
     ],
 )
-@options.feed_name
+@options.feed_name(feed_names(archived=False))
 @options.feed_fields
 def update(name: str, **fields: Any) -> None:
     """Change a feed's description, partitioning, retention, owner or tags. An empty text or `none` clears a field."""

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from commands import comparison, health, lake_compaction, lake_page, lake_publish, lake_upkeep, query, run_list
+from commands.completion import feed_names
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
@@ -71,7 +72,7 @@ def main(
 
 
 @main.command(examples=["metadata_utils.py history transaction_stream"])
-@click.argument("feed")
+@click.argument("feed", shell_complete=feed_names())
 @options.json_output
 def history(feed: str, json_output: bool) -> None:
     """List the commits of a feed, newest first."""
@@ -83,7 +84,7 @@ def history(feed: str, json_output: bool) -> None:
 
 
 @main.command(examples=["metadata_utils.py verify", "metadata_utils.py verify rates --source --warehouse"])
-@click.argument("feeds", nargs=-1)
+@click.argument("feeds", nargs=-1, shell_complete=feed_names())
 @click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
 @click.option("--since", type=options.RunName(), help="Files only that this run or later ones wrote.")
 @click.option("--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots.")

@@ -18,12 +18,13 @@ from typing import Any
 import click
 
 from commands import lineage_events, snapshots
+from commands.completion import feed_option
 from pipeline import cli, options, scripts
 
 
 @click.group(cls=scripts.Group, invoke_without_command=True, groups=snapshots.GROUPS, examples=snapshots.EXAMPLES)
 @options.mysql_server
-@click.option("--table", "tables", multiple=True, metavar="FEED", help="Only this table feed (repeatable).")
+@feed_option("table", "Only this table feed (repeatable).")
 @click.option(
     "--source",
     type=click.Choice(["ksqldb", "lake"]),

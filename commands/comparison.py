@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from commands.completion import feed_names
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
 from pipeline.errors import WrongUsage
@@ -12,7 +13,7 @@ _VERSION = click.IntRange(1, 2**31 - 1)
 
 
 @scripts.command(examples=["metadata_utils.py diff payment_method_totals 1 2"])
-@click.argument("table")
+@click.argument("table", shell_complete=feed_names("table"))
 @click.argument("from_version", metavar="V1", type=_VERSION)
 @click.argument("to_version", metavar="V2", type=_VERSION)
 @click.option("--limit", type=click.IntRange(0, 1_000_000), default=20, show_default=True, help="Show so many rows.")

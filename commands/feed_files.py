@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.completion import feed_names
 from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def _of_a_feed(command: Callable[..., None]) -> click.Command:
     """A command whose first argument is a feed's name."""
     name = getattr(command, "__name__", "")
     confirm = " --confirm" if name == "delete" else ""
-    return scripts.command(examples=[f"manage_feeds.py {name} rates{confirm}"])(options.feed_name(command))
+    return scripts.command(examples=[f"manage_feeds.py {name} rates{confirm}"])(
+        options.feed_name(feed_names())(command)
+    )
 
 
 @_of_a_feed

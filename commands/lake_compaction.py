@@ -9,6 +9,7 @@ import datetime as dt
 
 import click
 
+from commands.completion import feed_names
 from commands.lake_upkeep import open_lake, upkeep_of
 from pipeline import cli, options, scripts
 
@@ -16,7 +17,7 @@ from pipeline import cli, options, scripts
 @scripts.command(
     examples=["metadata_utils.py compact --dry-run", "metadata_utils.py compact rates --target-size 256MB"]
 )
-@click.argument("feeds", nargs=-1)
+@click.argument("feeds", nargs=-1, shell_complete=feed_names())
 @click.option("--before", type=options.Day(), help="The first day that is left alone; without it that is today.")
 @click.option("--target-size", type=options.Size(), help="What a file should have: 128MB. Default: COMPACT_TARGET_MB.")
 @click.option("--dry-run", is_flag=True, help="Say what would become of how many files.")

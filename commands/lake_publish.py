@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import click
 
+from commands.completion import feed_names
 from commands.lake_upkeep import open_lake, upkeep_of
-from pipeline import cli, options
+from pipeline import cli, options, scripts
 from pipeline.errors import PipelineError, SettingsInvalid
 
 
-@click.command()
-@click.argument("feeds", nargs=-1)
+@scripts.command(examples=["metadata_utils.py publish --iceberg", "metadata_utils.py publish rates --iceberg"])
+@click.argument("feeds", nargs=-1, shell_complete=feed_names())
 @click.option("--iceberg", is_flag=True, required=True, help="As Iceberg: metadata only, over the same data files.")
 @click.option("--catalog", metavar="NAME", help="Register the tables in a catalog of pyiceberg's configuration.")
 @click.option("--namespace", default="lake", show_default=True, help="The namespace of the tables in the catalog.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.completion import feed_names
 from pipeline import cli, scripts
 from pipeline.errors import WrongUsage
 
@@ -37,7 +38,7 @@ def upkeep_of(opened: tuple[Settings, Lake], command: str, dry_run: bool = False
 
 
 @scripts.command(examples=["metadata_utils.py rollback rates --to-version 3"])
-@click.argument("table")
+@click.argument("table", shell_complete=feed_names("table"))
 @click.option(
     "--to-version",
     type=click.IntRange(1, 2**31 - 1),
@@ -54,7 +55,7 @@ def rollback(table: str, to_version: int) -> None:
 
 
 @scripts.command(examples=["metadata_utils.py expire --dry-run", "metadata_utils.py expire rates --yes"])
-@click.argument("feeds", nargs=-1)
+@click.argument("feeds", nargs=-1, shell_complete=feed_names())
 @click.option("--dry-run", is_flag=True, help="Show what would expire.")
 @click.option("--yes", is_flag=True, help="Expire also more than EXPIRE_MAX_SHARE of a feed's rows.")
 def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
@@ -81,7 +82,7 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 
 
 @scripts.command(examples=["metadata_utils.py unexpire transaction_stream --dry-run"])
-@click.argument("feed")
+@click.argument("feed", shell_complete=feed_names())
 @click.option("--dry-run", is_flag=True, help="Show what would come back.")
 def unexpire(feed: str, dry_run: bool) -> None:
     """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
@@ -99,7 +100,7 @@ def unexpire(feed: str, dry_run: bool) -> None:
 
 
 @scripts.command(examples=["metadata_utils.py repair rates", "metadata_utils.py repair rates --yes"])
-@click.argument("feed")
+@click.argument("feed", shell_complete=feed_names())
 @click.option("--yes", is_flag=True, help="Do it; without it nothing is changed.")
 @click.option("--give-up", is_flag=True, help="Do not read the rows of lost files again: they are given up.")
 @click.option("--dry-run", is_flag=True, help="Say what is wrong and what would be done, as without --yes.")

@@ -217,12 +217,17 @@ def _one_name(context: click.Context, parameter: click.Parameter, value: str | N
     return given if value is None else value
 
 
-def feed_name(command: _C) -> _C:
-    """The name of one feed, as an argument or by --name."""
-    by_option = click.option(
-        "--name", "named", expose_value=False, is_eager=True, callback=_keep_name, metavar="NAME", help="The feed."
-    )
-    return click.argument("name", required=False, callback=_one_name)(by_option(command))
+def feed_name(complete: Callable[[click.Context, click.Parameter, str], list[str]]) -> Callable[[_C], _C]:
+    """The name of one feed, as an argument or by --name; `complete` completes it in a shell."""
+
+    def decorate(command: _C) -> _C:
+        by_option = click.option(
+            "--name", "named", expose_value=False, is_eager=True, callback=_keep_name, metavar="NAME", help="The feed.",
+            shell_complete=complete,
+        )  # fmt: skip
+        return click.argument("name", required=False, callback=_one_name, shell_complete=complete)(by_option(command))
+
+    return decorate
 
 
 yes = click.option("--yes", is_flag=True, help="Do it.")

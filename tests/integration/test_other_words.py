@@ -63,10 +63,7 @@ def test_all_feeds_are_listed_with_those_that_were_put_away(lake: Path) -> None:
     lines = ran(lake, "manage_feeds", "list", "--all").stdout.splitlines()
     assert [line.split()[:3] for line in lines[2:]] == [["events", "stream", "off"], ["totals", "table", "archived"]]
     form = json.loads(ran(lake, "manage_feeds", "list", "--all", "--json").stdout)
-    assert ([one["name"] for one in form["feeds"]], [one["name"] for one in form["archived"]]) == (
-        ["events"],
-        ["totals"],
-    )
+    assert [[one["name"] for one in form[kind]] for kind in ("feeds", "archived")] == [["events"], ["totals"]]
     assert "archived" not in json.loads(ran(lake, "manage_feeds", "list", "--json").stdout)
     (lake / "feeds" / "archived" / "broken.json").write_text("{")
     assert "broken.json" in command(lake, "manage_feeds", "list", "--all").stderr
