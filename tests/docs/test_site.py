@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
+from demo.browser import chromium
+from demo.private_process import ServerMissing
 from docsite import site
-from docsite.pages import blocks, pages_in, path_of
+from docsite.pages import ROOT, blocks, pages_in, path_of
 from docsite.parts import MERMAID, Part, PartMissing, fetched
 
 _LOADED = re.compile(r"<(?:script|img|iframe|link)[^>]*?(?:src|href)=\"?((?:https?:)?//[^\" >]*)")
@@ -30,6 +33,32 @@ def test_the_site_is_built_strictly_and_needs_no_network(tmp_path: Path) -> None
             assert ("assets/mermaid.js" in html) == (diagrams > 0), page
             assert not re.findall(r"<p>[^<]*\n(?:- |\d+\. )", html), f"{page}: a list needs an empty line before it"
     assert (built / "assets" / "mermaid.js").read_bytes() == fetched(MERMAID).read_bytes()
+
+
+@pytest.mark.server
+def test_every_diagram_can_be_drawn() -> None:
+    """A diagram with a fault builds: it is drawn by the reader's browser."""
+    places = [path_of(page, language) for language in ("en", "fr") for page in pages_in(language)] + [
+        ROOT / "README.md"
+    ]
+    found = [(path, code) for path in places for kind, code in blocks(path.read_text("utf-8")) if kind == "mermaid"]
+    try:
+        program = chromium()
+    except ServerMissing as error:
+        pytest.skip(str(error))
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page()
+        page.add_script_tag(path=fetched(MERMAID))
+        faults = page.evaluate(
+            """codes => Promise.all(codes.map((code, n) =>
+              mermaid.render(`drawn${n}`, code).then(() => null, fault => String(fault))))""",
+            [code for _, code in found],
+        )
+
+    assert not [(path.name, code, fault) for (path, code), fault in zip(found, faults, strict=True) if fault]
 
 
 @pytest.mark.server
