@@ -19,7 +19,7 @@ _LOADED = re.compile(r"<(?:script|img|iframe|link)[^>]*?(?:src|href)=\"?((?:http
 
 @pytest.mark.server  # npm is asked for two scripts, once
 def test_the_site_is_built_strictly_and_needs_no_network(tmp_path: Path) -> None:
-    built = site.build(tmp_path / "site")
+    built = site.build(tmp_path / "site", tmp_path / "staged")
 
     pages = {path.relative_to(built).as_posix(): path.read_text(encoding="utf-8") for path in built.rglob("*.html")}
     for language, folder in (("en", ""), ("fr", "fr/")):
@@ -66,7 +66,7 @@ def test_a_link_that_leads_nowhere_is_a_fault(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(site, "text_for_the_site", lambda page, _: f"# {page}\n\n[gone](nowhere.md)\n")
 
     with pytest.raises(site.SiteNotBuilt, match="page does not exist"):
-        site.build(tmp_path / "site")
+        site.build(tmp_path / "site", tmp_path / "staged")
 
 
 @pytest.mark.server
