@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+import click
+
 _PATIENCE_S = 300
 _BUILD = Path(__file__).resolve().parent.parent / "build"
 
@@ -66,7 +68,7 @@ def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], 
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             names = " and ".join(packages)
             raise ServerMissing(f"no {what} here: install Debian's packages {names}, or run this as root")
-        print(f"installing {what}: Debian's packages {' '.join(packages)}, once", flush=True)  # noqa: T201
+        click.echo(f"Installing {what}: Debian's packages {' '.join(packages)}, once")
         for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
             environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
             subprocess.run(["apt-get", *words], check=True, env=environment)

@@ -25,7 +25,7 @@ from pipeline.lake.views import views_of
 from pipeline.scratch import scratch_folder
 from pipeline.scratch_database import scratch_database
 
-_MEMORY = "1GB"
+_MEMORY = "2GB"
 _BATCH_ROWS = 10_000
 _WHOLE = 2**31 - 1
 
@@ -79,9 +79,8 @@ def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
     found = lake.feeds.list()
     views = ", ".join(view for feed in found.feeds for view in feed.view_names) or "there are none yet"
     with scratch_folder() as folder, scratch_database(folder, _MEMORY) as database:
-        for name, value in (("TimeZone", "UTC"), ("autoinstall_known_extensions", False), ("threads", 2)):
-            database.execute(f"SET {name} = ?", [value])
-        database.execute("SET preserve_insertion_order = true")
+        database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+        database.execute("SET autoinstall_known_extensions = false")  # a query downloads nothing
         if (filesystem := lake.filesystem()) is not None:
             database.register_filesystem(filesystem)
         for lost in found.broken:

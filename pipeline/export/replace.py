@@ -43,6 +43,7 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
     prepare_table(run, table, plan.columns, stream.source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]
     staging = Staging.of(table)
+    run.progress.of(table.feed.name).begin("reading", due_rows(plan.tasks))
     writer, read = staging.writer(name_of_part(run.id, 0)), read_once(stream, plan.tasks, run.limits)
     try:
         _write_day(writer, staging, run.progress.of(table.feed.name).counted(read.batches), table, day)

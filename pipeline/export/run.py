@@ -111,7 +111,7 @@ def export_feeds(
         policy = replace(run.policy, sleep=own.pause, tell=run.tell)
         shared = replace(run, policy=policy, limits=replace(run.limits, turns=own)).for_feed(index, left)
         try:
-            with sources.apart() as apart, run.progress.at(feeds[index].name, "reading"):
+            with sources.apart() as apart, run.progress.at(feeds[index].name, "waiting"):
                 return _export_contained(apart, lake, feeds[index], shared, request, holder)
         finally:
             own.give_way()
