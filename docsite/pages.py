@@ -11,8 +11,8 @@ from docsite.words import typeset
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-FRENCH_ONLY = ("correspondance",)
-"""Where the documents that the project began with are now."""
+FRENCH_ONLY = ("correspondance", "glossaire")
+"""Where the documents that the project began with are now, and which French word stands for which English one."""
 GENERATED = ("reference/commands", "reference/settings", "reference/errors", "reference/json")
 
 

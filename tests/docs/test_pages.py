@@ -11,7 +11,7 @@ import click
 import pytest
 
 from docsite import reference
-from docsite.pages import DOCS, FRENCH_ONLY, blocks, pages_in, path_of, text_for_the_site, titles
+from docsite.pages import DOCS, FENCE, FRENCH_ONLY, blocks, pages_in, path_of, text_for_the_site, titles
 from tests.support import ROOT
 
 _PAIRS = sorted(set(pages_in("en")) & set(pages_in("fr")))
@@ -49,6 +49,19 @@ def test_a_link_to_a_page_that_is_there_in_english_only_leads_to_it() -> None:
             assert (english in pages_in("en"), up.count("../")) == (True, page.count("/")), f"{page}: {place}"
 
 
+def shape(text: str) -> list[tuple[int, int, int]]:
+    """How many paragraphs, points of lists and rows of tables each part of a page has, without its code."""
+    parts = re.split(r"^#+ ", FENCE.sub("(code)", text), flags=re.MULTILINE)
+    return [
+        (
+            len(re.findall(r"\n\n+(?=\S)", part)),
+            len(re.findall(r"^\s*- ", part, re.M)),
+            len(re.findall(r"^\|", part, re.M)),
+        )
+        for part in parts
+    ]
+
+
 @pytest.mark.parametrize("page", _PAIRS)
 def test_a_page_has_the_same_titles_and_code_in_both_languages(page: str) -> None:
     """So commands that are run from the English page are those of the French one; only labels of diagrams differ."""
@@ -59,7 +72,9 @@ def test_a_page_has_the_same_titles_and_code_in_both_languages(page: str) -> Non
     assert [code for kind, code in blocks(french) if kind != "mermaid"] == [
         code for kind, code in blocks(english) if kind != "mermaid"
     ]
-    assert len(re.findall(r"^\|", french, re.MULTILINE)) == len(re.findall(r"^\|", english, re.MULTILINE))
+    assert shape(french) == shape(english), (
+        "paragraphs, points and rows of tables: something is there in one language only"
+    )
 
 
 def commands_named(text: str) -> Iterator[tuple[str, list[str]]]:
