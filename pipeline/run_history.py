@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +74,7 @@ class History:
             self._seen.add(name)
 
     def _add_proof(self, run: RunEntry) -> None:
-        result, words = run.result if isinstance(run.result, dict) else {}, _words(run)
+        result, words = run.result if isinstance(run.result, dict) else {}, _words_of(run.command)
         verified, is_whole = result.get("verify"), False  # an export may end with one
         if words[:2] == _VERIFY:
             verified, named = result, set(words[2:]).intersection(map(str, _list(result, "feeds")))
@@ -90,7 +91,7 @@ class History:
         """The newest run of each script, or of each command of a script that has several."""
         seen = set[tuple[str, ...]]()
         for run in self.runs:
-            words = _words(run)
+            words = _words_of(run.command)
             command = tuple(words[:1] + [word for word in words[1:2] if not word.startswith("-")])
             if command not in seen:
                 seen.add(command)
@@ -107,11 +108,12 @@ def exported_feeds(run: RunEntry) -> list[Mapping[str, Any]]:
     return [feed for feed in _objects(result, "feeds") if "feed" in feed]
 
 
-def _words(run: RunEntry) -> list[str]:
+@functools.lru_cache(maxsize=100)  # a ledger has the same few commands again and again
+def _words_of(command: str) -> list[str]:
     try:
-        return shlex.split(run.command)
+        return shlex.split(command)
     except ValueError:  # a command line that was cut
-        return run.command.split()
+        return command.split()
 
 
 def _list(result: Mapping[str, Any], key: str) -> list[Any]:

@@ -26,6 +26,7 @@ def runs_json(runs: Sequence[RunEntry]) -> dict[str, Any]:
                 "errors": [dict(error) for error in run.errors],
                 "result": run.result,
                 "said": list(run.said),
+                "alerted_at": rfc3339(run.alert.at) if run.alert else None,
             }
             for run in runs
         ],

@@ -100,6 +100,7 @@ def test_the_summary_says_what_happened_and_what_to_do(lake: Path, server: str, 
     assert alert["subject"].endswith(": 1 problem")
     assert run.alert is not None
     assert run.alert.about == ("gone: the last export failed",)
+    assert '"alerted_at": "20' in ran(lake, "metadata_utils", "runs", "--json").stdout
 
 
 def test_what_the_next_run_may_solve_is_told_when_it_lasts(lake: Path, inbox: Inbox) -> None:
