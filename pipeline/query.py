@@ -10,8 +10,10 @@ import contextlib
 import datetime as dt
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -28,6 +30,8 @@ from pipeline.scratch_database import scratch_database
 _MEMORY = "2GB"
 _BATCH_ROWS = 10_000
 _WHOLE = 2**31 - 1
+_LOOK_S = 0.1
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,17 @@ class When:
 class Answer:
     """The rows that a query asks for; they are computed when they are read, once."""
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation, views: str) -> None:
-        self._relation, self._views = relation, views
+    def __init__(self, relation: duckdb.DuckDBPyRelation, run: _Run, views: str) -> None:
+        self._relation, self._run, self._views = relation, run, views
         self.columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
         """Names and DuckDB's types."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows. Raises QueryRefused, QueryNotAnswered."""
         with _duckdb_errors(self._views):
-            yield from self._relation.to_arrow_reader(_BATCH_ROWS)
+            batches = iter(self._run(lambda: self._relation.to_arrow_reader(_BATCH_ROWS)))
+            while (batch := self._run(lambda: next(batches, None))) is not None:
+                yield batch
 
     def table(self, width: int | None) -> str:
         """The rows as DuckDB shows them, cut to so many columns of a terminal; whole without a `width`.
@@ -65,7 +71,8 @@ class Answer:
         """
         shown = io.StringIO()
         with _duckdb_errors(self._views), contextlib.redirect_stdout(shown):
-            self._relation.show(max_width=width or _WHOLE, max_rows=_WHOLE, max_col_width=_WHOLE)
+            columns = width or _WHOLE
+            self._run(lambda: self._relation.show(max_width=columns, max_rows=_WHOLE, max_col_width=_WHOLE))
         return shown.getvalue().rstrip("\n")
 
 
@@ -91,7 +98,30 @@ def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
                 _create_views(database, lake, feed, when)
         with _duckdb_errors(views):
             relation = database.sql(_only_select(database, sql))
-        yield Answer(relation, views)
+        with _interruptible(database) as run:
+            yield Answer(relation, run, views)
+
+
+class _Run(Protocol):
+    def __call__(self, work: Callable[[], _T], /) -> _T: ...
+
+
+@contextlib.contextmanager
+def _interruptible(database: duckdb.DuckDBPyConnection) -> Iterator[_Run]:
+    """Has DuckDB work in a thread of its own: a signal ends what it does, for which it would not look itself."""
+    with ThreadPoolExecutor(1) as thread:
+
+        def run(work: Callable[[], _T]) -> _T:
+            working = thread.submit(work)
+            try:
+                return working.result()
+            except BaseException:
+                while not working.done():
+                    database.interrupt()  # has no effect before the work begins
+                    wait([working], _LOOK_S)
+                raise
+
+        yield run
 
 
 def _names_one(sql: str, views: tuple[str, ...]) -> bool:

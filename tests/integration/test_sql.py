@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +20,7 @@ from pipeline.lake.retention import expire_feed
 from pipeline.query import When, answering
 from tests.integration.commands import command, ran
 from tests.lake.small_tables import DAY_MS, NOW, add_rows, add_version, stream_feed, table_feed
-from tests.support import lake_at
+from tests.support import PATIENCE_S, ROOT, lake_at, wait_until
 from tests.terminal import run_on_terminal
 
 START_MS = int(NOW.timestamp() * 1000)
@@ -190,6 +194,27 @@ def test_a_table_is_cut_to_a_terminal_and_whole_elsewhere(root: Path) -> None:
     assert max(map(len, sent.splitlines())) <= 80
     assert r"\e[31m" in ran(root, "metadata_utils", "sql", "SELECT v FROM events").stdout
     assert "x" * 100 in ran(root, "metadata_utils", "sql", query).stdout
+
+
+def cpu_s(process: int) -> float:
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("by", "code", "form"), [(signal.SIGINT, 130, "table"), (signal.SIGTERM, 143, "csv")])
+def test_a_signal_ends_a_query_that_takes_long(root: Path, by: signal.Signals, code: int, form: str) -> None:
+    endless = "SELECT count(*) FROM range(100_000_000_000) AS a, range(1_000_000) AS b"
+    asked = [sys.executable, "metadata_utils.py", "sql", endless, "--format", form]
+    env = os.environ | {"LAKE_ROOT": str(root)}
+    with subprocess.Popen(asked, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: cpu_s(process.pid) > 3, "a query that works")  # the start takes less
+            process.send_signal(by)
+            said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+
+    assert (process.returncode, said[0]) == (code, b"" if form == "table" else b"count_star()\n")
 
 
 def test_more_rows_than_fit_in_a_batch_come_in_order(root: Path) -> None:
