@@ -61,7 +61,7 @@ def main(
     feeds, broken = choose_feeds(lake.feeds, tables, request.scd2)
     if not request.dry_run:
         snapshots.keep_record(settings, lake)
-        lineage_events.follow(settings, lake, server, "sync_to_mysql", cli.utc_now())
+        lineage_events.follow(settings, lake, "sync_to_mysql", cli.utc_now(), server)
     stars = sync.stars_of_lake(lake, feeds, request)
     if init_schema and not sync.prepare_schema(server, PROJECT_ROOT / "sql", request.dry_run, cli.tell):
         loads = [sync.NOTHING_LOADED]

@@ -60,7 +60,7 @@ def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | 
 
     script, log_format = "export_to_data_lake", settings.lake_log_format
     recorded = None if request.dry_run else scripts.keep_record(lake, script, now, log_format)
-    lineage_events.follow(settings, lake, settings.mysql_server(), script, now)
+    lineage_events.follow(settings, lake, script, now)
     return Run(
         id=recorded or cli.new_run_id(now),
         now=now,

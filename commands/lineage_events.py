@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from pipeline.warehouse.server import Server
 
 
-def follow(settings: Settings, lake: Lake, server: Server, script: str, now: dt.datetime) -> None:
-    """Tells that the recorded run begins, and when the command ends what it has done."""
+def follow(settings: Settings, lake: Lake, script: str, now: dt.datetime, server: Server | None = None) -> None:
+    """Tells that the recorded run begins, and when the command ends what it has done.
+
+    `server` is the warehouse's; by default that of the settings.
+    """
     record = cli.current_record()
     if not settings.openlineage_url or record is None:
         return
@@ -38,6 +41,7 @@ def follow(settings: Settings, lake: Lake, server: Server, script: str, now: dt.
             raise NoticeNotSent(f"no lineage is sent: the package {error.name} is missing", hint) from None
 
         broker = settings.kafka_bootstrap_servers.split(",")[0].strip()
+        server = server or settings.mysql_server()
         mysql = server.socket or f"{server.host}:{server.port}"
         place = urlsplit(settings.ksqldb_url).netloc
         places = Places(settings.openlineage_namespace, place, broker, mysql, server.database)

@@ -119,6 +119,13 @@ def test_a_missing_package_is_said(lake: Path, server: str, monkeypatch: pytest.
     )
 
 
+def test_a_warehouse_that_is_set_up_wrongly_keeps_no_export_from_running(lake: Path, server: str) -> None:
+    wrong = {"MYSQL_PASSWORD": "a", "MYSQL_PASSWORD_COMMAND": "b"}
+
+    assert "warning" not in export(lake, server, **wrong)
+    assert export(lake, server, OPENLINEAGE_URL="/tmp/never", **wrong).count("warning: ") == 1
+
+
 def test_a_password_in_the_address_is_refused(lake: Path) -> None:
     assert "give OPENLINEAGE_API_KEY" in export(lake, "http://127.0.0.1:9", 1, OPENLINEAGE_URL="http://a:b@c")
 
