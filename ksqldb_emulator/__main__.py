@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").startswith("ksqldb_emulator"):
         raise
     raise SystemExit(
-        f"the package {error.name} is missing: python -m pip install -c requirements.lock '.[dev]'"
+        f"the package {error.name} is missing: python -m pip install -c requirements.lock '.[emulator]'"
     ) from None
 
 

@@ -159,7 +159,7 @@ def test_the_emulator_says_what_to_install() -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("the package ")
-    assert "install -c requirements.lock '.[dev]'" in done.stderr
+    assert "install -c requirements.lock '.[emulator]'" in done.stderr
 
 
 @pytest.fixture(scope="module")
