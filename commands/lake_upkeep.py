@@ -107,12 +107,16 @@ def unexpire(feed: str, dry_run: bool) -> None:
 def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
     from pipeline.damage import find_damage
+    from pipeline.display import showing
+    from pipeline.progress import Progress
     from pipeline.repair import repair_feed
     from pipeline.text import UNCHANGED
 
     opened = settings, lake = open_lake()
     chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "repair", dry_run or not yes)
-    damage = find_damage(lake, chosen, upkeep.now)
+    progress = Progress()
+    with showing(progress), progress.at(feed, "verifying") as meter:
+        damage = find_damage(lake, chosen, upkeep.now, meter)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")
         return
@@ -121,7 +125,8 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
         click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} --yes")
         raise SystemExit(1)
     source = None if give_up else settings.sources
-    done = repair_feed(upkeep, chosen, source, settings.limits())
+    with showing(progress), progress.at(feed, "repairing") as meter:
+        done = repair_feed(upkeep, chosen, source, settings.limits(), meter)
     for line in [*done, *damage.beyond_repair.lines()]:
         cli.say(f"{feed}: {line}")
     raise SystemExit(1 if damage.other else 0)

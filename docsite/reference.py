@@ -27,6 +27,7 @@ FORM_OF = {
     "lake": "metadata_utils.py --json",
     "history-of-a-stream": "metadata_utils.py history STREAM --json",
     "history-of-a-table": "metadata_utils.py history TABLE --json",
+    "sql": "metadata_utils.py sql SELECT --format json",
     "verify": "metadata_utils.py verify --source --json",
     "findings": "metadata_utils.py verify --json, where something is wrong",
     "export": "export_to_data_lake.py --all --dry-run --json",

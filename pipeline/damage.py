@@ -9,6 +9,7 @@ from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Lake
+from pipeline.progress import Meter
 from pipeline.verify.files import damaged_files, is_current_lost, row_findings
 from pipeline.verify.removed import bounds_of
 
@@ -71,8 +72,11 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
     return f"{file.row_count:,} rows of {of}, offsets {first_offset} to {last_offset}"
 
 
-def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
-    """Checks everything that `verify` checks. Raises LogDamaged for a log that only a backup can restore."""
+def find_damage(lake: Lake, feed: Feed, now: dt.datetime, meter: Meter | None = None) -> Damage:
+    """Checks everything that `verify` checks; `meter` counts the files.
+
+    Raises LogDamaged for a log that only a backup can restore.
+    """
     try:
         table = lake.table(feed)
     except LogDamaged as error:
@@ -85,7 +89,7 @@ def find_damage(lake: Lake, feed: Feed, now: dt.datetime) -> Damage:
         table.guarded(now)
     except ClockWentBack as error:
         clock = error
-    files = tuple(damaged_files(table, table.files))
+    files = tuple(damaged_files(table, table.files, meter))
     other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files, table.files))
     return Damage(feed, files, None, clock, is_current_lost(table), other)
 

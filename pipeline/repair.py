@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.damage import Damage, find_damage, place_of_rows
 from pipeline.errors import NothingSound, TimeIsOver
-from pipeline.export.plan import plan_read, stream_of
+from pipeline.export.plan import due_rows, plan_read, stream_of
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
@@ -30,31 +30,36 @@ from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, partition_dates
 from pipeline.limits import Limits
 from pipeline.once import read_once
+from pipeline.progress import Meter
 from pipeline.source import OLD_ROWS, OpenSources, Sources
 from pipeline.text import plural
 from pipeline.verify.removed import bounds_of, within
 
 
-def repair_feed(upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: Limits) -> list[str]:
+def repair_feed(
+    upkeep: Upkeep, feed: Feed, source: OpenSources | None, limits: Limits, meter: Meter | None = None
+) -> list[str]:
     """Repairs what `find_damage` finds; returns what was done, as lines. Without `source` lost rows are given up.
 
-    Raises what reading the source raises, and NothingSound; the files are then as they were.
+    `meter` counts what is read. Raises what reading the source raises, and NothingSound; the files are then as they
+    were.
     """
-    done, found = [], find_damage(upkeep.lake, feed, upkeep.now)
+    meter = meter or Meter(feed.name)
+    done, found = [], find_damage(upkeep.lake, feed, upkeep.now, meter)
     if found.clock is not None:
         upkeep.lake.accept_clock(feed, upkeep.holder, name_of_act(upkeep.run_id, "accept clock"), upkeep.now)
         done.append("goes on from this machine's clock")
     with upkeep.lake.writing(feed, upkeep.holder) as table:
         if found.torn is not None:
             done.append(f"removed {found.torn}")
-        damage = find_damage(upkeep.lake, feed, upkeep.now)
+        damage = find_damage(upkeep.lake, feed, upkeep.now, meter)
         if feed.type == "table" and (damage.files or damage.current_lost):
             done.append(repair_table(table, damage, upkeep.run_id, upkeep.now).text())
         elif damage.files and source is None:
-            done.append(repair_stream(None, table, damage, limits, upkeep.run_id, upkeep.now).text())
+            done.append(repair_stream(None, table, damage, limits, upkeep.run_id, upkeep.now, meter).text())
         elif damage.files and source is not None:
             with source() as sources:
-                done.append(repair_stream(sources, table, damage, limits, upkeep.run_id, upkeep.now).text())
+                done.append(repair_stream(sources, table, damage, limits, upkeep.run_id, upkeep.now, meter).text())
     return done
 
 
@@ -82,14 +87,20 @@ class Repaired:
 
 
 def repair_stream(
-    sources: Sources | None, table: LakeTable, damage: Damage, limits: Limits, commit_id: str, now: dt.datetime
+    sources: Sources | None,
+    table: LakeTable,
+    damage: Damage,
+    limits: Limits,
+    commit_id: str,
+    now: dt.datetime,
+    meter: Meter,
 ) -> Repaired:
     """Removes the files from the log and adds their rows as the source has them now; without `sources` adds none.
 
     Raises what reading the source raises; then nothing was changed.
     """
     lost = [file for file, _ in damage.files]
-    staged = [] if sources is None else _read_again(sources, table, lost, limits, commit_id, now)
+    staged = [] if sources is None else _read_again(sources, table, lost, limits, commit_id, now, meter)
     back = sum(file.row_count for file in staged)
     missing = max(0, damage.row_count - back)
     note = {
@@ -105,7 +116,13 @@ def repair_stream(
 
 
 def _read_again(
-    sources: Sources, table: LakeTable, lost: Sequence[DataFile], limits: Limits, name: str, now: dt.datetime
+    sources: Sources,
+    table: LakeTable,
+    lost: Sequence[DataFile],
+    limits: Limits,
+    name: str,
+    now: dt.datetime,
+    meter: Meter,
 ) -> list[StagedFile]:
     """Stages the lost rows that the source still has, without those in sound files or past the feed's retention."""
     stream, feed = stream_of(sources, table), table.feed
@@ -119,8 +136,9 @@ def _read_again(
     known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
     staging, read = Staging.of(table), read_once(stream, plan.tasks, limits)
     writer, bounds = staging.writer(name), [bounds_of(file) for file in lost]
+    meter.begin("reading", due_rows(plan.tasks))
     try:
-        for batch in read.batches:
+        for batch in meter.counted(read.batches):
             is_new = pc.invert(pc.is_in(place_keys(batch), value_set=known))
             rest = batch.filter(pc.and_(within(batch, bounds), is_new))
             dates = partition_dates([rest], feed.partition_column)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,12 +62,13 @@ def form(root: Path, text: str) -> str:
         ("verify", "metadata_utils verify --source --json", 0),
         ("export", "export_to_data_lake --stream s --table t --dry-run --json", 0),
         ("feeds", "manage_feeds list --json", 0),
+        ("sql", "metadata_utils sql 'SELECT id, text, date FROM s ORDER BY id LIMIT 2' --format json", 0),
         ("checks", "test_setup --no-mysql --json", 0),
     ],
 )
 def test_the_form_is_what_it_was(lake: tuple[Path, str], name: str, words: str, code: int) -> None:
     root, url = lake
-    script, *arguments = words.split()
+    script, *arguments = shlex.split(words)
 
     done = ran(root, script, *arguments, code=code, env={"KSQLDB_URL": url})
 

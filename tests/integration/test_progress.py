@@ -17,7 +17,7 @@ from pipeline import cli, display
 from pipeline.progress import Meter, Progress
 from tests.integration.commands import ran
 from tests.integration.small_sources import START_MS, a_stream, columns, reader_of
-from tests.support import feed_for, lake_at, wait_until
+from tests.support import feed_for, folder_of, lake_at, wait_until
 from tests.terminal import run_on_terminal
 
 _CONTROLS = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
@@ -82,6 +82,11 @@ def test_every_long_command_counts_its_rows(lake: Path, stream: Source, counted:
 
     ran(lake, "metadata_utils", "compact", "s")
     assert figures(counted) == [("s", "compacting", 9, 9)]
+
+    table = lake_at(lake).table(feed_for(stream))
+    (folder_of(table) / table.files[0].path).unlink()
+    ran(lake, "metadata_utils", "repair", "s", "--yes")
+    assert [one for one in figures(counted) if one[1] == "reading"] == [("s", "reading", 9, 9)]
 
     ran(lake, "export_to_data_lake", "--stream", "s", "--full")
     assert figures(counted) == [("s", "reading", 9, 9)]
