@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,8 +51,8 @@ class LyingStore:
 
 
 @contextlib.contextmanager
-def lying_store(behind: str) -> Iterator[LyingStore]:
-    """A proxy before the store at that URL, until the block ends."""
+def lying_store(behind: str, tls: ssl.SSLContext | None = None) -> Iterator[LyingStore]:
+    """A proxy before the store at that URL, until the block ends; with `tls` it speaks HTTPS."""
     host = urlsplit(behind).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -127,7 +128,9 @@ def lying_store(behind: str) -> Iterator[LyingStore]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    proxy = LyingStore(f"http://127.0.0.1:{server.server_port}")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    proxy = LyingStore(f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

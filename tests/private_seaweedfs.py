@@ -11,15 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from obstore.fsspec import FsspecStore
 
 from demo.private_process import PrivateProcess, ServerMissing, free_port
 from pipeline.lake.access import StoreAccess
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig
 
 KEY, SECRET = "lake", "a secret of the tests"
 _PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
@@ -44,11 +38,6 @@ class PrivateSeaweedfs(PrivateProcess):
     def options(self) -> dict[str, str]:
         """The same for readers that are built upon object_store, as the Delta library."""
         return {"endpoint": self.url, "access_key_id": KEY, "secret_access_key": SECRET, "allow_http": "true"}
-
-    def filesystem(self) -> FsspecStore:
-        """The same for readers that take a file system, as DuckDB."""
-        http: ClientConfig = {"allow_http": True}
-        return FsspecStore("s3", endpoint=self.url, access_key_id=KEY, secret_access_key=SECRET, client_options=http)
 
     @property
     def settings(self) -> dict[str, str]:

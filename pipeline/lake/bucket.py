@@ -14,7 +14,7 @@ import contextlib
 import datetime as dt
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,17 @@ _RETRIES: dict[str, Any] = {
 _MAY_PASS = (408, 409, 412, 425, 429)
 
 
+Tag = Mapping[str, str]
+"""What names the present state of an object: its `e_tag`, and where the store has one its `version`."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """An object's size in bytes, when the store last wrote it, and the tag that names these bytes."""
+    """An object's size in bytes, when the store last wrote it, and its tag, which changes when it is written over."""
 
     size: int
     written_at: dt.datetime
-    tag: str
+    tag: Tag
 
 
 class Bucket:
@@ -101,7 +105,7 @@ class Bucket:
         with self._errors(key):
             obstore.put(self._again, key, data, use_multipart=is_large, chunk_size=_PART_BYTES)
 
-    def create(self, key: str, data: bytes) -> str:
+    def create(self, key: str, data: bytes) -> Tag:
         """Writes an object that does not exist; returns its tag.
 
         FileExistsError says that the store refuses, StoreUnreachable that it is not known whether it was written, nor
@@ -109,14 +113,14 @@ class Bucket:
         """
         return self._put_once(key, data, "create")
 
-    def update(self, key: str, data: bytes, tag: str) -> str:
+    def update(self, key: str, data: bytes, tag: Tag) -> Tag:
         """Writes over the object that has this tag; as `create`."""
-        return self._put_once(key, data, {"e_tag": tag})
+        return self._put_once(key, data, dict(tag))
 
-    def _put_once(self, key: str, data: bytes, condition: Any) -> str:
+    def _put_once(self, key: str, data: bytes, condition: Any) -> Tag:
         with self._errors(key):
             try:
-                return obstore.put(self._once, key, data, mode=condition)["e_tag"] or ""
+                return _tag(obstore.put(self._once, key, data, mode=condition))
             except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
                 raise FileExistsError(errno.EEXIST, "another writer was first", f"{self.root}/{key}") from None
 
@@ -160,7 +164,11 @@ class Bucket:
 
 
 def _found(meta: Any) -> Found:
-    return Found(meta["size"], meta["last_modified"], meta["e_tag"] or "")
+    return Found(meta["size"], meta["last_modified"], _tag(meta))
+
+
+def _tag(meta: Any) -> Tag:
+    return {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}
 
 
 def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:

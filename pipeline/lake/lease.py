@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import FeedLocked, FeedLost, StoreNotSafe, StoreRefused, StoreUnreachable
-from pipeline.lake.bucket import Bucket, Found
+from pipeline.lake.bucket import Bucket, Found, Tag
 from pipeline.lake.holder import Holder
 from pipeline.lake.store import json_bytes
 
@@ -48,7 +48,7 @@ class Lease:
     holder: Holder
     before: Holder | None = None
     doubted_at: dt.datetime | None = None
-    tag: str = ""
+    tag: Tag = field(default_factory=dict)
     _number: int = field(default_factory=lambda: next(_NUMBERS))
     _ended: threading.Event = field(default_factory=threading.Event)
     _writing: threading.Lock = field(default_factory=threading.Lock)
@@ -111,7 +111,7 @@ class Lease:
         """Records that this run has ended. Where that fails the next run waits until the lease expires."""
         self._ended.set()
         with self._writing, contextlib.suppress(OSError, StoreUnreachable, StoreRefused):
-            self._update(self._record(released=True), self.tag)
+            self.bucket.update(self.key, self._record(released=True), self.tag)
 
     def prove(self) -> None:
         """Raises StoreNotSafe where the store lets a second object take the place of this one; once a process."""
@@ -133,22 +133,21 @@ class Lease:
     def _write(self, over: Found | None) -> None:
         data = self._record()
         try:
-            self.tag = self.bucket.create(self.key, data) if over is None else self._update(data, over.tag)
+            self.tag = (
+                self.bucket.create(self.key, data) if over is None else self.bucket.update(self.key, data, over.tag)
+            )
         except (OSError, StoreUnreachable) as error:
             found = self.bucket.find(self.key)  # written all the same, where only the answer was lost
             if found is None or not self._is_ours(found[0]):
                 raise (self.locked(self.before) if isinstance(error, OSError) else error) from None
             self.tag = found[1].tag
 
-    def _update(self, data: bytes, tag: str) -> str:
-        return self.bucket.update(self.key, data, tag)
-
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_S):
             with self._writing, contextlib.suppress(StoreUnreachable, StoreRefused):
                 try:
                     if not self._ended.is_set():
-                        self.tag = self._update(self._record(), self.tag)
+                        self.tag = self.bucket.update(self.key, self._record(), self.tag)
                 except OSError:
                     found = self.bucket.find(self.key)
                     if found is None or not self._is_ours(found[0]):

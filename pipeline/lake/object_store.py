@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.errors import PipelineError, StoreUnreachable
 from pipeline.lake import lease
-from pipeline.lake.bucket import Bucket
+from pipeline.lake.bucket import Bucket, Found
 from pipeline.lake.disk import delete_file, make_folder
 from pipeline.lake.local_staging import LocalStaging, make_private
 from pipeline.lake.log_cache import LogCache
@@ -137,30 +137,42 @@ class ObjectStore:
                 done.result()
 
     def replace(self, name: str, data: bytes) -> None:
-        self._logs.forget([self._key(name)])
-        self._bucket.put(self._key(name), data)
+        """By a conditional write: one that arrives late, after its run was killed, does not undo a newer one."""
+        key = self._key(name)
+        self._logs.forget([key])
+        self._write_over(key, lambda: (data, self._bucket.head(key)), lambda found: found == data)
 
     def append(self, name: str, data: bytes) -> None:
-        """By a conditional write over the object that was read; again when another writer was first."""
         key = self._key(name)
+
+        def longer() -> tuple[bytes, Found | None]:
+            found = self._bucket.find(key)
+            return (data, None) if found is None else (found[0] + data, found[1])
+
+        self._write_over(key, longer, lambda found: data in found)
+
+    def _write_over(
+        self, key: str, wanted: Callable[[], tuple[bytes, Found | None]], is_done: Callable[[bytes], bool]
+    ) -> None:
+        """Writes what is `wanted` over what is there; again when another was first, or an answer is not clear."""
         unclear: StoreUnreachable | None = None
         for pause_s in (*_PAUSES_S, 0):
-            found = self._bucket.find(key)
-            before = found[0] if found is not None else b""
-            if unclear is not None and data in before:
+            if unclear is not None and (there := self._bucket.find(key)) is not None and is_done(there[0]):
                 return
             try:
-                if found is None:
+                data, over = wanted()
+                if over is None:
                     self._bucket.create(key, data)
                 else:
-                    self._bucket.update(key, before + data, found[1].tag)
+                    self._bucket.update(key, data, over.tag)
                 return
-            except FileExistsError:
+            except (FileExistsError, FileNotFoundError):  # another writer was first, or deleted it
                 pass
             except StoreUnreachable as error:
                 unclear = error
             time.sleep(pause_s)
-        raise unclear or StoreUnreachable(f"{self.uri(name)} is written by others all the time", "run it again")
+        where = f"{self._bucket.root}/{key}"
+        raise unclear or StoreUnreachable(f"{where} is written by others all the time", "run the same command again")
 
     def move(self, name: str, new: str) -> None:
         """A crash may leave both names; to move again ends it."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyiceberg.table import StaticTable
 
 from ksqldb_emulator.dataset import Dataset, Record, Source
 from ksqldb_emulator.testing import Emulator, running
@@ -22,7 +23,7 @@ from tests.expected import expected_rows, rows_of
 from tests.integration.commands import FAST, ran
 from tests.integration.small_sources import DAY_MS, columns
 from tests.lying_store import Fault, LyingStore, lying_store
-from tests.private_seaweedfs import PrivateSeaweedfs
+from tests.private_seaweedfs import KEY, SECRET, PrivateSeaweedfs
 from tests.support import ROOT, feed_for
 
 ROWS = 40
@@ -55,6 +56,7 @@ class Bucket:
         self.proxy, self.root = proxy, f"s3://lakes/{prefix}"
         self.lake = Lake(self.root, cli.tell, 0, access=server.access)
         self.env = FAST | server.settings | {"LAKE_STORE_ENDPOINT": proxy.url, "LAKE_ROOT": self.root}
+        self.iceberg = {"s3.endpoint": server.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
         self.env |= {"KSQLDB_URL": emulator.url, "EXPIRE_GRACE_HOURS": "0"}
 
     def run(self, script: str, *arguments: str, code: int = 0) -> str:
@@ -109,6 +111,9 @@ def test_the_scripts_do_their_work_on_a_bucket(
         assert bucket.rows(feed) == expected_rows(server.source(feed.source))
     bucket.run("metadata_utils", "verify", "--source")
     assert f"rows: {ROWS + 1}" in bucket.run("metadata_utils", "sql", "SELECT 'rows: ' || count(*) AS n FROM s")
+    bucket.run("metadata_utils", "publish", "--iceberg")
+    published = StaticTable.from_metadata(f"{bucket.root}/streams/s/_iceberg", bucket.iceberg)
+    assert published.scan().count() == ROWS + 1
     bucket.run("metadata_utils", "rollback", "t", "--to-version", "1")
     assert bucket.lake.table(feeds[1]).current_version == 3
     bucket.run("manage_feeds", "update", "s", "--retention-days", "5")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from pipeline.errors import (
     CommitFailed,
@@ -29,7 +32,7 @@ from pipeline.readiness import check_puts
 from pipeline.verify.files import check_files
 from tests.lake.bucket_lakes import STREAM, lake_of, store_of
 from tests.lake.small_tables import NOW, add_rows, values
-from tests.lying_store import DONE, NOT_DONE, Fault, LyingStore
+from tests.lying_store import DONE, NOT_DONE, Fault, LyingStore, lying_store
 from tests.private_seaweedfs import PrivateSeaweedfs
 
 pytestmark = pytest.mark.server
@@ -170,6 +173,23 @@ class TestStores:
 
         assert not true_lake.feeds.is_there()
 
+    def test_a_certificate_is_trusted_when_its_ca_is_named(
+        self, root: str, seaweedfs: PrivateSeaweedfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bucket, "_RETRIES", {"max_retries": 0})
+        ca, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("127.0.0.1").configure_cert(context)
+        ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+        with lying_store(seaweedfs.url, context) as proxy:
+            access = proxy.access(seaweedfs.access)
+            with pytest.raises(StoreRefused, match=r"certificate of the store .* is not trusted") as raised:
+                open_store(root, access).names()
+            assert "LAKE_STORE_CA_FILE" in raised.value.hint
+
+            store = open_store(root, replace(access, ca_file=str(tmp_path / "ca.pem")))
+            store.replace("x", b"there")
+            assert store.read("x") == b"there"
+
     def test_a_store_that_does_not_answer_is_asked_again_later(
         self, root: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -256,6 +276,6 @@ class TestStores:
         ledger.end("20261120T060000Z-a", NOW, {"exit_code": 0})
         true_lake.runs.begin("20261120T060000Z-b", "two", NOW)
 
-        assert [(run.command, run.exit_code) for run in true_lake.runs.newest(9)] == [("one", 0), ("two", None)]
+        assert {(run.command, run.exit_code) for run in true_lake.runs.newest(9)} == {("one", 0), ("two", None)}
         lines = open_store(root, seaweedfs.access).read("runs/2026-11.jsonl").splitlines()
         assert len(lines) == 3

@@ -65,6 +65,12 @@ def store(request: pytest.FixtureRequest) -> Store:
 
 
 @pytest.fixture
+def options(store: Store, request: pytest.FixtureRequest) -> dict[str, str]:
+    """What the Delta library needs to read there."""
+    return request.getfixturevalue("seaweedfs").options if store.uri().startswith("s3://") else {}
+
+
+@pytest.fixture
 def lake(store: Store) -> Lake:
     return Lake("", lambda _: None, 0, store)
 
@@ -169,7 +175,7 @@ class TestAnyStore:
             assert table.remove_orphans(0) == 2
 
     def test_metadata_and_views_are_written_from_the_log(
-        self, lake: Lake, store: Store, request: pytest.FixtureRequest
+        self, lake: Lake, store: Store, options: dict[str, str]
     ) -> None:
         lake.feeds.add(FEED)
         with lake.writing(FEED, {}) as table:
@@ -178,12 +184,10 @@ class TestAnyStore:
 
         written = json.loads(table.store.read("_metadata.json"))
         assert (written["current_version"], written["totals"]["rows"]) == (2, 3)
-        options: dict[str, str] = {}
         with duckdb.connect() as connection:
-            if store.uri().startswith("s3://"):
-                server = request.getfixturevalue("seaweedfs")
-                options = server.options
-                connection.register_filesystem(server.filesystem())
+            store.uri()
+            if (filesystem := lake.filesystem()) is not None:
+                connection.register_filesystem(filesystem)
             connection.execute(store.read("views.sql").decode())
             assert connection.sql("SELECT count(*) FROM totals_history").fetchall() == [(3,)]
         assert deltalake.DeltaTable(table.uri(), storage_options=options).version() == table.delta_version

@@ -18,6 +18,7 @@ import click
 
 from tests.torture.answers import cut_answers
 from tests.torture.broken_places import broken_places
+from tests.torture.bucket_kills import bucket_kills
 from tests.torture.clocks import wild_clocks
 from tests.torture.crash_points import every_crash_point
 from tests.torture.dying_nodes import dying_nodes
@@ -49,6 +50,7 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F11": lambda folder: lying_stores(folder, 10_000 if full else 600, seed),
         "F12": lambda folder: wild_clocks(folder, 300 if full else 40, seed),
         "F13": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
+        "F14": lambda folder: bucket_kills(folder, 1 if full else 17, 16 if full else 4),
     }
 
 

@@ -14,6 +14,8 @@ from demo.private_mysql import PrivateServer
 from demo.private_process import ServerMissing
 from pipeline.warehouse.server import Server
 from tests.torture.answers import cut_answers
+from tests.torture.bucket_kills import WAYS as WAYS_OF_A_BUCKET
+from tests.torture.bucket_kills import bucket_kills
 from tests.torture.clocks import wild_clocks
 from tests.torture.crash_points import every_crash_point
 from tests.torture.dying_nodes import dying_nodes
@@ -40,6 +42,7 @@ EXPERIMENTS: dict[str, Callable[[Path], Figure]] = {
     "F11": lambda folder: lying_stores(folder, commits=60, seed=1),
     "F12": lambda folder: wild_clocks(folder, rounds=8, seed=1),
     "F13": lambda folder: dying_nodes(folder, snapshots=4, seed=1),
+    "F14": lambda folder: bucket_kills(folder, every=40, processes=3, ways=WAYS_OF_A_BUCKET[:1]),
 }
 
 

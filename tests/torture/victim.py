@@ -147,13 +147,19 @@ def _shift_clock(shifts_s: Sequence[int]) -> None:
     cli.utc_now = lambda: real() + dt.timedelta(seconds=next(turns))
 
 
-@contextlib.contextmanager
-def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
-    """An empty lake with a stream feed and a table feed."""
+def feeds_of_scene() -> tuple[Feed, Feed]:
+    """A feed of the stream, and one of the table."""
     stream = parse_feed({"name": "events", "type": "stream", "source": "EVENTS"}, "events")
     table = parse_feed(
         {"name": "latest", "type": "table", "source": "LATEST", "retention_versions": 3, "warehouse": _FACT}, "latest"
     )
+    return stream, table
+
+
+@contextlib.contextmanager
+def scene(folder: Path, rows: int = 3000, days: int = 4) -> Iterator[Scene]:
+    """An empty lake with a stream feed and a table feed."""
+    stream, table = feeds_of_scene()
     root = folder / "lake"
     for feed in (stream, table):
         lake_at(root).feeds.add(feed)
