@@ -34,7 +34,7 @@ _TERMINAL = {"COLUMNS": "100"}
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _VARYING = (
     (re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+: .*\n", re.MULTILINE), ""),  # progress of a slow machine
-    (re.compile(r"all \d+ are there"), "all are there"),
+    (re.compile(r"all \d+ are there|with \d+ files and"), "ALL"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|\+00:00)?"), "MOMENT"),
     (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]+"), "RUN"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{16,64}\b"), "ID"),
@@ -144,6 +144,7 @@ class Shell:
         for setting, place in (("KSQLDB_URL", "http://localhost:8088"), ("MYSQL_PORT", "3306")):
             if setting in self.env:
                 output = output.replace(self.env[setting], place)
+        output = re.sub(rf":\n +{PLACE}", f": {PLACE}", output)  # a longer path of the test's was wrapped
         return self._moved(output.replace("127.0.0.1:3306", "localhost:3306"), forward=False)
 
     def _moved(self, text: str, forward: bool) -> str:
