@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lake.small_tables import stream_feed, table_feed
+from tests.programs import need
 from tests.support import ROOT, lake_at, wait_until
 
 _ASK = """
@@ -67,8 +68,9 @@ def test_a_lake_that_is_not_there_completes_nothing_and_says_nothing(lake: Path)
 
 
 @pytest.mark.usefixtures("lake")
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on this machine")
+@pytest.mark.server
 def test_zsh_completes_what_is_typed() -> None:
+    need("zsh", "zsh")
     ours, theirs = pty.openpty()
     shell = subprocess.Popen(
         ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=os.environ | {"TERM": "dumb"}

@@ -25,6 +25,7 @@ from pipeline.report.metrics import METRICS
 from tests.integration.receivers import Smtp, receiving
 from tests.integration.small_sources import a_stream, events
 from tests.lake.small_tables import table_feed
+from tests.programs import need
 from tests.support import PATIENCE_S, ROOT, feed_for, lake_at
 
 SAMPLES = ROOT / "samples"
@@ -84,8 +85,9 @@ def test_each_line_of_the_crontab_runs(installed: Path, tmp_path: Path) -> None:
 MAPPING = {"fact": "fact_totals", "keys": ["k"], "columns": {"k": "k"}}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.server
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    need("systemd-analyze", "systemd")
     for name in ("ksqldb-lake.service", "ksqldb-lake.timer"):
         text = (SAMPLES / name).read_text(encoding="utf-8")
         text = text.replace(f"{HOME}/venv/bin/python", sys.executable).replace(HOME, str(ROOT))
@@ -99,8 +101,9 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "ksqldb-lake" in line]) == (0, [])
 
 
-@pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
+@pytest.mark.server
 def test_logrotate_takes_its_file(tmp_path: Path) -> None:
+    need("logrotate", "logrotate")
     text = (SAMPLES / "logrotate").read_text(encoding="utf-8").replace("/var/log/ksqldb-lake", str(tmp_path))
     (tmp_path / "logrotate").write_text(re.sub(r" +(su|create) .*\n", "", text), encoding="utf-8")
     done = subprocess.run(
