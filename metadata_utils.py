@@ -17,7 +17,17 @@ from typing import Any
 
 import click
 
-from commands import comparison, health, lake_compaction, lake_page, lake_publish, lake_upkeep, query, run_list
+from commands import (
+    comparison,
+    health,
+    lake_compaction,
+    lake_copy,
+    lake_page,
+    lake_publish,
+    lake_upkeep,
+    query,
+    run_list,
+)
 from commands.completion import feed_names
 from commands.lake_upkeep import open_lake
 from pipeline import cli, options, scripts
@@ -112,7 +122,7 @@ def verify(
     cli.end_with((error for _, error in found.errors), wrong=bool(found.findings))
 
 
-for group in (query, comparison, lake_upkeep, lake_compaction, lake_publish, run_list, health):
+for group in (query, comparison, lake_upkeep, lake_compaction, lake_copy, lake_publish, run_list, health):
     for command in group.COMMANDS:
         main.add_command(command)
 

@@ -207,6 +207,8 @@ class ViewExists(FeedExists):
     """A feed of another name has a view of that name already."""
 class FeedUnknown(WrongUsage):
     """There is no such feed."""
+class NotACopy(WrongUsage):
+    """The place that a lake is to be copied to has something that the lake does not have; it is left as it is."""
 class VersionUnknown(WrongUsage):
     """The table has no such version any more, or never had it."""
 

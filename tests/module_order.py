@@ -122,6 +122,8 @@ ORDER = [
     "pipeline.lake.views",
     "pipeline.lake.runs",
     "pipeline.lake.run_log",
+    "pipeline.lake.table_copy",
+    "pipeline.lake.copy",
     "pipeline.lake.lake",
     "pipeline.lake.published",
     "pipeline.lake.iceberg_files",

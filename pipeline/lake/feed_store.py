@@ -190,6 +190,13 @@ class FeedStore:
                 raise FeedUnknown(f"there is no archived feed {name!r}", "python manage_feeds.py list --archived")
             self._move(name, _ARCHIVED, _ACTIVE)
 
+    def take_over(self, other: FeedStore, name: str) -> None:
+        """Puts the feed where `other` has it, active or archived, and as it is there."""
+        with self._changing():
+            folder = other.find(name)
+            self._store.replace(f"{folder}/{name}.json", other._store.read(f"{folder}/{name}.json"))
+            self._store.delete(f"{_ACTIVE if folder == _ARCHIVED else _ARCHIVED}/{name}.json")
+
     def delete(self, name: str) -> None:
         """Removes the feed's file, wherever it is; its data stays in the lake."""
         with self._changing():

@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.disk import checksum, make_folder, sync_file
+from pipeline.fingerprint import ContentHash
+from pipeline.lake.disk import checksum, make_folder, sync_file, write_file
 from pipeline.lake.names import checksum_in, commit_in, name_file
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.writer import Partition, StagedFile, delta_stats
@@ -159,13 +160,41 @@ def file_problem(store: Store, file: DataFile) -> str | None:
         if size != file.size_bytes:
             return f"size is {size} bytes, {file.size_bytes} were written"
         with store.open_parquet(file.path) as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest()[:16] != file.checksum:
+            if not _is_as_written(opened, file):
                 return "content is not what was written (checksum differs)"
-            opened.seek(0)
             rows = pq.read_metadata(opened).num_rows
     except (OSError, pa.ArrowException):
         return "file cannot be read"
     return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
+
+
+def has_file(store: Store, file: DataFile) -> bool:
+    """Whether the file is in the store with the size and the bytes that were written."""
+    if store.size(file.path) != file.size_bytes:
+        return False
+    with store.open_parquet(file.path) as opened:
+        return _is_as_written(opened, file)
+
+
+def _is_as_written(opened: pa.NativeFile, file: DataFile) -> bool:
+    digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+    opened.seek(0)
+    return digest == file.checksum
+
+
+def add_rows_of(content: ContentHash, store: Store, feed: str, file: DataFile, schema: pa.Schema) -> None:
+    """Adds the rows of a committed file, in the columns of `schema`. Raises LakeDamaged for other bytes than were
+    written.
+    """
+    where = store.uri(file.path)
+    with file_errors(where, feed):
+        opened = store.open_parquet(file.path)
+    with opened:
+        with file_errors(where, feed):
+            if not _is_as_written(opened, file):
+                raise _damaged(f"{where} is not what was written", feed)
+        for batch in _batches(opened, where, feed, 65_536):
+            content.add_batch(_fit(batch, schema))
 
 
 def read_where(store: Store, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
@@ -202,6 +231,12 @@ def stage_copy(store: Store, feed: str, file: DataFile, target: Path, partition:
     return StagedFile(target, partition, file.row_count, file.size_bytes, digest, file.stats())
 
 
+def stage_bytes(data: bytes, target: Path) -> Path:
+    """Writes a local file that is on its way into a store."""
+    write_file(target, data)
+    return target
+
+
 def read_staged(staged: StagedFile, columns: Sequence[str]) -> pa.Table:
     """Some columns of a staged file."""
     with disk_errors(staged.path, "read"), pq.ParquetFile(staged.path) as parquet:
@@ -230,17 +265,22 @@ def read_files(
         with file_errors(store.uri(file.path), feed):
             opened = store.open_parquet(file.path)
         with opened:
-            with file_errors(store.uri(file.path), feed):
-                parquet = pq.ParquetFile(opened)
-            # A batch that spans row groups would not be bounded in bytes.
-            groups = range(parquet.num_row_groups)
-            batches = (batch for group in groups for batch in parquet.iter_batches(batch_rows, row_groups=[group]))
-            while True:
-                with file_errors(store.uri(file.path), feed):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
+            for batch in _batches(opened, store.uri(file.path), feed, batch_rows):
                 yield _fit(batch, schema)
+
+
+def _batches(opened: pa.NativeFile, where: str, feed: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with file_errors(where, feed):
+        parquet = pq.ParquetFile(opened)
+    # A batch that spans row groups would not be bounded in bytes.
+    groups = range(parquet.num_row_groups)
+    batches = (batch for group in groups for batch in parquet.iter_batches(batch_rows, row_groups=[group]))
+    while True:
+        with file_errors(where, feed):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -51,13 +51,14 @@ def entry_info(store: Store, version: int) -> dict[str, Any]:
     return {"timestamp": 0, **info, "version": version}
 
 
-def removed_files(store: Store) -> dict[str, int]:
-    """When each file that is no longer in the table was removed from it, in epoch milliseconds, by path.
+def removed_files(store: Store, names: Sequence[str] | None = None) -> dict[str, int]:
+    """When each file that is no longer in the table was removed from it, in epoch milliseconds, by path; by the log's
+    files of these names, or all of them.
 
     Read here because the Delta library leaves out removals that are in the future by this machine's clock.
     """
     removed: dict[str, int] = {}
-    names = store.names(LOG)
+    names = store.names(LOG) if names is None else names
     for name in checkpoint_parts(names, newest_checkpoint(names)):
         with store.open_parquet(f"{LOG}/{name}") as opened, pq.ParquetFile(opened) as checkpoint:
             rows = checkpoint.read(columns=["remove.path", "remove.deletionTimestamp"])["remove"]
@@ -118,6 +119,21 @@ def torn_entry(store: Store) -> str | None:
 
 def entry_name(version: int) -> str:
     return f"{LOG}/{version:020}.json"
+
+
+def names_until(names: Iterable[str], version: int) -> list[str]:
+    """The entries and checkpoints of a log up to a version, in the order in which each makes a state that can be read
+    with those before it.
+    """
+    numbered = [name for name in names if name.removesuffix(".json").isdigit() or _CHECKPOINT.fullmatch(name)]
+    return sorted(
+        (name for name in numbered if number_in(name) <= version), key=lambda n: (n[:20], n.endswith(".json"))
+    )
+
+
+def number_in(name: str) -> int:
+    """The version in the name of an entry or a checkpoint."""
+    return int(name[:20])
 
 
 def entries_due(names: Sequence[str]) -> list[str]:

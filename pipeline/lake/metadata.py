@@ -129,6 +129,14 @@ def write_metadata(table: LakeTable) -> None:
         table.store.replace(METADATA, json_bytes(metadata_json(describe_feed(table)) | _place_json(table)))
 
 
+def copy_metadata(source: LakeTable, table: LakeTable) -> None:
+    """Writes the `_metadata.json` of a copy: that of its source where it describes the same entry, with this place."""
+    written = _written(source)
+    form = metadata_json(describe_feed(table)) if written is None else written
+    with disk_errors(table.uri()):
+        table.store.replace(METADATA, json_bytes(form | _place_json(table)))
+
+
 def is_described(table: LakeTable) -> bool:
     """Whether `_metadata.json` describes the newest log entry, the feed as it is now, and the lake at this place."""
     written = _written(table)

@@ -71,13 +71,23 @@ class RunLedger:
         """Records that a person was told of the run. Raises DiskFull or LakeNotWritable."""
         self._add(run_id, {"event": "alerted", "at": _text(alert.at), "about": alert.about})
 
+    def take_over(self, other: RunLedger) -> None:
+        """Adds the lines of another lake's ledger that are not here yet. Raises DiskFull or LakeNotWritable."""
+        for month in _months(other._store):
+            with disk_errors(self._store.uri(_FOLDER)):
+                there = self._store.read(month) if self._store.size(month) is not None else b""
+                known = set(there.splitlines())
+                missing = [line for line in other._store.read(month).splitlines() if line not in known]
+                if missing:
+                    self._store.append(month, b"\n".join([*missing, b""]))
+
     def newest(self, count: int) -> list[RunEntry]:
         """The newest runs; those that began last come first."""
         return list(itertools.islice(self.newest_first(), count))
 
     def newest_first(self) -> Iterator[RunEntry]:
         """All runs; those that began last come first. A month is read when it is asked for."""
-        for month in sorted((name for name in self._store.names(_FOLDER) if name.endswith(".jsonl")), reverse=True):
+        for month in reversed(_months(self._store)):
             yield from sorted(self._month(month), key=lambda run: (run.begun_at, run.id), reverse=True)
 
     def _add(self, run_id: str, line: Mapping[str, Any]) -> None:
@@ -87,13 +97,18 @@ class RunLedger:
 
     def _month(self, name: str) -> Iterator[RunEntry]:
         with disk_errors(self._store.uri(_FOLDER), "read"):
-            lines = self._store.read(f"{_FOLDER}/{name}").splitlines()
+            lines = self._store.read(name).splitlines()
         runs = dict[str, dict[str, dict[str, Any]]]()
         for line in _objects(lines):
             runs.setdefault(line["run"], {})[line["event"]] = line
         for run_id, events in runs.items():
             if "begun" in events:
                 yield _entry(run_id, events["begun"], events.get("ended"), events.get("alerted"))
+
+
+def _months(store: Store) -> list[str]:
+    """The files of a ledger, the oldest first."""
+    return [f"{_FOLDER}/{name}" for name in store.names(_FOLDER) if name.endswith(".jsonl")]
 
 
 def _objects(lines: list[bytes]) -> Iterator[dict[str, Any]]:

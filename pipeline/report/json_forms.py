@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from pipeline.errors import PipelineError
 from pipeline.lake.compaction import Compacted, Group
+from pipeline.lake.copy import CopiedFeed, LakeCopy
 from pipeline.lake.metadata import metadata_json
 from pipeline.lake.published import Published
 from pipeline.lake.retention import partition_names
@@ -70,6 +71,28 @@ def compacted_json(done: Compacted) -> dict[str, Any]:
 def compaction_json(feeds: Sequence[dict[str, Any]], errors: Sequence[PipelineError], dry_run: bool) -> dict[str, Any]:
     said = [{"message": error.message, "hint": error.hint} for error in errors]
     return {"schema_version": 1, "dry_run": dry_run, "feeds": feeds, "errors": said}
+
+
+def copy_json(
+    copy: LakeCopy, done: Sequence[CopiedFeed], errors: Sequence[PipelineError], behind: Sequence[str], dry_run: bool
+) -> dict[str, Any]:
+    """`behind` are feeds that were exported since they were copied."""
+    feeds = [
+        {
+            "feed": one.feed,
+            "delta_version": one.delta_version,
+            "rows": one.totals.row_count,
+            "files": one.totals.file_count,
+            "bytes": one.totals.size_bytes,
+            "copied_files": one.copied.file_count,
+            "copied_bytes": one.copied.size_bytes,
+            "fingerprint": one.fingerprint or None,
+        }
+        for one in done
+    ]
+    places = {"from": copy.source.uri().rstrip("/"), "to": copy.target.uri().rstrip("/")}
+    said = [{"message": error.message, "hint": error.hint} for error in errors]
+    return {"schema_version": 1, "dry_run": dry_run, **places, "feeds": feeds, "behind": list(behind), "errors": said}
 
 
 def published_json(done: Sequence[Published], errors: Sequence[PipelineError]) -> dict[str, Any]:

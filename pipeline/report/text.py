@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from pipeline.lake.compaction import Compacted, Group
+from pipeline.lake.copy import CopiedFeed
 from pipeline.lake.metadata import FeedState, PartitionState
 from pipeline.lake.published import Published
 from pipeline.lake.retention import Due, Taken
@@ -155,6 +156,25 @@ def would_compact_text(feed: str, groups: Sequence[Group]) -> str:
     size, partitions = sum(file.size_bytes for file in files), {file.partition for file in files}
     of = f"{plural(len(files), 'file')} ({size_text(size)}) in {plural(len(partitions), 'partition')}"
     return f"{feed}: would make {plural(len(groups), 'file')} of {of}"
+
+
+def would_copy_text(found: CopiedFeed) -> str:
+    if found.delta_version is None:
+        return f"{found.feed}: no data yet"
+    return f"{found.feed}: would copy {_copied_of(found)}"
+
+
+def copied_text(done: CopiedFeed) -> str:
+    if done.delta_version is None:
+        return f"{done.feed}: no data yet"
+    rows = f"Delta version {done.delta_version}, {plural(done.totals.row_count, 'row')}, the same on both sides"
+    return f"{done.feed}: copied {_copied_of(done)}; {rows}"
+
+
+def _copied_of(feed: CopiedFeed) -> str:
+    return (
+        f"{feed.copied.file_count:,} of {plural(feed.totals.file_count, 'file')} ({size_text(feed.copied.size_bytes)})"
+    )
 
 
 def published_text(done: Published) -> str:

@@ -1,0 +1,88 @@
+"""Where a lake may be copied to: an empty place, or an earlier copy of it; what else is there is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import LakeMissing, NotACopy, WrongUsage
+from pipeline.lake.local_store import LocalStore
+from tests.lake.copies import EVENTS, NEVER, add_more, contents, copy_lake, fill, lake_in, rows_of
+
+
+def test_a_copy_that_was_exported_to_is_left_alone(tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    old = fill(source)
+    copy_lake(source, target)
+    add_more(lake_in(target), 6)
+    rows = rows_of(lake_in(target).table(EVENTS))
+
+    with pytest.raises(NotACopy, match="has commits of its own, up to version 5: it is in use"):
+        copy_lake(source, target)
+    add_more(old, 6)  # both have gone on, as far as each other
+    add_more(old, 7)
+    with pytest.raises(NotACopy, match="commits of its own"):
+        copy_lake(source, target)
+
+    assert rows_of(lake_in(target).table(EVENTS)) == rows
+
+
+def test_another_lake_is_left_alone(tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    fill(source)
+    fill(target)
+    before = contents(tmp_path / "new")
+
+    with pytest.raises(NotACopy, match="is another table of that name") as raised:
+        copy_lake(source, target)
+
+    assert (raised.value.exit_code, raised.value.hint) == (2, "name an empty place, or an earlier copy")
+    assert contents(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos/1.jpg", "new/photos is no part of a lake"),
+        ("feeds/active/other.json", "other.json is a feed that is not copied"),
+        ("tables/other/_delta_log/0.json", "tables/other is the data of a feed that is not copied"),
+        ("tables/events/_lock", "tables/events is the data of a feed that is not copied"),
+    ],
+)
+def test_a_place_with_something_else_is_left_alone(tmp_path: Path, name: str, message: str) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    fill(source)
+    target.replace(name, b"{}")
+
+    with pytest.raises(NotACopy, match=message):
+        copy_lake(source, target)
+
+    assert list(contents(tmp_path / "new")) == [name]
+
+
+def test_a_lake_whose_feeds_were_made_and_never_exported_is_taken(tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    fill(source)
+    lake_in(target).make_folders()
+    for feed in (EVENTS, NEVER):
+        lake_in(target).feeds.add(feed)
+    (tmp_path / "new" / "lost+found").mkdir()
+
+    copy_lake(source, target)
+
+    assert lake_in(target).table(EVENTS).exists
+
+
+@pytest.mark.parametrize("there", ["", "old", "old/inside", "old/../old"])
+def test_a_lake_is_not_copied_into_itself(tmp_path: Path, there: str) -> None:
+    source = LocalStore(tmp_path / "old")
+    fill(source)
+
+    with pytest.raises(WrongUsage, match="into itself"):
+        copy_lake(source, LocalStore(tmp_path / there))
+
+
+def test_what_is_no_lake_is_not_copied(tmp_path: Path) -> None:
+    with pytest.raises(LakeMissing):
+        copy_lake(LocalStore(tmp_path / "nothing"), LocalStore(tmp_path / "new"))
