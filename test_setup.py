@@ -55,7 +55,10 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
         return
     yield readiness.check_lake_root(lake)
     yield readiness.check_disk(lake)
-    yield from readiness.check_puts(lake, f"probe-{cli.new_run_id(cli.utc_now())}")
+    writes = list(readiness.check_puts(lake, f"probe-{cli.new_run_id(cli.utc_now())}"))
+    yield from writes
+    if any(check.state == "failed" for check in writes):
+        return  # the lake's feeds cannot be read either
     yield from _check_kafka(settings)
     yield from readiness.check_sources("ksqldb", settings.sources, lake)
     if with_mysql:

@@ -59,8 +59,8 @@ class Bucket:
         self.iceberg = {"s3.endpoint": server.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
         self.env |= {"KSQLDB_URL": emulator.url, "EXPIRE_GRACE_HOURS": "0"}
 
-    def run(self, script: str, *arguments: str, code: int = 0) -> str:
-        done = ran(Path(), script, *arguments, code=code, env=self.env)
+    def run(self, script: str, *arguments: str, code: int = 0, **env: str) -> str:
+        done = ran(Path(), script, *arguments, code=code, env=self.env | env)
         return str(done.stdout)
 
     def cost(self, *arguments: str) -> tuple[int, int, int]:
@@ -121,6 +121,15 @@ def test_the_scripts_do_their_work_on_a_bucket(
     assert "s: " in bucket.run("metadata_utils", "compact", "s")
     bucket.run("metadata_utils", "verify", "--source")
     assert "killed" not in bucket.run("metadata_utils", "runs")
+
+
+def test_a_bucket_that_cannot_be_used_is_named_before_anything_else_of_it_is_asked(bucket: Bucket) -> None:
+    said = bucket.run("test_setup", "--no-mysql", code=1, LAKE_STORE_SECRET="another")
+
+    (failed,) = [line for line in said.splitlines() if line.startswith("failed")]
+    assert failed.endswith("conditional writes: the object store refuses")  # the line goes on
+    assert "another" not in said
+    assert "ksqldb" not in said
 
 
 def test_a_lost_file_is_found_and_repaired_in_a_bucket(bucket: Bucket, server: Emulator, stream: Source) -> None:
