@@ -116,7 +116,8 @@ def _end(done: Exported, after: AfterExport | None, request: ExportRequest, json
     from pipeline.errors import common_exit_code
     from pipeline.report import export as report
 
-    form, lines = report.export_json(done.results, request, done.archived), report.export_lines(done.results, request)
+    form = report.export_json(done.results, request, done.archived)
+    lines = report.export_lines(done.results, request, cli.utc_now())
     if after is not None:
         from pipeline.report import night
 

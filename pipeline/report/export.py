@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from pipeline.errors import PipelineError
 from pipeline.export.run import ExportRequest, FeedResult
 from pipeline.lake.retention import ArchivedExpiry
 from pipeline.text import UNCHANGED, as_table, moment_of, plural, rfc3339, size_text, wrapped
+
+_NEAR = dt.timedelta(days=180)
+"""So far from now a moment needs no year."""
 
 
 def export_json(
@@ -29,7 +33,7 @@ def export_json(
                 "commits": result.exported.commits,
                 "version": result.exported.version,
                 "outcome": result.exported.outcome or None,
-                "newest_event": _newest_json(result),
+                "newest_event": rfc3339(newest) if (newest := _newest(result)) else None,
                 "lag": result.exported.lag,
                 "unreadable": dict(sorted(result.exported.unreadable.items())),
                 "expired_partitions": result.expired,
@@ -46,36 +50,36 @@ def export_json(
     }
 
 
-def _newest_json(result: FeedResult) -> str | None:
+def _newest(result: FeedResult) -> dt.datetime | None:
     """The newest ROWTIME that was written; None where there is none, or no date has it."""
     newest = result.exported.newest_ms
-    moment = None if newest is None else moment_of(newest)
-    return rfc3339(moment) if moment else None
+    return None if newest is None else moment_of(newest)
 
 
 def _error_json(error: PipelineError | None) -> dict[str, str] | None:
     return None if error is None else {"message": error.message, "hint": error.hint}
 
 
-def export_lines(results: Sequence[FeedResult], request: ExportRequest) -> list[str]:
+def export_lines(results: Sequence[FeedResult], request: ExportRequest, now: dt.datetime) -> list[str]:
     """A table with a line a feed, what is to be said of some feeds below it, and the last line."""
     if request.dry_run or not results:
         return [export_text(results, request)]
-    head = ["feed", "new rows", "files", "size", "newest (UTC)", "end", "s"]
-    table = as_table([_cells(result) for result in results], head, right={1, 2, 3, 6})
+    head = ["feed", "rows", "files", "size", "newest UTC", "end", "s"]
+    table = as_table([_cells(result, now) for result in results], head, right={1, 2, 3, 6})
     below = [wrapped(line) for result in results for line in _remarks(result)]
     return [line for part in (table, *below, wrapped(export_text(results, request))) for line in part.splitlines()]
 
 
-def _cells(result: FeedResult) -> list[str]:
-    done, newest = result.exported, _newest_json(result)
-    read = f"version {done.version}" if done.version is not None else done.outcome
+def _cells(result: FeedResult, now: dt.datetime) -> list[str]:
+    done, newest = result.exported, _newest(result)
+    read = f"v{done.version}" if done.version is not None else done.outcome
+    is_near = newest is not None and abs(now - newest) < _NEAR
     return [
         result.name,
         f"{done.rows:,}",
         f"{done.files:,}",
         size_text(done.size_bytes),
-        newest[:16].replace("T", " ") if newest else "",
+        "" if newest is None else f"{newest:%m-%d %H:%M}" if is_near else str(newest.date()),
         "failed" if result.status == "failed" else read,
         f"{result.seconds:.1f}",
     ]

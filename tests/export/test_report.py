@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
+from data_lake_config import DEFAULT_FEEDS
 from ksqldb_emulator.dataset import Dataset, Record
 from ksqldb_emulator.testing import running
 from pipeline.errors import RetentionHeld, ServerUnreachable
@@ -15,6 +17,7 @@ from tests.integration.small_sources import DAY_MS, START_MS, a_stream, reader_o
 from tests.support import feed_for, lake_at
 
 NEWEST_MS = 1_795_500_000_000
+NOW = dt.datetime(2026, 11, 29, 6, tzinfo=dt.UTC)
 RESULTS = [
     FeedResult(
         "transaction_stream_blacklisted", "stream",
@@ -28,29 +31,41 @@ RESULTS = [
 
 
 def test_the_table_has_what_a_person_looks_for() -> None:
-    lines = export_lines(RESULTS[1:], ExportRequest())
+    lines = export_lines(RESULTS[1:], ExportRequest(), NOW)
 
     assert lines == [
-        "feed    new rows  files    size  newest (UTC)  end           s",
-        "--------------------------------------------------------------",
-        "totals         7      1  1.5 kB                version 12  1.0",
-        "odd            1      1   800 B                quiet       0.2",
-        "away           0      0     0 B                failed      0.0",
+        "feed    rows  files    size  newest UTC  end       s",
+        "----------------------------------------------------",
+        "totals     7      1  1.5 kB              v12     1.0",
+        "odd        1      1   800 B              quiet   0.2",
+        "away       0      0     0 B              failed  0.0",
         "2 feeds exported, 8 rows, 1 failed, the retention of 1 feed waits for a person",
     ]
 
 
 def test_long_names_and_large_figures_fit_into_80_columns_and_none_is_cut() -> None:
-    lines = export_lines(RESULTS, ExportRequest())
+    lines = export_lines(RESULTS, ExportRequest(), NOW)
 
     assert max(map(len, lines)) <= 80
     assert "transaction_stream_blacklisted" in lines
-    assert lines[3].split() == ["99,999,999", "1,234", "900.0", "GB", "2026-11-24", "06:00", "time", "limit", "12345.6"]
+    assert lines[3].split() == ["99,999,999", "1,234", "900.0", "GB", "11-24", "06:00", "time", "limit", "12345.6"]
     assert "transaction_stream_blacklisted: expired 2025-11-23, 2025-11-24" in lines
 
 
 def test_nothing_is_shown_as_done_in_a_dry_run() -> None:
-    assert export_lines(RESULTS, ExportRequest(dry_run=True)) == ["Nothing was changed."]
+    assert export_lines(RESULTS, ExportRequest(dry_run=True), NOW) == ["Nothing was changed."]
+
+
+def test_the_feeds_of_the_reference_pipeline_have_a_line_each() -> None:
+    done = ExportResult(9_999, 15, 192_500, 1, "exact", newest_ms=NEWEST_MS)
+    results = [FeedResult(feed.name, feed.type, done, seconds=9.9) for feed in DEFAULT_FEEDS]
+
+    lines = export_lines(results, ExportRequest(), NOW)
+
+    assert [line.split()[0] for line in lines[2:10]] == [feed.name for feed in DEFAULT_FEEDS]
+    assert "192.5 kB  11-24 06:00  exact  9.9" in lines[2]
+    later = export_lines(results, ExportRequest(), NOW + dt.timedelta(days=200))
+    assert "192.5 kB  2026-11-24  exact  9.9" in later[2]
 
 
 def test_the_newest_event_is_null_where_no_date_has_it() -> None:
@@ -69,5 +84,5 @@ def test_the_newest_event_is_that_of_the_new_rows_whatever_their_order(lake_root
         again = ran(lake_root, "export_to_data_lake", "--all", env=env).stdout.splitlines()
 
     assert first[2].split()[:2] == ["s", "3"]
-    assert "2025-11-22 00:53  exact" in first[2]
+    assert "2025-11-22  exact" in first[2]
     assert again[2].split()[:4] == ["s", "0", "0", "0"]
