@@ -69,18 +69,16 @@ class Shell:
 
     def play(self, page: str) -> str:
         """Runs what the page shows, and returns it with the output of this run."""
-        expects_output = False
+        printed: str | None = None
 
         def played(found: re.Match[str]) -> str:
-            nonlocal expects_output
-            kind, code = found[1], found[2]
+            nonlocal printed
+            kind, code, before = found[1], found[2], printed
+            printed = self._python(code) if kind == "python" else None
             if kind == "console":
                 code = self._console(code)
-            elif kind == "python":
-                self._output = self._python(code)
-            elif kind == "text" and expects_output:
-                code = self._compared("the lines of Python before it", code, self._output)
-            expects_output = kind == "python"
+            elif kind == "text" and before is not None:
+                code = self._compared("python", code, before)
             return f"```{kind}\n{code}```"
 
         return FENCE.sub(played, page)

@@ -64,12 +64,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     shutil.copytree(ROOT / "sql", folder / "sql")
     shutil.copy(ROOT / "requirements.txt", folder)
     today = dt.datetime.now(dt.UTC).date()
-    with (
-        running(build_demo(TRANSACTIONS, today, SEED, ARRIVING, over_s=1e9)) as emulator,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with running(build_demo(TRANSACTIONS, today, SEED, ARRIVING, over_s=1e9)) as emulator:
         found = Site(emulator, today, folder, [])
-        found.differences += played(FIRST, found.shell(folder, patch))
+        with pytest.MonkeyPatch.context() as patch:
+            found.differences += played(FIRST, found.shell(folder, patch))
         yield found
 
 
