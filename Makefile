@@ -27,8 +27,8 @@ docs: $(READY)  ## Write the reference from the code, and build the site into bu
 test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
-check: lint  ## Lint, types, and the tests without servers (a quarter of the examples of property tests)
-	$(BIN)/python -m pytest -m "not mysql and not server" -q --hypothesis-profile=quick
+check: lint  ## Lint, types, and the short tests without servers (a quarter of the cases of those that try many)
+	$(BIN)/python -m pytest -m "not mysql and not server and not long" -q --hypothesis-profile=quick
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from pipeline.limits import Limits
 from pipeline.report.export import export_json
 from pipeline.source import StreamRead, Task
 from pipeline.unreadable import SCHEMA
+from tests.examples import some
 from tests.export.toy_run import DAY_MS, START_MS, STREAM, export, rows
 from tests.export.toy_source import STREAM_COLUMNS, ToySource, ToyStream
 from tests.support import lake_at
@@ -85,8 +86,7 @@ def counts(root: Path) -> Counter[str]:
     return sum((Counter(note.get("unreadable", {})) for note in notes), Counter[str]())
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("seeks", [False, True])
+@pytest.mark.parametrize(("seeks", "when"), some(list(itertools.product([False, True], ["before", "after"]))))
 def test_each_record_is_kept_and_counted_once_whichever_commit_a_run_dies_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeks: bool, when: str
 ) -> None:

@@ -26,6 +26,7 @@ from tests.export.toy_run import NOW, START_MS, STREAM, export, rows
 from tests.export.toy_source import ToySource, ToyStream
 from tests.support import lake_at
 
+pytestmark = pytest.mark.long  # each starts processes that import everything
 WORKERS = 2
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])

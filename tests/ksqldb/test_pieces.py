@@ -17,7 +17,7 @@ from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.framing import AnswerParser, Ending, Framing, Rows
 from tests.decode.engines import engine
 from tests.decode.rows import tuples
-from tests.examples import examples
+from tests.examples import examples, some
 
 pytestmark = pytest.mark.usefixtures(engine.__name__)
 
@@ -101,7 +101,7 @@ def test_every_cut_of_a_good_answer_gives_its_rows(
 def test_every_odd_element_at_every_place_has_one_verdict_whatever_the_cut(
     framing: Framing, ending: Ending, elements: list[bytes], comma: bytes
 ) -> None:
-    for odd in ODD:
+    for odd in some(ODD):
         for place in range(len(elements) + 1):
             before = [b"[", *with_commas(elements[:place], comma, behind=True)]
             check_cuts(framing, ending, before, odd, [*with_commas(elements[place:], comma, behind=False), b"]"])

@@ -28,6 +28,7 @@ def run_at_once(act: str, root: Path) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.long
 def test_no_process_writes_over_anothers_change_of_a_feed(lake_root: Path) -> None:
     lake_at(lake_root).feeds.add(parse_feed({"name": "f", "type": "stream", "source": "F"}, "f"))
 
@@ -38,6 +39,7 @@ def test_no_process_writes_over_anothers_change_of_a_feed(lake_root: Path) -> No
     assert [path.name for path in (lake_root / "feeds" / "active").iterdir()] == ["f.json"]
 
 
+@pytest.mark.long
 def test_a_default_feed_is_added_by_one_of_many_syncs_at_once(lake_root: Path) -> None:
     added = run_at_once("sync", lake_root)
 
