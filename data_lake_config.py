@@ -196,7 +196,7 @@ def load_settings(tell: Callable[[str], None] = cli.warn) -> Settings:
 
 
 def alert_command() -> str:
-    """ALERT_COMMAND, also where another setting cannot be used: just then a person must be told."""
+    """ALERT_COMMAND, also where another setting cannot be used: just then a person must be alerted."""
     try:
         return gather(["ALERT_COMMAND"], (), ENV_FILE, os.environ, lambda _: None).get("ALERT_COMMAND", "")
     except SettingsInvalid:

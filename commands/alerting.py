@@ -1,4 +1,4 @@
-"""Tells a person how a night went, by a command of their own."""
+"""Alerts a person about a night, by a command of their own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _alert_by(command: str, exit_code: int) -> None:
     errors, result = cli.said_errors(), record.result if record else None
     send(command, alert_json(alert, now, place, exit_code, errors, result))
     if lake is not None and record is not None:
-        with contextlib.suppress(PipelineError):  # then it is told again: better twice than never
+        with contextlib.suppress(PipelineError):  # then the next run sends it again: better twice than never
             lake.runs.alerted(record.run_id, SentAlert(now, alert.about))
 
 

@@ -1,6 +1,6 @@
 """Tells an OpenLineage receiver what a run reads and writes, where OPENLINEAGE_URL names one.
 
-A receiver that cannot be told is a warning, once a run; the run's result stands.
+A receiver that cannot be reached is a warning, once a run; the run's result stands.
 """
 
 from __future__ import annotations

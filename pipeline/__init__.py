@@ -23,7 +23,7 @@
     feed_changes, readiness
                     feeds that are added or changed, and a machine before its first run, checked
     run_history, health, alert, lineage, notice_settings
-                    what became of exports and verifications; whether each feed is as it has to be; who is told of it
+                    what became of exports and verifications; whether each feed is as it has to be; who is alerted
     query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new
     report/         what is known of a lake, as values and as text

@@ -1,8 +1,8 @@
-"""When a person is told of a run: something is wrong that they do not know of yet, or all is well again.
+"""When a person is alerted: something is wrong that they do not know of yet, or all is well again.
 
 What is wrong are the problems of health.py after the run. One that the next run may solve, as when a server is away, is
-told when the last good run is older than the feed's `max_age_hours`, or than `patience` without one. What lasts is told
-again each day. Who was told what is in the ledger of runs.
+reported when the last good run is older than the feed's `max_age_hours`, or than `patience` without one. What lasts is
+sent again each day. Which alerts were sent is in the ledger of runs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pipeline.run_history import is_export
 
 LIMIT_S = 60.0
 _AGAIN_AFTER = dt.timedelta(hours=20)
-"""Less than a day, so that a lasting problem is told every night."""
+"""Less than a day, so that a lasting problem is reported every night."""
 _INTERRUPTED, _MAY_PASS = 130, (75, 143)
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What a person is told. `about` names what is wrong, by feed and kind; nothing where all is well again."""
+    """What a person is alerted of. `about` names what is wrong, by feed and kind; nothing where all is well again."""
 
     about: tuple[str, ...]
     problems: tuple[Finding, ...] = ()
@@ -55,10 +55,10 @@ def due_alert(health: Health, exit_code: int, patience: dt.timedelta) -> Alert |
     about |= {error.message for error in health.errors}
     if not about and exit_code and not may_pass:
         about = {"the run failed"}
-    told = next((run.alert for run in health.history.runs if run.alert is not None), None)
+    sent = next((run.alert for run in health.history.runs if run.alert is not None), None)
     if not about:
-        return Alert(()) if exit_code == 0 and told is not None and told.about else None
-    is_known = told is not None and about <= set(told.about) and health.at - told.at < _AGAIN_AFTER
+        return Alert(()) if exit_code == 0 and sent is not None and sent.about else None
+    is_known = sent is not None and about <= set(sent.about) and health.at - sent.at < _AGAIN_AFTER
     return None if is_known else Alert(tuple(sorted(about)), tuple(problems))
 
 

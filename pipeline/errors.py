@@ -58,7 +58,7 @@ def common_exit_code(errors: Iterable[PipelineError]) -> int:
 
 # Settings, feeds, and the commands themselves
 class NoticeNotSent(ActionNeeded):
-    """A person or an OpenLineage receiver could not be told of a run; the run's result stands."""
+    """A person or an OpenLineage receiver could not be notified of a run; the run's result stands."""
 class OutputLost(ActionNeeded):
     """The result could not be printed; what the command did stands."""
 class FeedFault(ActionNeeded):

@@ -33,7 +33,7 @@ class RunEntry:
     """One run. `exit_code` and `ended_at` are None for a run without an end; `state` says why.
 
     `result` is what the command prints with `--json`, `said` are its printed lines if it has no such form; `errors` are
-    messages with hints. `alert` is what a person was told of it, if anything.
+    messages with hints. `alert` is what a person was alerted of, if anything.
     """
 
     id: str
@@ -68,7 +68,7 @@ class RunLedger:
         self._add(run_id, line)
 
     def alerted(self, run_id: str, alert: SentAlert) -> None:
-        """Records that a person was told of the run. Raises DiskFull or LakeNotWritable."""
+        """Records that a person was alerted by the run. Raises DiskFull or LakeNotWritable."""
         self._add(run_id, {"event": "alerted", "at": _text(alert.at), "about": alert.about})
 
     def take_over(self, other: RunLedger) -> None:

@@ -1,4 +1,4 @@
-"""What a person is told of a run, as JSON: `subject` and `text` can be sent as they are, the rest is for programs."""
+"""An alert as JSON: `subject` and `text` can be sent as they are, the rest is for programs."""
 
 from __future__ import annotations
 
