@@ -1,4 +1,4 @@
-"""Where a lake may be copied to: an empty place, or an earlier copy of it; what else is there is left alone."""
+"""Where a lake may be copied to: an empty place, or an earlier copy of it; and what those who use the copy find."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from data_lake_config import DEFAULT_FEEDS
 from pipeline.errors import LakeMissing, NotACopy, WrongUsage
+from pipeline.lake.compaction import Compacted, Goal, compact_part
+from pipeline.lake.lake import Lake
 from pipeline.lake.local_store import LocalStore
+from pipeline.warehouse.sources import lake_snapshot
 from tests.lake.copies import EVENTS, NEVER, add_more, contents, copy_lake, fill, lake_in, rows_of
+from tests.lake.small_tables import NOW, add_version, commit_id, glob
 
 
 def test_a_copy_that_was_exported_to_is_left_alone(tmp_path: Path) -> None:
@@ -86,3 +91,37 @@ def test_a_lake_is_not_copied_into_itself(tmp_path: Path, there: str) -> None:
 def test_what_is_no_lake_is_not_copied(tmp_path: Path) -> None:
     with pytest.raises(LakeMissing):
         copy_lake(LocalStore(tmp_path / "nothing"), LocalStore(tmp_path / "new"))
+
+
+def test_the_warehouse_knows_the_versions_of_a_copy_as_those_of_the_lake(tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    old, mapped = fill(source), next(feed for feed in DEFAULT_FEEDS if feed.warehouse)
+    old.feeds.add(mapped)
+    with old.writing(mapped, {}) as table:
+        add_version(table, 1, ["a"])
+    copy_lake(source, target)
+
+    ours, theirs = (lake_snapshot(lake.table(mapped), 1) for lake in (old, lake_in(target)))
+
+    assert ours.lake_id
+    names = ("lake_id", "lake_version", "lake_files", "lake_newest", "taken_at")
+    assert [getattr(ours, name) for name in names] == [getattr(theirs, name) for name in names]
+
+
+def test_files_that_the_lake_has_deleted_since_an_earlier_copy_are_deleted_by_the_first_export(tmp_path: Path) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    fill(source)
+    copy_lake(source, target)
+    without_grace = Lake("", lambda _: None, 0, source)
+    with without_grace.writing(EVENTS, {}) as table:
+        compact_part(table, Goal(10**6), commit_id(900), NOW, Compacted("events"))
+    with without_grace.writing(EVENTS, {}):
+        """Deletes the files that were compacted."""
+    copy_lake(source, target)
+    (copied,) = lake_in(target).table(EVENTS).files
+    assert len(glob(lake_in(target).table(EVENTS))) == 7
+
+    with Lake("", lambda _: None, 0, target).writing(EVENTS, {}) as table:
+        table.remove_orphans(0)
+
+    assert [path.name for path in glob(table)] == [copied.path.rpartition("/")[2]]
