@@ -26,9 +26,10 @@ def health(with_source: bool, metrics_file: Path | None, json_output: bool) -> N
     source, min_free_bytes = settings.sources if with_source else None, settings.health_min_free_mb * 10**6
     found = look_at(lake, *lake.feeds.choose(), cli.utc_now(), min_free_bytes, source)
     if metrics_file is not None:
-        from pipeline.report.metrics import write_metrics
+        from pipeline.report.metrics import metrics_text
 
-        write_metrics(found, metrics_file)
+        with cli.output_file(metrics_file) as file:
+            file.write(metrics_text(found))
     cli.show(json_output, report.health_json(found), report.health_lines(found))
     cli.end_with(found.errors, wrong=bool(found.problems))
 

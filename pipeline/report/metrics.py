@@ -1,18 +1,16 @@
 """How the lake is, as metrics for the textfile collector of Prometheus' node exporter.
 
-The file is replaced in one step. A figure that is not known has no sample; `METRICS` lists all names.
+A figure that is not known has no sample; `METRICS` lists all names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.errors import OutputNotWritten
 from pipeline.health import FeedHealth, Health
 from pipeline.run_history import Proof
 
@@ -48,14 +46,11 @@ METRICS = frozenset(f"ksqldb_lake_{name}" for name in (*_OF_FEED, *_OF_LAKE))
 _Value = float | None
 
 
-def write_metrics(health: Health, path: Path) -> None:
-    """Raises OutputNotWritten; the file is as it was then."""
+def metrics_text(health: Health) -> str:
+    """The metrics in the form of the textfile collector."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_HealthCollector(health))
-    try:
-        write_to_textfile(str(path), registry)
-    except OSError as error:
-        raise OutputNotWritten(f"{path} could not be written: {error.strerror}", "give another file") from None
+    return generate_latest(registry).decode()
 
 
 class _HealthCollector(Collector):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from tests.integration.commands import ran
 from tests.integration.small_sources import a_stream, events, reader_of
 from tests.lake.small_tables import add_rows, add_version, commit_id, stream_feed, table_feed
 from tests.report.read_page import read_page
-from tests.support import feed_for, folder_of, lake_at
+from tests.support import PATIENCE_S, feed_for, folder_of, lake_at
 
 NOW = dt.datetime.now(dt.UTC)
 YESTERDAY_MS = int((NOW - dt.timedelta(days=1)).timestamp() * 1000)
@@ -265,6 +268,16 @@ def test_how_far_the_lake_is_behind_its_source_is_asked_only_when_wanted(lake_ro
 )
 def test_a_limit_that_is_not_for_this_feed_is_refused(lake: Path, words: tuple[str, ...]) -> None:
     ran(lake, "manage_feeds", "update", *words, code=2)
+
+
+def test_metrics_go_into_a_pipe_and_leave_it_one(lake: Path, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        ran(lake, "metadata_utils", "health", "--prometheus", str(pipe))
+
+        assert "ksqldb_lake_healthy 1.0\n" in read.result(PATIENCE_S)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_metrics_that_cannot_be_written_are_an_error(lake: Path) -> None:
