@@ -266,6 +266,8 @@ class FeedLost(TryLater):
 
 class StoreUnreachable(TryLater):
     """The object store does not answer, or not in time; what was committed before stays."""
+class RequestUnsettled(StoreUnreachable):
+    """A request was sent to the object store, and whether it was done, or still will be, is not known."""
 
 # Export
 class ReadInPart(TryLater):

@@ -34,7 +34,8 @@ _RETRIES: dict[str, Any] = {
     "backoff": {"init_backoff": dt.timedelta(milliseconds=100), "max_backoff": dt.timedelta(seconds=5), "base": 2},
     "retry_timeout": dt.timedelta(minutes=3),
 }
-_MAY_PASS = (408, 409, 412, 425, 429)
+_MAY_PASS = (408, 409, 412, 425, 429, "RequestTimeout")
+"""Answers below 500 after which the same request may succeed: HTTP's numbers, and S3's word for one with 400."""
 
 
 Tag = Mapping[str, str]
@@ -176,7 +177,7 @@ def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:
     reason = re.sub(r"\?\S*", "", text.partition("\n\nDebug source")[0])
     code, status = re.search(r"<Code>(\w+)</Code>", text), re.search(r"status code: (\d{3})", text)
     number = int(status[1]) if status else 0
-    if "redential" in text:
+    if "redential" in reason and code is None:
         return StoreRefused(
             f"no credentials for {where} are found: {reason}",
             "set LAKE_STORE_KEY_ID and LAKE_STORE_SECRET_FILE, or the variables of the store's own tools",
@@ -186,7 +187,7 @@ def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:
             f"the certificate of the store of {where} is not trusted: {reason}",
             "set LAKE_STORE_CA_FILE to the CA that signed it",
         )
-    if 300 <= number < 500 and number not in _MAY_PASS:
+    if 300 <= number < 500 and number not in _MAY_PASS and (code is None or code[1] not in _MAY_PASS):
         named = f"{number} {code[1]}" if code else str(number)
         return StoreRefused(
             f"the object store refuses {where}: {named}",

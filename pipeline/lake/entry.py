@@ -15,7 +15,15 @@ from pathlib import Path
 
 import deltalake
 
-from pipeline.errors import CommitFailed, CommitStands, CommitUnknown, PipelineError, StoreRefused, StoreUnreachable
+from pipeline.errors import (
+    CommitFailed,
+    CommitStands,
+    CommitUnknown,
+    PipelineError,
+    RequestUnsettled,
+    StoreRefused,
+    StoreUnreachable,
+)
 from pipeline.lake.log import entry_name, newest_checkpoint
 from pipeline.lake.store import LOG, Store, disk_errors
 
@@ -41,9 +49,9 @@ def publish_entry(
             f"another program has committed version {version} to {store.uri()}",
             "nothing was committed; run the same command again",
         ) from None
-    except (OSError, StoreUnreachable) as failed:
+    except (OSError, RequestUnsettled) as failed:
         if not _has_entry(store, name, ours):
-            if isinstance(failed, StoreUnreachable):
+            if isinstance(failed, RequestUnsettled):
                 raise _unknown(store.uri(name), failed.message) from failed
             raise
         with commit_stands(version, store.uri()):

@@ -51,7 +51,12 @@ def default_staging() -> Path:
 
 def make_private(folder: Path) -> None:
     """Raises LakeNotWritable for a staging folder that other users own or can change."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LakeNotWritable(
+            f"files cannot be staged in {folder}: {error.strerror}", "set LAKE_STAGING_DIR to a folder of this user's"
+        ) from error
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise LakeNotWritable(

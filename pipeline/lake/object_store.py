@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import PipelineError, StoreUnreachable
+from pipeline.errors import PipelineError, RequestUnsettled, StoreUnreachable
 from pipeline.lake import lease
 from pipeline.lake.bucket import Bucket, Found
 from pipeline.lake.disk import delete_file, make_folder
@@ -85,28 +85,30 @@ class ObjectStore:
     def put_new(self, name: str, source: Path, check: Callable[[], None]) -> None:
         """By a conditional write, again after an answer that is not clear: with the same bytes that changes nothing.
 
-        Raises StoreUnreachable when it is not known whether the object was written, nor whether it still will be.
+        Raises RequestUnsettled when it is not known whether the object was written, nor whether it still will be.
         """
-        key, data, unclear = self._key(name), source.read_bytes(), list[StoreUnreachable]()
+        key, data = self._key(name), source.read_bytes()
+        unsettled: StoreUnreachable | None = None
+        failed: PipelineError = StoreUnreachable(
+            f"{self.uri(name)} is not there although nothing refuses it", "run the same command again"
+        )
         for pause_s in (*_PAUSES_S, 0):
             try:
                 check()
-                if self._creates(key, data):
-                    return
-            except StoreUnreachable as error:
-                unclear.append(error)
             except PipelineError as error:
-                if unclear:  # what was sent may still arrive
-                    raise unclear[-1] from error
-                raise
+                failed = error
+                if not isinstance(error, StoreUnreachable):
+                    break
+            else:
+                try:
+                    if self._creates(key, data):
+                        return
+                except StoreUnreachable as error:
+                    failed = unsettled = error
             time.sleep(pause_s)
-        raise (
-            unclear[-1]
-            if unclear
-            else StoreUnreachable(
-                f"{self.uri(name)} is not there although nothing refuses it", "run the same command again"
-            )
-        )
+        if unsettled is not None:
+            raise RequestUnsettled(unsettled.message, unsettled.hint) from failed
+        raise failed
 
     def _creates(self, key: str, data: bytes) -> bool:
         """One attempt: whether the object is there with these bytes. Raises FileExistsError where it has others."""
@@ -133,8 +135,12 @@ class ObjectStore:
             delete_file(source)
 
         with ThreadPoolExecutor(_UPLOADS) as pool:
-            for done in [pool.submit(upload, name, source) for name, source in moves.items()]:
-                done.result()
+            try:
+                for done in [pool.submit(upload, name, source) for name, source in moves.items()]:
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # those that have begun end
+                raise
 
     def replace(self, name: str, data: bytes) -> None:
         """By a conditional write: one that arrives late, after its run was killed, does not undo a newer one."""

@@ -88,7 +88,7 @@ class Store(Protocol):
         """Stores a local file under this name; `check` is called immediately before, and may raise to prevent it.
 
         Raises FileExistsError where a file with other bytes has the name, which keeps two writers apart. A file with
-        the same bytes counts as this one, because storage may repeat a request. Raises StoreUnreachable when it is
+        the same bytes counts as this one, because storage may repeat a request. Raises RequestUnsettled when it is
         not known whether the file was stored, nor whether it still will be.
         """
 

@@ -39,7 +39,7 @@ def test_a_run_that_was_killed_on_this_machine_holds_nothing_and_its_leftovers_g
         add_rows(table, 1, [(0, 0, 0, "a")])
     killed = subprocess.Popen(
         [sys.executable, "-c", _HOLD, root, repr(seaweedfs.access), repr(seaweedfs.access.secret)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert killed.stdout is not None
     assert killed.stdout.readline() == "held\n"

@@ -141,6 +141,19 @@ class TestCommit:
             with pytest.raises(CommitUnknown):
                 add_rows(table, 2, [(0, 0, 1, "b")])
 
+    def test_a_commit_that_was_never_sent_is_not_called_unknown(
+        self, root: str, seaweedfs: PrivateSeaweedfs, proxy: LyingStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(object_store, "_PAUSES_S", (0.0, 0.0))
+        monkeypatch.setattr(bucket, "_RETRIES", {"max_retries": 0})
+        with lake_of(root, proxy.access(seaweedfs.access)).writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+            proxy.decide = lambda method, path: "503" if method == "GET" and path.endswith("_lock.json") else ""
+            with pytest.raises(StoreUnreachable) as raised:
+                add_rows(table, 2, [(0, 0, 1, "b")])
+
+        assert (raised.type, raised.value.exit_code) == (StoreUnreachable, 75)
+
     def test_a_commit_that_the_store_refuses_is_not_sent_again(
         self, root: str, seaweedfs: PrivateSeaweedfs, true_lake: Lake
     ) -> None:
@@ -244,6 +257,9 @@ class TestStores:
 
         with pytest.raises(LakeNotWritable, match="other users own it, or can change"):
             open_store(root, access).staging("x")
+        (tmp_path / "file").touch()
+        with pytest.raises(LakeNotWritable, match="Not a directory"):
+            open_store(root, replace(access, staging_dir=str(tmp_path / "file" / "below"))).staging("x")
 
     def test_a_large_file_is_uploaded_in_parts_and_read_in_pieces(
         self, proxy: LyingStore, root: str, seaweedfs: PrivateSeaweedfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
