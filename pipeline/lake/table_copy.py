@@ -113,7 +113,10 @@ def _copy_log(source: Store, place: Store, names: Sequence[str], scratch: Path, 
 
 
 def proved(table: LakeTable, copy: LakeTable, meter: Meter) -> ContentHash:
-    """The hash of the rows, which is the same on both sides. Raises LakeDamaged where anything differs."""
+    """The hash of the rows, which is the same on both sides.
+
+    Raises LakeDamaged where anything differs, also a file that only earlier versions have.
+    """
     ours, theirs = ContentHash(), ContentHash()
     if copy.head != table.head or copy.files != table.files or copy.bookmarks() != table.bookmarks():
         raise _differs(copy, "its log is another one")
@@ -123,6 +126,9 @@ def proved(table: LakeTable, copy: LakeTable, meter: Meter) -> ContentHash:
         with _named_as_copy(copy):
             add_rows_of(theirs, copy.store, table.feed.name, file, table.schema)
         meter.add(file.row_count, file.size_bytes)
+    for file in older_files(table):  # a damaged one was left out
+        if copy.store.size(file.path) is not None and not has_file(copy.store, file):
+            raise _differs(copy, f"{copy.uri(file.path)} is not what was written")
     due = sum(file.row_count for file in table.files)
     if (ours.row_count, ours.hexdigest()) != (theirs.row_count, theirs.hexdigest()) or ours.row_count != due:
         raise _differs(copy, f"{theirs.row_count:,} rows there, {ours.row_count:,} here, {due:,} in the log")

@@ -206,13 +206,14 @@ def test_a_file_that_is_damaged_there_is_copied_again(tmp_path: Path) -> None:
     assert check_files(lake_in(target).table(EVENTS)).findings == ()
 
 
-def test_what_arrives_damaged_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("days", ["date=2026-11", "date=2026-05"], ids=["a file", "a file of older versions"])
+def test_what_arrives_damaged_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: str) -> None:
     source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
     fill(source)
     real = LocalStore.take_in
 
     def lossy(store: LocalStore, moves: dict[str, Path]) -> None:
-        for staged in moves.values():
+        for staged in [path for name, path in moves.items() if name.startswith(days)]:
             staged.write_bytes(bytes(staged.stat().st_size))
         real(store, moves)
 
