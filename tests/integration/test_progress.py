@@ -106,7 +106,7 @@ def test_the_terminal_shows_a_table_and_the_lines_above_it_whole(lake: Path, ser
     shown = _CONTROLS.sub("", sent)
     assert code == 0
     assert re.search(r"^feed +rows +rows/s +size +time +left", shown, re.MULTILINE)
-    assert re.search(r"^t +reading +\d", shown, re.MULTILINE)
+    assert re.search(r"^t +(?:waiting|reading|reading again) +\d", shown, re.MULTILINE)
     # Not broken at 80 columns: what is copied has no line end.
     assert re.search(rf"{name}: 6 rows; 1 file, [\d.]+ kB; end: exact \([\d.]+ s\)\n", shown)
     assert sent.endswith("3 feeds exported, 13 rows\n")
