@@ -28,7 +28,7 @@ test: $(READY)  ## Run all tests, those with servers too, three at a time: some 
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 check: lint  ## Lint, types, and the short tests without servers (a quarter of the cases of those that try many)
-	$(BIN)/python -m pytest -m "not mysql and not server and not long" -q --hypothesis-profile=quick
+	$(BIN)/python -m pytest -m "not mysql and not server and not long" --ignore=tests/integration -q --hypothesis-profile=quick
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -112,8 +112,8 @@ def due_rows(tasks: Sequence[Task]) -> int | None:
 
 
 def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
-    ends = task.ends or {}
-    size = min(most, max(_FEWEST, -(-(due_rows([task]) or 0) // workers)))
+    ends, due = task.ends or {}, due_rows([task]) or _FEWEST
+    size = min(most, max(_FEWEST, -(-due // workers)))
     slices = {(turn, p): at for p, end in ends.items() for turn, at in enumerate(_slices(task, p, end, size))}
     together = dict[int, Offsets]()
     for turn, partition in sorted(slices):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.export.order import InOrder
-from pipeline.export.plan import cut
+from pipeline.export.plan import cut, due_rows
 from pipeline.export.stage import Staged
 from pipeline.once import OnceOnly
 from pipeline.source import ALL_ROWS, NEW_ROWS, Bookmark, Offsets, Plan, Task, Wanted
@@ -135,6 +135,16 @@ def test_the_part_that_begins_at_a_bookmark_or_has_the_witness_before_it_has_the
     assert [part.start for part in parts] == [
         {0: Bookmark(3, 1)} if at == with_bookmark else {} for at in range(first, 6)
     ]
+
+
+def test_as_many_rows_are_due_as_the_tasks_have_offsets_if_all_their_ends_are_known() -> None:
+    tasks = [
+        Task("toy", "toy", {0: Bookmark(7, 1)}, {0: Offsets(0, 10, 0)}),
+        Task("toy", "toy", {}, {1: Offsets(2, 7, 0)}),
+    ]
+
+    assert due_rows(tasks) == 8
+    assert due_rows([*tasks, Task("toy", "toy", {})]) is None
 
 
 # --- in which order parts are committed

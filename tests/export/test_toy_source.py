@@ -8,6 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.errors import ReadStalled, TopicChanged
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
@@ -22,6 +24,7 @@ from tests.export.toy_source import ToySource, ToyStream, ToyTable
 from tests.support import cleaned
 
 
+@pytest.mark.long
 def test_each_row_is_there_once_whichever_commits_the_runs_are_killed_at(lake_root: Path) -> None:
     killed = sum(runs_killed_at_commits(lake_root, count, ["before", "after"] * 4) for count in (9, 13))
 

@@ -48,6 +48,7 @@ def test_folders_and_files_have_the_rights_that_are_set_and_no_more_than_the_uma
     assert {oct(path.stat().st_mode & 0o777) for path in found if path.is_file()} == {oct(files)}
 
 
+@pytest.mark.server
 def test_a_mode_that_is_none_is_refused(tmp_path: Path) -> None:
     done = run_script("metadata_utils.py", env={"LAKE_ROOT": str(tmp_path), "LAKE_MODE": "rwx"})
 
