@@ -14,6 +14,7 @@ from pathlib import Path
 
 from demo.private_process import PrivateProcess, ServerMissing, free_port
 from pipeline.lake.access import StoreAccess
+from pipeline.lake.bucket import Bucket
 
 KEY, SECRET = "lake", "a secret of the tests"
 _PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
@@ -22,7 +23,7 @@ _PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", 
 
 @dataclass
 class PrivateSeaweedfs(PrivateProcess):
-    """A running server. A bucket is there when something is put into it."""
+    """A running server with a bucket `lakes`; others are made when something is put into them."""
 
     started_by = ("setpriv", "--pdeathsig", "KILL")
 
@@ -80,6 +81,7 @@ def running_seaweedfs(folder: Path) -> Iterator[PrivateSeaweedfs]:
     server = PrivateSeaweedfs(folder, command, port)
     try:
         server.start()
+        Bucket("s3", "lakes", server.access).put("made", b"")
         yield server
     finally:
         server.stop(signal.SIGKILL)  # it would wait half a minute for clients
