@@ -156,7 +156,9 @@ def test_the_lake_at_a_glance(lake: Path) -> None:
     shown = ran(lake, "metadata_utils").stdout
 
     lines = {line.split()[0]: line.split() for line in shown.splitlines() if line}
-    assert lines["events"][1:2] + lines["events"][4:] == ["2", "24.0", "h", "ago", "26", "h", "ok"]
+    rows, _, _, hours, *rest = lines["events"][1:]
+    assert (rows, rest) == ("2", ["h", "ago", "26", "h", "ok"])
+    assert 24 <= float(hours) < 26  # a busy machine takes its time
     assert lines["totals"][-1] == "wrong"
     assert lines["1"][:5] == ["1", "stream,", "1", "table", "5"]
     assert "  totals: too few rows: 3 in the current version; min_rows is 4\n" in shown

@@ -81,7 +81,7 @@ def export(root: Path, server: Emulator, servers: str, sources: Sequence[Source]
     env = {"KSQLDB_URL": server.url, "KAFKA_BOOTSTRAP_SERVERS": servers, "QUIET_S": "0.3"}
     done = ran(root, "export_to_data_lake", "--all", env=env)
     for source, way in zip(sources, ways, strict=True):
-        (line,) = [line for line in done.output.splitlines() if line.startswith(f"{source.name.lower()}: ")]
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"{source.name.lower()}: ")]
         assert ("end: exact" in line) == (way == "kafka"), line
 
 
