@@ -42,7 +42,7 @@ def showing(progress: Progress) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _live_table(context: click.Context, console: Console, progress: Progress) -> Iterator[None]:
-    """Lines that are told meanwhile are shown above the table, whole: a terminal can break them, a copy does not."""
+    """Lines that are printed meanwhile stand above the table, whole: a terminal can break them, a copy does not."""
     from rich.live import Live
     from rich.text import Text
 

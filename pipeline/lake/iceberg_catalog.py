@@ -37,7 +37,7 @@ def register(catalog: Catalog, namespace: str, published: Published) -> None:
             try:
                 catalog.register_table(table, published.metadata_location, overwrite=True)
                 return
-            except NotImplementedError:
+            except NotImplementedError:  # pyiceberg raises it for catalogs that cannot replace a table
                 catalog.drop_table(table)  # its files stay: they are the lake's
         catalog.register_table(table, published.metadata_location)
 

@@ -1,4 +1,4 @@
-"""Who is told what, and when: each new trouble once, a lasting one each day, and once that all is well again."""
+"""Which alerts are sent, and when: each new trouble once, a lasting one each day, and once that all is well again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import email
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ksqldb_emulator.dataset import Dataset
-from ksqldb_emulator.testing import running
 from pipeline.alert import Alert, due_alert, send
 from pipeline.errors import NoticeNotSent
 from pipeline.feeds import parse_feed
@@ -23,26 +20,16 @@ from pipeline.health import look_at
 from pipeline.lake.lake import Lake
 from pipeline.lake.runs import SentAlert
 from tests.integration.commands import command, ran
+from tests.integration.one_stream import lake, server
 from tests.integration.receivers import Smtp, Webhook, receiving
-from tests.integration.small_sources import a_stream, events
 from tests.lake.small_tables import add_version, table_feed
-from tests.support import ROOT, feed_for, lake_at, wait_until
+from tests.support import ROOT, lake_at, wait_until
+
+__all__ = ["lake", "server"]
 
 AWAY = "http://127.0.0.1:9"
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running(Dataset([a_stream(events(3))])) as emulator:
-        yield emulator.url
-
-
-@pytest.fixture
-def lake(lake_root: Path) -> Path:
-    lake_at(lake_root).feeds.add(feed_for(a_stream([])))
-    return lake_root
 
 
 def add_a_feed_without_source(root: Path) -> None:
@@ -50,7 +37,7 @@ def add_a_feed_without_source(root: Path) -> None:
 
 
 class Inbox:
-    """A command that keeps what it is told, one file an alert."""
+    """A command that keeps what it gets, one file an alert."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ksqldb_emulator.dataset import Dataset
-from ksqldb_emulator.testing import running
 from pipeline.feeds import parse_feed
 from tests.integration.commands import FAST, ran
+from tests.integration.one_stream import lake, server
 from tests.integration.receivers import Sent, Smtp, receiving
-from tests.integration.small_sources import a_stream, events
+from tests.integration.small_sources import a_stream
 from tests.report.read_page import read_page
 from tests.support import PATIENCE_S, ROOT, feed_for, lake_at, log_of
+
+__all__ = ["lake", "server"]
 
 NIGHT = ("export_to_data_lake", "--all", "--then-verify")
 AWAY = "http://127.0.0.1:9"
@@ -50,18 +51,6 @@ def mails() -> Iterator[tuple[str, list[Sent]]]:
     with receiving(Smtp) as (port, found):
         words = [sys.executable, str(ROOT / "samples" / "alert_mail.py"), "--to", "ops@example.com"]
         yield shlex.join([*words, "--sender", "lake@example.com", "--server", f"127.0.0.1:{port}"]), found
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running(Dataset([a_stream(events(3))])) as emulator:
-        yield emulator.url
-
-
-@pytest.fixture
-def lake(lake_root: Path) -> Path:
-    lake_at(lake_root).feeds.add(feed_for(a_stream([])))
-    return lake_root
 
 
 def looked_at(lake: Path, found: list[Sent], health_code: int) -> Told:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,16 @@ from ksqldb_emulator.testing import running
 from pipeline.feeds import parse_feed
 from pipeline.lineage import Command, Places, end_events
 from tests.integration.commands import ran
+from tests.integration.one_stream import lake, server
 from tests.integration.receivers import Webhook, receiving
 from tests.integration.small_sources import a_stream, events
 from tests.lake.small_tables import add_version, table_feed
-from tests.support import feed_for, lake_at
+from tests.support import lake_at
+
+__all__ = ["lake", "server"]
 
 PLACES = Places("ours", "ksqldb:8088", "kafka:9092", "mysql:3306", "warehouse")
 NOW = dt.datetime(2026, 11, 28, 2, tzinfo=dt.UTC)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running(Dataset([a_stream(events(3))])) as emulator:
-        yield emulator.url
-
-
-@pytest.fixture
-def lake(lake_root: Path) -> Path:
-    lake_at(lake_root).feeds.add(feed_for(a_stream([])))
-    return lake_root
 
 
 def export(root: Path, url: str, code: int = 0, **env: str) -> str:

@@ -192,7 +192,7 @@ def test_dagster_gets_the_names_of_enabled_feeds(installed: Path, monkeypatch: p
 
 @pytest.mark.server
 def test_the_export_for_dagster_reports_each_feed(installed: Path, tmp_path: Path) -> None:
-    """With a package that writes down what it is told."""
+    """With a package that writes down what it gets."""
     lake_at(installed / "data_lake").feeds.add(table_feed(source="GONE", warehouse=MAPPING))
     (tmp_path / "stub").mkdir()
     (tmp_path / "stub" / "dagster_pipes.py").write_text(

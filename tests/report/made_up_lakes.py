@@ -1,4 +1,4 @@
-"""Lakes that are made up: what a page can be told of one, with all that is rare in it."""
+"""Lakes that are made up: what a page can have to show of one, with all that is rare in it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def page_of(
     root: str = "/srv/lake",
     free_bytes: int = 10**10,
 ) -> PageFacts:
-    """What the page is told of a lake of these feeds; their health is as it is at that time, by these runs."""
+    """The facts of the page for a lake of these feeds; their health is as it is at that time, by these runs."""
     history = History.of(runs, now)
     judged = [feed_health(one.state, history, now, one.health.orphans, one.health.lag_rows) for one in feeds]
     shown = tuple(replace(one, health=health) for one, health in zip(feeds, judged, strict=True))
