@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 
-.PHONY: help demo demo-kafka docs test check lint torture bench-export bench-warehouse bench-kafka bench-waits bench-growth fuzz mutants clean
+.PHONY: help demo demo-kafka docs test test-spark check lint torture bench-export bench-warehouse bench-kafka bench-tables bench-waits bench-growth bench-bucket fuzz mutants clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1	/' | expand -t 18
@@ -24,11 +24,14 @@ demo-kafka: $(READY)  ## Export one stream by REST and from a private Kafka by t
 docs: $(READY)  ## Write the reference from the code, and build the site into build/site (English, French; needs npm once)
 	$(BIN)/python -m docsite
 
-test: $(READY)  ## Run all tests, those with servers too, three at a time: some wait while others work
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+test: $(READY)  ## Run all tests but those of Spark, four at a time: some wait while others work
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not spark"
 
-check: lint  ## Lint, types, and the short tests without servers (a quarter of the cases of those that try many)
-	$(BIN)/python -m pytest -m "not mysql and not server and not long" --ignore=tests/integration -q --hypothesis-profile=quick
+test-spark: $(READY)  ## Run the tests that start Spark; the first time installs it into build/spark (510 MB)
+	$(BIN)/python -m pytest -m spark
+
+check: lint  ## Lint, types, and the short tests without servers (an eighth of the cases of those that try many)
+	$(BIN)/python -m pytest -m "not mysql and not server and not long and not spark" --ignore=tests/integration -q --hypothesis-profile=quick
 
 lint: $(READY)  ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -47,11 +50,17 @@ bench-warehouse: $(READY)  ## Measure loads of the warehouse; writes docs/perfor
 bench-kafka: $(READY)  ## Measure exports from Kafka; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.kafka
 
+bench-tables: $(READY)  ## Measure a table's snapshot from Kafka; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
+	$(BIN)/python -m benchmarks.tables
+
 bench-waits: $(READY)  ## Measure feeds that only wait, and compressions; writes docs/performance.md
 	$(BIN)/python -m benchmarks.waits
 
 bench-growth: $(READY)  ## Measure what a lake costs that grows; writes docs/performance.md (BENCH=quick: a tenth, writes nothing)
 	$(BIN)/python -m benchmarks.growth
+
+bench-bucket: $(READY)  ## Measure a year of hourly runs in a bucket; writes docs/performance.md (BENCH=quick: some days, writes nothing)
+	$(BIN)/python -m benchmarks.bucket
 
 fuzz: $(READY)  ## Try ten million answers, and payloads, to make the two decoders differ (hours; FUZZ=n: so many)
 	$(BIN)/python -m tests.decode.fuzz $(FUZZ)
@@ -72,6 +81,7 @@ $(READY): requirements.txt requirements.lock $(wildcard native/src/*.rs native/C
 	    apt-get update -q && apt-get install -y -q python3-venv && $(PYTHON) -m venv --clear $(VENV); \
 	  else echo "Python's venv module is missing: install Debian's package python3-venv"; exit 1; fi; }
 	@echo "Installing the Python packages of requirements.lock into $(VENV): once, some minutes"
-	$(INSTALL) '.[dev]'
+	@while sleep 30 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  still installing"; done & said=$$!; \
+	  $(INSTALL) '.[dev]'; code=$$?; kill $$said; exit $$code
 	@native/build.sh $(BIN)
 	@touch $@

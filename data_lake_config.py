@@ -62,7 +62,8 @@ class Settings(KsqldbSettings, KafkaSettings, StoreSettings, NoticeSettings):
     export_jobs: int = Field(
         8, ge=1, le=256, description="feeds that one run exports at once: while one waits, others read"
     )
-    export_workers: int = Field(0, ge=0, le=256, description="processes for a source that can seek; 0: one a core")
+    export_workers: int = Field(0, ge=0, le=256, description="tasks of a topic staged at once; 0: one a core")
+    export_engine: Literal["processes", "spark"] = Field("processes", description="who stages them: processes or spark")
 
     quiet_s: float = Field(3, gt=0, le=_HOUR, description="how long a stream stands still when it is caught up")
     snapshot_recheck_s: float = Field(5, ge=0, le=_HOUR, description="pause between two reads of a table")

@@ -59,6 +59,7 @@ def main(
     jobs: int | None,
     then_sync: bool,
     then_verify: bool,
+    alert_command: str | None,
     json_output: bool,
     **asked: Any,
 ) -> None:
@@ -67,6 +68,7 @@ def main(
     With --all an option counts for the feeds that it fits; with named feeds it must fit each of them.
     Exit codes: 0 all done, 1 a person must act, 2 wrong usage, 75 nothing lost, try again later.
     """
+    alerting.follow(alert_command)
     from data_lake_config import load_settings
     from pipeline.display import showing
     from pipeline.errors import PipelineError

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from commands import (
+    alerting,
     comparison,
     health,
     lake_compaction,
@@ -93,16 +94,30 @@ def history(feed: str, json_output: bool) -> None:
     cli.show(json_output, json_forms.history_json(found), [text.history_text(found)])
 
 
-@main.command(examples=["metadata_utils.py verify", "metadata_utils.py verify rates --source --warehouse"])
+@main.command(examples=["metadata_utils.py verify --deep", "metadata_utils.py verify rates --source --warehouse"])
 @click.argument("feeds", nargs=-1, shell_complete=feed_names())
 @click.option("--source", "with_source", is_flag=True, help="Also compare the rows with those at the server.")
-@click.option("--since", type=options.RunName(), help="Files only that this run or later ones wrote.")
+@click.option("--since", type=options.RunName(), help="Also read the files that this run or later ones wrote.")
+@click.option("--deep", is_flag=True, help="Also read all files.")
 @click.option("--warehouse", "with_warehouse", is_flag=True, help="Also compare the warehouse's snapshots.")
+@alerting.option
 @options.json_output
 def verify(
-    feeds: tuple[str, ...], with_source: bool, since: str | None, with_warehouse: bool, json_output: bool
+    feeds: tuple[str, ...],
+    with_source: bool,
+    since: str | None,
+    deep: bool,
+    with_warehouse: bool,
+    alert_command: str | None,
+    json_output: bool,
 ) -> None:
-    """Prove files against log for all feeds, or those named. Exits 1 when something is wrong."""
+    """Prove logs and files for all feeds, or those named. Exits 1 when something is wrong.
+
+    By itself it adds up what the logs say, and looks whether each file is there with its size; contents are not read.
+    """
+    if since is not None and deep:
+        raise WrongUsage("--deep reads all files, --since some", "give one of them")
+    alerting.follow(alert_command)
     from pipeline.display import showing
     from pipeline.progress import Progress
     from pipeline.report import json_forms, text
@@ -115,7 +130,7 @@ def verify(
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     chosen, progress = lake.feeds.choose(feeds), Progress()
     with showing(progress):
-        found = verify_feeds(lake, *chosen, settings.limits(), source, warehouse, since or "", progress)
+        found = verify_feeds(lake, *chosen, settings.limits(), source, warehouse, "" if deep else since, progress)
     cli.show(json_output, json_forms.verification_json(found), [text.verdict_text(one) for one in found.verdicts])
     for feed in found.damaged:
         click.echo(f"hint: python metadata_utils.py repair {feed} says what can be done", err=True)

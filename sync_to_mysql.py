@@ -13,13 +13,23 @@ if __name__ == "__main__":  # before the imports that take long
 
     start.guard()
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands import lineage_events, snapshots
+from commands import alerting, lineage_events, snapshots
 from commands.completion import feed_option
 from pipeline import cli, options, scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from data_lake_config import Settings
+    from pipeline.feeds import Feed
+    from pipeline.warehouse.load import Loaded
+    from pipeline.warehouse.mapping import TableSnapshot
+    from pipeline.warehouse.server import Server
+    from pipeline.warehouse.sync import SyncRequest
 
 
 @click.group(cls=scripts.Group, invoke_without_command=True, groups=snapshots.GROUPS, examples=snapshots.EXAMPLES)
@@ -37,10 +47,17 @@ from pipeline import cli, options, scripts
 @click.option("--init-schema", is_flag=True, help="First apply the files of sql/ that are not applied yet.")
 @click.option("--dry-run", is_flag=True, help="Do it all, then take it back; the warehouse stays as it is.")
 @click.option("--strict", is_flag=True, help="Load nothing when a row does not fit, instead of keeping it as a reject.")
+@alerting.option
 @options.json_output
 @click.pass_context
 def main(
-    context: click.Context, /, tables: tuple[str, ...], init_schema: bool, json_output: bool, **asked: Any
+    context: click.Context,
+    /,
+    tables: tuple[str, ...],
+    init_schema: bool,
+    alert_command: str | None,
+    json_output: bool,
+    **asked: Any,
 ) -> None:
     """Load table snapshots into the MySQL star schema.
 
@@ -48,15 +65,14 @@ def main(
     """
     if options.handed_on(context):
         return
+    alerting.follow(alert_command)
     from data_lake_config import PROJECT_ROOT, load_settings
-    from pipeline.display import showing
-    from pipeline.progress import Progress
     from pipeline.report import warehouse as report
     from pipeline.warehouse import sync
     from pipeline.warehouse.selection import choose_feeds
 
     settings = load_settings()
-    lake, server, progress = settings.lake(cli.tell), settings.mysql_server(context.obj), Progress()
+    lake, server = settings.lake(cli.tell), settings.mysql_server(context.obj)
     request = sync.SyncRequest(scd2=settings.scd2_tables(), **asked)
     feeds, broken = choose_feeds(lake.feeds, tables, request.scd2)
     if not request.dry_run:
@@ -65,18 +81,34 @@ def main(
     stars = sync.stars_of_lake(lake, feeds, request)
     if init_schema and not sync.prepare_schema(server, PROJECT_ROOT / "sql", request.dry_run, cli.tell):
         loads = [sync.NOTHING_LOADED]
-    elif request.source == "lake":
-        with showing(progress):
-            loads = sync.load_stars(server, stars, request, cli.utc_now(), cli.tell, progress)
     else:
-        with showing(progress), settings.sources() as sources:
-            cli.tell(f"ksqlDB {sources.place}")
-            reading = sync.Reading(sources, settings.limits(), settings.read_policy())
-            loads = sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell, progress)
+        loads = _load(settings, server, feeds, request, stars)
     cli.show(json_output, report.loads_json(loads, request), report.loads_lines(loads, request))
     for feed in broken:
         cli.say_error(feed.error)
     raise SystemExit(1 if broken or any(fact.rejected for loaded in loads for fact in loaded.facts) else 0)
+
+
+def _load(
+    settings: Settings,
+    server: Server,
+    feeds: Sequence[Feed],
+    request: SyncRequest,
+    stars: Sequence[Sequence[TableSnapshot]],
+) -> list[Loaded]:
+    """Loads the stars of the lake, or the tables as ksqlDB has them."""
+    from pipeline.display import showing
+    from pipeline.progress import Progress
+    from pipeline.warehouse import sync
+
+    progress = Progress()
+    with showing(progress):
+        if request.source == "lake":
+            return sync.load_stars(server, stars, request, cli.utc_now(), cli.tell, progress)
+        with settings.sources() as sources:
+            cli.tell(f"ksqlDB {sources.place}")
+            reading = sync.Reading(sources, settings.limits(), settings.read_policy())
+            return sync.load_from_source(server, reading, feeds, request, cli.utc_now(), cli.tell, progress)
 
 
 for command in snapshots.COMMANDS:

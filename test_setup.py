@@ -60,6 +60,10 @@ def run_checks(with_mysql: bool) -> Iterator[Check]:
     if any(check.state == "failed" for check in writes):
         return  # the lake's feeds cannot be read either
     yield from _check_kafka(settings)
+    if settings.export_engine == "spark":
+        from pipeline.export.spark import Spark
+
+        yield readiness.guarded("spark", lambda: readiness.check_spark(Spark()))
     yield from readiness.check_sources("ksqldb", settings.sources, lake)
     if with_mysql:
         yield from readiness.check_mysql(settings.mysql_server(), lake, PROJECT_ROOT / "sql")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import stream_ways
 from benchmarks.events import Answer, Shape
-from benchmarks.page import PAGE, head, write_figures
-from benchmarks.process import Failed, Run, call_apart, run_command
+from benchmarks.page import head, show_figures
+from benchmarks.process import Failed, Run, call_apart, run_command, without_native
 from benchmarks.stream_report import as_tables
 from data_lake_config import PROJECT_ROOT
 from demo.environment import python_of
@@ -35,14 +35,13 @@ class Sizes:
     """Rows of each way; slow ways get fewer. `many` are those at which memory is measured again."""
 
     ours: int
-    python: int
     naive: int
     dlt: int
     many: int
 
 
-FULL = Sizes(2_000_000, 500_000, 200_000, 100_000, 20_000_000)
-QUICK = Sizes(200_000, 50_000, 20_000, 10_000, 600_000)
+FULL = Sizes(2_000_000, 200_000, 100_000, 20_000_000)
+QUICK = Sizes(200_000, 20_000, 10_000, 600_000)
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ def export(bench: Bench, way: str, rows: int, native: bool = True, shape: Shape 
     with replaying(rows, bench.seed, shape or Shape()) as (url, pid):
         environment = {"KSQLDB_URL": url, "LAKE_ROOT": str(folder / "lake")}
         if not native:
-            (folder / "ksqldb_lake_native.py").write_text("raise ImportError\n", encoding="utf-8")
-            environment["PYTHONPATH"] = str(folder)
+            environment["PYTHONPATH"] = without_native(folder)
         add = ["manage_feeds.py", "add", "--name", "bench", "--type", "stream", "--source", "BENCH"]
         for command in (["data_lake_config.py"], add):
             run_command(way, rows, [sys.executable, *_script(command)], environment)
@@ -98,7 +96,7 @@ def native(bench: Bench) -> Iterator[Run]:
 
 
 def reference(bench: Bench) -> Iterator[Run]:
-    yield export(bench, "reference", bench.sizes.python, native=False)
+    yield export(bench, "reference", bench.sizes.ours, native=False)
 
 
 def bare(bench: Bench) -> Iterator[Run]:
@@ -185,18 +183,15 @@ def main(groups: tuple[str, ...], rounds: int, many: int | None, seed: int) -> N
     is_quick = os.environ.get("BENCH") == "quick"
     sizes, load = QUICK if is_quick else FULL, os.getloadavg()[0]
     if many:
-        sizes = Sizes(sizes.ours, sizes.python, sizes.naive, sizes.dlt, many)
+        sizes = replace(sizes, many=many)
     asked = groups or (*GROUPS, "memory")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         runs = measure(Bench(Path(folder), sizes, seed), asked, rounds)
     command, today = f"{'BENCH=quick ' if is_quick else ''}make bench-export", dt.datetime.now(dt.UTC).date()
     words = head(command, "rows of 16 nested columns", rounds, seed, ("pyarrow", "pandas"), today, load)
     figures = f"{words}\n\n{as_tables(runs)}"
-    click.echo(f"\n{figures}")
-    if is_quick or set(asked) != {*GROUPS, "memory"}:
-        click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
-        return
-    write_figures("bench-export", figures)
+    is_full = not is_quick and set(asked) == {*GROUPS, "memory"}
+    show_figures("bench-export", figures, is_full)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import kafka_rows
-from benchmarks.page import head, write_figures
-from benchmarks.process import Run, call_apart, run_command
+from benchmarks.page import head, show_figures
+from benchmarks.process import Run, call_apart, run_command, without_native
 from data_lake_config import PROJECT_ROOT
 from demo.private_kafka import create_topic, running_kafka
 from ksqldb_emulator.testing import running
@@ -47,11 +47,6 @@ class Sizes:
 
 
 FULL, QUICK = Sizes(2_000_000, 5, 10_000_000), Sizes(200_000, 2, 200_000)
-
-
-def rows(quick: bool) -> list[Run]:
-    """All runs, in the order in which they were made."""
-    return measure(QUICK if quick else FULL)
 
 
 def measure(sizes: Sizes) -> list[Run]:
@@ -128,8 +123,7 @@ def _export(way: str, count: int, lake: Path, settings: dict[str, str], in_lake:
         add = [sys.executable, str(PROJECT_ROOT / "manage_feeds.py"), "add", "--name", kafka_rows.FEED, *options]
         run_command("add", 1, add, environment)
     if way == REFERENCE:
-        (lake / "ksqldb_lake_native.py").write_text("raise ImportError\n", encoding="utf-8")
-        environment |= {"PYTHONPATH": str(lake)}
+        environment |= {"PYTHONPATH": without_native(lake)}
     command = [sys.executable, str(PROJECT_ROOT / "export_to_data_lake.py"), "--stream", kafka_rows.FEED]
     run = run_command(way, count, command, environment)
     found = sum(pq.read_metadata(path).num_rows for path in lake.rglob("date=*/*.parquet"))
@@ -167,10 +161,7 @@ def main(row_count: int | None, rounds: int | None, topic_rows: int | None) -> N
     what = f"{sizes.rows:,} rows of 16 columns in {kafka_rows.PARTITIONS} partitions, then {sizes.topic_rows:,}"
     today = dt.datetime.now(dt.UTC).date()
     start = head("make bench-kafka", what, sizes.rounds, kafka_rows.SEED, ("pyarrow", "confluent-kafka"), today, load)
-    text = f"{start}\n\n{figures(runs)}"
-    click.echo(f"\n{text}")
-    if sizes == FULL:
-        write_figures("bench-kafka", text)
+    show_figures("bench-kafka", f"{start}\n\n{figures(runs)}", sizes == FULL)
 
 
 if __name__ == "__main__":

@@ -36,28 +36,28 @@ _RUNS = 24  # runs of one session, so that the clean-up and the views are done o
 _NAMES = {"stream": [f"events_{n}" for n in range(4)], "table": [f"totals_{n}" for n in range(4)]}
 
 
-def feeds() -> list[Feed]:
-    """The eight of them; a table keeps seven versions."""
+def feeds(of_a_kind: int = 4) -> list[Feed]:
+    """So many streams, and as many tables; a table keeps seven versions."""
     forms = [
         {"name": name, "type": kind, "source": name.upper()} | ({"retention_versions": 7} if kind == "table" else {})
         for kind, names in _NAMES.items()
-        for name in names
+        for name in names[:of_a_kind]
     ]
     return [parse_feed(form, str(form["name"])) for form in forms]
 
 
-def make_lake(root: Path, commits: int, newest: dt.datetime, seed: int) -> Lake:
+def make_lake(root: Path, commits: int, newest: dt.datetime, seed: int, of_a_kind: int = 4) -> Lake:
     """A lake in which each feed has so many commits, an hour apart, the newest at that time."""
     lake = Lake(str(root), lambda _: None, grace_hours=168)
-    for feed in feeds():
+    for feed in feeds(of_a_kind):
         lake.feeds.add(feed)
     for kind in _NAMES:
-        first, *others = [feed for feed in feeds() if feed.type == kind]
+        first, *others = [feed for feed in feeds(of_a_kind) if feed.type == kind]
         _commit_all(lake, first, commits, newest, random.Random(seed))
         for other in others:
             shutil.copytree(root / first.kind_folder / first.name, root / other.kind_folder / other.name)
             (root / other.kind_folder / other.name / "_metadata.json").unlink()
-    for feed in feeds():
+    for feed in feeds(of_a_kind):
         with lake.writing(feed, {"since": newest.isoformat()}):
             pass  # as the last run of an hour without new rows leaves it
     return lake

@@ -8,6 +8,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import click
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 _END = "<!-- end of figures -->"
 
@@ -18,6 +20,15 @@ def write_figures(command: str, figures: str) -> None:
     before, mark, rest = PAGE.read_text(encoding="utf-8").partition(start)
     assert mark, f"{PAGE.name} has no place for {command}"
     PAGE.write_text(f"{before}{start}\n\n{figures}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+
+
+def show_figures(command: str, figures: str, is_full: bool) -> None:
+    """Prints the figures of `make command`; those of a full run are written too."""
+    click.echo(f"\n{figures}")
+    if is_full:
+        write_figures(command, figures)
+    else:
+        click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
 
 
 def head(command: str, what: str, rounds: int, seed: int, packages: tuple[str, ...], day: dt.date, load: float) -> str:

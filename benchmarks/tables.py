@@ -1,24 +1,28 @@
-"""A table's snapshot from Kafka: the cost of each record of its topic, from the broker to committed Parquet.
+"""`python -m benchmarks.tables`: a table's snapshot from Kafka, from the broker to committed Parquet.
 
 The topic at a private broker has users by transaction types, from `benchmarks.rows`, encoded as ksqlDB writes them.
-Making it is not measured.
+Making it is not measured, nor are imports.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 from confluent_kafka import Producer
 
-from benchmarks.process import Run, call_apart
+from benchmarks.page import head, show_figures
+from benchmarks.process import Run, call_apart, without_native
 from benchmarks.rows import SCHEMA, row
 from demo.private_kafka import create_topic, running_kafka
 from pipeline.columns import Column, SqlType
@@ -35,6 +39,9 @@ from pipeline.lake.lake import Lake
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.source import Source
 
+FULL, QUICK = 5_000_000, 500_000
+NATIVE, REFERENCE = "snapshot", "snapshot, decoded in Python"
+GOALS_US = {NATIVE: 4, REFERENCE: 12}
 PARTITIONS = 3
 _TOPIC = "user_totals"
 _AMOUNT, _AVERAGE = SqlType("DECIMAL", 18, 2), SqlType("DECIMAL", 18, 4)
@@ -85,17 +92,28 @@ def snapshot(servers: str, rows: int, lake: Path) -> float:
     return time.monotonic() - started
 
 
-def measure_tables(records: int, rows: int) -> Run:
-    """A snapshot of a topic of so many records, which `rows` of the Run are, at a broker of its own.
-
-    Raises ServerMissing, RuntimeError.
-    """
-    with tempfile.TemporaryDirectory(prefix="ksqldb-lake-bench-") as folder:
-        home = Path(folder) / "broker"
-        home.mkdir()
+def measure(records: int, rows: int) -> Iterator[Run]:
+    """Snapshots of a topic of so many records, which `rows` of each Run are, at a broker of its own."""
+    with tempfile.TemporaryDirectory(prefix="bench-tables-") as folder:
+        home, hidden = Path(folder) / "broker", Path(folder) / "hidden"
+        for made in (home, hidden):
+            made.mkdir()
         with running_kafka(home) as broker:
             produce(broker.servers, records, rows)
-            return call_apart("table from Kafka", records, snapshot, broker.servers, rows, Path(folder) / "lake")
+            yield call_apart(NATIVE, records, snapshot, broker.servers, rows, Path(folder) / "native")
+            sys.path.insert(0, without_native(hidden))  # the process of the next call imports from there too
+            yield call_apart(REFERENCE, records, snapshot, broker.servers, rows, Path(folder) / "reference")
+            sys.path.remove(str(hidden))
+
+
+def figures(runs: Iterable[Run]) -> str:
+    lines = ["| way | records | seconds | CPU us a record | at most | | client MB |", "|---|---|---|---|---|---|---|"]
+    for run in runs:
+        goal = GOALS_US[run.way]
+        verdict = "met" if run.cpu_us <= goal else "**above the goal**"
+        measured = f"{run.rows:,} | {run.seconds:.1f} | {run.cpu_us:.2f} | {goal:g} | {verdict}"
+        lines.append(f"| {run.way} | {measured} | {run.peak_bytes / 1e6:.0f} |")
+    return "\n".join(lines)
 
 
 def _of(role: str) -> tuple[tuple[str, SqlType], ...]:
@@ -112,14 +130,16 @@ def _changes(records: int, rows: int, seed: int) -> Iterator[tuple[bytes, bytes]
         yield f"{values[0]}|{values[5]}".encode(), f"{{{fields}}}".encode()
 
 
-def main() -> None:
-    """`python -m benchmarks.tables [RECORDS [ROWS]]`"""
-    asked = [int(text) for text in sys.argv[1:]] or [5_000_000]
-    found = measure_tables(asked[0], asked[-1])
-    sys.stdout.write(
-        f"{found.rows:,} records of {asked[-1]:,} rows: {found.cpu_us:.1f} us of CPU a record, {found.seconds:.1f} s, "
-        f"at most {found.peak_bytes // 10**6} MB\n"
-    )
+@click.command()
+@click.option("--records", type=click.IntRange(1), help="Of the topic, each of its own row, in place of 5 million.")
+def main(records: int | None) -> None:
+    """Measure a table's snapshot from Kafka: of 5 million rows; with BENCH=quick a tenth of it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker is stopped
+    count, load = records or (QUICK if os.environ.get("BENCH") == "quick" else FULL), os.getloadavg()[0]
+    runs = list(measure(count, count))
+    what, today = f"{count:,} rows of 13 columns in {PARTITIONS} partitions", dt.datetime.now(dt.UTC).date()
+    start = head("make bench-tables", what, 1, 1, ("pyarrow", "confluent-kafka"), today, load)
+    show_figures("bench-tables", f"{start}\n\n{figures(runs)}", count == FULL)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.page import PAGE, head, write_figures
+from benchmarks.page import head, show_figures
 from benchmarks.process import peak_bytes
 from benchmarks.report import Measured, as_tables
 from benchmarks.rows import make_data_set
@@ -104,11 +104,8 @@ def main(products: tuple[str, ...], groups: tuple[str, ...], rounds: int, seed: 
     what, today = f"{sizes.users:,} users with ten rows each", dt.datetime.now(dt.UTC).date()
     words = head(asked, what, rounds, seed, ("pyarrow", "mysql-connector-python"), today, load)
     figures = f"{words}\n\n{as_tables(measured)}"
-    click.echo(f"\n{figures}")
-    if sizes != FULL or len(measured) < len(_STARTERS) or (groups and set(groups) != set(GROUPS)):
-        click.echo(f"\n{PAGE.name} was left as it is: that page takes full runs only.")
-        return
-    write_figures("bench-warehouse", figures)
+    is_full = sizes == FULL and len(measured) == len(_STARTERS) and set(groups or GROUPS) == set(GROUPS)
+    show_figures("bench-warehouse", figures, is_full)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import mysql.connector
 
 from benchmarks.rows import NOW, SCHEMA, SUMMED, USER_COLUMNS, DataSet, Totals, batched, read_batches, rows_of
 from data_lake_config import DEFAULT_FEEDS
+from pipeline.start import leave_out_pandas
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.load import load_star
 from pipeline.warehouse.mapping import TableSnapshot
@@ -39,6 +40,7 @@ class WrongRows(RuntimeError):
 def sync(server: Server, data: DataSet, path: Path, source: str, lake_version: int | None, days: int) -> float:
     """The toolkit, from a file of the lake to the last COMMIT; `days` after the first snapshot."""
     assert _MAPPING is not None
+    leave_out_pandas()  # as the scripts do
     at = NOW + dt.timedelta(days=days)
     snapshot = TableSnapshot(
         feed="user_transaction_summary", mapping=_MAPPING, schema=SCHEMA, batches=lambda: read_batches(path),

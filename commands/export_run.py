@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from data_lake_config import Settings
     from pipeline.export.commit import Run
+    from pipeline.export.engine import Engine
     from pipeline.export.run import ExportRequest
     from pipeline.feeds import Feed
     from pipeline.lake.lake import Lake
@@ -53,6 +54,17 @@ def steps_after(
     return Steps(warehouse, feeds if then_verify else ())
 
 
+def _engine(settings: Settings) -> Engine:
+    """Raises SparkUnusable where Spark is wanted and cannot be here."""
+    if settings.export_engine == "spark":
+        from pipeline.export.spark import Spark
+
+        return Spark(settings.export_workers)
+    from pipeline.export.processes import Processes
+
+    return Processes(settings.export_workers or os.cpu_count() or 1)
+
+
 def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | None, now: dt.datetime) -> Run:
     """The run; it is recorded unless it is a dry run."""
     from pipeline.export.commit import Run
@@ -70,7 +82,7 @@ def new_run(settings: Settings, lake: Lake, request: ExportRequest, jobs: int | 
         max_expire=settings.expire_max_share,
         compact=Goal(settings.compact_target_bytes) if settings.compact_after_export else None,
         accept_gap=request.accept_gap,
-        workers=settings.export_workers or os.cpu_count() or 1,
+        engine=_engine(settings),
         jobs=jobs or settings.export_jobs,
         scans=settings.ksqldb_scans,
         tell=cli.tell_from_threads(),

@@ -26,10 +26,9 @@ def compact(
     feeds: tuple[str, ...], before: dt.date | None, target_size: int | None, dry_run: bool, json_output: bool
 ) -> None:
     """Make few large files of many small ones: the same rows, of days that are over; of archived feeds too."""
-    from pipeline.display import showing
+    from pipeline.display import working
     from pipeline.faults import collected
     from pipeline.lake.compaction import Compacted, Goal, compact_feed, would_compact
-    from pipeline.progress import Progress
     from pipeline.report import json_forms, text
     from pipeline.text import UNCHANGED
 
@@ -38,8 +37,8 @@ def compact(
     chosen, unreadable = lake.feeds.choose(feeds, archived=True)
     errors, upkeep, forms, lines = [*unreadable], upkeep_of(opened, "compact", dry_run), [], []
     for index, feed in enumerate(chosen):
-        done, before_it, progress = Compacted(feed.name), len(errors), Progress()
-        with showing(progress), progress.at(feed.name, "compacting") as meter, collected(feed.name, errors):
+        done, before_it = Compacted(feed.name), len(errors)
+        with working(feed.name, "compacting") as meter, collected(feed.name, errors):
             if dry_run:
                 groups = would_compact(upkeep, feed, goal)
                 forms.append(json_forms.would_compact_json(feed.name, groups))

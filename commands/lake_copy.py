@@ -50,6 +50,7 @@ def copy_lake(source: str, target: str, dry_run: bool, json_output: bool) -> Non
 
 
 def _show_missing(copy: LakeCopy, json_output: bool) -> NoReturn:
+    from pipeline.display import working
     from pipeline.faults import collected
     from pipeline.report import json_forms, text
     from pipeline.text import UNCHANGED
@@ -58,7 +59,7 @@ def _show_missing(copy: LakeCopy, json_output: bool) -> NoReturn:
     done: list[CopiedFeed] = []
     errors = [*unreadable]
     for feed in feeds:
-        with collected(feed.name, errors):
+        with working(feed.name, "comparing"), collected(feed.name, errors):
             done.append(copy.missing(feed))
     lines = [text.would_copy_text(one) for one in done]
     cli.show(json_output, json_forms.copy_json(copy, done, errors, [], dry_run=True), [*lines, UNCHANGED])
@@ -66,16 +67,15 @@ def _show_missing(copy: LakeCopy, json_output: bool) -> NoReturn:
 
 
 def _copy_feeds(copy: LakeCopy, json_output: bool) -> NoReturn:
-    from pipeline.display import showing
+    from pipeline.display import working
     from pipeline.faults import collected
-    from pipeline.progress import Progress
     from pipeline.report import json_forms, text
 
-    progress, (feeds, unreadable) = Progress(), copy.feeds()
+    feeds, unreadable = copy.feeds()
     done: list[CopiedFeed] = []
     errors = [*unreadable]
     for feed in feeds:
-        with showing(progress), progress.at(feed.name, "copying") as meter, collected(feed.name, errors):
+        with working(feed.name, "copying") as meter, collected(feed.name, errors):
             done.append(copy.copy_feed(feed, meter))
     copy.finish()
     behind = [one.feed for one in done if copy.is_behind(one)]

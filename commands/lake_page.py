@@ -40,7 +40,9 @@ def is_asked_for(html_file: Path | None, lang: str | None, with_source: bool, wi
 
 def write_page(html_file: Path, lang: Literal["en", "fr"] | None, with_source: bool, with_warehouse: bool) -> NoReturn:
     """Writes the page and ends the command. A warehouse that is away is said on the page, and is no failure."""
+    from pipeline.display import showing
     from pipeline.health import look_at
+    from pipeline.progress import Progress
     from pipeline.report.page.facts import page_facts
     from pipeline.report.page.page import page_html
     from pipeline.text import plural, size_text
@@ -49,8 +51,10 @@ def write_page(html_file: Path, lang: Literal["en", "fr"] | None, with_source: b
     settings, lake = open_lake()
     warehouse = (lambda: Connection(settings.mysql_server())) if with_warehouse else None
     source, min_free_bytes = settings.sources if with_source else None, settings.health_min_free_mb * 10**6
-    health = look_at(lake, *lake.feeds.choose(), cli.utc_now(), min_free_bytes, source)
-    facts = page_facts(lake, health, settings.compact_target_bytes, warehouse)
+    progress = Progress()
+    with showing(progress):
+        health = look_at(lake, *lake.feeds.choose(), cli.utc_now(), min_free_bytes, source, progress)
+        facts = page_facts(lake, health, settings.compact_target_bytes, warehouse, progress)
     page = page_html(facts, lang or "en")
     with cli.output_file(html_file) as file:
         file.write(page)

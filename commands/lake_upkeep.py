@@ -47,10 +47,13 @@ def upkeep_of(opened: tuple[Settings, Lake], command: str, dry_run: bool = False
 )
 def rollback(table: str, to_version: int) -> None:
     """Publish an old version of a table as the new, current one."""
+    from pipeline.display import working
     from pipeline.lake.rewrite import roll_back_feed
 
     opened = _, lake = open_lake()
-    new = roll_back_feed(upkeep_of(opened, "rollback"), lake.feeds.get(table), to_version)
+    chosen, upkeep = lake.feeds.get(table), upkeep_of(opened, "rollback")
+    with working(table, "publishing again"):
+        new = roll_back_feed(upkeep, chosen, to_version)
     cli.say(f"{table}: version {to_version} is published again as version {new}")
 
 
@@ -60,6 +63,7 @@ def rollback(table: str, to_version: int) -> None:
 @click.option("--yes", is_flag=True, help="Expire also more than EXPIRE_MAX_SHARE of a feed's rows.")
 def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     """Remove partitions past their feed's retention, and files past their grace period; of archived feeds too."""
+    from pipeline.display import working
     from pipeline.faults import collected
     from pipeline.lake.retention import expire_feed, would_expire
     from pipeline.report import text
@@ -72,10 +76,12 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     errors, upkeep = [*unreadable], upkeep_of(opened, "expire", dry_run, 1 if yes else settings.expire_max_share)
     for index, feed in enumerate(chosen):
         with collected(feed.name, errors):
-            if dry_run:
-                cli.say(text.would_expire_text(would_expire(upkeep, feed)))
-            else:
-                cli.say(text.expired_text(feed.name, expire_feed(upkeep.numbered(index), feed)))
+            with working(feed.name, "expiring"):
+                if dry_run:
+                    said = text.would_expire_text(would_expire(upkeep, feed))
+                else:
+                    said = text.expired_text(feed.name, expire_feed(upkeep.numbered(index), feed))
+            cli.say(said)
     if dry_run:
         click.echo(UNCHANGED)
     cli.end_with(errors)
@@ -86,17 +92,18 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would come back.")
 def unexpire(feed: str, dry_run: bool) -> None:
     """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
+    from pipeline.display import working
     from pipeline.lake.unexpire import returning, unexpire_feed
     from pipeline.report import text
     from pipeline.text import UNCHANGED
 
     opened = _, lake = open_lake()
     chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "unexpire", dry_run)
+    with working(feed, "bringing back"):
+        found = returning(lake.table(chosen), upkeep) if dry_run else unexpire_feed(upkeep, chosen)
+    cli.say(text.returned_text(feed, found, "would bring back" if dry_run else "brought back"))
     if dry_run:
-        cli.say(text.returned_text(feed, returning(lake.table(chosen), upkeep), "would bring back"))
         click.echo(UNCHANGED)
-    else:
-        cli.say(text.returned_text(feed, unexpire_feed(upkeep, chosen), "brought back"))
 
 
 @scripts.command(examples=["metadata_utils.py repair rates", "metadata_utils.py repair rates --yes"])
@@ -107,15 +114,13 @@ def unexpire(feed: str, dry_run: bool) -> None:
 def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
     """Say what is wrong with a feed's data and what can be done, and do it with --yes. Exits 1 while it is wrong."""
     from pipeline.damage import find_damage
-    from pipeline.display import showing
-    from pipeline.progress import Progress
+    from pipeline.display import working
     from pipeline.repair import repair_feed
     from pipeline.text import UNCHANGED
 
     opened = settings, lake = open_lake()
     chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "repair", dry_run or not yes)
-    progress = Progress()
-    with showing(progress), progress.at(feed, "verifying") as meter:
+    with working(feed, "verifying") as meter:
         damage = find_damage(lake, chosen, upkeep.now, meter)
     if not damage.found:
         click.echo(f"{feed}: nothing to repair")
@@ -125,7 +130,7 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
         click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} --yes")
         raise SystemExit(1)
     source = None if give_up else settings.sources
-    with showing(progress), progress.at(feed, "repairing") as meter:
+    with working(feed, "repairing") as meter:
         done = repair_feed(upkeep, chosen, source, settings.limits(), meter)
     for line in [*done, *damage.beyond_repair.lines()]:
         cli.say(f"{feed}: {line}")

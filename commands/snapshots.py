@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "What is loaded": ("--table", "--source", "--lake-version", "--all-versions"),
-    "How": ("--init-schema", "--dry-run", "--strict", "--json"),
+    "How": ("--init-schema", "--dry-run", "--strict", "--alert-command", "--json"),
     "The server": (
         "--mysql-host", "--mysql-port", "--mysql-socket", "--mysql-user", "--mysql-password", "--mysql-ssl-ca",
         "--mysql-ssl-cert", "--mysql-ssl-key", "--database",
@@ -91,6 +91,7 @@ def rollback(context: click.Context, /, to_snapshot: int, dry_run: bool, json_ou
 @click.pass_context
 def expire(context: click.Context, /, dry_run: bool, yes: bool, json_output: bool, **rule: int | None) -> None:
     """Delete snapshots that neither rule keeps and no view shows."""
+    from pipeline.display import working
     from pipeline.report import warehouse as report
     from pipeline.warehouse import clock, retention
 
@@ -100,7 +101,8 @@ def expire(context: click.Context, /, dry_run: bool, yes: bool, json_output: boo
         going = retention.due(connection, **rule, now=now)
         if going and not dry_run:
             cli.want_yes(yes, f"deleting cannot be undone (snapshots {', '.join(map(str, going))})")
-            going = retention.expire(connection, **rule, now=now)
+            with working("snapshots", "deleting") as meter:
+                going = retention.expire(connection, **rule, now=now, meter=meter)
     cli.show(json_output, report.expiry_json(going, dry_run), report.expiry_lines(going, dry_run))
 
 

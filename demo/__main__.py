@@ -77,7 +77,7 @@ def _tell_the_story(env: Mapping[str, str], lake: Path, with_warehouse: bool) ->
         run(env, "sync_to_mysql.py", "--source", "lake")
     say("6. What is in the lake, and is it what was written?")
     run(env, "metadata_utils.py", "--stats")
-    run(env, "metadata_utils.py", "verify", *(["--warehouse"] if with_warehouse else []))
+    run(env, "metadata_utils.py", "verify", "--deep", *(["--warehouse"] if with_warehouse else []))
     say("7. A query on the lake: DuckDB over data_lake/views.sql")
     query_lake(
         lake,

@@ -112,8 +112,8 @@ def running_kafka(folder: Path, more: Mapping[str, Listener] = {}) -> Iterator[P
 
     Raises ServerMissing where there can be none.
     """
-    install_packages("Java and Maven", PACKAGES, lambda: bool(shutil.which("java") and shutil.which("mvn")))
-    jars = resolved_jars(_ROOT / "build" / "kafka")
+    install_java()
+    jars = resolved_jars(_ROOT / "build" / "kafka", _POM)
     listeners = {**_LISTENERS, "USERS": _for_users(), **more}
     ports = {name: free_port() for name in listeners}
     properties = folder / "server.properties"
@@ -134,6 +134,11 @@ def running_kafka(folder: Path, more: Mapping[str, Listener] = {}) -> Iterator[P
         broker.stop(signal.SIGKILL)  # nothing of it is needed any more
 
 
+def install_java() -> None:
+    """Java and Maven, as Debian's packages where they are missing. Raises ServerMissing."""
+    install_packages("Java and Maven", PACKAGES, lambda: bool(shutil.which("java") and shutil.which("mvn")))
+
+
 def _of_listeners(listeners: Mapping[str, Listener], ports: Mapping[str, int]) -> str:
     addresses = ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
     protocols = ",".join(f"{name}:{listener.protocol}" for name, listener in listeners.items())
@@ -151,22 +156,22 @@ def _of_listeners(listeners: Mapping[str, Listener], ports: Mapping[str, int]) -
     ]) + "\n"  # fmt: skip
 
 
-def resolved_jars(home: Path) -> Path:
-    """The folder with Kafka's jars; fetches them (43 MB) where they are not there yet.
+def resolved_jars(home: Path, pom: Path) -> Path:
+    """The folder with the jars that a pom names; Maven fetches them (Kafka's: 43 MB) where they are not there yet.
 
     Raises ServerMissing where they cannot be had.
     """
-    jars, complete, wanted = home / "jars", home / "complete", _POM.read_text(encoding="utf-8")
+    jars, complete, wanted = home / "jars", home / "complete", pom.read_text(encoding="utf-8")
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists() or complete.read_text(encoding="utf-8") != wanted:
             complete.unlink(missing_ok=True)
             shutil.rmtree(jars, ignore_errors=True)
-            fetch = ["mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+            fetch = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
             done = subprocess.run(fetch, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise ServerMissing(f"Kafka's jars cannot be fetched: {(done.stdout or done.stderr)[-500:]}")
+                raise ServerMissing(f"the jars of {pom} cannot be fetched: {(done.stdout or done.stderr)[-500:]}")
             complete.write_text(wanted, encoding="utf-8")
     return jars
 

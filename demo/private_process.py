@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ import click
 
 _PATIENCE_S = 300
 _BUILD = Path(__file__).resolve().parent.parent / "build"
+_chance = random.SystemRandom()  # two processes with one seed would ask for the same ports
 
 
 class ServerMissing(RuntimeError):
@@ -75,6 +78,12 @@ def install_packages(what: str, packages: Sequence[str], is_there: Callable[[], 
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody uses, below those that Linux gives to outgoing connections.
+
+    One of the latter may be taken by any connection before the server that it was meant for listens there.
+    """
+    while True:
+        port = _chance.randrange(10_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

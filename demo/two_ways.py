@@ -65,7 +65,7 @@ def tell_the_story(servers: str, lake: Path, transactions: int) -> None:
         _export("3. From Kafka: a seek, and the new ones only", from_kafka)
         _export("4. By REST again: nothing is left to add", by_rest)
         say("5. Is the lake what ksqlDB gives, and is each row there once?")
-        run(by_rest, "metadata_utils.py", "verify", _FEED, "--source")
+        run(by_rest, "metadata_utils.py", "verify", _FEED, "--deep", "--source")
         query_lake(
             lake,
             "SELECT rowpartition, count(*) AS rows, count(DISTINCT rowoffset) AS offsets\n"

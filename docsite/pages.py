@@ -27,7 +27,7 @@ SECTIONS = (
     Section("Start", "Commencer", ("index", "quickstart-lake", "quickstart-warehouse", *FRENCH_ONLY)),
     Section("Understand", "Comprendre", ("lake", "warehouse-design", "data-flow", "architecture", "metadata")),
     Section("Choose", "Choisir", ("decision-guide", "feeds", "ksqldb", "kafka", "readers")),
-    Section("Operate", "Exploiter", ("operations", "upkeep", "object-stores", "warehouse")),
+    Section("Operate", "Exploiter", ("operations", "upkeep", "object-stores", "spark", "warehouse")),
     Section("Proof", "Preuves", ("reliability", "performance")),
     Section("Reference", "Référence", ("commands", *GENERATED)),
     Section(

@@ -202,7 +202,7 @@ def _allowed(words: Words, field: FieldInfo) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}".replace(",", " ")
+    return f"{value:,}".replace(",", "\u00a0")
 
 
 def errors_page(words: Words) -> Iterator[str]:

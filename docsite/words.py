@@ -17,12 +17,13 @@ def french() -> dict[str, str]:
 
 
 _CODE = re.compile(r"(^```.*?^```|`[^`]*`)", re.MULTILINE | re.DOTALL)
+_UNBROKEN = re.compile(r" (?=[:;?!»])|(?<=«) |(?<=\d) (?=%|\d{3}(?!\d))")
 
 
 def typeset(text: str) -> str:
-    """French text with spaces that do not break before double signs and inside quotes; its code stays as it is."""
+    """French text with spaces that do not break, but for its code: at double signs, quotes and %, and in numbers."""
     parts = _CODE.split(text)
-    parts[::2] = [re.sub("« ", "«\u00a0", re.sub(" (?=[:;?!»])", "\u00a0", part)) for part in parts[::2]]
+    parts[::2] = [_UNBROKEN.sub("\u00a0", part) for part in parts[::2]]
     return "".join(parts)
 
 

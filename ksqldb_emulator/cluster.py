@@ -76,7 +76,7 @@ _FATES = {
 
 @dataclass
 class Cluster:
-    """One node, or more; `kill_node` lets the last of them die: now, in some seconds, or under a pull to come.
+    """One node, or more; `kill_node` lets the last of them die: now, in some seconds, under a pull or at a look.
 
     `paused`: somebody has paused every query.
     """
@@ -89,15 +89,17 @@ class Cluster:
     _minute: BadMinute | None = None
     _dead_at: float = 0.0
     _dies_at_pull: int = 0
+    _dies_at_look: bool = False
 
     def start_nodes(self, count: int) -> None:
         self.hosts, self._minute = [f"127.0.0.1:{8088 + number}" for number in range(count)], None
-        self._dies_at_pull = 0
+        self._dies_at_pull, self._dies_at_look = 0, False
 
-    def kill_node(self, minute: BadMinute, in_s: float = 0.0, at_pull: int = 0) -> None:
-        """Kills the last node during that table pull (1: the next one), or with 0 after `in_s` seconds."""
+    def kill_node(self, minute: BadMinute, in_s: float = 0.0, at_pull: int = 0, at_look: bool = False) -> None:
+        """Kills the last node during that table pull (1: the next one), at the next look, or after `in_s` seconds."""
         self._dead_at, self._minute, self._dies_at_pull = time.monotonic() + in_s, minute, at_pull
-        if at_pull:
+        self._dies_at_look = at_look
+        if at_pull or at_look:
             self._dead_at = math.inf
 
     @property
@@ -123,6 +125,8 @@ class Cluster:
 
     def look_takes_s(self) -> float:
         """How long this SHOW QUERIES takes; counts it in `looks`."""
+        if self._dies_at_look:
+            self._dead_at, self._dies_at_look = time.monotonic(), False
         phase = self.phase
         self.looks[phase] += 1
         slow = phase in (Phase.UNSEEN, Phase.DEAD, Phase.RETURNING)

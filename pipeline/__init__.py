@@ -8,7 +8,7 @@
     columns         one table of types; names and roles of columns
     scratch, scratch_database
                     temporary folders for rows that do not fit in memory, and DuckDB with such a folder
-    cycles, findings, exact_text, fingerprint
+    cycles, findings, exact_text, value_hash, row_hash, fingerprint
                     the garbage collector switched off; what a check found; values as exact text; the hash of rows
     turns, limits, source, unreadable, once
                     turns of threads, limits of reads; the interface of sources, unreadable records, each row once
@@ -22,7 +22,7 @@
     damage, repair  what is wrong with a feed's data, and its repair
     feed_changes, readiness
                     feeds that are added or changed, and a machine before its first run, checked
-    run_history, health, alert, lineage, notice_settings
+    run_history, health, alert, alert_rule, lineage, notice_settings
                     what became of exports and verifications; whether each feed is as it has to be; who is alerted
     query           SQL over the committed rows of feeds, now or as they were, read-only
     night           what follows an export in the same run: the warehouse's sync, the proof of what is new

@@ -1,6 +1,7 @@
 """Progress as a person sees it: a live table on a terminal, one dated line at intervals elsewhere, or nothing.
 
-It is on stderr, and the table is gone from the terminal when the work is done. With `--quiet` nothing is shown.
+It is on stderr, and the table is gone from the terminal when the work is done. A command that counts nothing says at
+the same intervals that it works, on a terminal too: nobody waits in silence. With `--quiet` nothing is shown.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,36 +19,80 @@ from pipeline.progress import Meter, Progress
 from pipeline.text import rfc3339, size_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 LINE_EVERY_S = 30.0
-"""How often there is a line where stderr is no terminal."""
+"""How often there is a line where no live table is."""
 _LOOKS_PER_S = 4
-
-
-def showing(progress: Progress) -> contextlib.AbstractContextManager[None]:
-    """Shows the progress until the block ends."""
-    context = click.get_current_context()
-    if context.meta.get(cli.QUIET):
-        return contextlib.nullcontext()
-    if sys.stderr.isatty():
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        if not console.is_dumb_terminal:
-            return _live_table(context, console, progress)
-    return _lines(progress)
+_PROGRESS, _WHOLE = "pipeline.progress", "pipeline.whole_command"
 
 
 @contextlib.contextmanager
-def _live_table(context: click.Context, console: Console, progress: Progress) -> Iterator[None]:
-    """Lines that are printed meanwhile stand above the table, whole: a terminal can break them, a copy does not."""
+def watched(context: click.Context) -> Iterator[None]:
+    """Says at intervals what the command is doing, until the block ends."""
+    ended, context.meta[_WHOLE] = threading.Event(), Meter("", "working")
+
+    def tell() -> None:
+        while not ended.wait(LINE_EVERY_S):
+            if not (context.meta.get(cli.QUIET) or cli.ON_STDERR in context.meta):
+                click.echo(f"{rfc3339(cli.utc_now())} {'; '.join(map(line_of, _meters(context)))}", err=True)
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _meters(context: click.Context) -> Sequence[Meter]:
+    """What is counted now, or the command as a whole."""
+    progress: Progress | None = context.meta.get(_PROGRESS)
+    if progress is not None and (counted := progress.meters()):
+        return counted
+    whole, script = context.meta[_WHOLE], context.find_root()
+    whole.name = " ".join(word for word in (script.info_name, script.invoked_subcommand) if word)
+    return [whole]
+
+
+@contextlib.contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+    """Shows the progress until the block ends."""
+    context = click.get_current_context()
+    is_live = sys.stderr.isatty() and not context.meta.get(cli.QUIET)
+    context.meta[_PROGRESS] = progress
+    try:
+        with _live_table(context) if is_live else contextlib.nullcontext():
+            yield
+    finally:
+        del context.meta[_PROGRESS]
+
+
+@contextlib.contextmanager
+def working(name: str, doing: str) -> Iterator[Meter]:
+    """Shows one piece of work, which counts with the meter, until the block ends."""
+    progress = Progress()
+    with showing(progress), progress.at(name, doing) as meter:
+        yield meter
+
+
+@contextlib.contextmanager
+def _live_table(context: click.Context) -> Iterator[None]:
+    """Lines that are printed meanwhile stand above the table, whole: a terminal can break them, a copy does not.
+
+    A terminal that can do nothing has none.
+    """
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        yield
+        return
     with Live(
-        get_renderable=lambda: table_of(progress),
+        get_renderable=lambda: table_of(_meters(context)),
         console=console,
         refresh_per_second=_LOOKS_PER_S,
         transient=True,
@@ -61,7 +106,7 @@ def _live_table(context: click.Context, console: Console, progress: Progress) ->
             del context.meta[cli.ON_STDERR]
 
 
-def table_of(progress: Progress) -> Table:
+def table_of(meters: Sequence[Meter]) -> Table:
     """A line for each feed that is worked on."""
     from rich.table import Table
 
@@ -70,13 +115,12 @@ def table_of(progress: Progress) -> Table:
     table.add_column("", no_wrap=True)
     for name in ("rows", "rows/s", "size", "time", "left"):
         table.add_column(name, justify="right", no_wrap=True)
-    for meter in progress.meters():
-        rate = f"{meter.rows_per_s:,.0f}" if meter.rows else ""
+    for meter in meters:
         table.add_row(
             meter.name,
             meter.doing,
-            f"{meter.rows:,}",
-            rate,
+            f"{meter.rows:,}" if meter.rows else "",
+            f"{meter.rows_per_s:,.0f}" if meter.rows else "",
             size_text(meter.size_bytes) if meter.size_bytes else "",
             duration_text(meter.seconds),
             "" if meter.left_s is None else duration_text(meter.left_s),
@@ -84,28 +128,10 @@ def table_of(progress: Progress) -> Table:
     return table
 
 
-@contextlib.contextmanager
-def _lines(progress: Progress) -> Iterator[None]:
-    ended = threading.Event()
-
-    def tell() -> None:
-        while not ended.wait(LINE_EVERY_S):
-            if meters := progress.meters():
-                click.echo(f"{rfc3339(cli.utc_now())} {'; '.join(map(line_of, meters))}", err=True)
-
-    thread = threading.Thread(target=tell, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 def line_of(meter: Meter) -> str:
     """`payments: reading 1,234,000 of 5,000,000 rows, 41,133 rows/s, 212.4 MB, 0:30, 1:32 left`."""
     of = f" of {meter.due_rows:,}" if meter.due_rows is not None else ""
-    parts = [f"{meter.doing} {meter.rows:,}{of} rows"]
+    parts = [f"{meter.doing} {meter.rows:,}{of} rows" if meter.rows or of else meter.doing]
     parts += [f"{meter.rows_per_s:,.0f} rows/s"] if meter.rows else []
     due = f" of {size_text(meter.due_bytes)}" if meter.due_bytes is not None else ""
     parts += [f"{size_text(meter.size_bytes)}{due}"] if meter.size_bytes or due else []

@@ -157,6 +157,8 @@ class VersionsUsedUp(ActionNeeded):
     """The table's next version has a number that its column cannot hold."""
 
 # Export
+class SparkUnusable(ActionNeeded):
+    """Spark cannot be started, or its executors cannot run this program; what was committed before stays."""
 class DayNotReplaceable(ActionNeeded):
     """The source no longer has rows that the lake has, so replacing them would lose them."""
 class SnapshotShrank(ActionNeeded):
@@ -273,7 +275,7 @@ class RequestUnsettled(StoreUnreachable):
 class ReadInPart(TryLater):
     """A second read did not bring all rows that the lake has; nothing was replaced."""
 class WorkerLost(TryLater):
-    """A process that staged rows ended before its task did; what was committed before stays."""
+    """A process, or Spark, that staged rows ended before its task did; what was committed before stays."""
 class SnapshotNotBelieved(TryLater):
     """No complete read of a table was possible in time; the last good snapshot stays the current one."""
 

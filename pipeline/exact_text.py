@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}
 _PLAIN = {escaped: plain for plain, escaped in _ESCAPES.items()}
 _UNESCAPE = re.compile(r"\\.", re.DOTALL)
-_ESCAPED = r"[\\\t\n\r\x00]"
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY_US = 86_400_000_000
 _CYCLE_DAYS = 146_097  # the Gregorian calendar repeats after 400 years
@@ -102,9 +101,9 @@ def _moment(epoch_us: int, is_date: bool) -> dt.date | FarMoment:
 
 def lines_of(texts: Sequence[pa.Array]) -> pa.Array:
     """Rows of texts as lines, each with its newline; at least one column."""
-    fields = [_escaped(column).fill_null("\\N") for column in texts]
-    joined = pc.binary_join_element_wise(*fields, "\t") if len(fields) > 1 else fields[0]
-    return pc.binary_join_element_wise(joined, "", "\n")
+    *fields, last = [_escaped(column).fill_null("\\N") for column in texts]
+    ended = pc.binary_join_element_wise(last, "", "\n")
+    return pc.binary_join_element_wise(*fields, ended, "\t") if fields else ended
 
 
 def texts_in(line: str) -> list[str | None]:
@@ -118,14 +117,15 @@ def _plain(match: re.Match[str]) -> str:
 
 def bytes_of(lines: pa.Array) -> memoryview:
     """All lines, one after the other, without a copy."""
-    if len(lines) == 0:
+    if len(lines) == 0 or lines.buffers()[2] is None:
         return memoryview(b"")
     offsets = memoryview(lines.buffers()[1]).cast("i")
     return memoryview(lines.buffers()[2])[offsets[lines.offset] : offsets[lines.offset + len(lines)]]
 
 
 def _escaped(column: pa.Array) -> pa.Array:
-    if not pc.any(pc.match_substring_regex(column, _ESCAPED)).as_py():
+    text = bytes(bytes_of(column))
+    if not any(plain.encode() in text for plain in _ESCAPES):
         return column
     for plain, escaped in _ESCAPES.items():
         column = pc.replace_substring(column, plain, escaped)

@@ -101,6 +101,7 @@ def add_feed(lake: Lake, options: Mapping[str, Any], server: OpenSources, tell: 
     """Adds the feed of these options, unless lake or server show that the next export could not read it."""
     feed = feed_of_options(_given(options), "the new feed")
     lake.feeds.refuse_taken(feed)
+    _refuse_hot_days_on_a_disk(lake, feed)
     check_readable(lake, feed, server, tell)
     lake.feeds.add(feed)
     return feed
@@ -118,12 +119,22 @@ def change_feed(
         return feed_of_options(old.model_dump() | given, f"the changed feed {name}")
 
     wanted = changed(before)
+    if "hot_days" in given:
+        _refuse_hot_days_on_a_disk(lake, wanted)
     if (wanted.partitioning, wanted.read_from) != (before.partitioning, before.read_from):
         check_readable(lake, wanted, server, tell)
     return FeedChange(before, lake.feeds.change(name, changed), tuple(given))
 
 
-_NUMBERS = ("retention", "max_", "min_")
+def _refuse_hot_days_on_a_disk(lake: Lake, feed: Feed) -> None:
+    if feed.hot_days is not None and not lake.cold_class:
+        raise WrongUsage(
+            "--hot-days is for a lake in a bucket: a disk has one class of storage",
+            "leave --hot-days out; --retention-days says how long rows are kept",
+        )
+
+
+_NUMBERS = ("retention", "hot_", "max_", "min_")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

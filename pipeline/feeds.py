@@ -107,7 +107,8 @@ class Feed(Strict):
 
     `partitioning` is `date` (the UTC date of ROWTIME) or `date:COLUMN` (the UTC date of that TIMESTAMP or DATE column)
     for streams, and `version` for tables. `read_from` overrides the settings' source of rows. With `keep_unreadable`
-    those records of a stream's topic that are no rows are kept in a table of their own.
+    those records of a stream's topic that are no rows are kept in a table of their own. In a bucket, dates that are
+    over for `hot_days` are kept in a colder storage class.
     """
 
     schema_version: Literal[1] = 1
@@ -119,6 +120,7 @@ class Feed(Strict):
     storage_mode: Literal["APPEND", "OVERWRITE", ""] = ""
     retention_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
     retention_versions: Annotated[int, Field(ge=1, le=MOST_VERSIONS)] | None = None
+    hot_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] | None = None
     max_age_hours: Annotated[int, Field(ge=1, le=MOST_HOURS)] | None = None
     min_rows_per_day: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None
     min_rows: Annotated[int, Field(ge=1, le=MOST_ROWS)] | None = None

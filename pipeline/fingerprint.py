@@ -1,17 +1,26 @@
-"""A hash of rows that does not depend on their order: two places that have the same rows have the same hash."""
+"""A hash of rows that does not depend on their order: two places that have the same rows have the same hash.
+
+Rows of the lake are added by their values (`row_hash`), rows of the warehouse as lines of text; the two do not compare.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import pyarrow as pa
 
-from pipeline.exact_text import bytes_of, lines_of, texts_of
+from pipeline import row_hash
+from pipeline.exact_text import bytes_of
 
 try:
     from ksqldb_lake_native import sum_of_hashes as _native
-except ImportError:  # not built, or built before it had this
-    _native = None
+    from ksqldb_lake_native import sum_of_rows as _native_rows
+except ImportError:  # not built, or built before it had them
+    _native = _native_rows = None
+
+NOTHING = "0" * 32
+"""The fingerprint of no rows."""
 
 
 class ContentHash:
@@ -27,8 +36,9 @@ class ContentHash:
         self.row_count += len(lines)
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
-        """All rows of a batch, their columns in the batch's order."""
-        self.add_lines(lines_of([texts_of(column) for column in batch.columns]))
+        """All rows of a batch, whatever the order of its columns. Raises ValueError for types that the lake lacks."""
+        self._sum = (self._sum + _sum_of_rows(batch)) % 2**128
+        self.row_count += batch.num_rows
 
     def merge(self, other: ContentHash) -> None:
         """Adds the rows of another hash."""
@@ -37,6 +47,18 @@ class ContentHash:
 
     def hexdigest(self) -> str:
         return f"{self._sum:032x}"
+
+
+def total(added: Iterable[str], removed: Iterable[str] = ()) -> str:
+    """The fingerprint of all rows of some parts, without those of others; an empty text is none, and adds nothing."""
+    found = sum(int(one or "0", 16) for one in added) - sum(int(one or "0", 16) for one in removed)
+    return f"{found % 2**128:032x}"
+
+
+def sum_of_rows(batch: pa.RecordBatch) -> int:
+    """The sum of the hashes of a batch's rows, natively; what is laid out in another way than the lake's is left."""
+    found = _native_rows(*batch.__arrow_c_array__())
+    return row_hash.sum_of_rows(batch) if found is None else int.from_bytes(found, "big")
 
 
 def sum_of_hashes(lines: pa.Array, tag: bytes) -> int:
@@ -55,3 +77,4 @@ def sum_in_python(lines: pa.Array, tag: bytes) -> int:
 
 
 _sum = sum_in_python if _native is None else sum_of_hashes
+_sum_of_rows = row_hash.sum_of_rows if _native_rows is None else sum_of_rows

@@ -20,12 +20,18 @@ from pipeline.lake.leftovers import find_orphans
 from pipeline.lake.metadata import FeedState, Totals, describe_feed
 from pipeline.lake.store import Space
 from pipeline.lake.table import LakeTable
-from pipeline.run_history import History, Proof, exported_feeds
+from pipeline.progress import Progress
+from pipeline.run_history import History, Proof, Step
 from pipeline.source import OpenSources, Sources
-from pipeline.text import moment_of
+from pipeline.text import moment_of, size_text
 
-EXPORT_FAILED, RUN_NOT_WELL = "the last export failed", "the last export did not end well"
-"""Problems of the last run, which the next one may solve."""
+EXPORT_FAILED = "the last export failed"
+NOT_WELL: Mapping[Step, str] = {
+    "export": "the last export did not end well",
+    "sync": "the last sync did not end well",
+    "verification": "the last verification did not end well",
+}
+"""Problems of the last run that took a step; as the one before, the next one may solve them."""
 LAST_EXPORT, NEWEST = "the last good export", {"stream": "the newest row", "table": "the current version"}
 TOO_OLD, MISSING = " is too old", " is missing"
 """What may be wrong with the moments of a feed: the two before, followed by one of these."""
@@ -89,14 +95,18 @@ def look_at(
     now: dt.datetime,
     min_free_bytes: int,
     source: OpenSources | None = None,
+    progress: Progress | None = None,
 ) -> Health:
-    """Looks at all of it; a feed that cannot be read stops no other. A `source` is asked how far it is."""
-    errors, found, history = list(unreadable), list[FeedHealth](), History()
+    """Looks at all of it; a feed that cannot be read stops no other. A `source` is asked how far it is.
+
+    `progress` shows the feed that is looked at.
+    """
+    errors, found, history, progress = list(unreadable), list[FeedHealth](), History(), progress or Progress()
     with collected("runs", errors):
         history = History.of(lake.runs.newest_first(), now)
     lags = _lags(lake, feeds, source, errors) if source is not None else {}
     for feed in feeds:
-        with collected(feed.name, errors):
+        with progress.at(feed.name, "looking"), collected(feed.name, errors):
             table = lake.table(feed)
             found.append(feed_health(describe_feed(table), history, now, _orphans_of(table), lags.get(feed.name)))
     return lake_health(str(lake), now, found, history, lake.space(), min_free_bytes, errors)
@@ -193,23 +203,21 @@ def _too_old(feed: str, what: str, moment: dt.datetime | None, limit_hours: int,
 
 
 def _problems_of_lake(history: History, space: Space, min_free_bytes: int) -> list[Finding]:
-    found, run = list[Finding](), history.last_run
-    if run is not None and run.state in ("failed", "killed", "again later"):
-        failed = [feed["error"] for feed in exported_feeds(run) if feed.get("error")]
-        said = [error.get("message", "") for error in run.errors if error not in failed]
-        if said or not failed:
-            found.append(Finding("", RUN_NOT_WELL, f"{run.state}: {said[0] if said else run.command}"))
+    last = {step: taken[0] for step, taken in history.taken.items()}
+    found = [
+        Finding("", NOT_WELL[step], last[step].trouble) for step in NOT_WELL if step in last and last[step].trouble
+    ]
     for proof in _proofs_that_count(history):
-        detail = f"{len(proof.findings)}, {proof.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify"
+        detail = f"{len(proof.findings)}, {proof.at:%Y-%m-%d %H:%M} UTC; see python metadata_utils.py verify --deep"
         found += [Finding("", FOUND_WRONG, detail)] if proof.findings else []
     if space.free_bytes is not None and space.free_bytes < min_free_bytes:
         limit = f"HEALTH_MIN_FREE_MB is {min_free_bytes // 10**6:,}"
-        found.append(Finding("", LITTLE_ROOM, f"{space.free_bytes // 10**6:,} MB at {space.place}; {limit}"))
+        found.append(Finding("", LITTLE_ROOM, f"{size_text(space.free_bytes)} at {space.place}; {limit}"))
     return found
 
 
 def _proofs_that_count(history: History) -> list[Proof]:
-    """The last one of all files, and one of some files that is newer."""
-    whole, some = history.proofs.get("files"), history.proofs.get("new files")
-    newer = some if some is not None and (whole is None or some.at > whole.at) else None
-    return [proof for proof in (whole, newer) if proof is not None]
+    """The last one of all files, and those of some files, or of logs alone, that are newer."""
+    whole, others = history.proofs.get("files"), [history.proofs.get("new files"), history.proofs.get("logs")]
+    newer = [one for one in others if one is not None and (whole is None or one.at > whole.at)]
+    return [whole, *newer] if whole is not None else newer

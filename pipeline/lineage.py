@@ -24,6 +24,7 @@ from openlineage.client.facet_v2 import (
     storage_dataset,
     symlinks_dataset,
 )
+from openlineage.client.generated.base import set_producer
 from openlineage.client.transport.file import FileConfig, FileTransport
 from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport, TokenProvider
 from openlineage.client.uuid import generate_static_uuid
@@ -64,6 +65,7 @@ class Command:
 
 
 def begin_event(command: Command, places: Places) -> RunEvent:
+    set_producer(PRODUCER)  # of the facets of all events that follow
     return _event(RunState.START, command.begun_at, command.run_of(""), command.name, places, {})
 
 

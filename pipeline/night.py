@@ -104,5 +104,5 @@ class Steps:
         synced = sync_newest(lake, self.warehouse, run.now, tell, run.progress) if self.warehouse else None
         verified = None
         if self.verified:
-            verified = verify_feeds(lake, self.verified, (), run.limits, since=run.id, progress=run.progress)
+            verified = verify_feeds(lake, self.verified, (), run.limits, read_since=run.id, progress=run.progress)
         return AfterExport(synced, verified)

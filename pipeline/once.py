@@ -67,12 +67,17 @@ class OnceOnly:
         """`batch` without repeated or unwanted rows. A partition is read in order, so a step back is a replay."""
         if not batch.num_rows:
             return batch
-        order = np.argsort(batch.column("rowpartition").to_numpy(), kind="stable")
         partitions, offsets, rowtimes = (
-            batch.column(name).to_numpy()[order] for name in ("rowpartition", "rowoffset", "rowtime")
+            batch.column(name).to_numpy() for name in ("rowpartition", "rowoffset", "rowtime")
         )
-        starts = np.flatnonzero(np.diff(partitions, prepend=partitions[0] - 1))
+        order: Any = slice(None)
+        if (partitions != partitions[0]).any():
+            order = np.argsort(partitions, kind="stable")
+            partitions, offsets, rowtimes = partitions[order], offsets[order], rowtimes[order]
+        starts = np.append(0, np.flatnonzero(partitions[1:] != partitions[:-1]) + 1)
         known = partitions[starts].tolist()
+        if self._all_go_on(known, starts, offsets):
+            return batch
         group = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(offsets)))
         new = self._are_new(known, starts, group, offsets)
         firsts, dues = np.array([self.windows.get(partition, (0, 0)) for partition in known])[group].T
@@ -87,6 +92,24 @@ class OnceOnly:
             starts_at, ends_at = np.array([self._bounds(partition) for partition in known])[group].T
             kept &= (offsets >= starts_at) & (offsets < ends_at)
         return batch if kept.all() else batch.filter(_in_order(kept, order))
+
+    def _all_go_on(self, known: list[int], starts: _Numbers, offsets: _Numbers) -> bool:
+        """Whether all rows are new and wanted and none is a witness, as in most batches: a moment instead of a search.
+
+        The arguments are those of `_are_new`.
+        """
+        rises = offsets[1:] > offsets[:-1]
+        rises[starts[1:] - 1] = True
+        if not (self.task.wanted.new and rises.all()):
+            return False
+        lasts = offsets[np.append(starts[1:], len(offsets)) - 1].tolist()
+        for partition, first, last in zip(known, offsets[starts].tolist(), lasts, strict=True):
+            start, end = self._bounds(partition) if self.task.is_part else (0, MOST_RECORDS)
+            due = max(start, self._highest.get(partition, MOST_RECORDS) + 1, self.windows.get(partition, (0, 0))[1])
+            if first < due or last >= end:
+                return False
+        self._highest.update(zip(known, lasts, strict=True))
+        return True
 
     def _are_new(self, known: list[int], starts: _Numbers, group: _Numbers, offsets: _Numbers) -> _Numbers:
         """Which rows have a higher offset than all earlier rows of their partition.
@@ -137,7 +160,7 @@ class OnceOnly:
         return at is not None and UNKNOWN < at.start <= mark.next_offset
 
 
-def _in_order(mask: _Numbers, order: _Numbers) -> pa.Array:
+def _in_order(mask: _Numbers, order: Any) -> pa.Array:
     """A mask over sorted rows, turned into a mask over the rows in their original order."""
     as_they_came = np.empty(len(mask), bool)
     as_they_came[order] = mask

@@ -165,6 +165,7 @@ _FEED_OPTIONS = (
     ),
     click.option("--retention-days", type=_OrNone(1), help="Keep partitions (tables: versions) so long, or `none`."),
     click.option("--retention-versions", type=_OrNone(1), help="Tables: keep so many versions, or `none`."),
+    click.option("--hot-days", type=_OrNone(1), help="In a bucket: older dates get a colder class; or `none`."),
     click.option("--max-age-hours", type=_OrNone(1), help="Its last export and newest row are no older; or `none`."),
     click.option("--min-rows-per-day", type=_OrNone(1), help="Streams: the day before has as many; or `none`."),
     click.option("--min-rows", type=_OrNone(1), help="Tables: the current version has as many; or `none`."),
@@ -183,7 +184,7 @@ _FEED_OPTIONS = (
 
 FEED_GROUPS = {
     "The feed": ("--name", "--type", "--source", "--description", "--owner", "--tag"),
-    "How it is kept": ("--partitioning", "--storage-mode", "--retention-days", "--retention-versions"),
+    "How it is kept": ("--partitioning", "--storage-mode", "--retention-days", "--retention-versions", "--hot-days"),
     "How it is read": ("--read-from", "--keep-unreadable"),
     "When it is not well": ("--max-age-hours", "--min-rows-per-day", "--min-rows"),
 }

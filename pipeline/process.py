@@ -112,6 +112,13 @@ def _nudge(reader: socket.socket, main_thread: int) -> None:
                 signal.pthread_kill(main_thread, signal.SIGURG)
 
 
+def mask_of_rights() -> int:
+    """What new files and folders of this process lack, for another process; see `os.umask`."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def keep_private(folder_mode: int) -> None:
     """Limits the rights of files and folders that this process creates to `folder_mode`, files never executable."""
     before = os.umask(0o077)

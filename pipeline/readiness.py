@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.export.engine import Engine
 from pipeline.export.preview import preview
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.prerequisites import Check, ok
 from pipeline.source import OpenSources, Sources
-from pipeline.text import size_text
+from pipeline.text import plural, size_text
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import list_migrations, refuse_changed
 from pipeline.warehouse.server import Server
@@ -80,6 +82,12 @@ def _check_feed(sources: Sources, lake: Lake, feed: Feed) -> Check:
             f"correct 'warehouse' in the feed (manage_feeds.py show {feed.name}), or the source",
         )
     return ok(f"feed {feed.name}", f"{feed.type} {name}, {len(columns)} columns")
+
+
+def check_spark(engine: Engine) -> Check:
+    """Whether Spark starts here, as an export would start it; which takes some seconds. Raises SparkUnusable."""
+    with contextlib.closing(engine):
+        return ok("spark", f"starts, and has room for {plural(engine.workers, 'task')} at once")
 
 
 def check_mysql(server: Server, lake: Lake, sql: Path) -> Iterator[Check]:

@@ -6,16 +6,24 @@ import datetime as dt
 import functools
 import itertools
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.lake.runs import RunEntry
+from pipeline.text import plural
 
-Scope = Literal["files", "new files", "source", "warehouse"]
-SCOPES: tuple[Scope, ...] = ("files", "new files", "source", "warehouse")
-"""What was compared: all files with their logs; those of a run or some feeds; lake and source; warehouse and lake."""
-_EXPORT, _VERIFY = "export_to_data_lake.py", ["metadata_utils.py", "verify"]
+Scope = Literal["files", "new files", "logs", "source", "warehouse"]
+SCOPES: tuple[Scope, ...] = ("files", "new files", "logs", "source", "warehouse")
+"""What was compared: the contents of all files with their logs; those of a run or some feeds; logs, without reading
+files; lake and source; warehouse and lake.
+"""
+Step = Literal["export", "sync", "verification"]
+"""What is done night by night, for all feeds, in one run or in several."""
+_EXPORT, _SYNC, _VERIFY = "export_to_data_lake.py", "sync_to_mysql.py", ["metadata_utils.py", "verify"]
+_PARTS: Mapping[Step, str] = {"sync": "sync", "verification": "verify"}
+"""The steps that may follow an export, and where its result has them."""
+_NOT_WELL = ("failed", "killed", "again later")
 _LOOK_BACK = dt.timedelta(days=92)
 
 
@@ -37,17 +45,27 @@ class Proof:
         return not self.findings and not self.errors
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A run that took a step, and why that step did not end well; empty where it did."""
+
+    run: RunEntry
+    trouble: str = ""
+
+
 @dataclass
 class History:
     """What the newest `runs` came to. `errors` are of feeds whose newest export failed; `last_run` is an export.
 
-    `proofs` has the newest verification of each scope that there is one of.
+    `taken` has the runs that took each step, the newest first; `proofs` the newest verification of each scope that
+    there is one of.
     """
 
     runs: tuple[RunEntry, ...] = ()
     exported_at: dict[str, dt.datetime] = field(default_factory=dict)
     errors: dict[str, Mapping[str, str]] = field(default_factory=dict)
     last_run: RunEntry | None = None
+    taken: dict[Step, list[Taken]] = field(default_factory=dict)
     proofs: dict[Scope, Proof] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
 
@@ -59,6 +77,8 @@ class History:
         for run in runs:
             if is_export(run):
                 found._add_export(run)
+            for step, trouble in steps_of(run):
+                found.taken.setdefault(step, []).append(Taken(run, trouble))
             found._add_proof(run)
         return found
 
@@ -75,17 +95,17 @@ class History:
 
     def _add_proof(self, run: RunEntry) -> None:
         result, words = run.result if isinstance(run.result, dict) else {}, _words_of(run.command)
-        verified, is_whole = result.get("verify"), False  # an export may end with one
+        verified, is_named = result.get("verify"), True  # an export may end with one
         if words[:2] == _VERIFY:
-            verified, named = result, set(words[2:]).intersection(map(str, _list(result, "feeds")))
-            is_whole = "--since" not in words and not named
+            verified, is_named = result, not _is_of_all(words)
         if not isinstance(verified, dict) or "findings" not in verified:
             return
+        read = verified.get("files_read", "new" if "--since" in words else "all")  # older records do not say it
+        where: Scope = "logs" if read == "no" else "new files" if is_named or read == "new" else "files"
+        scopes = [where] if where != "logs" or not is_named else []  # a look at some logs stands for nothing
         proof = Proof(run, len(_list(verified, "feeds")), _objects(verified, "findings"), _objects(verified, "errors"))
-        self.proofs.setdefault("files" if is_whole else "new files", proof)
-        for scope in SCOPES[2:]:
-            if f"--{scope}" in words:
-                self.proofs.setdefault(scope, proof)
+        for scope in (*scopes, *(scope for scope in SCOPES if f"--{scope}" in words)):
+            self.proofs.setdefault(scope, proof)
 
     def newest_of_each_command(self) -> Iterator[RunEntry]:
         """The newest run of each script, or of each command of a script that has several."""
@@ -100,6 +120,61 @@ class History:
 
 def is_export(run: RunEntry) -> bool:
     return run.command.startswith(_EXPORT)
+
+
+def steps_of(run: RunEntry) -> Iterator[tuple[Step, str]]:
+    """The steps that a run took for all feeds, each with its trouble; none for one that goes on."""
+    words, result = _words_of(run.command), run.result if isinstance(run.result, dict) else {}
+    if run.state == "running":
+        return
+    if is_export(run):
+        yield "export", _trouble_of_export(run, result)
+        for step, part in _PARTS.items():
+            if isinstance(found := result.get(part), dict):
+                yield step, _trouble(run, _objects(found, "errors"), found)
+    elif words[:1] == [_SYNC] and (not words[1:] or words[1].startswith("-")) and "--table" not in words:
+        yield "sync", _trouble(run, run.errors, result) or _trouble_of_run(run, bool(run.errors))
+    elif words[:2] == _VERIFY and _is_of_all(words):
+        yield "verification", _trouble(run, run.errors, result) or _trouble_of_run(run, bool(result.get("findings")))
+
+
+def _trouble_of_export(run: RunEntry, result: Mapping[str, Any]) -> str:
+    """What is said of no feed and of no other step."""
+    parts = [found for part in _PARTS.values() if isinstance(found := result.get(part), dict)]
+    known = [feed["error"] for feed in exported_feeds(run) if feed.get("error")]
+    known += [error for part in parts for error in _objects(part, "errors")]
+    said = [error for error in run.errors if error not in known]
+    is_told = bool(known) or any(_rejected(part) or part.get("findings") for part in parts)
+    return _trouble(run, said, {}) or _trouble_of_run(run, is_told)
+
+
+def _trouble(run: RunEntry, errors: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:
+    """The first error of a step, or that rows were rejected."""
+    if run.state in _NOT_WELL and errors:
+        return f"{run.state}: {errors[0].get('message', '')}"
+    rejected = _rejected(result)
+    return f"{plural(rejected, 'row')} rejected" if rejected else ""
+
+
+def _trouble_of_run(run: RunEntry, is_told: bool) -> str:
+    if run.state not in _NOT_WELL or is_told:
+        return ""
+    state = "killed, or the disk was full at its end" if run.state == "killed" else run.state
+    return f"{state}: {run.command}"
+
+
+def _rejected(result: Mapping[str, Any]) -> int:
+    """The rows that a sync, or its loads, rejected."""
+    return sum(
+        int(fact.get("rejected", 0))
+        for load in (result, *_objects(result, "loads"))
+        for fact in _objects(load, "facts")
+    )
+
+
+def _is_of_all(words: Sequence[str]) -> bool:
+    """Whether a verification is one of all files of all feeds."""
+    return "--since" not in words and all(word.startswith("-") for word in words[2:])
 
 
 def exported_feeds(run: RunEntry) -> list[Mapping[str, Any]]:

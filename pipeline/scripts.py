@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline import VERSION, cli
+from pipeline.display import watched
 from pipeline.errors import OutputLost, PipelineError
 from pipeline.journal import Record, debug_lines, keep, write_log_to
 from pipeline.printable import printable
@@ -31,6 +32,13 @@ _R = TypeVar("_R")
 
 def run(command: click.Command) -> None:
     """Runs a script and ends the process, without a traceback for a closed terminal or Ctrl-C."""
+    try:
+        sys.exit(_exit_code(command))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: what is left is a moment
+
+
+def _exit_code(command: click.Command) -> Any:
     try:
         open_streams()
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -48,8 +56,7 @@ def run(command: click.Command) -> None:
     except OutputLost as error:
         cli.say_error(error)
         code = error.exit_code
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: what is left is a moment
-    sys.exit(code)
+    return code
 
 
 def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -83,13 +90,20 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
             raise
         except BaseException as error:
             keep(logging.ERROR, "a fault of this program", trace=True)
-            cli.keep_error(f"a fault of this program ({type(error).__name__})", "its traceback is in the log")
+            cli.keep_error(*_said_of(error))
             cli.ended(1)
             raise
         cli.ended(0)
         return result
 
     return guarded
+
+
+def _said_of(fault: BaseException) -> tuple[str, str]:
+    """Message and hint; a package that is missing is named, as `pipeline.start` does on stderr."""
+    if isinstance(fault, ImportError) and fault.name:
+        return f"the package {fault.name.split('.')[0]} is missing or cannot be used", "python test_setup.py"
+    return f"a fault of this program ({type(fault).__name__})", "its traceback is in the log"
 
 
 def _end(exit_code: int) -> NoReturn:
@@ -105,7 +119,7 @@ class Command(Described):
         _add_common_options(self)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _verbose(ctx):
+        with _verbose(ctx), watched(ctx):
             return boundary(super().invoke)(ctx)
 
 
@@ -135,7 +149,7 @@ class Group(DescribedGroup):
         super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _verbose(ctx):
+        with _verbose(ctx), watched(ctx):
             return boundary(super().invoke)(ctx)
 
 
@@ -255,9 +269,15 @@ def _command_line(context: click.Context, script: str) -> str:
 
 
 def _words(parameter: click.Parameter, value: Any) -> list[str]:
-    values = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+    values = [_word(one) for one in (value if isinstance(value, tuple) else (value,))]
     if value is None or isinstance(parameter, click.Argument):
         return [] if value is None else values
+    if isinstance(parameter, click.Option) and parameter.hide_input:
+        return []
     if isinstance(parameter, click.Option) and parameter.is_flag:
         return [parameter.opts[-1]] if value else []
     return [word for one in values for word in (parameter.opts[-1], one)]
+
+
+def _word(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -81,5 +81,5 @@ def _lines_of(row: list[str], widths: list[int], right: frozenset[int] | set[int
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ).rstrip()
     before = [row[0]] if row[0] != cells[0] else []
-    after = [f"  {row[-1]}"] if row[-1] != cells[-1] else []
+    after = [wrapped(row[-1], indent="  ")] if row[-1] != cells[-1] else []
     return [*before, line, *after]

@@ -6,8 +6,8 @@ import subprocess
 from datetime import timedelta
 
 import pendulum
-from airflow.exceptions import AirflowFailException
 from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowFailException
 
 FOLDER = "/opt/ksqldb-lake"
 

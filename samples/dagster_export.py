@@ -1,4 +1,7 @@
-"""Runs the export for Dagster and reports each feed that it committed; needs the package dagster-pipes."""
+"""Runs the export for Dagster; needs the package dagster-pipes.
+
+Reports each feed that was committed, and then the export's exit code as its message.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dagster_pipes import open_dagster_pipes
 FOLDER = Path(__file__).resolve().parent.parent
 
 
-def main() -> int:
+def main() -> None:
     command = [sys.executable, "export_to_data_lake.py", "--all", "--then-sync", "--then-verify", "--json"]
     with open_dagster_pipes() as pipes:
         done = subprocess.run(command, cwd=FOLDER, stdout=subprocess.PIPE, check=False)
@@ -22,8 +25,8 @@ def main() -> int:
                 continue
             metadata = {name: feed[name] for name in ("rows", "files", "bytes", "seconds")}
             pipes.report_asset_materialization(metadata, asset_key=feed["feed"])
-    return done.returncode
+        pipes.report_custom_message(done.returncode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

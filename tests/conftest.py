@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,12 +17,18 @@ from hypothesis import HealthCheck, settings
 import data_lake_config
 from demo.private_mysql import PrivateServer, running_mariadb
 from demo.private_process import ServerMissing
+from pipeline.cycles import without_collections
+from tests import vectors
+from tests.examples import QUICK_PART
+from tests.private_azurite import PrivateAzurite, running_azurite
+from tests.private_gcs import PrivateGcs, running_gcs
 from tests.private_seaweedfs import PrivateSeaweedfs, running_seaweedfs
-from tests.vectors import VECTORS
 
 pytest_plugins = ["pytester"]
 _SETTINGS = (
     "AWS_",
+    "AZURE_",
+    "GOOGLE_",
     "LAKE_",
     "KSQLDB_",
     "MYSQL_",
@@ -34,6 +43,9 @@ _SETTINGS = (
     "KAFKA_",
     "SCHEMA_REGISTRY_",
 )
+Server = TypeVar("Server")
+_MEMORY = Path("/dev/shm")
+_ROOM = 8 * 1024**3  # several database servers, brokers and lakes at once
 # A test may kill the server, the machine stays up.
 _NOT_WAITING_FOR_THE_DISK = ("--innodb-flush-method=nosync", "--debug-no-sync", "--innodb-doublewrite=OFF")
 
@@ -42,8 +54,8 @@ os.environ["SSL_CERT_FILE"] = os.devnull
 
 # No time limit for an example of a property test: a busy machine is no fault of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-# `make check` is run often: a quarter of the examples. `make test` tries all of them.
-settings.register_profile("quick", settings.get_profile("steady"), max_examples=25)
+# `make check` is run often: an eighth of the examples. `make test` tries all of them.
+settings.register_profile("quick", settings.get_profile("steady"), max_examples=100 // QUICK_PART)
 settings.load_profile("steady")
 
 
@@ -57,35 +69,73 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("MYSQL_SYNC_LOG_DIR", str(tmp_path_factory.getbasetemp() / "logs"))
 
 
+@pytest.fixture(autouse=True)
+def _recorded_answers_where_declared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test that is marked `vectors` finds a real server's answers: the others pass where there are none."""
+    if request.node.get_closest_marker("vectors") is None:
+        monkeypatch.setattr(vectors, "VECTORS", Path("/nonexistent"))
+
+
 @pytest.fixture
 def lake_root(tmp_path: Path) -> Path:
     return tmp_path / "lake"
 
 
-@pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
-    """A private MariaDB for the whole run; each test takes a database of its own."""
+def _or_skipped(starting: AbstractContextManager[Server]) -> Iterator[Server]:
+    """The server until the run ends; where it cannot be had, what needs it is skipped."""
     try:
-        with running_mariadb(tmp_path_factory.mktemp("mariadb"), _NOT_WAITING_FOR_THE_DISK) as server:
+        with starting as server:
             yield server
     except ServerMissing as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServer]:
+    """A private MariaDB for the whole run; each test takes a database of its own."""
+    yield from _or_skipped(running_mariadb(tmp_path_factory.mktemp("mariadb"), _NOT_WAITING_FOR_THE_DISK))
 
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSeaweedfs]:
     """A private S3 server for the whole run; each test takes a prefix of its own."""
-    try:
-        with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
-            yield server
-    except ServerMissing as error:
-        pytest.skip(str(error))
+    yield from _or_skipped(running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")))
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateAzurite]:
+    """A private server as Azure Blob Storage for the whole run; each test takes a prefix of its own."""
+    yield from _or_skipped(running_azurite(tmp_path_factory.mktemp("azurite")))
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateGcs]:
+    """A private server as Google Cloud Storage for the whole run; each test takes a prefix of its own."""
+    yield from _or_skipped(running_gcs(tmp_path_factory.mktemp("gcs")))
 
 
 def pytest_configure() -> None:
     """What the tests start may be ended by Ctrl-C, though the shell has put the run into the background."""
+    _take_temporary_folders_in_memory()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _take_temporary_folders_in_memory() -> None:
+    """No test cuts the power, so what it syncs need not wait for a disk, if memory has the room and runs programs."""
+    if "TMPDIR" in os.environ or not _MEMORY.is_dir():
+        return
+    found = os.statvfs(_MEMORY)
+    if found.f_bavail * found.f_frsize >= _ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected is no garbage."""
+    with without_collections():
+        return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,7 +147,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("mysql")
         if "kafka_addresses" in getattr(item, "fixturenames", ()):
             item.add_marker("server")
-    if not VECTORS.is_dir():
+    if not vectors.VECTORS.is_dir():
         left_out = [item for item in items if item.get_closest_marker("vectors")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -128,8 +178,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not VECTORS.is_dir():
-        place = f"{VECTORS.parent.name}/{VECTORS.name}"
+    if not vectors.VECTORS.is_dir():
+        place = f"{vectors.VECTORS.parent.name}/{vectors.VECTORS.name}"
         terminalreporter.write_line(f"tests marked `vectors` were left out: put a real server's answers into {place}")
 
 
@@ -137,7 +187,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skip is a failure: everything that a test needs can be had there."""
     gc.unfreeze()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    left_out = reporter is not None and (reporter.stats.get("skipped") or not VECTORS.is_dir())
+    left_out = reporter is not None and (reporter.stats.get("skipped") or not vectors.VECTORS.is_dir())
     if os.environ.get("CI") and left_out:
         reporter.write_line("tests were skipped or left out, which counts as a failure in CI", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from pipeline.lake.access import StoreAccess
 
 Fault = Literal[
-    "", "answer lost", "request lost", "late", "cut", "409", "412", "500", "503", "done, then 409", "done, then 412",
-    "done, then 500", "done, then 503", "never refused",
+    "", "answer lost", "request lost", "late", "cut", "409", "412", "429", "500", "503", "done, then 409",
+    "done, then 412", "done, then 500", "done, then 503", "never refused",
 ]  # fmt: skip
 """What becomes of a request: `late` reaches the store after its connection was closed; one that is `never refused` is
 answered as by a store that ignores conditions.
@@ -50,6 +50,19 @@ class LyingStore:
             thread.join()
 
 
+class Once:
+    """A fault of the first request that writes an object whose path ends so."""
+
+    def __init__(self, fault: Fault, path: str, times: int = 1) -> None:
+        self.fault, self.path, self.left = fault, path, times
+
+    def __call__(self, method: str, path: str) -> Fault:
+        if self.left and method == "PUT" and path.endswith(self.path):
+            self.left -= 1
+            return self.fault
+        return ""
+
+
 @contextlib.contextmanager
 def lying_store(behind: str, tls: ssl.SSLContext | None = None) -> Iterator[LyingStore]:
     """A proxy before the store at that URL, until the block ends; with `tls` it speaks HTTPS."""
@@ -70,7 +83,7 @@ def lying_store(behind: str, tls: ssl.SSLContext | None = None) -> Iterator[Lyin
                 thread.start()
             if fault in ("late", "request lost"):
                 self.close_connection = True
-            elif fault in NOT_DONE:
+            elif fault.isdigit():
                 self._say(int(fault), b"")
             else:
                 try:

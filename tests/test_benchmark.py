@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import waits
+from benchmarks.bucket import measure as costs_in_a_bucket
 from benchmarks.growth import Figure
 from benchmarks.growth import as_table as as_growth_table
 from benchmarks.old_lake import ROWS, feeds, make_lake
@@ -117,6 +118,7 @@ def test_both_compressions_are_measured_on_the_same_rows(tmp_path: Path) -> None
     assert 0 < files["zstd"][1] < files["snappy"][1]
 
 
+@pytest.mark.long
 def test_an_old_lake_has_a_commit_for_each_hour_in_each_feed(tmp_path: Path) -> None:
     newest = dt.datetime(2026, 11, 20, 6, tzinfo=dt.UTC)
 
@@ -129,6 +131,21 @@ def test_an_old_lake_has_a_commit_for_each_hour_in_each_feed(tmp_path: Path) -> 
         assert sum(file.row_count for file in table.files) == 3 * ROWS
         assert check_files(table).findings == ()
     assert (tmp_path / "views.sql").read_text(encoding="utf-8").count("CREATE OR REPLACE VIEW") == 12
+
+
+@pytest.mark.long
+@pytest.mark.server
+def test_a_lake_in_a_bucket_costs_requests_and_fewer_of_them_when_it_is_compacted(tmp_path: Path) -> None:
+    costs = list(costs_in_a_bucket(tmp_path, commits=72, rounds=1, seed=1))
+
+    asked = [sum(cost.requests.values()) for cost in costs if "one day" in cost.what]
+    assert [cost.what.rpartition(", ")[2] for cost in costs] == [
+        *["as they are"] * 2,
+        "by the proxy",
+        *["compacted"] * 2,
+    ]
+    assert asked[0] > asked[1] > 0
+    assert all(cost.seconds > 0 and cost.requests["read"] for cost in costs)
 
 
 def test_a_figure_above_its_goal_is_said_in_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from benchmarks import tables
 from benchmarks.kafka import GOALS, LOOP, NATIVE, NEW, REFERENCE, figures
 from benchmarks.kafka_rows import PARTITIONS, described, payload
 from benchmarks.process import Run
@@ -35,3 +36,12 @@ def test_the_page_shows_medians_as_a_share_of_the_loop() -> None:
     assert f"| export | 1,000 | 1 | 3.00 | 333 | 4.00 | 0.50 | {GOALS[NATIVE]} | 5 |" in text
     assert f"| 0.10 | {GOALS[REFERENCE]} |" in text
     assert "| export of 1,000 new rows | 1,000 | 1 | 1.25 |" in text
+
+
+def test_the_page_judges_a_tables_snapshot_by_its_cpu() -> None:
+    runs = [Run(tables.NATIVE, 1000, 2.0, 5_000_000, 0.0041), Run(tables.REFERENCE, 1000, 8.0, 6_000_000, 0.012)]
+
+    text = tables.figures(runs)
+
+    assert "| snapshot | 1,000 | 2.0 | 4.10 | 4 | **above the goal** | 5 |" in text
+    assert "| snapshot, decoded in Python | 1,000 | 8.0 | 12.00 | 12 | met | 6 |" in text

@@ -24,7 +24,7 @@ from tests.test_layout import nodes_of
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NEEDED: list[str] = PROJECT["project"]["dependencies"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-APART = {"delta-scan", "readers", "bench-dlt"}
+APART = {"delta-scan", "readers", "catalogs", "bench-dlt"}
 """The extras that have environments of their own, with packages that do not go together with ours."""
 NOT_IMPORTED = {"pandas", "pytz"}
 """People query the lake with them; no command needs them, so start and install without them."""
@@ -81,7 +81,7 @@ def test_commands_import_what_is_declared_and_all_of_it() -> None:
     ]:
         for package in imported(path) - sys.stdlib_module_names - ours:
             names = {name_of(name) for name in distributions.get(package, [package])}
-            by_extra = {"lineage": lineage, "bucket": stores, "iceberg": iceberg}.get(
+            by_extra = {"lineage": lineage, "bucket": stores, "iceberg": iceberg, "spark": {"pyspark", "py4j"}}.get(
                 path.stem.partition("_")[0], set()
             )
             if ("kafka" in path.parts and names <= brought) or names <= by_extra:

@@ -13,7 +13,7 @@ from benchmarks.process import Failed, Run
 from benchmarks.stream_report import as_tables
 
 DAY_MS = 86_400_000
-FEW = export.Sizes(300, 300, 300, 300, 300)
+FEW = export.Sizes(300, 300, 300, 300)
 
 
 def test_offsets_follow_each_other_over_the_ends_of_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

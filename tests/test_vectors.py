@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import conftest
+from tests import vectors
 from tests.support import ROOT
 
 HOOKS = ("pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_sessionfinish")
@@ -29,7 +29,7 @@ def test_with_either(name):
 def test_tests_without_their_vectors_are_one_line_and_a_failure_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str, code: int
 ) -> None:
-    monkeypatch.setattr(conftest, "VECTORS", Path("/nonexistent/shared/vectors"))
+    monkeypatch.setattr(vectors, "VECTORS", Path("/nonexistent/shared/vectors"))
     monkeypatch.setenv("CI", ci)
     pytester.makepyprojecttoml((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pytester.makeconftest(f"from tests.conftest import {', '.join(HOOKS)}")

@@ -36,16 +36,19 @@ def load_json(name: str) -> Any:
     return json.loads((VECTORS / name).read_text(encoding="utf-8"))
 
 
-@cache
 def exchanges() -> dict[str, dict[str, Any]]:
     """The exchanges recorded with a 7.6.13 server, by name."""
-    return {entry["name"]: entry for entry in load_lines("recorded/exchanges.jsonl")}
+    return _by_name(VECTORS / "recorded" / "exchanges.jsonl")
+
+
+def own_exchanges() -> dict[str, dict[str, Any]]:
+    """The exchanges recorded with the emulator, by name; each begins with `own: `."""
+    return _by_name(OWN)
 
 
 @cache
-def own_exchanges() -> dict[str, dict[str, Any]]:
-    """The exchanges recorded with the emulator, by name; each begins with `own: `."""
-    return {entry["name"]: entry for entry in read_lines(OWN)}
+def _by_name(path: Path) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in read_lines(path)} if path.exists() else {}
 
 
 def recorded(name: str) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 //! Takes the content out of HTTP chunks of the usual form: all others are left to Python, which judges them.
 
+use std::ops::Range;
+
 const MOST_DIGITS: usize = 15;
 
-/// The content of the chunks from `at` that are whole and have a size line without extensions, the end of the chunk
-/// before it included; and the place behind them.
-pub fn whole_chunks(data: &[u8], at: usize) -> (Vec<u8>, usize) {
-    let (mut contents, mut at) = (Vec::with_capacity(data.len().saturating_sub(at)), at);
+/// The places of the content up to `left`, where a chunk that has begun ends, and of the chunks behind it that have a
+/// size line without extensions; and the place behind them, outside of the data where the last one is not whole.
+pub fn contents(data: &[u8], left: usize) -> (Vec<Range<usize>>, usize) {
+    let (mut places, mut at) = (vec![0..left.min(data.len())], left);
     while let Some((start, size)) = data.get(at..).and_then(size_line) {
-        let Some(content) = data.get(at + start..at + start + size) else { break };
-        contents.extend_from_slice(content);
+        places.push(at + start..data.len().min(at + start + size));
         at += start + size;
     }
-    (contents, at)
+    (places, at)
 }
 
 /// The length of the size line, and the size, unless that is zero: then the body ends.

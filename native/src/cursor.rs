@@ -25,6 +25,11 @@ impl<'a> Cursor<'a> {
         self.at >= self.text.len()
     }
 
+    /// How many bytes were read.
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
     /// The next byte; at the end 0, which begins no token.
     #[inline]
     fn byte(&self) -> u8 {
@@ -58,6 +63,14 @@ impl<'a> Cursor<'a> {
     pub fn expect_word(&mut self, word: &[u8]) -> Read<()> {
         self.peek();
         self.expect_here(word)
+    }
+
+    /// Takes this text if it comes next, without white space before it.
+    #[inline]
+    pub fn take_here(&mut self, wanted: &[u8]) -> bool {
+        let comes = self.text.get(self.at..).is_some_and(|rest| rest.starts_with(wanted));
+        self.at += if comes { wanted.len() } else { 0 };
+        comes
     }
 
     /// The same without white space before it.

@@ -4,6 +4,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::blocks::plain_length;
+
 #[derive(Clone)]
 pub enum Kind {
     Boolean,
@@ -38,7 +40,22 @@ pub enum Kind {
     Json,
     List(Box<Kind>),
     Map(Box<Kind>, Box<Kind>),
-    Struct(Vec<Vec<u8>>, Vec<Kind>),
+    Struct(Vec<Name>, Vec<Kind>),
+}
+
+/// The name of a struct's field.
+#[derive(Clone)]
+pub struct Name {
+    pub name: Vec<u8>,
+    /// The name as it mostly comes, with quotes and a colon; None where it cannot stand between quotes as it is.
+    pub usual: Option<Vec<u8>>,
+}
+
+impl Name {
+    fn new(name: Vec<u8>) -> Self {
+        let is_plain = plain_length(&name) == name.len();
+        Name { usual: is_plain.then(|| [b"\"", &name[..], b"\":"].concat()), name }
+    }
 }
 
 /// Reads a kind from its tuple: a word and its arguments.
@@ -79,8 +96,12 @@ pub fn kind_of(spec: &Bound<'_, PyTuple>) -> PyResult<Kind> {
             if names.len() != fields.len() {
                 return Err(PyValueError::new_err("a name for each field"));
             }
-            let names = names.into_iter().map(String::into_bytes).collect();
-            if word == "struct" { Kind::Struct(names, fields) } else { Kind::LooseStruct(names, fields) }
+            let names = names.into_iter().map(String::into_bytes);
+            if word == "struct" {
+                Kind::Struct(names.map(Name::new).collect(), fields)
+            } else {
+                Kind::LooseStruct(names.collect(), fields)
+            }
         }
         _ => return Err(PyValueError::new_err(format!("no such kind: {word}"))),
     })

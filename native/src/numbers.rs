@@ -21,6 +21,10 @@ pub fn leading_integer(text: &[u8]) -> Read<(i64, usize)> {
     let negative = text.first() == Some(&b'-');
     let start = usize::from(negative);
     let (mut size, mut at) = (0u64, start);
+    while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk::<8>).and_then(eight_digits) {
+        size = size.wrapping_mul(100_000_000).wrapping_add(eight);
+        at += 8;
+    }
     while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         size = size.wrapping_mul(10).wrapping_add(digit.into()); // 19 digits fit, more are refused below
         at += 1;
@@ -36,6 +40,19 @@ pub fn leading_integer(text: &[u8]) -> Read<(i64, usize)> {
     }
     let value = if negative { 0i64.checked_sub_unsigned(size) } else { size.try_into().ok() };
     Ok((value.ok_or(Unusual)?, at))
+}
+
+/// The number that eight digits are.
+#[inline]
+fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+    let word = u64::from_le_bytes(*text);
+    let digits = word ^ 0x3030_3030_3030_3030;
+    if (digits | digits.wrapping_add(0x0606_0606_0606_0606)) & 0xf0f0_f0f0_f0f0_f0f0 != 0 {
+        return None;
+    }
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff)
 }
 
 /// `text` must be a valid JSON number.

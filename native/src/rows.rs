@@ -4,7 +4,7 @@ use arrow_data::ArrayData;
 
 use crate::arrays::batch;
 use crate::column::Column;
-use crate::cursor::{Cursor, Read};
+use crate::cursor::{Cursor, Read, Unusual};
 use crate::kinds::Kind;
 
 /// The text that may follow the row inside its element.
@@ -13,27 +13,30 @@ const EMPTY_PARTS: [&[u8]; 4] = [b"errorMessage", b"finalMessage", b"continuatio
 pub struct Rows {
     pub batch: ArrayData,
     pub tombstones: Vec<usize>,
+    /// The place behind the last row.
+    pub end: usize,
 }
 
-/// Whole elements with commas between them, each of which must be a row.
-pub fn read_rows(elements: &[u8], streamed: bool, kinds: &[Kind]) -> Read<Rows> {
-    let mut text = Cursor::new(elements);
+/// The elements at the beginning of `text` that are rows of the usual form, with commas between them; before the first
+/// one too where they `follow` others. `Unusual` without any.
+pub fn read_rows(text: &[u8], follow: bool, streamed: bool, kinds: &[Kind]) -> Read<Rows> {
+    let mut text = Cursor::new(text);
     let mut columns: Vec<Column> = kinds.iter().map(Column::new).collect();
-    let (mut row_count, mut tombstones) = (0, Vec::new());
-    loop {
-        let is_delete =
-            if streamed { read_element(&mut text, &mut columns)? } else { read_row(&mut text, &mut columns)? };
+    let (mut row_count, mut tombstones, mut end) = (0, Vec::new(), 0);
+    while row_count + usize::from(follow) == 0 || text.take(b',') {
+        let read = if streamed { read_element(&mut text, &mut columns) } else { read_row(&mut text, &mut columns) };
+        let Ok(is_delete) = read else { break };
         if is_delete {
             tombstones.push(row_count);
         }
         row_count += 1;
-        text.peek();
-        if text.is_at_end() {
-            break;
-        }
-        text.expect(b',')?;
+        end = text.place();
     }
-    Ok(Rows { batch: batch(columns, row_count)?, tombstones })
+    if row_count == 0 {
+        return Err(Unusual);
+    }
+    columns.iter_mut().for_each(|column| column.cut(row_count));
+    Ok(Rows { batch: batch(columns, row_count)?, tombstones, end })
 }
 
 fn read_row(text: &mut Cursor<'_>, columns: &mut [Column]) -> Read<bool> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::column::{Column, Values};
 use crate::cursor::{Cursor, Read, Unusual, each, number_length};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Name};
 use crate::names::Order;
 use crate::{numbers, times};
 
@@ -171,18 +171,21 @@ fn read_pairs(text: &mut Cursor<'_>, keys: &mut Column, inner: &mut Column) -> R
 }
 
 /// The fields of a struct, each of them once, mostly in their order.
-fn read_fields(text: &mut Cursor<'_>, names: &[Vec<u8>], fields: &mut [Column]) -> Read<()> {
+fn read_fields(text: &mut Cursor<'_>, names: &[Name], fields: &mut [Column]) -> Read<()> {
     let (before, mut next) = (fields.first().map_or(0, Column::len), 0);
     text.expect(b'{')?;
     each(text, b'}', |text| {
-        let name = text.string()?;
-        let is_next = names.get(next).is_some_and(|wanted| wanted[..] == name[..]);
-        let place = if is_next { Some(next) } else { names.iter().position(|wanted| wanted[..] == name[..]) };
-        let place = place.ok_or(Unusual)?;
+        let usual = names.get(next).and_then(|name| name.usual.as_ref());
+        let place = if usual.is_some_and(|name| text.take_here(name)) {
+            next
+        } else {
+            let name = text.string()?;
+            text.expect(b':')?;
+            names.iter().position(|wanted| wanted.name[..] == name[..]).ok_or(Unusual)?
+        };
         if fields[place].len() != before {
             return Err(Unusual);
         }
-        text.expect(b':')?;
         next = place + 1;
         fields[place].read(text)
     })?;

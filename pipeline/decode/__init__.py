@@ -13,6 +13,8 @@ engine in Python is `rows` with `row_ends` and `reference`; `engine` chooses.
   `pipeline.columns.arrow_type(type)`, in order, null for None. A value that the Arrow type cannot hold exactly is a
   ValueNotRepresentable that names the column. The values are not modified.
 
+`arrays` makes the arrays, of nested values too, for it and for the formats of Kafka.
+
 The values of each type come in one form (`Scalar.sent_as` in `pipeline.columns`); an engine knows all forms and no
 types. `inside_struct` is for values inside a STRUCT, where the server sends other forms.
 """

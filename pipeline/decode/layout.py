@@ -97,6 +97,11 @@ class Decoder(Protocol):
         Raises NotAsDeclared, or ValueNotRepresentable or TypeNotSupported naming the column.
         """
 
+    def usual_rows(self, text: bytes, follow: bool) -> tuple[Decoded, int] | None:
+        """The rows at the beginning of `text` that are whole and of the usual form, and the place behind them; where
+        they `follow` others, a comma comes first. It may find none: `decode` reads all.
+        """
+
 
 class Scan(NamedTuple):
     """Where a scan of an answer stands: how deep in brackets, inside a string, and behind a backslash."""
@@ -128,13 +133,13 @@ class UsualPayloads:
     left: Sequence[int]
     """The places of payloads that are not of the usual form, which are not decoded."""
     missing: Sequence[int]
-    """The places of payloads that are None."""
+    """The places without a payload."""
 
 
 class PayloadDecoder(Protocol):
     """Decodes JSON payloads of the usual form as ksqlDB does; `kafka.formats.json_payloads` reads the others."""
 
-    def read(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
+    def read(self, payloads: pa.BinaryArray) -> UsualPayloads | None:
         """The decoded payloads; None if none of them is of the usual form."""
 
 
@@ -154,7 +159,8 @@ class Engine(Protocol):
     def scan(self, data: bytes, state: Scan) -> Ends:
         """Continues a scan that has reached `state`. It only tells brackets from strings."""
 
-    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """The content of HTTP chunks from `at` on, as far as they are whole and of the usual form, and the place behind
-        them; each begins with the line end of the chunk before it. It may find none: `ksqldb.chunks` judges chunks.
+    def usual_chunks(self, data: bytes, left: int) -> tuple[bytes, int]:
+        """The content of the chunk of which so many bytes are left, and of the HTTP chunks of the usual form behind it;
+        and the place behind the last one, outside of `data` where it is not whole. Each begins with the line end of the
+        chunk before it. It may find no chunk: `ksqldb.chunks` judges them.
         """

@@ -19,7 +19,7 @@ from pipeline.decode.native_payloads import Handed, NativePayloads
 from pipeline.decode.reference import json_type
 from pipeline.decode.rows import ReferenceDecoder, column_array
 
-VERSION = "0.4.0"
+VERSION = "0.7.0"
 """The version of the native module that this code needs."""
 
 _WORDS = {pa.int32(): "int32", pa.int64(): "int64"}
@@ -47,8 +47,8 @@ class Native:
         ends, closed_at, after = ksqldb_lake_native.scan(data, *state)
         return Ends(np.frombuffer(ends, np.dtype("<i8")), closed_at, Scan(*after))
 
-    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:
-        content, end = ksqldb_lake_native.whole_chunks(data, at)
+    def usual_chunks(self, data: bytes, left: int) -> tuple[bytes, int]:
+        content, end = ksqldb_lake_native.usual_chunks(data, left)
         return content, end
 
 
@@ -76,32 +76,43 @@ class NativeDecoder:
 
     def usual(self, elements: bytes) -> Decoded | None:
         """As `decode`, but None if an element is not of the usual form. Raises for columns that Python decodes."""
-        found = self._decoder.decode(elements)
-        if found is None:
+        found = self._decoder.decode(elements, False)
+        if found is None or found[2] != len(elements):
             return None
-        capsule, tombstones = found
+        capsule, tombstones, _ = found
         places = pa.record_batch(Handed(self._schema, capsule))
         batch = places if self._are_columns else self._in_columns(places)
         return None if batch is None else Decoded(batch, tombstones)
 
+    def usual_rows(self, text: bytes, follow: bool) -> tuple[Decoded, int] | None:
+        found = self._decoder.decode(text, follow) if self._are_columns else None
+        if found is None:
+            return None
+        capsule, tombstones, end = found
+        return Decoded(pa.record_batch(Handed(self._schema, capsule)), tombstones), end
+
     def _in_columns(self, places: pa.RecordBatch) -> pa.RecordBatch | None:
         """The columns of the lake; None if a text that was cut out is not of the usual form."""
-        arrays, at = [], 0
+        columns, at = list[pa.Array | list[list[Any]]](), 0
         for part in self._layout.parts:
             end = at + len(part.sent)
             if not _is_usual(part):
                 try:
-                    values = [
-                        [self._json_decoders[place].decode(text) for text in places.column(place).to_pylist()]
-                        for place in range(at, end)
-                    ]
+                    columns.append([self._read(places.column(place), place) for place in range(at, end)])
                 except _DECODE_ERRORS:
                     return None
-                arrays.append(column_array(part, values))
             else:
-                arrays.append(places.column(at).flatten()[0] if part.is_wrapped else places.column(at))
+                columns.append(places.column(at).flatten()[0] if part.is_wrapped else places.column(at))
             at = end
+        # Only now, when all texts were read: what is malformed is not refused for a value before it.
+        arrays = [
+            column_array(part, column) if isinstance(column, list) else column
+            for part, column in zip(self._layout.parts, columns, strict=True)
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._layout.schema)
+
+    def _read(self, texts: pa.Array, place: int) -> list[Any]:
+        return [self._json_decoders[place].decode(text) for text in texts.to_pylist()]
 
 
 def _is_usual(part: AnswerColumn) -> bool:

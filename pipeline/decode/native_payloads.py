@@ -5,7 +5,7 @@ Each payload is decoded or left by itself, so an unusual one among many costs on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ksqldb_lake_native
@@ -34,8 +34,8 @@ class NativePayloads:
         self._decoder = ksqldb_lake_native.PayloadDecoder(has_prefix, _kind(type_))
         self._type = arrow_type(type_)
 
-    def read(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
-        found = self._decoder.decode(payloads)
+    def read(self, payloads: pa.BinaryArray) -> UsualPayloads | None:
+        found = self._decoder.decode(*payloads.__arrow_c_array__())
         if found is None:
             return None
         capsule, left, missing = found

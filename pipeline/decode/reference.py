@@ -5,6 +5,7 @@ Encoding facts: section "value encoding" of a 7.6.13 server, re-checked on 7.2 a
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import re
@@ -16,7 +17,8 @@ from typing import Any, TypedDict
 import msgspec
 import pyarrow as pa
 
-from pipeline.columns import EXACT_DOUBLE_DIGITS, SCALARS, SqlType, arrow_type, lake_name
+from pipeline.columns import EXACT_DOUBLE_DIGITS, SCALARS, SqlType, arrow_type
+from pipeline.decode.arrays import Arrays, NotHeld, Prepare, Values, plain
 from pipeline.errors import TypeNotSupported, ValueNotRepresentable
 
 _DOUBLE_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -82,12 +84,8 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
 
     Raises ValueNotRepresentable naming `column`.
     """
-    kind = arrow_type(type_)
     try:
-        convert = _converter(type_, inside_struct)
-        if convert is not None:
-            values = [None if value is None else convert(value) for value in values]
-        return pa.array(values, type=kind)
+        return (_IN_STRUCTS if inside_struct else _IN_COLUMNS).array(values, type_)
     except (pa.ArrowException, ValueError, KeyError, OverflowError, decimal.DecimalException) as error:
         raise ValueNotRepresentable(
             f"column {column}: a value does not fit its declared type {type_}"
@@ -96,64 +94,75 @@ def to_array(values: Sequence[Any], type_: SqlType, column: str, inside_struct: 
         ) from error
 
 
-def _converter(type_: SqlType, inside_struct: bool) -> Convert | None:
-    """A function that turns a decoded, non-null JSON value into one for Arrow; None if Arrow takes it as it is."""
-    if type_.base == "DECIMAL":
-        return _round_to(type_.scale) if inside_struct else _exact(type_.scale)
-    if type_.base in SCALARS:
-        return FORMS[SCALARS[type_.base].sent_as].convert
-    if type_.base == "MAP":
-        return _pairs(type_, inside_struct)
-    if type_.base == "STRUCT":
-        return _fields(type_)
-    return _each(_converter(type_.element, inside_struct)) if type_.element else None
+def _usual_or_each(values: Values, type_: SqlType) -> pa.Array:
+    """The values as an array if they come as numbers; else each converted from what it came as."""
+    convert = FORMS[SCALARS[type_.base].sent_as].convert
+    assert convert
+    try:
+        return plain(values, type_)
+    except (pa.ArrowException, OverflowError, TypeError, NotHeld):
+        return pa.array([None if value is None else convert(value) for value in values], arrow_type(type_))
 
 
-def _each(convert: Convert | None) -> Convert | None:
-    if convert is None:
-        return None
-    return lambda values: [None if value is None else convert(value) for value in values]
+def _decimals(values: Values, type_: SqlType, to_scale: Callable[[int], Convert]) -> Values | pa.Array:
+    """All as they are if they fit; else each as `to_scale` makes it.
+
+    Arrow 26 crashes for an exponent far below the scale, so numbers with exponents are never left to it.
+    """
+    texts = [None if value is None else str(value) for value in values]
+    if not any(text and "E" in text for text in texts):
+        with contextlib.suppress(pa.ArrowException):
+            return pa.array(texts, pa.string()).cast(arrow_type(type_))
+    convert = to_scale(type_.scale)
+    return [None if value is None else convert(value) for value in values]
 
 
-def _pairs(type_: SqlType, inside_struct: bool) -> Convert:
-    key, element = type_.key, type_.element
-    assert key and element
-    if inside_struct and key.base == "DECIMAL" and key.precision > EXACT_DOUBLE_DIGITS:
-        raise TypeNotSupported(
-            f"a map with {key} keys inside a STRUCT cannot be read exactly: the server sends them as doubles",
-            "derive a stream that casts the keys to STRING and export that one",
-        )
-    convert, read_key = _converter(element, inside_struct), FORMS[SCALARS[key.base].sent_as].read_key
+def _exact_decimals(values: Values, type_: SqlType) -> Values | pa.Array:
+    return _decimals(values, type_, _exact)
+
+
+def _rounded_decimals(values: Values, type_: SqlType) -> Values | pa.Array:
+    return _decimals(values, type_, _round_to)
+
+
+def _pairs(values: Values, type_: SqlType) -> Values:
+    """MAPs with their keys read from text."""
+    key = type_.key
+    assert key
+    if key.base == "STRING":
+        return values
+    read_key = FORMS[SCALARS[key.base].sent_as].read_key
     assert read_key
     to_scale = _exact(key.scale) if key.base == "DECIMAL" else None
 
     def to_pairs(value: dict[str, Any] | list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else value
-        if key.base != "STRING":
-            items = [(read_key(name) if isinstance(name, str) else name, item) for name, item in items]
-        if to_scale is not None:
-            items = [(name if name is None else to_scale(name), item) for name, item in items]
-        if convert is None:
-            return list(items)
-        return [(name, None if item is None else convert(item)) for name, item in items]
+        items = [(read_key(name) if isinstance(name, str) else name, item) for name, item in items]
+        if to_scale is None:
+            return items
+        return [(name if name is None else to_scale(name), item) for name, item in items]
 
-    return to_pairs
+    return [None if value is None else to_pairs(value) for value in values]
 
 
-def _fields(type_: SqlType) -> Convert:
-    names, lake_names = [name for name, _ in type_.fields], [lake_name(name) for name, _ in type_.fields]
-    converters = [(lake_name(name), _converter(field, True)) for name, field in type_.fields]
-    needed = [(name, convert) for name, convert in converters if convert is not None]
+def _pairs_in_structs(values: Values, type_: SqlType) -> Values:
+    key = type_.key
+    assert key
+    if key.base == "DECIMAL" and key.precision > EXACT_DOUBLE_DIGITS:
+        raise TypeNotSupported(
+            f"a map with {key} keys inside a STRUCT cannot be read exactly: the server sends them as doubles",
+            "derive a stream that casts the keys to STRING and export that one",
+        )
+    return _pairs(values, type_)
 
-    def to_lake_fields(value: Any) -> dict[str, Any]:
-        sent = [value[name] for name in names] if isinstance(value, dict) else msgspec.structs.astuple(value)
-        fields = dict(zip(lake_names, sent, strict=True))
-        for name, convert in needed:
-            if fields[name] is not None:
-                fields[name] = convert(fields[name])
-        return fields
 
-    return to_lake_fields
+def _fields(values: Values, type_: SqlType) -> Values:
+    """STRUCTs with their fields in order."""
+    names, fields_of_one = [name for name, _ in type_.fields], msgspec.structs.astuple
+    return [
+        None if value is None else [value[name] for name in names] if isinstance(value, dict) else fields_of_one(value)
+        for value in values
+    ]
 
 
 def _round_to(scale: int) -> Convert:
@@ -163,7 +172,7 @@ def _round_to(scale: int) -> Convert:
 
 
 def _exact(scale: int) -> Convert:
-    """A function that gives decimals their scale: Arrow 26 crashes for an exponent far below the scale."""
+    """A function that gives decimals their scale."""
     step = Decimal(1).scaleb(-scale)
 
     def to_scale(value: Decimal) -> Decimal:
@@ -241,3 +250,12 @@ FORMS: Mapping[str, _Form] = {
     "timestamp": _Form(int | str, _epoch_us),
 }
 """The forms by their names in the table of types (`Scalar.sent_as`)."""
+
+_PREPARED: Mapping[str, Prepare] = {
+    **dict.fromkeys(("DOUBLE", "DATE", "TIME", "TIMESTAMP"), _usual_or_each),
+    "DECIMAL": _exact_decimals,
+    "MAP": _pairs,
+    "STRUCT": _fields,
+}
+_IN_STRUCTS = Arrays(prepare={**_PREPARED, "DECIMAL": _rounded_decimals, "MAP": _pairs_in_structs})
+_IN_COLUMNS = Arrays(prepare=_PREPARED, of_fields=_IN_STRUCTS)

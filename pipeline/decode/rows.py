@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,15 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.columns import SqlType
+from pipeline.cycles import without_collections
 from pipeline.decode import row_ends
 from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, NotAsDeclared, Notice, Scan, naming
 from pipeline.decode.reference import json_type, to_array
+from pipeline.errors import TypeNotSupported, ValueNotRepresentable
+
+_BETWEEN_ROWS = b",\n"
+_COMMA, _NOTHING = re.compile(rb"[ \t\r\n]*+,"), re.compile(rb"")
+_NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _LIST: Any = list  # for types that are built at run time, which a type checker cannot follow
 _TUPLE: Any = tuple
@@ -31,8 +38,8 @@ class Reference:
     def scan(self, data: bytes, state: Scan) -> Ends:
         return row_ends.scan(data, state)
 
-    def whole_chunks(self, data: bytes, at: int) -> tuple[bytes, int]:  # noqa: ARG002 # it leaves all to the caller
-        return b"", at
+    def usual_chunks(self, data: bytes, left: int) -> tuple[bytes, int]:
+        return data[:left], left
 
 
 class ReferenceDecoder:
@@ -41,11 +48,16 @@ class ReferenceDecoder:
     def __init__(self, streamed: bool, layout: Layout) -> None:
         self._streamed, self._layout = streamed, layout
         self._decoder = element_decoder(streamed, layout.sent)
+        self._usual = usual_decoder(streamed, layout.sent)
 
     def decode(self, elements: bytes) -> Decoded:
+        with without_collections():
+            return self._decoded(elements)
+
+    def _decoded(self, elements: bytes) -> Decoded:
         try:
             decoded = self._decoder.decode(b"[" + elements + b"]")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_READ:
             raise NotAsDeclared from None
         rows, tombstones, notices = list[Any](), list[int](), list[Notice]()
         for element in decoded:
@@ -59,6 +71,24 @@ class ReferenceDecoder:
                 content = content.columns
             rows.append(content)
         return Decoded(self._batch(rows), tombstones, notices)
+
+    def usual_rows(self, text: bytes, follow: bool) -> tuple[Decoded, int] | None:
+        """They end at the last comma before a line end, if all that comes before it can be read as rows: so the ends of
+        single rows need not be searched.
+        """
+        before, end = (_COMMA if follow else _NOTHING).match(text), text.rfind(_BETWEEN_ROWS)
+        if before is None or end <= before.end():
+            return None
+        try:
+            with without_collections():
+                elements = self._usual.decode(b"".join((b"[", memoryview(text)[before.end() : end], b"]")))
+                rows, tombstones = elements, list[int]()
+                if self._streamed:
+                    rows = [element.row.columns for element in elements]
+                    tombstones = [at for at, element in enumerate(elements) if element.row.tombstone]
+                return (Decoded(self._batch(rows), tombstones), end) if rows else None
+        except (*_NOT_READ, ValueNotRepresentable, TypeNotSupported):
+            return None
 
     def _batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
         places = list(zip(*rows, strict=True)) if rows else [()] * len(self._layout.sent)
@@ -92,14 +122,28 @@ class _Notice(msgspec.Struct):
     consistencyToken: Any = None  # the server's spelling
 
 
+def usual_decoder(streamed: bool, sent: tuple[SqlType, ...]) -> msgspec.json.Decoder[Any]:
+    """A decoder for an array of elements that are rows and nothing else."""
+    row: Any = _TUPLE[tuple(json_type(type_) for type_ in sent)]
+    if not streamed:
+        return msgspec.json.Decoder(_LIST[row])
+    nothing = [(name, None, None) for name in ("errorMessage", "finalMessage", "continuationToken", "consistencyToken")]
+    fields: Any = [("row", _row_type(row)), *nothing]
+    return msgspec.json.Decoder(_LIST[msgspec.defstruct("Usual", fields, forbid_unknown_fields=True, gc=False)])
+
+
+def _row_type(row: Any) -> Any:
+    fields: Any = [("columns", row), ("tombstone", bool, False)]
+    return msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False)
+
+
 def element_decoder(streamed: bool, sent: tuple[SqlType, ...]) -> msgspec.json.Decoder[Any]:
     """A decoder for an array of elements; it refuses rows with too few, too many or wrong kinds of values."""
     row: Any = _TUPLE[tuple(json_type(type_) for type_ in sent)]
     if not streamed:
         return msgspec.json.Decoder(_LIST[row | _Notice])
-    inner = msgspec.defstruct("Row", [("columns", row), ("tombstone", bool, False)], forbid_unknown_fields=True)
     optional = [
-        ("row", inner | None),
+        ("row", _row_type(row) | None),
         ("errorMessage", dict[str, Any] | None),
         ("finalMessage", str | None),
         ("continuationToken", Any),
@@ -115,10 +159,10 @@ def _streamed_kind(element: Any) -> tuple[Any, Any]:
     if element.errorMessage is not None:
         return "error", element.errorMessage
     token = element.continuationToken if element.consistencyToken is None else element.consistencyToken
+    if element.row is not None and element.finalMessage is None and token is None:
+        return "row", element.row
     if sum(part is not None for part in (element.row, element.finalMessage, token)) != 1:
         return "neither", None
-    if element.row is not None:
-        return "row", element.row
     return ("token", None) if element.finalMessage is None else ("final", element.finalMessage)
 
 

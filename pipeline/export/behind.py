@@ -39,9 +39,10 @@ class WriterBehind:
         """Adds a batch; waits while too many bytes are not written yet. Raises errors of earlier batches: DiskFull or
         LakeNotWritable.
         """
-        while self._waiting and (self._waiting[0][0].done() or self.waiting_bytes + batch.nbytes > MOST_WAITING_BYTES):
+        size_bytes = batch.nbytes
+        while self._waiting and (self._waiting[0][0].done() or self.waiting_bytes + size_bytes > MOST_WAITING_BYTES):
             self._wait_for_oldest()
-        self._waiting.append((self._thread.submit(self._write, batch), batch.nbytes))
+        self._waiting.append((self._thread.submit(self._write, batch), size_bytes))
         self.row_count += batch.num_rows
 
     def finish(self) -> list[StagedFile]:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from pipeline.columns import Column
 from pipeline.errors import CommitStands
+from pipeline.export.engine import Engine
+from pipeline.export.processes import Processes
 from pipeline.lake.change import Change
 from pipeline.lake.columns import annotated_schema
 from pipeline.lake.compaction import Goal
@@ -27,7 +29,7 @@ from pipeline.text import plural
 @dataclass(frozen=True)
 class Run:
     """The settings of a run, for all of its feeds. `id` is the beginning of its files' names. `commit_rows` limits the
-    rows of a stream's commit, `workers` the processes that stage rows, `jobs` the feeds at once, `scans` the server's
+    rows of a stream's commit, `engine` says who stages rows, `jobs` the feeds at once, `scans` the server's
     scans at once. With `compact` small files are compacted after an export.
 
     `tell` is called for each commit in the middle of a long export, `progress` counts what is read.
@@ -41,7 +43,7 @@ class Run:
     max_expire: float
     compact: Goal | None = None
     accept_gap: bool = False
-    workers: int = 1
+    engine: Engine = field(default_factory=Processes)
     jobs: int = 1
     scans: int = 1
     tell: Callable[[str], None] = lambda _: None

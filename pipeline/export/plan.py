@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
+from pipeline.export.engine import Engine
 from pipeline.feeds import Feed
 from pipeline.lake.change import number_of
 from pipeline.lake.table import LakeTable
@@ -26,7 +27,7 @@ from pipeline.source import (
 )
 
 _FEWEST = 100_000
-"""The least offsets of a part: fewer are not worth a process, which takes a second to start."""
+"""The least offsets of a part: fewer are not worth a worker, which takes a second to start."""
 
 
 def stream_of(sources: Sources, table: LakeTable) -> StreamSource:
@@ -90,15 +91,16 @@ def plan_read(
     return dataclasses.replace(stream.plan(whole, limits), ends=ends)
 
 
-def cut(plan: Plan, most: int, workers: int) -> tuple[Task, ...]:
-    """The plan's tasks; for a source that seeks, cut into parts of at most `most` offsets, enough for all workers.
+def cut(plan: Plan, most: int, engine: Engine) -> tuple[Task, ...]:
+    """The plan's tasks; for a source that seeks, cut into parts of at most `most` offsets, enough for all workers of
+    the engine.
 
     Parts of a topic partition come in the order of their offsets, the partitions take turns, and short partitions share
     one part.
     """
     if not plan.seeks:
         return plan.tasks
-    return tuple(part for task in plan.tasks for part in _parts(task, most, workers))
+    return tuple(part for task in plan.tasks for part in _parts(task, most, engine))
 
 
 def due_rows(tasks: Sequence[Task]) -> int | None:
@@ -111,9 +113,9 @@ def due_rows(tasks: Sequence[Task]) -> int | None:
     return due
 
 
-def _parts(task: Task, most: int, workers: int) -> Iterator[Task]:
+def _parts(task: Task, most: int, engine: Engine) -> Iterator[Task]:
     ends, due = task.ends or {}, due_rows([task]) or _FEWEST
-    size = min(most, max(_FEWEST, -(-due // workers)))
+    size = min(most, max(_FEWEST, -(-due // engine.workers) if due > _FEWEST else 0))
     slices = {(turn, p): at for p, end in ends.items() for turn, at in enumerate(_slices(task, p, end, size))}
     together = dict[int, Offsets]()
     for turn, partition in sorted(slices):

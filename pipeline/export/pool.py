@@ -1,19 +1,18 @@
-"""Stages the tasks of a stream in several processes, and returns their parts in the order of the commits.
+"""Has several workers stage the tasks of a stream, and returns their parts in the order of the commits.
 
-Processes are started only where there is more than one task. They end with this process, or a moment after it. Staged
-parts that were not returned are removed here, or after a kill by the next run.
+Workers are started only where there is more than one task; one task, as of a source that cannot seek, is staged by this
+process. Staged parts that were not returned are removed here, or after a kill by the next run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Pipe, wait
+from multiprocessing.connection import wait
 
-from pipeline.errors import PipelineError, TimeIsOver, WorkerLost
+from pipeline.errors import PipelineError, TimeIsOver
+from pipeline.export.engine import Engine, Worker
 from pipeline.export.order import InOrder
 from pipeline.export.stage import Staged
 from pipeline.export.worker import ENDED, GO_ON, Assignment
@@ -26,11 +25,7 @@ from pipeline.source import StreamSource, Task
 _LOOK_S = 0.4
 """How often the signal to stop is checked while no worker reports anything."""
 _AHEAD = 2
-"""How many staged parts may wait for an earlier one, besides one for each process."""
-_SERVE = (
-    "import sys; sys.path[:] = {path!r}; from pipeline.start import leave_out_pandas; leave_out_pandas(); "
-    "from pipeline.export.worker import serve; serve({descriptor})"
-)
+"""How many staged parts may wait for an earlier one, besides one for each worker."""
 
 _Parts = Generator[tuple[int, Staged], None, None]
 
@@ -49,14 +44,14 @@ class Work:
     commit_rows: int | None = None
     meter: Meter | None = None
 
-    def parts(self, workers: int) -> contextlib.closing[_Parts]:
+    def parts(self, engine: Engine) -> contextlib.closing[_Parts]:
         """The parts, each with the number of its task, in the order in which to commit them; to be closed.
 
-        When the time is over no new task is begun, and the begun ones end early. Raises WorkerLost and what `stage`
-        raises, after all parts that can be committed all the same.
+        When the time is over no new task is begun, and the begun ones end early. Raises WorkerLost, SparkUnusable and
+        what `stage` raises, after all parts that can be committed all the same.
         """
-        apart = workers > 1 and len(self.tasks) > 1
-        return contextlib.closing(_stage_apart(self, workers) if apart else _stage_here(self))
+        apart = len(self.tasks) > 1 and engine.workers > 1
+        return contextlib.closing(_stage_apart(self, engine) if apart else _stage_here(self))
 
     def assignment(self, number: int) -> Assignment:
         task = self.tasks[number]
@@ -80,9 +75,9 @@ def _stage_here(work: Work) -> _Parts:
             yield from order.take()
 
 
-def _stage_apart(work: Work, workers: int) -> _Parts:
+def _stage_apart(work: Work, engine: Engine) -> _Parts:
     turn = work.limits.take_turn("processes", work.tasks[0].feed)
-    pool = _Pool(work, workers)
+    pool = _Pool(work, engine)
     try:
         while pool.goes_on():
             pool.hear()
@@ -99,59 +94,37 @@ def _stage_apart(work: Work, workers: int) -> _Parts:
 
 
 class _Worker:
-    """A process that stages one task at a time, now the task `number`; `waits` says that it waits to continue it."""
+    """A worker and the task `number` that it stages now; `waits` says that it waits to continue it."""
 
-    def __init__(self) -> None:
-        self.connection, theirs = Pipe()
+    def __init__(self, hands: Worker) -> None:
+        self._hands = hands
+        self.connection = hands.connection
+        self.stop = hands.stop
         self.number: int | None = None
         self.waits = False
-        with theirs:
-            serve = _SERVE.format(path=sys.path, descriptor=theirs.fileno())
-            # In its own session, so that Ctrl-C reaches this process alone, which then stops the worker.
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", serve],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
 
     def receive(self) -> Staged | PipelineError | None:
-        """The next part, ENDED, or the error that ended the task; WorkerLost if the process is gone."""
+        """The next part, ENDED, or the error that ended the task; that it is lost if the worker is gone."""
         try:
             heard: Staged | PipelineError | None = self.connection.recv()
         except (EOFError, OSError):
-            return self._lost()
+            return self._hands.lost()
         return heard
 
     def send(self, word: object) -> None:
         try:
             self.connection.send(word)
         except OSError:
-            raise self._lost() from None
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.connection.close()
-
-    def _lost(self) -> WorkerLost:
-        code = self.process.wait()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return WorkerLost(
-            f"a process that staged rows {how}; what was committed before stays",
-            "run the same command again; where that happens again, look whether memory is short, or set "
-            "EXPORT_WORKERS=1",
-        )
+            raise self._hands.lost() from None
 
 
 class _Pool:
     """Gives tasks to workers in order, and only so many that few parts wait to be committed. An `error` ends it."""
 
-    def __init__(self, work: Work, workers: int) -> None:
+    def __init__(self, work: Work, engine: Engine) -> None:
         self.order = InOrder(work.tasks)
         self.error: PipelineError | None = None
-        self._work, self._most = work, min(workers, len(work.tasks))
+        self._work, self._engine, self._most = work, engine, min(engine.workers, len(work.tasks))
         self._workers: list[_Worker] = []
         self._next = 0
 
@@ -196,7 +169,7 @@ class _Pool:
         if worker is None and len(self._workers) == self._most:
             return False
         if worker is None:
-            worker = _Worker()
+            worker = _Worker(self._engine.start())
             self._workers.append(worker)
         worker.number = self._next
         assignment = self._work.assignment(self._next)

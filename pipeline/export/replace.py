@@ -87,12 +87,12 @@ def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult
     plan = plan_read(stream, table, run.limits, ALL_ROWS, run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
     marks, parts, staging = table.bookmarks(), list[Staged](), Staging.of(table)
-    tasks = cut(plan, run.commit_rows, run.workers)
+    tasks = cut(plan, run.commit_rows, run.engine)
     kept = staging.writer(name_of_act(run.id, "keep"))
     try:
         meter = run.progress.of(table.feed.name)
         meter.begin("reading", due_rows(tasks))
-        with Work(tasks, stream, run.limits, staging, run.id, meter=meter).parts(run.workers) as staged:
+        with Work(tasks, stream, run.limits, staging, run.id, meter=meter).parts(run.engine) as staged:
             parts += (part for _, part in staged)
         if sum(not part.goes_on for part in parts) < len(tasks):
             raise TimeIsOver(table.feed.name)
@@ -160,7 +160,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
     then = [batch.select(columns) for batch in table.read_batches(old)]
     if not then or not staged:
         return
-    now = pa.concat_tables([read_staged(file, columns) for file in staged])
+    now = pa.concat_tables([read_staged(table.store, file, columns) for file in staged])
     both = now.join(pa.Table.from_batches(then), columns[:2], join_type="inner", right_suffix="_then")
     others = both.filter(pc.not_equal(both["rowtime"], both["rowtime_then"]))
     for row in others.slice(0, 1).to_pylist():
@@ -169,7 +169,7 @@ def _refuse_other_rows(table: LakeTable, old: Sequence[DataFile], staged: Sequen
 
 def _count_elsewhere(table: LakeTable, old: Sequence[DataFile], staged: Sequence[StagedFile]) -> int:
     """How many staged rows are also in other files than the `old` ones; files of other times are not read."""
-    times = [read_staged(file, ["rowtime"]).column(0) for file in staged if file.row_count]
+    times = [read_staged(table.store, file, ["rowtime"]).column(0) for file in staged if file.row_count]
     if not times:
         return 0
     first, last = min(pc.min(time).as_py() for time in times), max(pc.max(time).as_py() for time in times)

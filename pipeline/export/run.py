@@ -3,7 +3,8 @@
 While one feed waits, for its quiet time or for the second read of a snapshot, the next one reads.
 
 The steps for each feed, in this order: take its lock; remove what a killed run left; read; commit rows and bookmarks in
-one step; expire by the retention rule; compact, if that is set; rewrite `_metadata.json` and `views.sql`. A kill before
+one step; expire by the retention rule; compact and cool older
+dates, if that is set; rewrite `_metadata.json` and `views.sql`. A kill before
 the commit leaves the lake as it was; after a later kill the next run does the missing steps.
 """
 
@@ -24,6 +25,7 @@ from pipeline.export.snapshot import export_table
 from pipeline.export.stream import export_stream
 from pipeline.faults import contained
 from pipeline.feeds import Feed
+from pipeline.lake.cold import cool
 from pipeline.lake.compaction import Compacted, compact_part
 from pipeline.lake.feed_store import BrokenFeed
 from pipeline.lake.files import NULL_PARTITION
@@ -118,7 +120,10 @@ def export_feeds(
 
     results = list[FeedResult]()
     tasks = [functools.partial(export, index) for index in range(len(feeds))]
-    with contextlib.closing(side_by_side(tasks, run.jobs, turns.stop, tables)) as exported:
+    with (
+        contextlib.closing(run.engine),
+        contextlib.closing(side_by_side(tasks, run.jobs, turns.stop, tables)) as exported,
+    ):
         for result in exported:
             tell(result)
             results.append(result)
@@ -151,7 +156,7 @@ def broken_results(broken: Sequence[BrokenFeed]) -> list[FeedResult]:
 def expire_archived_feeds(lake: Lake, run: Run, holder: dict[str, str]) -> list[ArchivedExpiry]:
     """Expires archived feeds, at the end of a run of all feeds."""
     upkeep = Upkeep(lake, holder, name_of_act(run.id, "expire archived"), run.now, run.max_expire)
-    return expire_archived(upkeep, lake.feeds.list(archived=True).feeds)
+    return expire_archived(upkeep, lake.feeds.list(archived=True).feeds, run.progress)
 
 
 def _export(
@@ -177,11 +182,23 @@ def _export(
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
         result.expired = expire(table, name_of_act(run.id, "expire"), run.now, run.max_expire)
         _compact(table, run, result.exported)
+        _cool(table, run, result.exported)
+
+
+def _has_time(run: Run) -> bool:
+    return run.limits.deadline is None or time.monotonic() < run.limits.deadline
+
+
+def _cool(table: LakeTable, run: Run, exported: ExportResult) -> None:
+    """Puts older dates into the colder class while there is time; the next run does the rest."""
+    count = cool(table, run.now, lambda: _has_time(run))
+    if count:
+        exported.notes.append(f"{plural(count, 'file')} of older dates put into {table.store.cold_class}")
 
 
 def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
     """Compacts in at most one commit, and not when the time is over, so that a run's time depends on its new rows."""
-    if run.compact is None or (run.limits.deadline is not None and time.monotonic() >= run.limits.deadline):
+    if run.compact is None or not _has_time(run):
         return
     done = Compacted(table.feed.name)
     compact_part(table, run.compact, name_of_act(run.id, "compact"), run.now, done)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.columns import arrow_schema
@@ -168,7 +169,7 @@ def _fill(
 def _move(bookmarks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
     partitions = batch.column("rowpartition").to_numpy()
     offsets, rowtimes = batch.column("rowoffset").to_numpy(), batch.column("rowtime").to_numpy()
-    for partition in set(partitions.tolist()):
+    for partition in np.unique(partitions).tolist():
         # Within a partition rows come in the order of their offsets, so the last row has the highest.
         last = int((partitions == partition).nonzero()[0][-1])
         bookmarks[partition] = Bookmark(int(offsets[last]) + 1, int(rowtimes[last]))

@@ -34,12 +34,12 @@ def export_stream(
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, accept_gap=run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
-    tasks = cut(plan, run.commit_rows, run.workers)
+    tasks = cut(plan, run.commit_rows, run.engine)
     run.progress.of(table.feed.name).begin("reading", due_rows(tasks))
     commits = StreamCommits(table, stream.source, run, done, tasks, kept)
     work = Work(tasks, stream, run.limits, Staging.of(table, kept), run.id, run.commit_rows,
                 run.progress.of(table.feed.name))  # fmt: skip
-    with work.parts(run.workers) as parts:
+    with work.parts(run.engine) as parts:
         for number, part in parts:
             commits.commit(number, part)
     commits.end()

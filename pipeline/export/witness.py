@@ -6,8 +6,6 @@ rows, or are at offsets where the lake has no row. The lake has the values to co
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
@@ -22,7 +20,6 @@ from pipeline.once import windows_of
 from pipeline.source import Source, Task
 
 _PLACE = ("rowpartition", "rowoffset")
-_ANYWHERE = (0, 2**63 - 1)
 Place = tuple[int, int]
 
 
@@ -91,13 +88,7 @@ def _rows_at(table: LakeTable, places: Collection[Place]) -> Iterator[pa.RecordB
     by_partition: dict[int, set[int]] = {}
     for partition, offset in places:
         by_partition.setdefault(partition, set()).add(offset)
-    for file in table.files if places else ():
-        low, high = zip(*(file.bounds.get(name, _ANYWHERE) for name in _PLACE), strict=True)
-        wanted = [
-            (pc.field("rowpartition") == partition) & pc.field("rowoffset").isin(sorted(offsets))
-            for partition, offsets in by_partition.items()
-            if low[0] <= partition <= high[0] and low[1] <= max(offsets) and min(offsets) <= high[1]
-        ]
-        if wanted:
-            any_of_them = functools.reduce(operator.or_, wanted)
-            yield from read_where(table.store, table.feed.name, file, any_of_them)
+    for partition, offsets in by_partition.items():
+        wanted = (pc.field("rowpartition") == partition) & pc.field("rowoffset").isin(sorted(offsets))
+        for file in table.files_with(partition, min(offsets), max(offsets)):
+            yield from read_where(table.store, table.feed.name, file, wanted)

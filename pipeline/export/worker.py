@@ -40,6 +40,11 @@ class Assignment:
     name: str
     commit_rows: int | None
 
+    def within(self, left_s: float | None) -> Assignment:
+        """The assignment in another process, with `left_s` from now: processes share no clock."""
+        deadline = None if left_s is None else time.monotonic() + left_s
+        return replace(self, limits=replace(self.limits, deadline=deadline))
+
     def parts(self, meter: Meter | None = None) -> Iterator[Staged]:
         return stage(self.task, self.stream, self.limits, self.staging, self.name, self.commit_rows, meter)
 
@@ -51,8 +56,7 @@ def serve(descriptor: int) -> None:
         threading.Thread(target=_listen, args=(driver, inbox), daemon=True).start()
         while True:
             assignment, left_s = pickle.loads(inbox.get())
-            deadline = None if left_s is None else time.monotonic() + left_s  # processes share no clock
-            _stage(replace(assignment, limits=replace(assignment.limits, deadline=deadline)), driver, inbox)
+            _stage(assignment.within(left_s), driver, inbox)
 
 
 def _listen(driver: Connection, inbox: SimpleQueue[bytes]) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pipeline.columns import POSITION_COLUMNS, Column, SqlType
 from pipeline.errors import SourceNotReadable
 from pipeline.kafka.formats.payload import FormatName, Payload
-from pipeline.ksqldb.describe import Description
+
+if TYPE_CHECKING:  # a worker that is handed a declaration needs no HTTP
+    from pipeline.ksqldb.describe import Description
 
 _TOKEN = re.compile(r"'(?:[^']|'')*'|`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|[(),=]|[^\s(),='`\"]+")
 _FORMATS: Mapping[str, FormatName] = {

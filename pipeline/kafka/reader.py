@@ -9,17 +9,17 @@ queue of a fixed size; while that is full nothing more is read from the socket.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.cycles import without_collections
 from pipeline.errors import ReadStalled
 from pipeline.kafka.connection import Brokers
+from pipeline.kafka.consumer import Consumer, Mark, consumer
 from pipeline.kafka.errors import GONE, Troubles
+from pipeline.kafka.records import Records, joined
 from pipeline.kafka.topic import QUIET, look_at
 from pipeline.limits import Limits
 from pipeline.source import Outcome
@@ -47,28 +47,18 @@ _OPTIONS: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Records:
-    """A batch of records, by offset within each partition; places are numpy arrays with one entry a record."""
-
-    messages: list[Message]
-    partitions: Any
-    offsets: Any
-
-    @classmethod
-    def of(cls, messages: list[Message]) -> Records:
-        """Calls for partition and offset once a record: each call costs as much as a tenth of its decoding."""
-        partitions: Any = map(Message.partition, messages)
-        offsets: Any = map(Message.offset, messages)
-        count = len(messages)
-        return cls(messages, np.fromiter(partitions, np.int32, count), np.fromiter(offsets, np.int64, count))
-
-
 class Reader:
     """Reads `spans`: by partition the first offset and the end (exclusive). `outcome` is set when that is done."""
 
-    def __init__(self, brokers: Brokers, topic: str, spans: Mapping[int, tuple[int, int]], limits: Limits) -> None:
-        self._brokers, self._topic, self._limits = brokers, topic, limits
+    def __init__(
+        self,
+        brokers: Brokers,
+        topic: str,
+        spans: Mapping[int, tuple[int, int]],
+        limits: Limits,
+        with_headers: bool = False,
+    ) -> None:
+        self._brokers, self._topic, self._limits, self._with_headers = brokers, topic, limits, with_headers
         self._spans = {p: span for p, span in spans.items() if span[0] < span[1]}
         self._troubles = Troubles(topic, brokers.servers)
         self._most = _FIRST_RECORDS
@@ -86,41 +76,41 @@ class Reader:
             self.outcome = "exact"
             return
         try:
-            consumer = Consumer({**self._brokers.options(), **_OPTIONS, **QUIET, "error_cb": self._troubles.hear})
+            options = {**self._brokers.options(), **_OPTIONS, **QUIET}
+            reading = consumer(self._topic, options, self._troubles, self._with_headers)
             try:
-                consumer.assign([TopicPartition(self._topic, p, first) for p, (first, _) in self._spans.items()])
-                yield from self._read(consumer)
+                reading.assign({partition: first for partition, (first, _) in self._spans.items()})
+                yield from self._read(reading)
             finally:
-                consumer.close()
+                reading.close()
         except KafkaException as error:
             raise self._troubles.error(error) from None
 
-    def _read(self, consumer: Consumer) -> Iterator[Records]:
+    def _read(self, reading: Consumer) -> Iterator[Records]:
         due = {partition: end for partition, (_, end) in self._spans.items()}
         held: list[Records] = []
         held_count, held_bytes, moved_at = 0, 0, time.monotonic()
         held_since = moved_at
         while due and not self._limits.over:
-            with without_collections():
-                messages, at_end = self._sorted(consumer.consume(self._most, _WAIT_S), due)
-            came, now = Records.of(messages), time.monotonic()
-            if messages or at_end:
+            came, marks = reading.take(self._most, _WAIT_S)
+            at_end, now = self._at_end(marks, due), time.monotonic()
+            if len(came) or at_end:
                 moved_at = now
             elif now - moved_at >= self._limits.stall_s:
                 if held:
                     yield self._within(held)
                 raise self._stalled()
-            if messages:
+            if len(came):
                 held_since = held_since if held else now
                 held.append(came)
-                came_bytes = sum(map(len, messages))
-                held_count, held_bytes = held_count + len(messages), held_bytes + came_bytes
-                self._most = max(1, min(_MOST_RECORDS, _MOST_BYTES * len(messages) // (came_bytes + 1)))
+                came_bytes = came.batch.nbytes
+                held_count, held_bytes = held_count + len(came), held_bytes + came_bytes
+                self._most = max(1, min(_MOST_RECORDS, _MOST_BYTES * len(came) // came_bytes))
             passed = (self._passed(came) | at_end) & due.keys()
             for partition in passed:
                 del due[partition]
             if passed and due:
-                consumer.pause([TopicPartition(self._topic, partition) for partition in passed])
+                reading.pause(passed)
             full = held_count >= _MOST_RECORDS or held_bytes >= _MOST_BYTES
             if held and (full or not due or now - held_since >= _HELD_S):
                 yield self._within(held)
@@ -129,22 +119,18 @@ class Reader:
             yield self._within(held)
         self.outcome = "time limit" if due else "exact"
 
-    def _sorted(self, messages: list[Message], due: Mapping[int, int]) -> tuple[list[Message], set[int]]:
-        """The records, and the partitions whose end the client has reported. Raises for errors among the messages."""
-        errors = [message for message in messages if message.error() is not None]
-        if not errors:
+    def _at_end(self, marks: Sequence[Mark], due: Mapping[int, int]) -> set[int]:
+        """The partitions whose end the client has reported. Raises for other errors."""
+        if not marks:
             self._troubles.raise_lasting()
-            return messages, set()
+            return set()
         at_end = set[int]()
-        for message in errors:
-            error: Any = message.error()
-            partition: Any = message.partition()
-            offset: Any = message.offset()
-            if error.code() != KafkaError._PARTITION_EOF:
-                self._judge(error, partition)
-            elif partition in due and offset >= due[partition]:
-                at_end.add(partition)
-        return [message for message in messages if message.error() is None], at_end
+        for mark in marks:
+            if mark.error.code() != KafkaError._PARTITION_EOF:
+                self._judge(mark.error, mark.partition)
+            elif mark.partition in due and mark.offset >= due[mark.partition]:
+                at_end.add(mark.partition)
+        return at_end
 
     def _judge(self, error: KafkaError, partition: int | None) -> None:
         """Raises for an error that does not pass by itself; after others the client goes on."""
@@ -162,16 +148,10 @@ class Reader:
         """The partitions whose last wanted record, or a later one, has come."""
         return set(came.partitions[came.offsets >= self._ends[came.partitions] - 1].tolist())
 
-    def _within(self, held: list[Records]) -> Records:
+    def _within(self, held: Sequence[Records]) -> Records:
         """The records before the ends."""
-        messages = held[0].messages if len(held) == 1 else [message for each in held for message in each.messages]
-        partitions = np.concatenate([each.partitions for each in held])
-        offsets = np.concatenate([each.offsets for each in held])
-        within = offsets < self._ends[partitions]
-        if within.all():
-            return Records(messages, partitions, offsets)
-        kept = [message for message, good in zip(messages, within.tolist(), strict=True) if good]
-        return Records(kept, partitions[within], offsets[within])
+        records = joined(held)
+        return records.only(records.offsets < self._ends[records.partitions])
 
     def _stalled(self) -> ReadStalled:
         return ReadStalled(

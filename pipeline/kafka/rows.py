@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from pipeline.columns import arrow_schema, arrow_type, lake_name
 from pipeline.errors import ValueNotRepresentable
 from pipeline.kafka.declaration import Declaration
 from pipeline.kafka.formats.deserializer import deserializer
 from pipeline.kafka.formats.payload import Deserialized
-from pipeline.kafka.reader import Records
+from pipeline.kafka.records import Headers, Records
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rowtime import NO_TIME, rowtimes
 from pipeline.unreadable import SCHEMA
@@ -24,7 +21,6 @@ from pipeline.unreadable import SCHEMA
 NO_VALUE = "no value"
 NO_ROWTIME = "no time in the timestamp column, or one before 1970"
 NO_HEADER_VALUE = "a header without a value"
-_KEY, _VALUE, _TIME = map(operator.methodcaller, ("key", "value", "timestamp"))
 
 
 class Rows:
@@ -44,22 +40,22 @@ class Rows:
 
     def batch(self, records: Records) -> pa.RecordBatch:
         """The rows of a batch, in its order."""
-        messages, declaration = records.messages, self._declaration
-        keys = self._key.read(list(map(_KEY, messages))) if declaration.key.columns else Deserialized(())
-        values = self._value.read(list(map(_VALUE, messages)))
+        declaration = self._declaration
+        keys = self._key.read(records.keys) if declaration.key.columns else Deserialized(())
+        values = self._value.read(records.values)
         arrays = dict(zip((name for name, _ in declaration.key.columns), keys.arrays, strict=True))
         arrays |= zip((name for name, _ in declaration.value.columns), values.arrays, strict=True)
         for name, header in declaration.headers:
-            arrays[name] = pa.array(_headers(messages, header), type=self._header_types[name])
-        times = self._rowtimes(messages, arrays)
+            arrays[name] = pa.array(_headers(records.headers, header), type=self._header_types[name])
+        times = self._rowtimes(records, arrays)
         arrays |= {
             "ROWTIME": pa.array(times),
-            "ROWPARTITION": pa.array(records.partitions),
-            "ROWOFFSET": pa.array(records.offsets),
+            "ROWPARTITION": records.batch.column("partition"),
+            "ROWOFFSET": records.batch.column("offset"),
         }
         columns = [arrays[column.name] for column in declaration.columns]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        reasons = dict.fromkeys(_without_header_value(messages, declaration), NO_HEADER_VALUE)
+        reasons = dict.fromkeys(_without_header_value(records.headers, declaration), NO_HEADER_VALUE)
         reasons |= dict.fromkeys(np.flatnonzero(times == NO_TIME).tolist(), NO_ROWTIME)
         reasons |= dict(keys.unreadable) | dict(values.unreadable) | dict.fromkeys(values.no_row, NO_VALUE)
         if uncertain := values.uncertain | keys.uncertain:
@@ -73,13 +69,11 @@ class Rows:
         if offset >= self._first.get(partition, 0):
             raise refused(partition, offset, reason)
 
-    def _rowtimes(self, messages: Sequence[Message], arrays: Mapping[str, pa.Array]) -> Any:
+    def _rowtimes(self, records: Records, arrays: Mapping[str, pa.Array]) -> Any:
         declaration = self._declaration
         if declaration.timestamp:
             return rowtimes(arrays[declaration.timestamp], declaration.timestamp_format)
-        kinds_and_times: Any = itertools.chain.from_iterable(map(_TIME, messages))
-        kinds, times = np.fromiter(kinds_and_times, np.int64, 2 * len(messages)).reshape(-1, 2).T
-        return np.where(kinds == TIMESTAMP_NOT_AVAILABLE, NO_TIME, np.maximum(times, NO_TIME))
+        return rowtimes(records.batch.column("time"), "")
 
     def _without(self, batch: pa.RecordBatch, records: Records, reasons: Mapping[int, str]) -> pa.RecordBatch:
         due = [
@@ -100,17 +94,16 @@ class Rows:
 
 
 def _left_out(records: Records, places: Sequence[int], reasons: Mapping[int, str]) -> pa.RecordBatch:
-    messages = [records.messages[place] for place in places]
-    kinds_and_times = map(_TIME, messages)
+    left_out = records.batch.take(pa.array(places))
     columns = [
-        [None if kind == TIMESTAMP_NOT_AVAILABLE else time for kind, time in kinds_and_times],
-        records.partitions[places],
-        records.offsets[places],
-        [reasons[place] for place in places],
-        list(map(_KEY, messages)),
-        list(map(_VALUE, messages)),
+        left_out.column("time"),
+        left_out.column("partition"),
+        left_out.column("offset"),
+        pa.array([reasons[place] for place in places]),
+        left_out.column("key"),
+        left_out.column("value"),
     ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    arrays = [column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
@@ -128,23 +121,21 @@ def _certain(read: Deserialized) -> set[int]:
     return (set(read.unreadable) - read.uncertain) | read.no_row
 
 
-def _headers(messages: Sequence[Message], key: str | None) -> list[Any]:
+def _headers(by_record: Sequence[Headers], key: str | None) -> list[Any]:
     """All headers of each record, or the last one of that key."""
-    by_record = [message.headers() or [] for message in messages]
     if key is None:
         names = lake_name("KEY"), lake_name("VALUE")
         return [[dict(zip(names, header, strict=True)) for header in headers] for headers in by_record]
     return [next((value for name, value in reversed(headers) if name == key), None) for headers in by_record]
 
 
-def _without_header_value(messages: Sequence[Message], declaration: Declaration) -> list[int]:
+def _without_header_value(by_record: Sequence[Headers], declaration: Declaration) -> list[int]:
     """The places of records with a wanted header that has no value.
 
     ksqlDB has no row for such a record: its query fails there (SourceBuilderUtils wraps the bytes unchecked).
     """
     found = []
-    for at, message in enumerate(messages if declaration.headers else ()):
-        headers: Any = message.headers() or []
+    for at, headers in enumerate(by_record if declaration.headers else ()):
         last = dict(headers)
         for _, key in declaration.headers:
             if any(value is None for _, value in headers) if key is None else last.get(key, b"") is None:

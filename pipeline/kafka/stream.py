@@ -51,7 +51,8 @@ class KafkaStream:
             return StreamRead(iter(()), outcome="exact")
         ends = task.ends or {}
         first = {p: task.first(p, at) for p, at in ends.items()}
-        reader = Reader(self.brokers, task.topic, self._spans(task, first), limits)
+        with_headers = bool(self.declaration.headers)
+        reader = Reader(self.brokers, task.topic, self._spans(task, first), limits, with_headers)
         rows = Rows(self.declaration, self.registry, first)
 
         def batches() -> Iterator[pa.RecordBatch]:

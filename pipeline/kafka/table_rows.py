@@ -8,7 +8,6 @@ records without a key, and those with a negative timestamp; ksqlDB's handler goe
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +21,14 @@ from pipeline.exact_text import lines_of, texts_of
 from pipeline.kafka.changes import RECORDS
 from pipeline.kafka.declaration import WINDOW_BOUNDS, Declaration
 from pipeline.kafka.formats.deserializer import deserializer
+from pipeline.kafka.formats.payload import places_without
 from pipeline.kafka.formats.windowed_key import split_windowed
-from pipeline.kafka.reader import Records
+from pipeline.kafka.records import Records
 from pipeline.kafka.registry import RegistryClient
 from pipeline.kafka.rows import NO_ROWTIME, refused
 from pipeline.kafka.rowtime import NO_TIME, rowtimes
 
 NO_KEY = "no key"
-_KEY, _VALUE = map(operator.methodcaller, ("key", "value"))
 _NULL_KEY = "a key that is NULL"
 _NULL_VALUE = "a value that is NULL, where a delete has none"
 _TIMELESS_DELETE = "a delete, where ROWTIME is that of a column"
@@ -63,31 +62,21 @@ class TableRows:
 
         Raises ValueNotRepresentable for a key whose reading is not certain.
         """
-        messages = records.messages
-        raw = list(map(_KEY, messages))
-        keys = self._keys(raw)
+        keys = self._keys(records.keys)
         for place in sorted(keys.uncertain):
             raise refused(int(records.partitions[place]), int(records.offsets[place]), keys.unreadable[place])
-        batch = pa.RecordBatch.from_arrays(
-            [
-                pa.array(records.partitions),
-                pa.array(records.offsets),
-                pa.array(raw, pa.binary()),
-                pa.array(list(map(_VALUE, messages)), pa.binary()),
-            ],
-            schema=RECORDS,
-        )
+        batch = records.batch.select(RECORDS.names)
         names = batch.column("key") if self._bytes_are_names else _names(list(keys.columns.values()))
         if not keys.unreadable:
             return names, batch
         self.left_out.update(keys.unreadable.values())
-        kept = pa.array(_without(len(raw), list(keys.unreadable)))
+        kept = pa.array(_without(len(records), list(keys.unreadable)))
         return names.filter(kept), batch.filter(kept)
 
     def rows_of(self, records: pa.RecordBatch) -> list[tuple[int, bytes]]:
         """The row of each record: its partition, and its name."""
         raw = records.column("key")
-        names = raw if self._bytes_are_names else _names(list(self._keys(raw.to_pylist()).columns.values()))
+        names = raw if self._bytes_are_names else _names(list(self._keys(raw).columns.values()))
         return list(zip(records.column("partition").to_pylist(), names.to_pylist(), strict=True))
 
     def rows(self, records: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -95,13 +84,13 @@ class TableRows:
 
         Raises ValueNotRepresentable for a record that ksqlDB may have as a row.
         """
-        values = records.column("value").to_pylist()
-        columns, read = self._keys(records.column("key").to_pylist()).columns, self._value.read(values)
+        values = records.column("value")
+        columns, read = self._keys(records.column("key")).columns, self._value.read(values)
         columns |= zip((name for name, _ in self._declaration.value.columns), read.arrays, strict=True)
-        deletes = {place for place, value in enumerate(values) if value is None} if None in values else set[int]()
+        deletes = places_without(values)
         unread, uncertain = dict(read.unreadable), set(read.uncertain)
         if not self._declaration.value.wrapped:
-            nulls = set(np.flatnonzero(read.arrays[0].is_null()).tolist()) - unread.keys() - deletes
+            nulls = places_without(read.arrays[0]) - unread.keys() - deletes
             unread |= dict.fromkeys(nulls, _NULL_VALUE)
             uncertain |= nulls
         if self._declaration.timestamp:
@@ -118,12 +107,12 @@ class TableRows:
         no_row = [*unread, *deletes]
         return (rows.filter(pa.array(_without(len(rows), no_row))) if no_row else rows), dict(sorted(unread.items()))
 
-    def _keys(self, raw: Sequence[bytes | None]) -> _Keys:
+    def _keys(self, raw: pa.Array) -> _Keys:
         window, columns = self._declaration.window, dict[str, pa.Array]()
         unreadable, keys = dict[int, str](), raw
         if window:
-            split = split_windowed(raw, window.type)
-            keys, unreadable = split.keys, dict(split.unreadable)
+            split = split_windowed(raw.to_pylist(), window.type)
+            keys, unreadable = pa.array(split.keys, pa.binary()), dict(split.unreadable)
             starts = pa.array(split.starts, pa.int64())
             ends = pa.array(split.ends, pa.int64()) if split.ends else _ends(split.starts, window.size_ms)
             columns = dict(zip(WINDOW_BOUNDS, (starts, ends), strict=True))
@@ -131,11 +120,9 @@ class TableRows:
         columns |= zip((name for name, _ in self._declaration.key.columns), read.arrays, strict=True)
         unreadable |= dict(read.unreadable)
         uncertain = set(read.uncertain)
-        if None in keys:
-            missing = {place for place, key in enumerate(keys) if key is None}
-            unreadable |= dict.fromkeys(missing - unreadable.keys(), NO_KEY)
+        unreadable |= dict.fromkeys(places_without(keys) - unreadable.keys(), NO_KEY)
         if not self._declaration.key.wrapped:
-            nulls = set(np.flatnonzero(read.arrays[0].is_null()).tolist()) - unreadable.keys()
+            nulls = places_without(read.arrays[0]) - unreadable.keys()
             unreadable |= dict.fromkeys(nulls, _NULL_KEY)
             uncertain |= nulls
         return _Keys(columns, unreadable, uncertain)

@@ -17,7 +17,7 @@ from pipeline.errors import BodyNotReadable, BodyTooLong, ServerUnreachable
 from pipeline.ksqldb.chunks import Dechunker
 from pipeline.ksqldb.errors import quoted
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 256 * 1024
 MOST_BODY_BYTES = 16 * 2**20
 """The most bytes of an answer that is not read row by row: hundreds of queries with their plans fit."""
 

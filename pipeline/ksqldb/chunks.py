@@ -46,10 +46,10 @@ class Dechunker:
         if self._left and self._left >= len(data):
             self._left -= len(data)
             return data
-        contents = [data[: self._left]]
-        data, at = (self._kept + data, 0) if self._kept else (data, self._left)
+        contents, at = list[bytes](), 0
+        data = self._kept + data if self._kept else data
         if not self._is_last:
-            content, at = self._engine.whole_chunks(data, at)
+            content, at = self._engine.usual_chunks(data, self._left)
             contents.append(content)
         while not self._is_last:
             start = at + _USUAL_BYTES

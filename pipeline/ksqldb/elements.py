@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.decode.layout import BETWEEN, Ends, Engine
+from pipeline.decode.layout import BETWEEN, Decoded, Decoder, Ends, Engine
 from pipeline.errors import AnswerMalformed
 
 MOST_ELEMENT_BYTES = 64 * 2**20
 """A longer row is an error: Kafka's own limit for a record is 1 MB unless it was raised."""
+_BEGUN_BYTES = 64 * 1024
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")  # the server sends bare newlines to keep a connection alive
 _COMMA = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
@@ -30,19 +31,32 @@ class Elements:
         self.closed = False
         self.problem: AnswerMalformed | None = None
         self._engine = engine
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._coming: list[bytes] = []  # what has come behind the buffer
+        self.waiting_bytes = 0
+        """The bytes that have come and were not returned yet."""
         self._scanned, self._state = 0, BETWEEN  # how far brackets were counted
         self._is_begun = False
         self._any = False
         self._blank_bytes = 0  # before the opening bracket
 
-    @property
-    def waiting_bytes(self) -> int:
-        """The bytes that have come and were not returned yet."""
-        return len(self._buffer)
-
     def add(self, data: bytes) -> None:
-        self._buffer += data
+        self._coming.append(data)
+        self.waiting_bytes += len(data)
+
+    def take_usual(self, decoder: Decoder) -> Decoded | None:
+        """The next rows as far as they are complete and of the usual form, decoded; None without any.
+
+        A row of which much has come before is left to `take`, which goes on where it was.
+        """
+        if self.problem is not None or not self._is_open() or self._scanned > _BEGUN_BYTES:
+            return None
+        if len(self._buffer) > MOST_ELEMENT_BYTES or not (found := decoder.usual_rows(self._buffer, self._any)):
+            return None
+        decoded, end = found
+        self._any, self._scanned, self._state = True, 0, BETWEEN
+        self._drop(end)
+        return decoded
 
     def take(self, only_one: bool = False) -> bytes:
         """All elements that are complete, or only the next one, with the separators between them."""
@@ -58,7 +72,7 @@ class Elements:
         consumed = end
         if closed_at >= 0:
             consumed = scanned = closed_at + 1
-            self._close(bytes(self._buffer[end:closed_at]), self._buffer[closed_at], self._any or end > 0)
+            self._close(self._buffer[end:closed_at], self._buffer[closed_at], self._any or end > 0)
         if self.problem is None and scanned - end > MOST_ELEMENT_BYTES:
             self.problem = _too_long()
         self._scanned = scanned - consumed
@@ -66,8 +80,7 @@ class Elements:
 
     def _scan(self) -> Ends:
         """Scans the new bytes; places count from the first byte that is still held."""
-        with memoryview(self._buffer) as kept, kept[self._scanned :] as fresh:
-            found = self._engine.scan(fresh.tobytes(), self._state)
+        found = self._engine.scan(self._buffer[self._scanned :], self._state)
         closed_at = found.closed_at if found.closed_at < 0 else found.closed_at + self._scanned
         return Ends(found.ends + self._scanned, closed_at, found.state)
 
@@ -79,15 +92,22 @@ class Elements:
             if before is None:
                 self.problem = _not_separated()
             else:
-                elements = bytes(self._buffer[before.end() : end])
+                elements = self._buffer[before.end() : end]
             self._any = True
-        del self._buffer[:consumed]
+        self._drop(consumed)
         if self.closed and self.problem is None:
             self._check_behind()
         return elements
 
+    def _drop(self, count: int) -> None:
+        self._buffer = self._buffer[count:]
+        self.waiting_bytes = len(self._buffer)
+
     def _is_open(self) -> bool:
         """Whether the opening bracket has come; once the closing one has, nothing may follow."""
+        if self._coming:
+            self._buffer = b"".join([self._buffer, *self._coming])
+            self._coming.clear()
         if self.closed:
             self._check_behind()
             return False
@@ -96,18 +116,18 @@ class Elements:
         start = _SPACE.match(self._buffer).end()  # type: ignore[union-attr] # matches empty too
         if start == len(self._buffer):
             self._blank_bytes += start
-            self._buffer.clear()
+            self._drop(start)
             if self._blank_bytes > MOST_ELEMENT_BYTES:
                 self.problem = _too_long()
             return False
         if self._buffer[start : start + 1] != b"[":
-            first = bytes(self._buffer[start : start + 1])
+            first = self._buffer[start : start + 1]
             self.problem = AnswerMalformed(
                 f"the answer is not an array of rows: it begins with {first.decode('latin-1')!a}",
                 "check that KSQLDB_URL is the address of a ksqlDB server and not of something before it",
             )
             return False
-        del self._buffer[: start + 1]
+        self._drop(start + 1)
         self._is_begun = True
         return True
 
@@ -119,7 +139,7 @@ class Elements:
     def _check_behind(self) -> None:
         if _SPACE.fullmatch(self._buffer) is None:
             self.problem = AnswerMalformed("the answer goes on after its end", _CHECK_PROXIES)
-        self._buffer.clear()
+        self._drop(len(self._buffer))
 
 
 def each_element(elements: bytes, engine: Engine) -> Iterator[bytes]:

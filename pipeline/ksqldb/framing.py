@@ -128,6 +128,9 @@ class AnswerParser:
     def _take_rows(self) -> Iterator[Rows]:
         if self.header is None and (first := self._elements.take(only_one=True)):
             self._take_header(first)
+        if self._decoder is not None and self._final_message is None:
+            decoded = self._elements.take_usual(self._decoder)
+            yield from self._counted(Rows(decoded.batch, decoded.tombstones)) if decoded else ()
         if self.header is not None and (elements := self._elements.take()):
             yield from self._rows_in(elements)
         if self._elements.problem is not None:

@@ -12,6 +12,7 @@ class StoreAccess:
     `key_id`, `secret` and `token` are the access key, its secret and the session token of S3, the account, its key and
     a SAS of Azure, and of Google the JSON key of a service account (`secret`) and a bearer token. `staging_dir` is a
     local folder for files that are not committed yet, by default a private one in the system's temporary folder.
+    `cold_class` is the storage class of dates that are no longer hot, by default the first that the store has.
     """
 
     endpoint: str = ""
@@ -22,3 +23,4 @@ class StoreAccess:
     ca_file: str = ""
     timeout_s: float = 60
     staging_dir: str = ""
+    cold_class: str = ""

@@ -2,7 +2,8 @@
 
 What is written without a condition, read or deleted may be repeated, so the client repeats it. A write with a
 condition is sent once: repeated by the client after a lost answer, it would be refused by its own first attempt. So
-whoever writes with a condition asks the store what is there after each answer that is not clear.
+whoever writes with a condition asks the store what is there after each answer that is not clear. 429 is clear: Google
+refuses so more than one write a second of an object, and the write is sent again when the second is over.
 
 Facts: object_store 0.14 (obstore 0.12) reports 409 as an object that exists, and answers that it cannot tell as
 `GenericError` with the HTTP status in its text.
@@ -14,6 +15,7 @@ import contextlib
 import datetime as dt
 import errno
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +32,26 @@ MULTIPART_BYTES = 64 * 2**20
 """Files above this size are uploaded in parts."""
 _PART_BYTES = 16 * 2**20
 _RETRIES: dict[str, Any] = {
-    "max_retries": 5,
-    "backoff": {"init_backoff": dt.timedelta(milliseconds=100), "max_backoff": dt.timedelta(seconds=5), "base": 2},
+    "max_retries": 8,
+    "backoff": {"init_backoff": dt.timedelta(milliseconds=300), "max_backoff": dt.timedelta(seconds=5), "base": 2},
     "retry_timeout": dt.timedelta(minutes=3),
 }
+"""The client draws each pause between the first one and `base` times the last: all together are never below 2.4 s."""
+_TOO_SOON_S = (0.3, 0.7, 1, 1, 2, 2, 4, 4, 8, 8)
+"""Pauses after a conditional write that the store refuses because it comes too soon after another (429)."""
 _MAY_PASS = (408, 409, 412, 425, 429, "RequestTimeout")
 """Answers below 500 after which the same request may succeed: HTTP's numbers, and S3's word for one with 400."""
 
 
 Tag = Mapping[str, str]
 """What names the present state of an object: its `e_tag`, and where the store has one its `version`."""
+
+COLD_CLASSES = {
+    "s3": ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"),
+    "gs": ("NEARLINE", "COLDLINE", "ARCHIVE"),
+    "az": ("Cool", "Cold"),
+}
+"""Classes for what is seldom read, all of which answer at once: from others an object has to be restored first."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,14 @@ class Bucket:
     """
 
     def __init__(self, scheme: str, name: str, access: StoreAccess) -> None:
-        self.root, self._scheme = f"{scheme}://{name}", scheme
+        self.root, self.access, self._scheme = f"{scheme}://{name}", access, scheme
         self._options = _options(scheme, access)
+        self.cold_class = access.cold_class or COLD_CLASSES[scheme][0]
+        if self.cold_class not in COLD_CLASSES[scheme]:
+            raise SettingsInvalid(
+                f"LAKE_STORE_COLD_CLASS: {self.cold_class} is none of {scheme}'s classes that are read at once",
+                f"set one of {', '.join(COLD_CLASSES[scheme])}",
+            )
         self._again = _client(scheme, name, self._options, _RETRIES)
         self._once = _client(scheme, name, self._options, {"max_retries": 0})
 
@@ -100,11 +118,12 @@ class Bucket:
             return _found(obstore.head(self._again, key))
         return None
 
-    def put(self, key: str, data: bytes | Path) -> None:
-        """Writes an object whole, whether it exists or not."""
+    def put(self, key: str, data: bytes | Path, storage_class: str = "") -> None:
+        """Writes an object whole, whether it exists or not; without a class in the bucket's own."""
+        given: Any = {"Storage-Class": storage_class} if storage_class else None
         is_large = isinstance(data, Path) and data.stat().st_size > MULTIPART_BYTES
         with self._errors(key):
-            obstore.put(self._again, key, data, use_multipart=is_large, chunk_size=_PART_BYTES)
+            obstore.put(self._again, key, data, attributes=given, use_multipart=is_large, chunk_size=_PART_BYTES)
 
     def create(self, key: str, data: bytes) -> Tag:
         """Writes an object that does not exist; returns its tag.
@@ -119,11 +138,17 @@ class Bucket:
         return self._put_once(key, data, dict(tag))
 
     def _put_once(self, key: str, data: bytes, condition: Any) -> Tag:
+        pauses_s = iter(_TOO_SOON_S)
         with self._errors(key):
-            try:
-                return _tag(obstore.put(self._once, key, data, mode=condition))
-            except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
-                raise FileExistsError(errno.EEXIST, "another writer was first", f"{self.root}/{key}") from None
+            while True:
+                try:
+                    return _tag(obstore.put(self._once, key, data, mode=condition))
+                except (refusals.AlreadyExistsError, refusals.PreconditionError, refusals.NotModifiedError):
+                    raise FileExistsError(errno.EEXIST, "another writer was first", f"{self.root}/{key}") from None
+                except refusals.GenericError as error:
+                    if _status(str(error)) != 429 or (pause_s := next(pauses_s, None)) is None:
+                        raise
+                    time.sleep(pause_s)
 
     def copy(self, key: str, new: str) -> None:
         with self._errors(key):
@@ -149,9 +174,13 @@ class Bucket:
 
     def all_below(self, folder: str) -> Iterator[str]:
         """The keys of all objects below a folder."""
+        yield from (key for key, _ in self.written_below(folder))
+
+    def written_below(self, folder: str) -> Iterator[tuple[str, dt.datetime]]:
+        """The same, each with when the store last wrote it."""
         with self._errors(folder):
             for some in obstore.list(self._again, folder or None):
-                yield from (one["path"] for one in some)
+                yield from ((one["path"], one["last_modified"]) for one in some)
 
     @contextlib.contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -172,11 +201,16 @@ def _tag(meta: Any) -> Tag:
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}
 
 
+def _status(text: str) -> int:
+    """HTTP's number in the client's error; 0 where it has none."""
+    found = re.search(r"status code: (\d{3})", text)
+    return int(found[1]) if found else 0
+
+
 def _told(where: str, text: str) -> StoreRefused | StoreUnreachable:
     """The store's error as ours. Its text may hold a signature, in the query of a URL, which is left out."""
     reason = re.sub(r"\?\S*", "", text.partition("\n\nDebug source")[0])
-    code, status = re.search(r"<Code>(\w+)</Code>", text), re.search(r"status code: (\d{3})", text)
-    number = int(status[1]) if status else 0
+    code, number = re.search(r"<Code>(\w+)</Code>", text), _status(text)
     if "redential" in reason and code is None:
         return StoreRefused(
             f"no credentials for {where} are found: {reason}",

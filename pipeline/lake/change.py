@@ -12,6 +12,7 @@ import deltalake
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
+from pipeline.fingerprint import total
 from pipeline.lake.files import DataFile, committed_file
 from pipeline.lake.rule import Rule
 from pipeline.lake.writer import StagedFile
@@ -46,6 +47,13 @@ class Change:
     returns: Sequence[DataFile] = ()
     data_change: bool = True
     note: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint_after(self, before: str) -> str:
+        """The fingerprint of all rows after this change; files without one do not count."""
+        added = [file.fingerprint for file in self.adds] + [file.fingerprint for file in self.returns]
+        if self.schema is not None:
+            return total(added)
+        return total([before, *added], (file.fingerprint for file in self.removes))
 
 
 def file_actions(change: Change, paths: Sequence[str], column: str, now: dt.datetime) -> list[AddAction | RemoveAction]:

@@ -21,7 +21,8 @@ import pyarrow as pa
 from pipeline.errors import LakeDamaged
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
-from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.file_proof import file_problem
+from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.names import name_of_part
 from pipeline.lake.retention import partition_names

@@ -14,9 +14,11 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.errors import CommitFailed
 from pipeline.feeds import Feed
+from pipeline.fingerprint import NOTHING
 from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
@@ -71,8 +73,26 @@ def create_table(folder: Path, feed: Feed, schema: deltalake.Schema, column: str
         name=feed.name,
         description=f"ksqlDB {feed.type} {feed.source}",
         configuration=KEEP_LOG | {"ksqldb.topic": topic},
-        commit_properties=commit_properties({"kind": "create table"}, None),
+        commit_properties=commit_properties({"kind": "create table", "fingerprint": NOTHING}, None),
         raise_if_key_not_exists=False,
+    )
+
+
+def write_files(
+    table: deltalake.DeltaTable,
+    actions: list[AddAction | RemoveAction],
+    column: str,
+    properties: deltalake.CommitProperties,
+    schema: deltalake.Schema | None = None,
+) -> None:
+    """Commits the files of a table partitioned by `column`. With a `schema` they replace all files and the columns."""
+    table.create_write_transaction(
+        actions,
+        mode="append" if schema is None else "overwrite",
+        schema=schema or table.schema(),
+        partition_by=[column],
+        commit_properties=properties,
+        post_commithook_properties=NO_HOOKS,
     )
 
 

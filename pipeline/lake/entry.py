@@ -1,17 +1,22 @@
 """The next entry of a Delta log: it gets its name only after it is synced to disk.
 
 The Delta library names its files before their bytes are on disk, so a power cut can leave an entry without its last
-lines: rows without their bookmark. Here the library writes into a private copy of the log (links, no bytes are copied),
-and the new entry is synced before it is linked into the table's log. A crash leaves the entry complete or not at all,
-and the private copy, which is in the staging folder that the next run removes.
+lines: rows without their bookmark. Here the library writes into a private log, and the new entry is synced before it is
+linked into the table's log. A crash leaves the entry complete or not at all, and the private log, which is in the
+staging folder that the next run removes.
+
+The private log is a copy (links, no bytes are copied), or the table's head alone: the library reads the whole list of
+files when it opens a log, and an entry that says itself which files it adds and removes needs none of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import deltalake
 
@@ -24,26 +29,25 @@ from pipeline.errors import (
     StoreRefused,
     StoreUnreachable,
 )
+from pipeline.lake.head import Head
 from pipeline.lake.log import entry_name, newest_checkpoint
 from pipeline.lake.store import LOG, Store, disk_errors
 
 
-def publish_entry(
-    store: Store, private: PrivateLog, version: int, write: Callable[[PrivateLog], object], check: Callable[[], None]
-) -> bytes:
-    """Lets `write` commit entry `version` to the private copy, then links it into the table's log; returns its bytes.
+def publish_entry(store: Store, private: PrivateLog, version: int, write: Write, check: Callable[[], None]) -> bytes:
+    """Lets `write` commit to the private log, then links its entry into the table's as `version`; returns its bytes.
 
     `check` is called before the link and may raise to prevent it. There are three outcomes. Done. Refused: any error
     but the two below; the log is as it was before. Unknown, when the disk fails after the link may have been made: then
     the log is read again, and CommitStands is raised if it has the entry, the disk's error if not, CommitUnknown if it
     cannot be read, or if a request to an object store may still arrive.
     """
-    name = entry_name(version)
+    name, entry = entry_name(version), private.next_entry
     write(private)
-    private.is_behind = True
-    ours = (private.folder / name).read_bytes()  # no other program's entry has these bytes: it names our files
+    ours = entry.read_bytes()  # no other program's entry has these bytes: it names our files
+    private.has_grown()
     try:
-        store.put_new(name, private.folder / name, check)
+        store.put_new(name, entry, check)
     except FileExistsError:
         raise CommitFailed(
             f"another program has committed version {version} to {store.uri()}",
@@ -93,22 +97,42 @@ def commit_stands(version: int, where: str) -> Iterator[None]:
 
 
 class PrivateLog:
-    """A folder of this process alone with a copy of a table's log, in which the Delta library reads and commits."""
+    """A folder of this process alone with a log up to `version`, in which the Delta library reads and commits."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.is_behind = False
+    def __init__(self, folder: Path, version: int) -> None:
+        self.folder, self.version = folder, version
+        self._is_behind = False
         self._delta: deltalake.DeltaTable | None = None
 
     @property
+    def next_entry(self) -> Path:
+        """Where the library writes the next entry."""
+        return self.folder / entry_name(self.version + 1)
+
+    @property
     def delta(self) -> deltalake.DeltaTable:
-        """The table, opened once; later only new entries are read, when it `is_behind` the log."""
+        """The table, opened once; later only new entries are read."""
         if self._delta is None:
             self._delta = deltalake.DeltaTable(self.folder)
-        elif self.is_behind:
+        elif self._is_behind:
             self._delta.update_incremental()
-        self.is_behind = False
+        self._is_behind = False
         return self._delta
+
+    def has_grown(self) -> None:
+        """Takes note of the next entry, which is in the folder now."""
+        self.version += 1
+        self._is_behind = True
+
+    def follow(self, store: Store, version: int) -> None:
+        """Fetches the entries of the table's log up to `version` that a copy lacks."""
+        while self.version < version:
+            store.fetch(entry_name(self.version + 1), self.next_entry)
+            self.has_grown()
+
+
+Write = Callable[[PrivateLog], object]
+"""Commits the next entry to such a log."""
 
 
 @contextlib.contextmanager
@@ -124,4 +148,20 @@ def private_log(store: Store, version: int) -> Iterator[PrivateLog]:
         for name in names:
             if int(numbers[name]) >= first:
                 store.fetch(f"{LOG}/{name}", folder / LOG / name)
-        yield PrivateLog(folder)
+        yield PrivateLog(folder, version)
+
+
+@contextlib.contextmanager
+def log_of_head(store: Store, head: Head) -> Iterator[PrivateLog]:
+    """A log without files, whose only entry says what the table is: what it costs does not follow the table's files."""
+    with store.scratch() as folder:
+        said = {"protocol": head.protocol, "metaData": head.metadata}
+        (folder / LOG).mkdir()
+        lines = [json.dumps({name: _known(action)}) for name, action in said.items()]
+        (folder / entry_name(0)).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        yield PrivateLog(folder, 0)
+
+
+def _known(action: Mapping[str, Any]) -> dict[str, Any]:
+    """An action as an entry has it: one that was read from a checkpoint has a null for each field that it lacks."""
+    return {name: value for name, value in action.items() if value is not None}

@@ -1,13 +1,13 @@
 """A table's data files: their values in the log, their paths, and how they are read.
 
-A file's name has the id of its commit and the checksum of its bytes.
+A file's name has the id of its commit, the fingerprint of its rows and the checksum of its bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -22,13 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import LakeDamaged
-from pipeline.fingerprint import ContentHash
 from pipeline.lake.disk import checksum, make_folder, sync_file, write_file
-from pipeline.lake.names import checksum_in, commit_in, name_file
+from pipeline.lake.names import checksum_in, commit_in, fingerprint_in, name_file
 from pipeline.lake.store import Store, disk_errors
 from pipeline.lake.writer import Partition, StagedFile, delta_stats
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+Bounds = Mapping[str, tuple[int, int]]
+"""The smallest and the largest value of integer columns."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,26 @@ class DataFile:
     row_count: int
     size_bytes: int
     added_at: dt.datetime
-    bounds: Mapping[str, tuple[int, int]]
+    bounds: Bounds
 
     @property
     def checksum(self) -> str:
         return checksum_in(self.path.rpartition("/")[2])
 
     @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its rows; empty for a file from before there were any."""
+        return fingerprint_in(self.path.rpartition("/")[2])
+
+    @property
     def commit(self) -> str:
         """The name of the commit that wrote it; names sort by time, and begin with that of the run."""
         return commit_in(self.path.rpartition("/")[2])
+
+    def meets(self, within: Bounds) -> bool:
+        """Whether it may have rows within these bounds; of a column without bounds it may have any."""
+        pairs = [(self.bounds[name], wanted) for name, wanted in within.items() if name in self.bounds]
+        return all(low <= most and high >= least for (low, high), (least, most) in pairs)
 
     def stats(self) -> str:
         """Delta's statistics of the file, as JSON."""
@@ -71,53 +82,74 @@ def committed_file(staged: StagedFile, path: str, now: dt.datetime) -> DataFile:
     )
 
 
-def staged_bounds(staged: StagedFile) -> dict[str, tuple[int, int]]:
+def staged_bounds(staged: StagedFile) -> Bounds:
     """The smallest and largest value of a staged file's integer columns."""
-    stats = json.loads(staged.stats)
+    return integer_bounds(json.loads(staged.stats))
+
+
+def integer_bounds(stats: Mapping[str, Any]) -> Bounds:
     bounds = {name: (low, stats["maxValues"].get(name)) for name, low in stats["minValues"].items()}
     return {name: (low, high) for name, (low, high) in bounds.items() if isinstance(low, int) and isinstance(high, int)}
 
 
-def committed_files(table: deltalake.DeltaTable, column: str, store: Store) -> Iterator[DataFile]:
-    """The files in the log of a table that is partitioned by `column`.
+def committed_files(
+    table: deltalake.DeltaTable, column: str, store: Store, within: Bounds | None = None
+) -> Iterator[DataFile]:
+    """The files in the log of a table that is partitioned by `column`; those that may have values `within` bounds.
 
     Where the log has no statistics of a file (checkpoints of some engines omit them), they are read from the file.
     """
     # pyarrow's own `table` would import pandas, which takes longer than all of this.
-    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=False))
-    for action in actions.read_all().to_pylist():
-        partition = action["partition"][column]
-        row_count, low, high = action["num_records"], action.get("min") or {}, action.get("max") or {}
+    actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=False)).read_all()
+    actions = _overlapping(actions, within or {})
+    partitions = pc.cast(pc.struct_field(actions["partition"], column), pa.string())
+    columns = [partitions, *(actions[name] for name in ("path", "num_records", "size_bytes", "modification_time"))]
+    known = zip(*(found.to_pylist() for found in columns), _bounds(actions), strict=True)
+    for partition, path, row_count, size_bytes, added_ms, bounds in known:
         if row_count is None:
-            row_count, low, high = _own_statistics(store, action["path"])
-        yield DataFile(
-            path=action["path"],
-            partition=None if partition is None else str(partition),
-            row_count=row_count,
-            size_bytes=action["size_bytes"],
-            added_at=dt.datetime.fromtimestamp(action["modification_time"] / 1000, dt.UTC),
-            bounds={
-                name: (low[name], high[name])
-                for name in low
-                if isinstance(low[name], int) and isinstance(high.get(name), int)
-            },
-        )
+            row_count, bounds = _own_statistics(store, path)
+        added_at = dt.datetime.fromtimestamp(added_ms / 1000, dt.UTC)
+        yield DataFile(path, partition, row_count, size_bytes, added_at, bounds)
 
 
-def _own_statistics(store: Store, path: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Row count, lowest and highest values; none of a file that is missing or damaged, which its reader will report."""
+def _bounds(actions: pa.Table) -> Iterator[Bounds]:
+    """Of each action, of the integer columns that have both."""
+    sides = [actions[side] for side in ("min", "max") if side in actions.column_names]
+    names = [field.name for field in sides[0].type if pa.types.is_integer(field.type)] if len(sides) == 2 else []
+    there = [
+        zip(*(pc.struct_field(side, name).to_pylist() for side in sides), strict=True)
+        for name in names
+        if sides[1].type.get_field_index(name) >= 0
+    ]
+    if not there:
+        return itertools.repeat({}, actions.num_rows)
+    rows = zip(*there, strict=True)
+    return ({name: pair for name, pair in zip(names, row, strict=True) if None not in pair} for row in rows)
+
+
+def _overlapping(actions: pa.Table, within: Bounds) -> pa.Table:
+    """The actions of files whose bounds meet these ones or are not known."""
+    for name, (least, most) in within.items() if {"min", "max"} <= set(actions.column_names) else ():
+        low, high = (pc.struct_field(actions[side], name) for side in ("min", "max"))
+        outside = pc.or_kleene(pc.greater(low, most), pc.less(high, least))
+        actions = actions.filter(pc.invert(pc.fill_null(outside, False)))
+    return actions
+
+
+def _own_statistics(store: Store, path: str) -> tuple[int, Bounds]:
+    """Row count and bounds; none of a file that is missing or damaged, which its reader will report."""
     try:
         with store.open_parquet(path) as opened, pq.ParquetFile(opened) as parquet:
             stats = json.loads(delta_stats(parquet.metadata, parquet.schema_arrow))
     except (OSError, pa.ArrowException):
-        return 0, {}, {}
-    return stats["numRecords"], stats["minValues"], stats["maxValues"]
+        return 0, {}
+    return stats["numRecords"], integer_bounds(stats)
 
 
 def place_of(column: str, staged: StagedFile, commit_id: str, index: int) -> str:
     """The path below its table's folder that a staged file will have."""
     value = NULL_PARTITION if staged.partition is None else staged.partition
-    return f"{column}={value}/{name_file(commit_id, index, staged.checksum)}"
+    return f"{column}={value}/{name_file(commit_id, index, staged.fingerprint, staged.checksum)}"
 
 
 def files_on_disk(store: Store) -> list[str]:
@@ -143,58 +175,12 @@ def file_errors(path: str, feed: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise _damaged(f"{path} is missing, and the log of {feed} names it", feed) from error
+        raise damaged(f"{path} is missing, and the log of {feed} names it", feed) from error
     except (OSError, pa.ArrowException) as error:
         problem = (
             os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not what was written"
         )
-        raise _damaged(f"{path} cannot be read: {problem}", feed) from error
-
-
-def file_problem(store: Store, file: DataFile) -> str | None:
-    """What is wrong with the file; None when it has the size, the bytes and the rows that were written."""
-    try:
-        size = store.size(file.path)
-        if size is None:
-            return "file is missing"
-        if size != file.size_bytes:
-            return f"size is {size} bytes, {file.size_bytes} were written"
-        with store.open_parquet(file.path) as opened:
-            if not _is_as_written(opened, file):
-                return "content is not what was written (checksum differs)"
-            rows = pq.read_metadata(opened).num_rows
-    except (OSError, pa.ArrowException):
-        return "file cannot be read"
-    return None if rows == file.row_count else f"file has {rows} rows, {file.row_count} were written"
-
-
-def has_file(store: Store, file: DataFile) -> bool:
-    """Whether the file is in the store with the size and the bytes that were written."""
-    if store.size(file.path) != file.size_bytes:
-        return False
-    with store.open_parquet(file.path) as opened:
-        return _is_as_written(opened, file)
-
-
-def _is_as_written(opened: pa.NativeFile, file: DataFile) -> bool:
-    digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-    opened.seek(0)
-    return digest == file.checksum
-
-
-def add_rows_of(content: ContentHash, store: Store, feed: str, file: DataFile, schema: pa.Schema) -> None:
-    """Adds the rows of a committed file, in the columns of `schema`. Raises LakeDamaged for other bytes than were
-    written.
-    """
-    where = store.uri(file.path)
-    with file_errors(where, feed):
-        opened = store.open_parquet(file.path)
-    with opened:
-        with file_errors(where, feed):
-            if not _is_as_written(opened, file):
-                raise _damaged(f"{where} is not what was written", feed)
-        for batch in _batches(opened, where, feed, 65_536):
-            content.add_batch(_fit(batch, schema))
+        raise damaged(f"{path} cannot be read: {problem}", feed) from error
 
 
 def read_where(store: Store, feed: str, file: DataFile, wanted: pc.Expression) -> list[pa.RecordBatch]:
@@ -227,8 +213,9 @@ def stage_copy(store: Store, feed: str, file: DataFile, target: Path, partition:
         sync_file(target)
         digest = checksum(target)
     if digest != file.checksum:
-        raise _damaged(f"{where} is not what was written", feed)
-    return StagedFile(target, partition, file.row_count, file.size_bytes, digest, file.stats())
+        raise damaged(f"{where} is not what was written", feed)
+    size, stats = file.size_bytes, file.stats()
+    return StagedFile(target, partition, file.row_count, size, digest, stats, fingerprint=file.fingerprint)
 
 
 def stage_bytes(data: bytes, target: Path) -> Path:
@@ -237,10 +224,15 @@ def stage_bytes(data: bytes, target: Path) -> Path:
     return target
 
 
-def read_staged(staged: StagedFile, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a staged file."""
-    with disk_errors(staged.path, "read"), pq.ParquetFile(staged.path) as parquet:
+def read_staged(store: Store, staged: StagedFile, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a staged file of this store's table."""
+    with disk_errors(staged.path, "read"), _opened(store, staged) as opened, pq.ParquetFile(opened) as parquet:
         return parquet.read(columns=list(columns))
+
+
+def _opened(store: Store, staged: StagedFile) -> pa.NativeFile:
+    place = staged.path
+    return store.open_parquet(place) if isinstance(place, str) else pa.OSFile(str(place), "rb")
 
 
 def read_all_staged(staged: Iterable[StagedFile]) -> Iterator[pa.RecordBatch]:
@@ -250,7 +242,7 @@ def read_all_staged(staged: Iterable[StagedFile]) -> Iterator[pa.RecordBatch]:
             yield from parquet.iter_batches()
 
 
-def _damaged(message: str, feed: str) -> LakeDamaged:
+def damaged(message: str, feed: str) -> LakeDamaged:
     return LakeDamaged(message, f"see what can be done: python metadata_utils.py repair {feed}")
 
 
@@ -265,11 +257,11 @@ def read_files(
         with file_errors(store.uri(file.path), feed):
             opened = store.open_parquet(file.path)
         with opened:
-            for batch in _batches(opened, store.uri(file.path), feed, batch_rows):
+            for batch in batches_in(opened, store.uri(file.path), feed, batch_rows):
                 yield _fit(batch, schema)
 
 
-def _batches(opened: pa.NativeFile, where: str, feed: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def batches_in(opened: pa.NativeFile, where: str, feed: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
     with file_errors(where, feed):
         parquet = pq.ParquetFile(opened)
     # A batch that spans row groups would not be bounded in bytes.

@@ -69,6 +69,12 @@ class Head:
         return entry_time(self.commit)
 
     @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of all rows after the newest entry, by its note; None where that has none."""
+        noted = (self.commit.get("pipeline") or {}).get("fingerprint")
+        return noted if isinstance(noted, str) else None
+
+    @property
     def committed_at(self) -> dt.datetime:
         """When the newest entry was written, by the clock of that moment."""
         return dt.datetime.fromtimestamp(self.commit.get("timestamp", 0) / 1000, dt.UTC)
@@ -143,7 +149,7 @@ def _from_checkpoint(store: Store, feed: str, names: Sequence[str], number: int)
                 _hint(feed),
             ) from None
         for column in rows.column_names:
-            found[column] += pc.drop_null(rows[column]).to_pylist()
+            found[column] += pc.drop_null(rows[column]).to_pylist(maps_as_pydicts="strict")
     head = Head(
         number,
         f"checkpoint {number}",

@@ -82,6 +82,7 @@ def publish_iceberg(table: LakeTable) -> Published:
         table.delta_version,
         len(iceberg.metadata.snapshots),
         added,
+        "iceberg",
     )
 
 

@@ -59,6 +59,11 @@ class Lake:
         """The space for new files."""
         return self._store.space()
 
+    @property
+    def cold_class(self) -> str:
+        """See `Store.cold_class`."""
+        return self._store.cold_class
+
     def filesystem(self) -> Any:
         """The file system by which DuckDB finds data files; see `Store.filesystem`."""
         return self._store.filesystem()

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from pipeline.errors import LakeNotWritable
+from pipeline.lake.access import StoreAccess
 from pipeline.lake.disk import (
     append_to_file,
     delete_file,
@@ -29,9 +30,8 @@ from pipeline.lake.disk import (
 )
 from pipeline.lake.local_staging import LocalStaging
 from pipeline.lake.lock import LOCK, Hold, held_feed, hold_feed, hold_run, short_lock
-from pipeline.lake.store import LOG, Space
+from pipeline.lake.store import LOG, STAGING, Space
 
-STAGING = "_staging"
 _NO_NAMES = frozenset("?*[]{}#%\\")
 
 
@@ -79,6 +79,8 @@ def _refuse_other_than_utf8(path: str) -> None:
 class LocalStore:
     """A folder on a local disk; `Store` describes the methods."""
 
+    access = StoreAccess()
+
     def __init__(self, root: Path) -> None:
         self._root, self._staging = root, LocalStaging(root / STAGING)
 
@@ -86,10 +88,15 @@ class LocalStore:
         return LocalStore(self._root / folder)
 
     def uri(self, name: str = "") -> str:
-        return str(self._root / name)
+        # Thousands of files are named in views; a Path of each would cost more than all else.
+        return f"{self._root}/{name}" if name else str(self._root)
 
     def filesystem(self) -> None:
         """Paths need none."""
+
+    @property
+    def cold_class(self) -> str:
+        return ""
 
     def is_there(self) -> bool:
         return self._root.is_dir()
@@ -133,13 +140,20 @@ class LocalStore:
                 raise
         sync_folder(target.parent)
 
-    def take_in(self, moves: Mapping[str, Path]) -> None:
-        self._refuse_links_below()
+    def take_in(self, moves: Mapping[str, Path | str]) -> None:
+        self._refuse_links(*moves)
         for name, source in moves.items():
             make_folder((self._root / name).parent)
-            move_file(source, self._root / name)
+            move_file(Path(source), self._root / name)
         for folder in {(self._root / name).parent for name in moves}:
             sync_folder(folder)
+
+    def put_cold(self, name: str, source: Path) -> None:
+        """A disk has one class: the file is where it should be."""
+
+    def hand_over(self, staged: Path) -> Path:
+        """It is on a disk that both see."""
+        return staged
 
     def replace(self, name: str, data: bytes) -> None:
         write_file(self._root / name, data)
@@ -165,8 +179,12 @@ class LocalStore:
     def delete_leftovers(self, *names: str, may_be_named: bool) -> int:  # noqa: ARG002 # a dead process links nothing
         kept_from = self._kept_from()
         gone = [name for name in names if (self._root / name).lstat().st_ctime < kept_from]
+        self._refuse_links(*gone)
         for name in gone:
             delete_file(self._root / name)
+        for folder in {(self._root / name).parent for name in gone} - {self._root}:
+            with contextlib.suppress(OSError):  # not empty, or gone already
+                folder.rmdir()
         return len(gone)
 
     def delete_all(self) -> None:
@@ -186,7 +204,10 @@ class LocalStore:
 
     def make_durable(self) -> None:
         """Syncs the folders: names that a killed run gave may not be on disk yet."""
-        self._refuse_links_below()
+        refuse_links(self._root.parent, self._root)
+        if self._root.is_dir():
+            with os.scandir(self._root) as entries:
+                refuse_links(*(Path(entry.path) for entry in entries if entry.is_symlink()))
         for path in (self._root / LOG, self._root, self._root.parent, self._root.parent.parent):
             if path.is_dir():
                 sync_folder(path)
@@ -202,7 +223,7 @@ class LocalStore:
         self._staging.clear(self._kept_from())
 
     def scratch(self) -> AbstractContextManager[Path]:
-        self._refuse_links_below()
+        self._refuse_links(f"{LOG}/", f"{STAGING}/")
         return self._staging.scratch()
 
     def fetch(self, name: str, target: Path) -> None:
@@ -230,11 +251,10 @@ class LocalStore:
         make_folder((self._root / name).parent)
         return logging.FileHandler(self._root / name, encoding="utf-8", errors="backslashreplace")
 
-    def _refuse_links_below(self) -> None:
-        refuse_links(self._root.parent, self._root)
-        if self._root.is_dir():
-            with os.scandir(self._root) as entries:
-                refuse_links(*(Path(entry.path) for entry in entries if entry.is_symlink()))
+    def _refuse_links(self, *names: str) -> None:
+        """Raises LakeDamaged where the folder of one of these names is a link; all folders are looked at once a run."""
+        folders = {name.rpartition("/")[0] for name in names}
+        refuse_links(self._root.parent, self._root, *(self._root / folder for folder in folders))
 
     def _kept_from(self) -> float:
         hold = held_feed(self._root)

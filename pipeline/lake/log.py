@@ -46,7 +46,7 @@ def entry_info(store: Store, version: int) -> dict[str, Any]:
     """The commit information (`commitInfo`) of an entry; empty for a damaged one, which a later checkpoint replaces."""
     info: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
-        actions = _actions(store, [entry_name(version)])
+        actions = actions_in(store, [entry_name(version)])
         info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return {"timestamp": 0, **info, "version": version}
 
@@ -65,7 +65,7 @@ def removed_files(store: Store, names: Sequence[str] | None = None) -> dict[str,
         for row in rows.filter(pc.is_valid(rows)).to_pylist():
             if row["path"] is not None:
                 removed[unquote(row["path"])] = row["deletionTimestamp"] or 0
-    for action in _actions(store, entries_due(names)):
+    for action in actions_in(store, entries_due(names)):
         if "remove" in action:
             removed[unquote(action["remove"]["path"])] = action["remove"].get("deletionTimestamp") or 0
         elif "add" in action:
@@ -73,7 +73,8 @@ def removed_files(store: Store, names: Sequence[str] | None = None) -> dict[str,
     return removed
 
 
-def _actions(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
+def actions_in(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The actions of these entries. Raises ValueError for one that is not whole, and FileNotFoundError."""
     for entry in entries:
         for line in store.read(entry).splitlines():
             yield json.loads(line)

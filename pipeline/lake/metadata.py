@@ -106,16 +106,17 @@ def describe_feed(table: LakeTable) -> FeedState:
     if not table.exists:
         return FeedState(table.feed, None)
     written = _written(table)
-    if written is not None:
+    if written is not None and table.growth.since == table.head.checksum:
         return FeedState(table.feed, _state_of(written))
+    partitions = _partitions(table.files, table.feed) if written is None else _grown(written, table)
     state = TableState(
         delta_version=table.delta_version,
         entry_checksum=table.head.checksum,
         created_at=table.head.created_at,
         last_commit_at=table.head.committed_at,
         columns=tuple(_column(field) for field in table.schema),
-        partitions=tuple(_partitions(table.files, has_times=table.feed.type == "stream")),
-        totals=Totals.of(table.files),
+        partitions=tuple(partitions),
+        totals=sum_of(partition.totals for partition in partitions),
         current_version=table.current_version,
         topic=table.topic or None,
         bookmark={partition: mark.next_offset for partition, mark in table.bookmarks().items()},
@@ -139,21 +140,21 @@ def copy_metadata(source: LakeTable, table: LakeTable) -> None:
 
 def is_described(table: LakeTable) -> bool:
     """Whether `_metadata.json` describes the newest log entry, the feed as it is now, and the lake at this place."""
-    written = _written(table)
+    written = _written(table) if table.growth.since == table.head.checksum else None
     return written is not None and written.items() >= {**_head_json(table.feed), **_place_json(table)}.items()
 
 
 def described_partitions(table: LakeTable) -> set[str | None] | None:
-    """The table's partitions, by `_metadata.json` alone; None where that describes another log entry."""
-    written = _written(table)
-    return None if written is None else {partition["partition"] for partition in written["partitions"]}
+    """The table's partitions, by `_metadata.json` and the table's growth; None where that describes another entry."""
+    written, added = _written(table), {file.partition for file in table.growth.files}
+    return None if written is None else {partition["partition"] for partition in written["partitions"]} | added
 
 
 def _written(table: LakeTable) -> dict[str, Any] | None:
-    """The content of `_metadata.json`; None where it describes another log entry."""
+    """The content of `_metadata.json`; None where it describes another log entry than the table's growth is since."""
     try:
         written = json.loads(table.store.read(METADATA))
-        is_of_this_state = (written["schema_version"], written["entry_checksum"]) == (1, table.head.checksum)
+        is_of_this_state = (written["schema_version"], written["entry_checksum"]) == (1, table.growth.since)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return written if is_of_this_state else None
@@ -166,21 +167,20 @@ def _state_of(written: Mapping[str, Any]) -> TableState:
         created_at=dt.datetime.fromisoformat(written["created_at"]),
         last_commit_at=dt.datetime.fromisoformat(written["last_commit_at"]),
         columns=tuple(ColumnState(**column) for column in written["columns"]),
-        partitions=tuple(
-            PartitionState(
-                partition["partition"],
-                _totals_of(partition),
-                dt.datetime.fromisoformat(partition["added_at"]),
-                tuple(partition["rowtime_ms"]) if "rowtime_ms" in partition else None,
-            )
-            for partition in written["partitions"]
-        ),
+        partitions=tuple(_written_partitions(written)),
         totals=_totals_of(written["totals"]),
         current_version=written["current_version"],
         topic=written["topic"],
         bookmark={int(partition): offset for partition, offset in (written["bookmark"] or {}).items()},
         state=written["state"],
     )
+
+
+def _written_partitions(written: Mapping[str, Any]) -> Iterator[PartitionState]:
+    for form in written["partitions"]:
+        added_at = dt.datetime.fromisoformat(form["added_at"])
+        times = tuple(form["rowtime_ms"]) if "rowtime_ms" in form else None
+        yield PartitionState(form["partition"], _totals_of(form), added_at, times)
 
 
 def _totals_of(form: Mapping[str, int]) -> Totals:
@@ -239,12 +239,34 @@ def _column(field: pa.Field) -> ColumnState:
     return ColumnState(field.name, str(field.type), *at_source)
 
 
-def _partitions(files: Sequence[DataFile], has_times: bool) -> Iterator[PartitionState]:
-    """In order: dates by time, versions by number."""
+def _partitions(files: Sequence[DataFile], feed: Feed) -> list[PartitionState]:
     grouped: dict[str | None, list[DataFile]] = {}
     for file in files:
         grouped.setdefault(file.partition, []).append(file)
-    for partition, members in sorted(grouped.items(), key=lambda item: (len(item[0] or ""), item[0] or "")):
-        times = [file.bounds["rowtime"] for file in members if has_times and "rowtime" in file.bounds]
-        span = (min(low for low, _ in times), max(high for _, high in times)) if times else None
-        yield PartitionState(partition, Totals.of(members), max(file.added_at for file in members), span)
+    states = []
+    for partition, members in grouped.items():
+        times = [file.bounds["rowtime"] for file in members if feed.type == "stream" and "rowtime" in file.bounds]
+        added_at = max(file.added_at for file in members)
+        states.append(PartitionState(partition, Totals.of(members), added_at, _span(times)))
+    return _in_order(states)
+
+
+def _grown(written: Mapping[str, Any], table: LakeTable) -> list[PartitionState]:
+    """The partitions that are written down, with the files that were added since."""
+    states = {state.partition: state for state in _written_partitions(written)}
+    for new in _partitions(table.growth.files, table.feed):
+        old = states.get(new.partition, new)
+        if old is not new:
+            times = _span([span for span in (old.rowtime_ms, new.rowtime_ms) if span is not None])
+            new = PartitionState(new.partition, old.totals + new.totals, max(old.added_at, new.added_at), times)
+        states[new.partition] = new
+    return _in_order(states.values())
+
+
+def _span(times: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    return (min(low for low, _ in times), max(high for _, high in times)) if times else None
+
+
+def _in_order(states: Iterable[PartitionState]) -> list[PartitionState]:
+    """Dates by time, versions by number."""
+    return sorted(states, key=lambda state: (len(state.partition or ""), state.partition or ""))

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline.errors import PipelineError, RequestUnsettled, StoreUnreachable
 from pipeline.lake import lease
+from pipeline.lake.access import StoreAccess
 from pipeline.lake.bucket import Bucket, Found
 from pipeline.lake.disk import delete_file, make_folder
 from pipeline.lake.local_staging import LocalStaging, make_private
@@ -33,7 +34,7 @@ _UPLOADS = 4
 """Files that are uploaded at once."""
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Between two attempts at a conditional write."""
-_LEASE = "_lock.json"
+_LEASE, _STAGED = "_lock.json", "_staging"
 
 
 class ObjectStore:
@@ -50,8 +51,16 @@ class ObjectStore:
     def uri(self, name: str = "") -> str:
         return f"{self._bucket.root}/{self._key(name)}".rstrip("/")
 
+    @property
+    def access(self) -> StoreAccess:
+        return self._bucket.access
+
     def filesystem(self) -> Any:
         return self._bucket.filesystem()
+
+    @property
+    def cold_class(self) -> str:
+        return self._bucket.cold_class
 
     def is_there(self) -> bool:
         return next(self._bucket.all_below(self._folder("")), None) is not None
@@ -127,20 +136,35 @@ class ObjectStore:
                 raise
         return True
 
-    def take_in(self, moves: Mapping[str, Path]) -> None:
-        """Uploads the files, some at once, and deletes them on the local disk."""
+    def take_in(self, moves: Mapping[str, Path | str]) -> None:
+        """Uploads the files, some at once, and deletes them on the local disk. What another machine has uploaded the
+        store copies by itself.
+        """
 
-        def upload(name: str, source: Path) -> None:
+        def take(name: str, source: Path | str) -> None:
+            if isinstance(source, str):
+                self.move(source, name)
+                return
             self._bucket.put(self._key(name), source)
             delete_file(source)
 
         with ThreadPoolExecutor(_UPLOADS) as pool:
             try:
-                for done in [pool.submit(upload, name, source) for name, source in moves.items()]:
+                for done in [pool.submit(take, name, source) for name, source in moves.items()]:
                     done.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # those that have begun end
                 raise
+
+    def put_cold(self, name: str, source: Path) -> None:
+        self._bucket.put(self._key(name), source, self.cold_class)
+
+    def hand_over(self, staged: Path) -> str:
+        """Uploads it to a name of its own, and deletes it on the local disk."""
+        name = f"{_STAGED}/{staged.parent.name}/{staged.name}"
+        self._bucket.put(self._key(name), staged)
+        delete_file(staged)
+        return name
 
     def replace(self, name: str, data: bytes) -> None:
         """By a conditional write: one that arrives late, after its run was killed, does not undo a newer one."""
@@ -228,8 +252,13 @@ class ObjectStore:
         return self._local.path(name)
 
     def clear_staging(self) -> None:
+        """Also what another machine has staged: it is deleted by when the store wrote it."""
         make_private(self._staging)
-        self._local.clear(self._kept_from())
+        kept_from = self._kept_from()
+        self._local.clear(kept_from)
+        staged = self._bucket.written_below(self._folder(_STAGED))
+        if gone := [key for key, written_at in staged if written_at.timestamp() < kept_from]:
+            self._bucket.delete(gone)
 
     def scratch(self) -> AbstractContextManager[Path]:
         make_private(self._staging)

@@ -14,21 +14,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.fingerprint import ContentHash
 from pipeline.lake.disk import delete_file, sync_file
-from pipeline.lake.encoding import Compression, writer_options
+from pipeline.lake.encoding import Encodings
 
 ROW_GROUP_ROWS = 131_072
 ROW_GROUP_BYTES = 64 * 2**20
 """The limits of a row group: rows, and bytes of values in memory."""
-_SMALL_BATCHES = 256
+_SMALL_BATCHES, _SMALL_BYTES = 256, 64 * 1024
 
 
 class OpenFile:
-    """A data file that is being written. `waiting_bytes` is the size of the rows gathered in memory."""
+    """A data file that is being written. `waiting_bytes` is the size of the rows gathered in memory, `content` the
+    fingerprint of those that have left it.
+    """
 
-    def __init__(self, path: Path, schema: pa.Schema, compression: Compression) -> None:
-        self.path, self._schema, self._compression = path, schema, compression
-        self.waiting_bytes = 0
+    def __init__(self, path: Path, schema: pa.Schema, encodings: Encodings) -> None:
+        self.path, self._schema, self._encodings = path, schema, encodings
+        self.waiting_bytes, self.content = 0, ContentHash()
         self._waiting: list[pa.RecordBatch] = []
         self._small: list[pa.RecordBatch] = []  # the newest of those that wait
         self._group_rows = self._group_bytes = 0
@@ -36,15 +39,20 @@ class OpenFile:
         self._spill: tuple[pa.OSFile, pa.RecordBatchStreamWriter] | None = None
         self._parquet: tuple[pa.OSFile, pq.ParquetWriter] | None = None
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Adds rows. Small batches are joined: each one costs memory beyond its values."""
-        self._small.append(batch)
-        self.waiting_bytes += batch.nbytes
+    def add(self, batch: pa.RecordBatch, size_bytes: int) -> None:
+        """Adds rows that have so many bytes. Small batches are joined: each one costs memory beyond its values. Large
+        ones are never copied.
+        """
+        self.waiting_bytes += size_bytes
         self._group_rows += batch.num_rows
-        self._group_bytes += batch.nbytes
+        self._group_bytes += size_bytes
+        if size_bytes >= _SMALL_BYTES:
+            self._join_small()
+            self._waiting.append(batch)
+        else:
+            self._small.append(batch)
         if len(self._small) >= _SMALL_BATCHES:
-            self._waiting.append(pa.concat_batches(self._small))
-            self._small = []
+            self._join_small()
         if self._group_rows >= ROW_GROUP_ROWS or self._group_bytes >= ROW_GROUP_BYTES:
             self._write_group(is_long=True)
 
@@ -81,9 +89,16 @@ class OpenFile:
             with contextlib.suppress(OSError):
                 delete_file(path)
 
+    def _join_small(self) -> None:
+        if self._small:
+            self._waiting.append(pa.concat_batches(self._small))
+            self._small = []
+
     def _take_waiting(self) -> list[pa.RecordBatch]:
-        small = [pa.concat_batches(self._small)] if self._small else []
-        batches, self._waiting, self._small, self.waiting_bytes = [*self._waiting, *small], [], [], 0
+        self._join_small()
+        batches, self._waiting, self.waiting_bytes = self._waiting, [], 0
+        for batch in batches:
+            self.content.add_batch(batch)
         return batches
 
     def _write_group(self, is_long: bool) -> None:
@@ -91,7 +106,7 @@ class OpenFile:
         rows = pa.Table.from_batches(batches, self._schema)
         self._group_rows = self._group_bytes = 0
         if self._parquet is None:
-            options, file = writer_options(rows, self._compression, is_long), pa.OSFile(str(self.path), "wb")
+            options, file = self._encodings.options(rows, is_long), pa.OSFile(str(self.path), "wb")
             self._parquet = file, pq.ParquetWriter(file, self._schema, **options)
         if rows.num_rows:
             self._parquet[1].write_table(rows, row_group_size=ROW_GROUP_ROWS)

@@ -1,7 +1,7 @@
 """One table's log, opened once: its head is read immediately, the list of its files when it is needed.
 
-In a session the Delta library reads and commits in one private copy of the log, so nothing is read twice. The end of
-the session removes the copy; the next run removes the copy of a killed one.
+In a session the Delta library reads one private copy of the log, so nothing is read twice; a commit that needs no list
+of files is made without the copy. The end of the session removes it; the next run removes the copy of a killed one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import deltalake
 
 from pipeline.lake.checkpoint import drop_old_entries, write_checkpoint
 from pipeline.lake.delta import delta_errors
-from pipeline.lake.entry import PrivateLog, private_log, publish_entry
-from pipeline.lake.files import DataFile, committed_files
+from pipeline.lake.entry import PrivateLog, Write, log_of_head, private_log, publish_entry
+from pipeline.lake.files import Bounds, DataFile, committed_files
 from pipeline.lake.head import Head, read_head
 from pipeline.lake.log import removed_files
 from pipeline.lake.store import Store
@@ -42,28 +42,30 @@ class OpenLog:
     def next_version(self) -> int:
         return self.head.version + 1 if self.head else 0
 
-    def files(self) -> tuple[DataFile, ...]:
-        """The files that the log names."""
+    def files(self, within: Bounds | None = None) -> tuple[DataFile, ...]:
+        """The files that the log names; those that may have values `within` bounds."""
         if self.head is None:
             return ()
         with delta_errors(self._store.uri()):
             if self._session is None:
-                return self.files_at(self.head.version)  # another run may have committed since
+                return self.files_at(self.head.version, within)  # another run may have committed since
             with self._copy() as private:
-                return tuple(committed_files(private.delta, self._column, self._store))
+                return tuple(committed_files(private.delta, self._column, self._store, within))
 
-    def files_at(self, version: int) -> tuple[DataFile, ...]:
+    def files_at(self, version: int, within: Bounds | None = None) -> tuple[DataFile, ...]:
         """The files that the log named at an earlier version."""
         with delta_errors(self._store.uri()):
             place = self._store.local_path()
             if place is not None:
-                return tuple(committed_files(deltalake.DeltaTable(place, version=version), self._column, self._store))
+                delta = deltalake.DeltaTable(place, version=version)
+                return tuple(committed_files(delta, self._column, self._store, within))
             with private_log(self._store, version) as private:
-                return tuple(committed_files(private.delta, self._column, self._store))
+                return tuple(committed_files(private.delta, self._column, self._store, within))
 
-    def publish(self, write: Callable[[PrivateLog], object], check: Callable[[], None]) -> None:
-        """Makes the next entry by `write`; see `publish_entry`."""
-        with self._copy() as private:
+    def publish(self, write: Write, check: Callable[[], None], needs_files: bool = True) -> None:
+        """Makes the next entry by `write`; see `publish_entry`. Without `needs_files` it gets the head alone."""
+        head = None if needs_files else self.head
+        with self._copy() if head is None else log_of_head(self._store, head) as private:
             try:
                 entry = publish_entry(self._store, private, self.next_version, write, check)
             except BaseException:
@@ -94,4 +96,5 @@ class OpenLog:
             return
         if self._private is None:
             self._private = self._session.enter_context(private_log(self._store, version))
+        self._private.follow(self._store, version)
         yield self._private

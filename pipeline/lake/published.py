@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Published:
     """Where the metadata of a feed is, for which Delta version, and how many snapshots it has.
 
-    `location` is its folder, `metadata_location` the file that a catalog names.
+    `location` is what a reader opens, `metadata_location` the file that a catalog names.
     """
 
     feed: str
@@ -18,3 +18,4 @@ class Published:
     delta_version: int
     snapshots: int
     new_snapshots: int
+    format: str

@@ -23,6 +23,7 @@ from pipeline.lake.lake import Upkeep
 from pipeline.lake.metadata import described_partitions
 from pipeline.lake.rule import Rule
 from pipeline.lake.table import LakeTable
+from pipeline.progress import Progress
 
 _PAUSE_DAYS = 10
 """After a pause of so many days without a run, the rows of all these days may expire at once."""
@@ -203,12 +204,12 @@ class ArchivedExpiry:
     error: PipelineError | None = None
 
 
-def expire_archived(upkeep: Upkeep, feeds: Iterable[Feed]) -> list[ArchivedExpiry]:
+def expire_archived(upkeep: Upkeep, feeds: Iterable[Feed], progress: Progress) -> list[ArchivedExpiry]:
     """Expires archived feeds, which no export does; the failure of one does not stop the others."""
     done = []
     for index, feed in enumerate(feeds):
         try:
-            with contained(feed.name):
+            with progress.at(feed.name, "expiring"), contained(feed.name):
                 if partitions := expire_feed(upkeep.numbered(index), feed).partitions:
                     done.append(ArchivedExpiry(feed.name, partitions))
         except PipelineError as error:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import LakeDamaged, VersionUnknown, WrongUsage
 from pipeline.feeds import Feed
+from pipeline.fingerprint import total
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile, read_staged, stage_copy
 from pipeline.lake.lake import Upkeep
@@ -90,7 +91,7 @@ def rewrite(
     """Replaces each group of files by the rows that `rows_of` makes of it, in one commit that also does `change`.
 
     The files of a group are of one partition; their rows stay in it and keep their times. Where `change` has a schema,
-    the groups must have all files. Returns the new files. Raises LakeDamaged where rows would be lost or doubled; the
+    the groups must have all files. Returns the new files. Raises LakeDamaged where a row would be lost or changed; the
     staged files are then removed, and the lake is as it was.
     """
     schema, staged = (change.schema or table.schema).remove_metadata(), list[StagedFile]()
@@ -121,10 +122,20 @@ def _staged_again(
                 f"see what can be done: python metadata_utils.py repair {table.feed.name}",
             )
         written_at = max(file.added_at for file in members)
-        return [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
+        staged = [dataclasses.replace(file, written_at=written_at) for file in writer.finish()]
+        if all(file.fingerprint for file in members) and _total(staged) != _total(members):
+            raise LakeDamaged(
+                f"the rows of {members[0].path} and files beside it are not those that were written",
+                f"see what can be done: python metadata_utils.py repair {table.feed.name}",
+            )
+        return staged
     except BaseException:
         writer.discard()
         raise
+
+
+def _total(files: Iterable[DataFile | StagedFile]) -> str:
+    return total(file.fingerprint for file in files)
 
 
 def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[StagedFile]) -> Iterator[pa.RecordBatch]:
@@ -132,7 +143,7 @@ def rows_not_in(table: LakeTable, files: Sequence[DataFile], staged: Sequence[St
 
     Holds the keys of the staged rows in memory, 8 bytes each.
     """
-    places = [read_staged(file, ["rowpartition", "rowoffset"]) for file in staged]
+    places = [read_staged(table.store, file, ["rowpartition", "rowoffset"]) for file in staged]
     known = pa.concat_arrays([place_keys(batch) for place in places for batch in place.to_batches()] or [_NO_KEYS])
     for batch in table.read_batches(files):
         rest = batch.filter(pc.invert(pc.is_in(place_keys(batch), value_set=known)))

@@ -23,6 +23,9 @@ class StoreSettings(BaseModel):
     )
     lake_store_ca_file: str = Field("", description="PEM file with the CA that signed the store's certificate")
     lake_store_timeout_s: float = Field(60, gt=0, le=_HOUR, description="time for each request to the object store")
+    lake_store_cold_class: str = Field(
+        "", description="storage class past hot_days; empty: STANDARD_IA, NEARLINE or Cool"
+    )
     lake_staging_dir: str = Field(
         "", description="local folder for files on their way to an object store; empty: TMPDIR"
     )
@@ -44,4 +47,5 @@ class StoreSettings(BaseModel):
             ca_file=self.lake_store_ca_file,
             timeout_s=self.lake_store_timeout_s,
             staging_dir=self.lake_staging_dir,
+            cold_class=self.lake_store_cold_class,
         )

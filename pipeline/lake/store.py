@@ -23,9 +23,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipeline.errors import DiskFull, LakeDamaged, LakeNotWritable
+from pipeline.lake.access import StoreAccess
 
 LOG = "_delta_log"
 """The folder of a table's Delta log."""
+STAGING = "_staging"
+"""The folder below a table's of files that no commit has yet; what is in it is removed."""
 Tell = Callable[[str], None]
 """Is called with a line for people: progress or a warning."""
 
@@ -62,8 +65,16 @@ class Store(Protocol):
     def uri(self, name: str = "") -> str:
         """The URI by which readers find the folder or the file."""
 
+    @property
+    def access(self) -> StoreAccess:
+        """With it `stores.open_store` opens the store of this URI in another process."""
+
     def filesystem(self) -> Any:
         """The fsspec file system by which DuckDB finds the files of these URIs; None where it finds them itself."""
+
+    @property
+    def cold_class(self) -> str:
+        """The storage class for what is seldom read; empty where the storage has one class only."""
 
     def is_there(self) -> bool: ...
 
@@ -92,8 +103,14 @@ class Store(Protocol):
         not known whether the file was stored, nor whether it still will be.
         """
 
-    def take_in(self, moves: Mapping[str, Path]) -> None:
-        """Moves staged files to their names, which must be new."""
+    def take_in(self, moves: Mapping[str, Path | str]) -> None:
+        """Moves staged files to their names, which must be new: local files, or what `hand_over` returned."""
+
+    def hand_over(self, staged: Path) -> Path | str:
+        """Gives a staged file of this machine to the process that commits, on whichever machine that is."""
+
+    def put_cold(self, name: str, source: Path) -> None:
+        """Writes a file again, whose bytes a local file has, in the class `cold_class`; in one step for readers."""
 
     def replace(self, name: str, data: bytes) -> None:
         """Creates or replaces a file, in one step for readers; for one writer at a time."""
@@ -171,7 +188,8 @@ def disk_errors(where: str | Path, wanted: str = "written") -> Iterator[None]:
         place = error.filename or str(where)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"the disk is full: {place}", f"free space (see 'df -h {where}'), then run the same command again"
+                f"the disk is full: {place}",
+                f"free space (see 'df -h {_kept(where)}'), then run the same command again",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             right = "writable" if wanted == "written" else "readable"
@@ -185,6 +203,11 @@ def disk_errors(where: str | Path, wanted: str = "written") -> Iterator[None]:
                 "set LAKE_ROOT to a folder, or move that file away",
             ) from error
         raise LakeDamaged(f"the lake cannot be used: {place}: {error.strerror or error}", f"look at {where}") from error
+
+
+def _kept(where: str | Path) -> str:
+    """The place, or the folder above the staging folder that it is in, which is removed."""
+    return str(where).partition(f"/{STAGING}")[0]
 
 
 def json_bytes(data: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,20 @@ import pyarrow as pa
 
 from pipeline.errors import LakeDamaged, PipelineError
 from pipeline.feeds import Feed
+from pipeline.fingerprint import total
 from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, file_actions, files_after, transactions
 from pipeline.lake.checkpoint import CHECKPOINT_EVERY
 from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
 from pipeline.lake.columns import compare_columns
-from pipeline.lake.delta import NO_HOOKS, add_columns, commit_properties, create_table, delta_errors
+from pipeline.lake.delta import add_columns, commit_properties, create_table, delta_errors, write_files
 from pipeline.lake.delta import partitioned_schema as partitioned
 from pipeline.lake.encoding import Compression
-from pipeline.lake.entry import PrivateLog
+from pipeline.lake.entry import Write
 from pipeline.lake.files import DataFile, place_of, read_files
 from pipeline.lake.head import Head
 from pipeline.lake.leftovers import delete_orphans, note_moves, refuse_lost, surely_past_by
 from pipeline.lake.log import history, remove_damage
+from pipeline.lake.newest import Growth, newest_files
 from pipeline.lake.open_log import OpenLog
 from pipeline.lake.rule import Rule
 from pipeline.lake.store import Store, Tell
@@ -42,7 +44,7 @@ METADATA = "_metadata.json"
 
 class LakeTable:
     """A feed's table. The head of its log is read immediately, the list of its files when it is needed; both follow the
-    commits of this object, and `refresh` reads the log again.
+    commits of this object, and `refresh` reads the log again. `growth` is what they came to.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class LakeTable:
         self.partition_column = "date" if feed.type == "stream" else "version"
         self._newest_before: dt.datetime | None = None
         self._grace, self.has_named_leftovers = dt.timedelta(), False
-        self._files: tuple[DataFile, ...] | None = None
         self._log = OpenLog(self.store, feed.name, self.partition_column, session)
+        self._files: tuple[DataFile, ...] | None
+        self.growth: Growth
+        self._forget()
 
     @classmethod
     def for_writing(
@@ -93,8 +97,8 @@ class LakeTable:
         return self.store.uri(path)
 
     def refresh(self) -> None:
-        self._files = None
         self._log.refresh()
+        self._forget()
 
     @property
     def exists(self) -> bool:
@@ -144,6 +148,12 @@ class LakeTable:
         if self._files is None:
             self._files = self._log.files()
         return self._files
+
+    def files_with(self, topic_partition: int, first: int, last: int) -> tuple[DataFile, ...]:
+        """A stream's files that may have rows with these offsets; newest rows are found by the log's newest entries."""
+        within = {"rowpartition": (topic_partition, topic_partition), "rowoffset": (first, last)}
+        newest = newest_files(self.store, self.delta_version, self.partition_column, topic_partition, first)
+        return self._log.files(within) if newest is None else tuple(file for file in newest if file.meets(within))
 
     @property
     def current_version(self) -> int | None:
@@ -208,9 +218,8 @@ class LakeTable:
         added, wider = self.compare_schema(schema)
         if added:
             with delta_errors(self.uri()):
-                new = [schema.field(name) for name in added]
-                note = commit_properties({"added_columns": added}, self.newest_at)
-                self._publish(lambda private: add_columns(private.delta, new, note))
+                note = commit_properties({"added_columns": added, "fingerprint": self.head.fingerprint}, self.newest_at)
+                self._publish(lambda private: add_columns(private.delta, [schema.field(n) for n in added], note))
         return wider
 
     def commit(self, commit_id: str, change: Change, now: dt.datetime) -> int:
@@ -228,25 +237,18 @@ class LakeTable:
             note_moves(self.store, self.delta_version + 1, commit_id, paths)
             self.store.take_in({path: staged.path for path, staged in zip(paths, change.adds, strict=True)})
             actions = file_actions(change, paths, self.partition_column, now)
-            own, number = Rule.of(self.feed), self.topic_number
+            own, number, files, growth = Rule.of(self.feed), self.topic_number, self._files, self.growth
             rule = (self.rule or own).longer(own)
             marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now, number)
             schema = partitioned(change.schema, self.partition_column) if change.schema is not None else None
-            files = self._files
+            known = change.fingerprint_after(self.head.fingerprint or total(file.fingerprint for file in self.files))
+            note = commit_properties({**change.note, "fingerprint": known}, now, marks)
             self._publish(
-                lambda private: private.delta.create_write_transaction(
-                    actions,
-                    mode="append" if schema is None else "overwrite",
-                    schema=schema or private.delta.schema(),
-                    partition_by=[self.partition_column],
-                    commit_properties=commit_properties(change.note, now, marks),
-                    post_commithook_properties=NO_HOOKS,
-                ),
-                [*paths, *(file.path for file in change.returns)],
-                now,
-            )
-            if files is not None:
-                self._files = files_after(change, files, paths, now)
+                lambda private: write_files(private.delta, actions, self.partition_column, note, schema),
+                [*paths, *(file.path for file in change.returns)], now, needs_files=schema is not None
+            )  # fmt: skip
+            self._files = None if files is None else files_after(change, files, paths, now)
+            self.growth = growth.after(change, paths, now, self.head.checksum)
         return self.delta_version
 
     def staging_folder(self, name: str = "") -> Path:
@@ -272,19 +274,19 @@ class LakeTable:
             return count
 
     def read_batches(self, files: Sequence[DataFile], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-        """The rows of committed files in the table's columns; columns that a file does not have are null.
-
-        Raises LakeDamaged for a file that is missing or cannot be read.
-        """
+        """The rows of committed files; columns that a file does not have are null. Raises LakeDamaged for a bad one."""
         return read_files(self.store, self.feed.name, files, self.schema, batch_rows)
 
+    def _forget(self) -> None:
+        self._files, self.growth = None, Growth(self.head.checksum if self.exists else "")
+
     def _publish(
-        self, write: Callable[[PrivateLog], object], paths: Sequence[str] = (), now: dt.datetime | None = None
+        self, write: Write, paths: Sequence[str] = (), now: dt.datetime | None = None, needs_files: bool = True
     ) -> None:
-        """Makes the next log entry, with new files at `paths`; `write` commits it to a private copy of the log."""
+        """Makes the next log entry, with new files at `paths`; `write` commits it to a private log."""
         version, before = self._log.next_version, self.newest_at
-        self._log.publish(write, lambda: refuse_lost(self.store, paths))
-        self._files = None
+        self._log.publish(write, lambda: refuse_lost(self.store, paths), needs_files)
+        self._forget()
         # After a long pause the clock may be wrong, and a checkpoint drops what is old by it.
         if version and version % CHECKPOINT_EVERY == 0 and not (now and before and now - before > LONG_PAUSE):
             self._sum_up()

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from pipeline.errors import NothingReturns
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
-from pipeline.lake.files import DataFile, file_problem, read_columns, stored_schema
+from pipeline.lake.file_proof import file_problem
+from pipeline.lake.files import DataFile, read_columns, stored_schema
 from pipeline.lake.head import entry_time
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import oldest_version

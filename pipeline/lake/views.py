@@ -23,6 +23,8 @@ _HEADER = (
     "-- Rewritten whole after each commit; a bare glob over the folders may see more than is committed.\n\n"
 )
 _HEAD = 'CREATE OR REPLACE VIEW "'
+_ENTRY = "-- of the log entry {}\n"
+_FILES, _NEXT, _END = "read_parquet([\n  ", ",\n  ", "\n], filename = "
 
 
 def write_views(
@@ -55,8 +57,10 @@ def write_views(
                 continue
             try:
                 with contained(feed.name):
-                    table = changed if changed is not None and feed == changed.feed else open_table(feed)
-                    statements += views_of(table, shown_now(table)) if table.exists else ()
+                    if changed is not None and feed == changed.feed:
+                        statements += _changed_views(changed, before if is_of_this_place else {})
+                    elif (table := open_table(feed)).exists:
+                        statements += _marked(table, views_of(table, shown_now(table)))
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
@@ -81,16 +85,38 @@ def _statements(text: str) -> dict[str, str]:
     return {part.partition('"')[0]: f"{_HEAD}{part.rstrip(chr(10))}\n" for part in found}
 
 
+def _changed_views(table: LakeTable, before: Mapping[str, str]) -> list[str]:
+    """The feed's statements now. A stream that has only grown keeps the names in its statement, if that says by its
+    last line that it is of the entry since which the stream has grown: then the list of all files is not read.
+    """
+    stands = before.get(table.feed.name, "")
+    if table.feed.type != "stream" or not stands.endswith(_ENTRY.format(table.growth.since)):
+        return _marked(table, views_of(table, shown_now(table)))
+    named = stands.partition(_FILES)[2].partition(_END)[0].split(_NEXT)
+    added = _named(table, table.growth.files)
+    return _marked(table, [_view(table.feed.name, table, [*filter(None, named), *added])])
+
+
+def _marked(table: LakeTable, statements: Iterable[str]) -> list[str]:
+    return [statement + _ENTRY.format(table.head.checksum) for statement in statements]
+
+
 def views_of(table: LakeTable, shown: Shown) -> list[str]:
     """The statements that create the feed's views over these files."""
-    return [_view(name, table, files) for name, files in zip(table.feed.view_names, shown, strict=True)]
+    return [_view(name, table, _named(table, files)) for name, files in zip(table.feed.view_names, shown, strict=True)]
 
 
-def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
-    """A view over these files with exactly the table's columns and its partition column.
+def _named(table: LakeTable, files: Iterable[DataFile]) -> list[str]:
+    return [_text(table.uri(file.path)) for file in files]
+
+
+def _view(name: str, table: LakeTable, files: Sequence[str]) -> str:
+    """A view over the files of these quoted names with exactly the table's columns and its partition column.
 
     Columns and types are listed, so that DuckDB opens no file before a query; a column that a file lacks is NULL. The
-    partition is read from the file's path, so that DuckDB can skip files without opening them.
+    partition is read from the file's path, so that DuckDB can skip files without opening them. DuckDB 1 does so only
+    where the column with the path is called `filename` (1.5.5); by any other name a question about one day opened all
+    files of a feed.
     """
     kind = "DATE" if table.partition_column == "date" else "INTEGER"
     partition = duckdb_name(table.partition_column)
@@ -99,7 +125,7 @@ def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
         nulls = ", ".join(f"NULL::{type_} AS {name}" for _, name, type_ in columns)
         return f'{_HEAD}{name}" AS\nSELECT {nulls}, NULL::{kind} AS {partition}\nWHERE false;\n'
     names = ", ".join(name for _, name, _ in columns)
-    place = "path"
+    place = "filename"
     while place in {field.name.lower() for field in table.schema} | {table.partition_column}:
         place += "_"
     value = f"TRY_CAST(split_part({place}, '/', -2)[{len(table.partition_column) + 2}:] AS {kind})"
@@ -107,10 +133,9 @@ def _view(name: str, table: LakeTable, files: Sequence[DataFile]) -> str:
         f"{_text(name)}: {{name: {_text(name)}, type: {_text(type_)}, default_value: NULL}}"
         for name, _, type_ in columns
     )
-    paths = ",\n  ".join(_text(table.uri(path)) for path in sorted(file.path for file in files))
     return (
-        f'{_HEAD}{name}" AS\nSELECT {names}, {value} AS {partition}\nFROM read_parquet([\n  {paths}\n], '
-        f"filename = '{place}', schema = MAP {{\n  {given}\n}});\n"
+        f'{_HEAD}{name}" AS\nSELECT {names}, {value} AS {partition}\nFROM '
+        f"{_FILES}{_NEXT.join(sorted(files))}{_END}'{place}', schema = MAP {{\n  {given}\n}});\n"
     )
 
 

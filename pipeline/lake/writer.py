@@ -22,12 +22,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import PartitionColumnUnusable
 from pipeline.lake.disk import checksum, delete_file, make_folder
-from pipeline.lake.encoding import Compression
+from pipeline.lake.encoding import Compression, Encodings
 from pipeline.lake.open_file import OpenFile
 from pipeline.lake.store import disk_errors
 
 _WAITING_BYTES = 64 * 2**20
-"""Limit on the bytes of rows in memory that are gathered for row groups, over all open files."""
+"""Limit on the bytes of rows in memory that are gathered for row groups, over all open files; besides, a quarter of it
+is for rows that come with other dates' rows.
+"""
 _OPEN_FILES = 512
 _YEAR_1, _YEAR_10000 = (pa.scalar(ms, pa.timestamp("ms")) for ms in (-62_135_596_800_000, 253_402_300_800_000))
 
@@ -38,16 +40,19 @@ Partition = str | None
 class StagedFile:
     """A finished, synced Parquet file that no reader knows of. `stats` is Delta's JSON of counts and bounds.
 
-    `written_at` is when its rows first came into the lake, where that is earlier than its commit.
+    `path` is text where it is the file's name in a store, see `Store.hand_over`. `written_at` is when its rows first
+    came into the lake, where that is earlier than its commit. `fingerprint` is that of its rows;
+    empty for the copy of a file that has none.
     """
 
-    path: Path
+    path: Path | str
     partition: Partition
     row_count: int
     size_bytes: int
     checksum: str
     stats: str
     written_at: dt.datetime | None = None
+    fingerprint: str = ""
 
 
 class StagedWriter:
@@ -63,11 +68,15 @@ class StagedWriter:
         partition: Partition = None,
         compression: Compression = "snappy",
     ) -> None:
-        self._folder, self._schema, self._compression = folder, schema, compression
+        self._folder, self._schema = folder, schema
         self._date_column, self._partition = date_column, partition
         self._open: OrderedDict[Partition, OpenFile] = OrderedDict()
         self._staged: list[StagedFile] = []
-        self._file_count = self._waiting_bytes = 0
+        self._mixed: list[pa.RecordBatch] = []  # with rows of several dates, in the order in which they came
+        self._mixed_bytes = 0
+        self._encodings = Encodings(compression)
+        self._added_at: dict[Partition, int] = {}  # how many bytes had been added with the newest rows of a file
+        self._file_count = self._waiting_bytes = self._added_bytes = 0
         self._most_open = min(_OPEN_FILES, max(8, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2))
         self.row_count = 0
         if date_column is not None:
@@ -83,18 +92,24 @@ class StagedWriter:
             if self._date_column is None:
                 self._append(self._partition, batch)
                 return
-            dates = partition_dates([batch], self._date_column)[0]
-            for partition, rows in _by_date(batch, dates):
-                self._append(partition, rows)
+            found = pc.unique(partition_dates([batch], self._date_column)[0])
+            if len(found) > 1:
+                self._mixed.append(batch)
+                self._mixed_bytes += batch.nbytes
+            if len(found) <= 1 or self._mixed_bytes >= _WAITING_BYTES // 4:
+                self._part_mixed()
+            for date in found if len(found) <= 1 else ():
+                self._append(_iso(date), batch)
 
     def finish(self) -> list[StagedFile]:
         """Closes and syncs every file. A table's version without rows has one file without rows, so that it exists."""
         with self._all_or_nothing():
             if self._date_column is None and not self._open and not self._staged:
                 self._append(self._partition, _empty(self._schema))
-            while self._open:
-                self._close(next(iter(self._open)))
-        return self._staged
+            self._part_mixed()
+            while self._open:  # first those whose rows are in memory, which then has room for those of the others
+                self._close(max(self._open, key=lambda partition: self._open[partition].waiting_bytes))
+        return sorted(self._staged, key=lambda file: str(file.path))
 
     def discard(self) -> None:
         """Removes all staged files; files that a broken disk keeps are removed by the next run."""
@@ -103,6 +118,7 @@ class StagedWriter:
         discard(self._staged)
         self._open.clear()
         self._staged.clear()
+        self._mixed.clear()
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -113,22 +129,43 @@ class StagedWriter:
             self.discard()
             raise
 
+    def _part_mixed(self) -> None:
+        """Appends the mixed rows to the files of their dates, many at once: each part has a cost of its own."""
+        if not self._mixed:
+            return
+        batch = pa.concat_batches(self._mixed)
+        self._mixed, self._mixed_bytes = [], 0
+        assert self._date_column is not None
+        for partition, rows in by_date(batch, self._date_column):
+            self._append(partition, rows)
+
     def _append(self, partition: Partition, batch: pa.RecordBatch) -> None:
         if partition not in self._open:
             while len(self._open) >= self._most_open:
                 self._close(next(iter(self._open)))
             path = self._folder / f"{self._file_count:05}.staged"
             self._file_count += 1
-            self._open[partition] = OpenFile(path, self._schema, self._compression)
+            self._open[partition] = OpenFile(path, self._schema, self._encodings)
         file = self._open[partition]
         self._open.move_to_end(partition)
-        before = file.waiting_bytes
-        file.add(batch)
+        before, size_bytes = file.waiting_bytes, batch.nbytes
+        file.add(batch, size_bytes)
         self._waiting_bytes += file.waiting_bytes - before
+        self._added_bytes += size_bytes
+        self._added_at[partition] = self._added_bytes
         if self._waiting_bytes >= _WAITING_BYTES:
-            largest = max(self._open.values(), key=lambda file: file.waiting_bytes)
-            self._waiting_bytes -= largest.waiting_bytes
-            largest.spill()
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Closes a file whose date has passed, else moves the rows of the largest one to the disk."""
+        for partition, file in self._open.items():
+            has_passed = self._added_bytes - self._added_at[partition] >= _WAITING_BYTES // 2
+            if has_passed and file.waiting_bytes >= _WAITING_BYTES // 16:
+                self._close(partition)
+                return
+        largest = max(self._open.values(), key=lambda file: file.waiting_bytes)
+        self._waiting_bytes -= largest.waiting_bytes
+        largest.spill()
 
     def _close(self, partition: Partition) -> None:
         file = self._open[partition]
@@ -144,12 +181,14 @@ class StagedWriter:
                 size_bytes=file.path.stat().st_size,
                 checksum=checksum(file.path),
                 stats=delta_stats(metadata, self._schema),
+                fingerprint=file.content.hexdigest(),
             )
         )
 
 
-def _by_date(batch: pa.RecordBatch, dates: pa.Array) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+def by_date(batch: pa.RecordBatch, column: str) -> Iterator[tuple[Partition, pa.RecordBatch]]:
     """The rows of each date, in order, as copied batches: a slice would keep the whole batch in memory."""
+    dates = partition_dates([batch], column)[0]
     found = pc.unique(dates)
     if len(found) <= 1:
         yield from ((_iso(date), batch) for date in found)
@@ -165,10 +204,13 @@ def _iso(date: pa.Scalar) -> Partition:
 
 
 def discard(files: Sequence[StagedFile]) -> None:
-    """Removes staged files that will not be committed; files that a broken disk keeps are removed by the next run."""
+    """Removes staged files that will not be committed; the next run removes those in a store, and those that a broken
+    disk keeps.
+    """
     for file in files:
-        with contextlib.suppress(OSError):
-            delete_file(file.path)
+        if isinstance(file.path, Path):
+            with contextlib.suppress(OSError):
+                delete_file(file.path)
 
 
 def check_partition_column(schema: pa.Schema, column: str) -> None:

@@ -39,7 +39,7 @@ def _subject(
 ) -> str:
     if not alert.is_wrong:
         return f"data lake on {place['host']}: all is well again"
-    return f"data lake on {place['host']}: {plural(len(problems) or len(errors) or 1, 'problem')}"
+    return f"data lake on {place['host']}: {plural(max(len(problems), len(errors), 1), 'problem')}"
 
 
 def _lines(alert: Alert, place: Mapping[str, str], exit_code: int, errors: Sequence[Mapping[str, str]]) -> list[str]:

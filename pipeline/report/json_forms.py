@@ -42,6 +42,7 @@ def verification_json(verification: Verification) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "feeds": sorted(verdict.feed.name for verdict in verification.verdicts),
+        "files_read": verification.read,
         "findings": [vars(finding) for finding in verification.findings],
         "errors": [{"feed": feed, "message": error.message, "hint": error.hint} for feed, error in verification.errors],
     }

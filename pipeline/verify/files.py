@@ -1,50 +1,67 @@
-"""Checks that each committed file exists with the bytes that were written, and each row once; changes nothing."""
+"""Checks the log, that each committed file exists, and as far as asked its contents; changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 
 from pipeline.findings import Finding
-from pipeline.lake.files import DataFile, file_problem
+from pipeline.lake.file_proof import file_problem, size_problem
+from pipeline.lake.files import DataFile
 from pipeline.lake.table import LakeTable
 from pipeline.progress import Meter
 from pipeline.text import plural
+from pipeline.verify.log_sums import log_findings
 from pipeline.verify.removed import bounds_of, overlap
 from pipeline.verify.verdict import Verdict
 
 
-def check_files(table: LakeTable, since: str = "", meter: Meter | None = None) -> Verdict:
-    """Compares files and log; without a finding all of the following is proved.
+def check_files(table: LakeTable, read_since: str | None = "", meter: Meter | None = None) -> Verdict:
+    """Compares log and files. Without a finding the log fits together, and each file has the size that was written.
 
-    Each committed file has the size, row count and checksum that were written; no (topic partition, offset) is there
-    twice; no offset is at or after its bookmark. With `since`, the id of a run, only the files of that run and later
-    ones are checked, also for offsets that older files have. `meter` counts the files' rows and bytes.
+    `read_since` is the id of a run, empty for the first: only files that it or later runs wrote are looked at, and they
+    are read; with None no file is. Files that were read have the rows and the checksum that were written, no (topic
+    partition, offset) of them is there twice, in older files either, and none is at or after its bookmark. `meter`
+    counts the files' rows and bytes.
     """
-    files = [file for file in table.files if file.commit >= since]
-    damaged = damaged_files(table, files, meter)
-    findings = [Finding(table.feed.name, problem, file.path) for file, problem in damaged]
-    findings += row_findings(table, damaged, files)
+    name, files = table.feed.name, [file for file in table.files if file.commit >= (read_since or "")]
+    damaged = damaged_files(table, files, meter, are_read=read_since is not None)
+    findings = [Finding(name, problem, file.path) for file, problem in damaged]
+    findings += row_findings(table, damaged, files) if read_since is not None else ()
+    known = {finding.what for finding in findings}
+    findings += [finding for finding in log_findings(table) if finding.what not in known]
     if is_current_lost(table):
-        findings.append(
-            Finding(table.feed.name, "the current version has no files", f"version {table.current_version}")
-        )
+        findings.append(Finding(name, "the current version has no files", f"version {table.current_version}"))
     # A run that was killed early leaves an empty table.
     exported = table.current_version is not None or bool(table.bookmarks())
-    rows = sum(file.row_count for file in files)
-    compared = (f"{plural(len(files), 'new file')}, {plural(rows, 'row')}",) if since else ()
-    return Verdict(table.feed, tuple(findings), compared, (), exported, bool(findings), len(files), rows)
+    rows, said = sum(file.row_count for file in files), tuple(_said(files, read_since))
+    return Verdict(table.feed, tuple(findings), said, (), exported, bool(findings), len(files), rows)
+
+
+def _said(files: Sequence[DataFile], read_since: str | None) -> Iterator[str]:
+    """What was compared."""
+    rows = plural(sum(file.row_count for file in files), "row")
+    if read_since is None:
+        yield f"{plural(len(files), 'file')}, {rows} by the log, none read"
+    else:
+        yield f"{plural(len(files), 'new file' if read_since else 'file')} read, {rows}"
+    older = sum(not file.fingerprint for file in files)
+    if older:
+        yield f"{plural(older, 'file')} not fingerprinted yet: only a checksum proves what is in them"
 
 
 def damaged_files(
-    table: LakeTable, files: Sequence[DataFile], meter: Meter | None = None
+    table: LakeTable, files: Sequence[DataFile], meter: Meter | None = None, are_read: bool = True
 ) -> list[tuple[DataFile, str]]:
-    """The missing and damaged ones of these files, each with its problem."""
+    """The missing and damaged ones of these files, each with its problem; those that show without reading them unless
+    they `are_read`.
+    """
+    problem_of = file_problem if are_read else size_problem
     found, meter = list[tuple[DataFile, str]](), meter or Meter(table.feed.name)
     meter.begin("verifying", sum(file.row_count for file in files), sum(file.size_bytes for file in files))
     for file in files:
-        if (problem := file_problem(table.store, file)) is not None:
+        if (problem := problem_of(table.store, file)) is not None:
             found.append((file, problem))
         meter.add(file.row_count, file.size_bytes)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.errors import PipelineError
 from pipeline.feeds import Feed
@@ -19,15 +20,17 @@ from pipeline.verify.verdict import Verdict, check_each
 from pipeline.verify.warehouse import check_warehouse
 from pipeline.warehouse.connection import Connection
 
+FilesRead = Literal["no", "new", "all"]
 Warehouse = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdicts of all readable feeds, and the errors of the others."""
+    """The verdicts of all readable feeds, the errors of the others, and which files were read."""
 
     verdicts: tuple[Verdict, ...]
     unreadable: tuple[PipelineError, ...] = ()
+    read: FilesRead = "all"
 
     @property
     def findings(self) -> list[Finding]:
@@ -61,18 +64,19 @@ def verify_feeds(
     limits: Limits,
     source: OpenSources | None = None,
     warehouse: Warehouse | None = None,
-    since: str = "",
+    read_since: str | None = "",
     progress: Progress | None = None,
 ) -> Verification:
     """A verdict for each feed. Only feeds that were exported are compared, and with the warehouse only mapped ones.
 
-    `since` is the name of a run: only what it and later ones wrote is proved against the log. `progress` counts.
+    `read_since` is the name of a run whose files, and those of later ones, are read; empty for all files, None for no
+    file. `progress` counts.
     """
     progress = progress or Progress()
 
     def with_files(lake: Lake, feed: Feed) -> Verdict:
         with progress.at(feed.name, "verifying") as meter:
-            return check_files(lake.table(feed), since, meter)
+            return check_files(lake.table(feed), read_since, meter)
 
     def with_source(sources: Sources, feed: Feed) -> Verdict:
         with progress.at(feed.name, "comparing") as meter:
@@ -89,7 +93,9 @@ def verify_feeds(
     if warehouse is not None:
         mapped = [feed for feed in exported if feed.warehouse is not None]
         verdicts = _joined(verdicts, check_each(mapped, warehouse, with_warehouse))
-    return Verification(tuple(verdicts), tuple(unreadable))
+    return Verification(
+        tuple(verdicts), tuple(unreadable), "no" if read_since is None else "new" if read_since else "all"
+    )
 
 
 def _joined(verdicts: Iterable[Verdict], others: Iterable[Verdict]) -> list[Verdict]:

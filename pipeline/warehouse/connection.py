@@ -108,9 +108,9 @@ class Connection:
             raise
         finally:
             if not is_open:
-                self._abandon()
+                self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Closes the socket and kills the session on the server, which would otherwise go on with the statement.
 
         Only a session that holds the warehouse's lock is killed: the lock proves that the server behind a proxy is the

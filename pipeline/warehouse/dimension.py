@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pipeline.errors import MembersMerged
+from pipeline.errors import MembersMerged, RowsLost
 from pipeline.feeds import DimensionMapping
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import in_mysql
 from pipeline.warehouse.mapping import History, ResolvedMapping
+from pipeline.warehouse.sorted_rows import SortedRows
 
 SHOWN_MEMBERS = 20
 _FOR_EVER = dt.datetime(9999, 12, 31)
 
 
-def add_members(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> tuple[int, list[str]]:
+def add_members(connection: Connection, rows: SortedRows, is_newest: bool) -> tuple[int, list[str]]:
     """Merges a snapshot's members into its dimension; returns how many are new there, and the first of them.
 
-    A snapshot that is not the newest only fills in missing members and attributes. Raises MembersMerged.
+    All of them are there then, and locked: nobody can delete one before the transaction ends. A snapshot that is not
+    the newest only fills in missing members and attributes. Raises MembersMerged.
     """
-    count, first = _unknown_members(connection, mapping)
-    _fill(connection, mapping, is_newest)
-    if count:
-        _refuse_merged_members(connection, mapping)
+    count, first = _unknown_members(connection, rows.mapping)
+    _fill(connection, rows.mapping, is_newest)
+    _hold_members(connection, rows.mapping, rows.member_count)
     return count, first
 
 
@@ -40,6 +41,8 @@ def _unknown_members(connection: Connection, mapping: ResolvedMapping) -> tuple[
         f" ON known.{key} = new.{key} WHERE known.{key} IS NULL"
     )
     ((count,),) = connection.rows(f"SELECT COUNT(*) {unknown}")
+    if not count:
+        return 0, []
     first = connection.rows(f"SELECT new.{key} {unknown} ORDER BY new.staging_id LIMIT {SHOWN_MEMBERS}")
     return int(count), [str(member) for (member,) in first]
 
@@ -47,7 +50,7 @@ def _unknown_members(connection: Connection, mapping: ResolvedMapping) -> tuple[
 def _fill(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> None:
     """Adds members that the dimension does not have, and merges the snapshot's attributes.
 
-    Members whose row would not change are not updated, and so not locked.
+    Members whose row would not change are not updated.
     """
     dimension = mapping.dimension
     if dimension is None:
@@ -70,14 +73,31 @@ def _fill(connection: Connection, mapping: ResolvedMapping, is_newest: bool) -> 
     )
 
 
-def _refuse_merged_members(connection: Connection, mapping: ResolvedMapping) -> None:
-    """Raises MembersMerged when a member is still missing: the dimension took it for another one with an equal key."""
-    count, first = _unknown_members(connection, mapping)
-    if count:
-        table = mapping.dimension.table if mapping.dimension else ""
+def _hold_members(connection: Connection, mapping: ResolvedMapping, count: int) -> None:
+    """Locks the snapshot's members in the dimension, as a look-up of each row's foreign key would.
+
+    Raises RowsLost when the server was not given all of them, and MembersMerged when one is still missing: the
+    dimension took it for another one with an equal key.
+    """
+    dimension = mapping.dimension
+    if dimension is None:
+        return
+    key, members = quote(dimension.key), quote(mapping.member_table)
+    ((given,),) = connection.rows(f"SELECT COUNT(*) FROM {members}")
+    if given != count:
+        raise RowsLost(
+            f"{given} of {count} members reached {dimension.table}; nothing was loaded", "run the command again"
+        )
+    ((held,),) = connection.rows(  # member by member: a scan of the dimension would lock all of it
+        f"SELECT COUNT(*) FROM {members} AS new STRAIGHT_JOIN {quote(dimension.table)} AS known"
+        f" ON known.{key} = new.{key} LOCK IN SHARE MODE"
+    )
+    if held != count:
+        _, first = _unknown_members(connection, mapping)
         raise MembersMerged(
-            f"{table} takes {', '.join(first[:5])} for another member; nothing was loaded",
-            f"a unique key of {table} besides its key, or a collation that is not a _bin one, does that: change it",
+            f"{dimension.table} takes {', '.join(first[:5])} for another member; nothing was loaded",
+            f"a unique key of {dimension.table} besides its key, or a collation that is not a _bin one, does that: "
+            "change it",
         )
 
 

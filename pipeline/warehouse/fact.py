@@ -5,6 +5,7 @@ Part of the load's transaction.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 from pipeline.errors import RowRefused
 from pipeline.warehouse.connection import Connection, quote, text_of
 from pipeline.warehouse.fitting import MappedColumn, Reject
+from pipeline.warehouse.foreign_keys import are_certain, not_looked_up
 from pipeline.warehouse.mapping import ResolvedMapping
 from pipeline.warehouse.send import send_lines
 from pipeline.warehouse.session_tables import add_rejects
@@ -30,12 +32,16 @@ FillFact = Callable[[Connection, SortedRows, int, dt.datetime], tuple[int, list[
 def send_to_fact(
     connection: Connection, rows: SortedRows, version: int, taken_at: dt.datetime
 ) -> tuple[int, list[Reject]]:
-    """Sends all rows directly to the fact. Raises RowRefused when the fact refuses one."""
+    """Sends all rows directly to the fact. Raises RowRefused when the fact refuses one.
+
+    The server looks up the rows' foreign keys, unless all of them are certain to hold.
+    """
     same = {"snapshot_version": version, "snapshot_date": taken_at.date()}
     sent = 0
-    for lines in rows.row_lines():
-        send_lines(connection, rows.mapping.fact, rows.mapping.columns, lines, same)
-        sent += len(lines)
+    with not_looked_up(connection) if are_certain(connection, rows.mapping) else contextlib.nullcontext():
+        for lines in rows.row_lines():
+            send_lines(connection, rows.mapping.fact, rows.mapping.columns, lines, same)
+            sent += len(lines)
     return sent, []
 
 

@@ -174,9 +174,10 @@ def _publish(connection: Connection, star: _Star, fill_fact: FillFact) -> tuple[
     # Tables whose attributes have a time come last, so that these win over attributes without one.
     for rows in sorted(star.tables, key=lambda rows: rows.mapping.has_time):
         mapping = rows.mapping
+        rows.begin_sorting()  # while the server merges the members
         newest = is_newest(connection, mapping.fact, mapping.snapshot)
         leads = newest and _leads_dimension(connection, mapping, star.taken_at)
-        count, first = add_members(connection, mapping, leads)
+        count, first = add_members(connection, rows, leads)
         entry, refused = _publish_fact(connection, rows, version, star.taken_at, fill_fact, newest)
         facts[mapping.fact] = LoadedFact(
             entry.feed, entry.fact, entry.row_count, entry.rejected_count,

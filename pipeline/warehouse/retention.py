@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from pipeline.errors import RetentionNotGiven
+from pipeline.progress import Meter
 from pipeline.warehouse.connection import Connection, quote
 from pipeline.warehouse.ledger import SnapshotEntry, list_snapshots
 
@@ -39,10 +40,16 @@ def due(connection: Connection, keep_snapshots: int | None, keep_days: int | Non
     return expired_snapshots(list_snapshots(connection), keep_snapshots, keep_days, now)
 
 
-def expire(connection: Connection, keep_snapshots: int | None, keep_days: int | None, now: dt.datetime) -> list[int]:
-    """Deletes the snapshots that no rule keeps, in chunks; returns their numbers."""
+def expire(
+    connection: Connection,
+    keep_snapshots: int | None,
+    keep_days: int | None,
+    now: dt.datetime,
+    meter: Meter | None = None,
+) -> list[int]:
+    """Deletes the snapshots that no rule keeps, in chunks; returns their numbers. `meter` counts their facts' rows."""
     with connection.hold_warehouse():
-        versions = due(connection, keep_snapshots, keep_days, now)
+        meter, versions = meter or Meter("snapshots"), due(connection, keep_snapshots, keep_days, now)
         for version in versions:
             connection.in_transaction(lambda v=version: _mark(connection, v))  # type: ignore[misc] # bound at once
             facts = connection.rows(  # a fact that was dropped has no rows left
@@ -51,7 +58,7 @@ def expire(connection: Connection, keep_snapshots: int | None, keep_days: int | 
                 (connection.server.database, version),
             )
             for table in [*(str(fact) for (fact,) in facts), "etl_rejects"]:
-                _delete_rows(connection, table, version)
+                _delete_rows(connection, table, version, meter)
             connection.in_transaction(
                 lambda v=version: connection.run("DELETE FROM etl_snapshots WHERE snapshot_version = %s", (v,))  # type: ignore[misc] # as above
             )
@@ -62,9 +69,10 @@ def _mark(connection: Connection, version: int) -> int:
     return connection.run("UPDATE etl_snapshots SET status = 'expiring' WHERE snapshot_version = %s", (version,))
 
 
-def _delete_rows(connection: Connection, table: str, version: int) -> None:
+def _delete_rows(connection: Connection, table: str, version: int, meter: Meter) -> None:
     def chunk() -> int:
         return connection.run(f"DELETE FROM {quote(table)} WHERE snapshot_version = %s LIMIT {DELETE_ROWS}", (version,))
 
-    while connection.in_transaction(chunk) == DELETE_ROWS:
-        pass
+    deleted = DELETE_ROWS
+    while deleted == DELETE_ROWS:
+        meter.add(deleted := connection.in_transaction(chunk))

@@ -2,7 +2,8 @@
 
 Rows are checked and converted once and sorted by the fact's keys (servers fill their indexes several times faster that
 way); their attributes of the dimension's members are reduced to one row a member. All of it is in DuckDB, in memory up
-to a limit and in a temporary folder beyond it, whatever the snapshot's size.
+to a limit and in a temporary folder beyond it, whatever the snapshot's size. While a piece is being sent, a thread gets
+the next one ready.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         self.mapping, self._meter = mapping, meter or Meter(mapping.snapshot.feed)
         self._meter.begin("sorting", mapping.snapshot.row_count)
         self.row_count = 0
+        self.member_count = 0
         self.reject_count = 0
         self.first_rejects: list[Reject] = []
         self.content_hash = ""
@@ -48,6 +50,8 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         with contextlib.ExitStack() as kept:
             self._folder = kept.enter_context(scratch_folder())
             self._database = kept.enter_context(scratch_database(self._folder))
+            self._pool = kept.enter_context(ThreadPoolExecutor(1))
+            self._begun: Iterator[pa.Array] | None = None
             with database_errors(self._folder):
                 self._fill()
             self._kept = kept.pop_all()
@@ -55,11 +59,15 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
     def __exit__(self, *exc: object) -> None:
         self._kept.close()
 
+    def begin_sorting(self) -> None:
+        """Sorts the rows in a thread, up to the first piece that `row_lines` gives."""
+        self._begun = self._ahead()
+
     def row_lines(self) -> Iterator[pa.Array]:
         """The fact's rows, ordered by its keys."""
-        keys = ", ".join(f"k{place}" for place in range(len(self.mapping.keys)))
+        begun, self._begun = self._begun or self._ahead(), None
         self._meter.begin("sending", self.row_count)
-        for lines in self._lines("rows", f"{keys}, line"):
+        for lines in begun:
             yield lines
             self._meter.add(len(lines), lines.nbytes)
 
@@ -73,6 +81,21 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
                 columns = [column.to_pylist() for column in batch.columns[1:]]
                 yield [Reject(*values) for values in zip(*columns, strict=True)]
 
+    def _ahead(self) -> Iterator[pa.Array]:
+        """The rows' pieces in order, the next one of which is always under way."""
+        keys = ", ".join(f"k{place}" for place in range(len(self.mapping.keys)))
+        pieces = self._lines("rows", f"{keys}, line")
+        return self._one_by_one(pieces, self._pool.submit(self._next, pieces))
+
+    def _one_by_one(self, pieces: Iterator[pa.Array], waiting: Future[pa.Array | None]) -> Iterator[pa.Array]:
+        while (lines := waiting.result()) is not None:
+            waiting = self._pool.submit(self._next, pieces)
+            yield lines
+
+    def _next(self, pieces: Iterator[pa.Array]) -> pa.Array | None:
+        with database_errors(self._folder):
+            return next(pieces, None)
+
     def _lines(self, table: str, order: str) -> Iterator[pa.Array]:
         if table not in self._tables:
             return
@@ -82,7 +105,6 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
 
     def _fill(self) -> None:
         digest = ContentHash()
-        digest.add_lines(pa.array([self.mapping.declared.model_dump_json()]), b"mapping")
         for part in _converted(self.mapping):
             digest.merge(part.digest)
             self._keep_rejects(part.rejects)
@@ -96,8 +118,10 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
             for batch in self._members():
                 lines = lines_of(texts_to_send(batch, self.mapping.members))
                 digest.add_lines(lines, b"member")
+                self.member_count += len(lines)
                 self._keep("members", [batch.column(0), lines], ["k0", "line"])
             self._database.execute("DROP TABLE attributes")
+        digest.add_lines(pa.array([self.mapping.declared.model_dump_json()]), b"mapping")
         self.content_hash = digest.hexdigest()
 
     def _keep(self, table: str, columns: Sequence[pa.Array], names: Sequence[str]) -> None:
@@ -113,6 +137,8 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
         self._tables.add(table)
 
     def _keep_rejects(self, rejects: Sequence[Reject]) -> None:
+        if not rejects:
+            return
         places = pa.array(range(self.reject_count, self.reject_count + len(rejects)), pa.int64())
         texts = [
             pa.array([getattr(reject, name) for reject in rejects], pa.string())
@@ -141,12 +167,17 @@ class SortedRows(contextlib.AbstractContextManager["SortedRows"]):
     def _members(self) -> Iterator[pa.RecordBatch]:
         """One row a key, with the lake's names and types. Each attribute has its latest value, or else its greatest."""
         sources, schema = self._member_sources(), self.mapping.snapshot.schema
-        listed = ["c0"]
-        for place in range(1, len(sources)):
-            column = f"c{place}"
-            last = f"arg_max({column}, row(known_at IS NOT NULL, known_at, {column}))"
-            listed.append(f"{last} FILTER (WHERE {column} IS NOT NULL)" if self.mapping.has_time else f"max({column})")
-        found = self._database.cursor().sql(f"SELECT {', '.join(listed)} FROM attributes GROUP BY c0")
+        columns = [f"c{place}" for place in range(len(sources))]
+        told, listed = "attributes", ["c0", *(f"max({column})" for column in columns[1:])]
+        if (
+            self.mapping.has_time
+        ):  # first each set of attributes with its latest time: most of a member's rows are alike
+            told = f"(SELECT {', '.join(columns)}, max(known_at) AS known_at FROM attributes GROUP BY ALL)"
+            listed[1:] = [
+                f"arg_max({column}, row(known_at IS NOT NULL, known_at, {column})) FILTER (WHERE {column} IS NOT NULL)"
+                for column in columns[1:]
+            ]
+        found = self._database.cursor().sql(f"SELECT {', '.join(listed)} FROM {told} GROUP BY c0")
         for batch in found.to_arrow_reader(65_536):
             columns = [
                 column.cast(schema.field(name).type) for name, column in zip(sources, batch.columns, strict=True)

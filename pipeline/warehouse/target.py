@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import WarehouseRefused
-from pipeline.warehouse.connection import Connection, text_of
+from pipeline.warehouse.connection import Connection, quote, text_of
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,41 @@ def _unique_keys(connection: Connection, table: str) -> frozenset[frozenset[str]
     return frozenset(frozenset(columns) for name, columns in keys.items() if name not in partial)
 
 
+def foreign_keys_of(connection: Connection, table: str) -> set[tuple[str, str, str]]:
+    """Each foreign key of a table: its column, and the table and the column that it refers to.
+
+    Keys of several columns, and those that refer to another database, are all of them, with "" as the table.
+    """
+    rows = connection.rows(
+        "SELECT constraint_name, column_name, referenced_table_schema, referenced_table_name, referenced_column_name"
+        " FROM information_schema.key_column_usage"
+        " WHERE table_schema = %s AND table_name = %s AND referenced_table_name IS NOT NULL",
+        (connection.server.database, table),
+    )
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for name, column, schema, other, key in rows:
+        is_here = text_of(schema) == connection.server.database
+        found.setdefault(text_of(name), []).append((text_of(column), text_of(other) if is_here else "", text_of(key)))
+    return {key if len(parts) == 1 else (key[0], "", key[2]) for parts in found.values() for key in parts}
+
+
+def is_without_triggers(connection: Connection, table: str) -> bool:
+    """Whether it is certain that a table has no trigger: MySQL shows them only to accounts with the right TRIGGER."""
+    here = f" ON {quote(connection.server.database)}."
+    places = (" ON *.* ", f"{here}* ", f"{here}{quote(table)} ")
+    grants = [text_of(row[0]).replace("\\_", "_") for row in connection.rows("SHOW GRANTS FOR CURRENT_USER()")]
+    showing = [grant for grant in grants if re.search(r"\b(TRIGGER|ALL PRIVILEGES)\b", grant)]
+    if any(grant.startswith("REVOKE ") for grant in grants):
+        return False  # of MySQL's partial_revokes
+    if not any(place in grant for grant in showing for place in places):
+        return False
+    ((count,),) = connection.rows(
+        "SELECT COUNT(*) FROM information_schema.triggers WHERE event_object_schema = %s AND event_object_table = %s",
+        (connection.server.database, table),
+    )
+    return not count
+
+
 OLDEST_MYSQL = (8, 0)
 OLDEST_MARIADB = (10, 6)
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TEMPORARY TABLES")
@@ -163,6 +198,21 @@ def is_galera(connection: Connection) -> bool:
     """Whether the server is a node of a Galera cluster, so one of several primaries."""
     rows = connection.rows("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
     return any(text_of(value).upper() in ("ON", "1") for _, value in rows)
+
+
+def others_need_key_checks(connection: Connection) -> bool:
+    """Whether other servers order changes by the locks that the look-up of a foreign key takes.
+
+    Those are several primaries (Galera; MySQL's group replication in that mode), and MariaDB's replicas: they may run
+    transactions in parallel until one waits for another. MySQL's go by the order of the commits here.
+    """
+    rows = connection.rows(
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'group_replication_single_primary_mode')"
+    )
+    is_on = {text_of(name): text_of(value).upper() in ("ON", "1") for name, value in rows}
+    if connection.is_mariadb and is_on["log_bin"]:
+        return True
+    return is_galera(connection) or not is_on.get("group_replication_single_primary_mode", True)
 
 
 def server_facts(connection: Connection) -> ServerFacts:

@@ -261,6 +261,14 @@ def run(inputs: int, seed: int, tell: Callable[[str], None] = lambda _: None) ->
                 if found[0] != "left":
                     _compare(found, reference, layout, changed)
                 count[f"changed, {found[0]}"] += 1
+                if (begun := native.usual_rows(b" ," + changed, follow=True)) is not None:
+                    rows, end = begun[0], begun[1] - 2
+                    _compare(outcome(lambda _, rows=rows: rows, b""), reference, layout, changed[:end])  # type: ignore[misc]
+                    count["changed, read up to a place"] += 1
+                if (begun := reference.usual_rows(b" ," + changed + b",\n[", follow=True)) is not None:
+                    rows, end = begun[0], begun[1] - 2
+                    _compare(outcome(lambda _, rows=rows: rows, b""), reference, layout, changed[:end])  # type: ignore[misc]
+                    count["changed, read together"] += 1
         count["inputs"] += PER_HEADER
         if count["inputs"] % 100_000 < PER_HEADER:
             tell(f"{time.monotonic() - started:.0f} s: {dict(count)}")

@@ -165,12 +165,12 @@ def compare(
     payload: Payload, fast: JsonDeserializer, complete: JsonDeserializer, batch: list[bytes | None], count: Counter[str]
 ) -> None:
     """What the native engine has read of them, and what the reference reads."""
-    usual = fast.usual(batch)
+    usual = fast.usual(pa.array(batch, pa.binary()))
     assert usual is not None
     usual.values.validate(full=True)
     left = set(usual.left)
     natively = [at for at in range(len(batch)) if at not in left]
-    read = complete.read([batch[at] for at in natively])
+    read = complete.read(pa.array([batch[at] for at in natively], pa.binary()))
     taken = usual.values.take(pa.array(natively, pa.int64()))
     arrays = taken.flatten() if payload.wrapped else [taken]
     columns = [str(type_) for _, type_ in payload.columns]

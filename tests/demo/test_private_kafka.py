@@ -15,6 +15,7 @@ from demo.private_kafka import resolved_jars, running_kafka
 from demo.private_process import ServerMissing
 from tests.support import ROOT
 
+POM = ROOT / "demo" / "kafka" / "pom.xml"
 START = """
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_two_at_once_fetch_the_jars_once(tmp_path: Path, monkeypatch: pytest.Mon
     put_maven(tmp_path, monkeypatch, f"mkdir {home}/jars && echo fetched >> {tmp_path}/log")
 
     with ThreadPoolExecutor(2) as threads:
-        found = list(threads.map(resolved_jars, [home, home]))
+        found = list(threads.map(resolved_jars, [home, home], [POM, POM]))
 
     assert found == [home / "jars"] * 2
     assert (tmp_path / "log").read_text() == "fetched\n"
@@ -45,10 +46,10 @@ def test_a_fetching_that_was_cut_short_is_started_again(tmp_path: Path, monkeypa
     home = tmp_path / "kafka"
     put_maven(tmp_path, monkeypatch, f"mkdir {home}/jars; touch {home}/jars/half; echo 'no network here'; exit 1")
     with pytest.raises(ServerMissing, match="no network here"):
-        resolved_jars(home)
+        resolved_jars(home, POM)
     put_maven(tmp_path, monkeypatch, f"mkdir {home}/jars && touch {home}/jars/whole")
 
-    assert [jar.name for jar in resolved_jars(home).iterdir()] == ["whole"]
+    assert [jar.name for jar in resolved_jars(home, POM).iterdir()] == ["whole"]
 
 
 def test_jars_of_an_older_version_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,7 @@ def test_jars_of_an_older_version_are_replaced(tmp_path: Path, monkeypatch: pyte
     (home / "jars" / "old").touch()
     (home / "complete").write_text("another version")
 
-    assert [jar.name for jar in resolved_jars(home).iterdir()] == ["new"]
+    assert [jar.name for jar in resolved_jars(home, POM).iterdir()] == ["new"]
 
 
 def test_without_java_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,8 @@ def test_french_has_its_own_spaces_before_double_signs_and_inside_quotes(page: s
 
     assert not re.findall(r".{0,20}(?:(?<!\|) [:;?!»](?!\w)|« ).{0,20}", text)
     assert not re.findall(r".{0,20}\w[;?!»].{0,20}", text), "a space that does not break stands before it"
+    assert not re.findall(r".{0,20}\n[:;?!»].{0,20}", text), "a sign that ends a phrase does not begin a line"
+    assert not re.findall(r".{0,20}\d[ \n](?:%|\d{3}(?!\d)).{0,20}", text), "a number stays on one line"
 
 
 def test_a_link_to_a_page_that_is_there_in_english_only_leads_to_it() -> None:

@@ -159,6 +159,16 @@ def test_a_death_may_come_under_a_pull() -> None:
     assert cluster.phase is Phase.UNSEEN
 
 
+def test_a_death_may_come_with_a_look() -> None:
+    cluster = Cluster(random=random.Random(1))
+    cluster.start_nodes(2)
+    cluster.kill_node(DEAD, at_look=True)
+
+    assert cluster.phase is Phase.WHOLE
+    cluster.look_takes_s()
+    assert (cluster.phase, cluster.looks[Phase.DEAD]) == (Phase.DEAD, 1)
+
+
 def test_a_look_may_take_long_while_the_dead_node_is_asked() -> None:
     cluster = Cluster(random=random.Random(1))
     cluster.start_nodes(2)

@@ -17,7 +17,8 @@ from pipeline.export import behind, stage
 from pipeline.export.behind import WriterBehind
 from pipeline.lake import open_file
 from pipeline.lake import writer as writers
-from pipeline.lake.staging import Staging
+from pipeline.lake.access import StoreAccess
+from pipeline.lake.staging import Place, Staging
 from pipeline.lake.writer import StagedWriter
 from pipeline.limits import Limits
 from pipeline.source import Offsets, StreamRead, Task
@@ -173,12 +174,12 @@ def test_what_is_held_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: p
     def most_bytes(batches: int) -> int:
         stream = _Endless(batches, text)
         task = Task("toy", "toy", {}, {0: Offsets(0, batches * ROWS, 0)})
-        staging = Staging(tmp_path / str(batches), SCHEMA, "rowtime")
+        staging = Staging(Place(tmp_path / str(batches), str(tmp_path), StoreAccess()), SCHEMA, "rowtime")
         for part in stage.stage(task, stream, Limits(), staging, "part"):  # type: ignore[arg-type] # it is only read
             assert part.row_count == batches * ROWS
         return stream.most_bytes
 
-    few, many = most_bytes(60), most_bytes(300)
+    few, many = most_bytes(30), most_bytes(120)
 
     assert few > size
     # Ten batches that wait, ten of a row group, and what the group is written from, whichever of them meet.

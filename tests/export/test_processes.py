@@ -17,7 +17,7 @@ import pytest
 
 from ksqldb_emulator.testing import PATIENCE_S, comes_true
 from pipeline.errors import ReadStalled, TopicChanged, WorkerLost
-from pipeline.export import pool
+from pipeline.export import processes
 from pipeline.export.worker import serve
 from pipeline.process import signals_raise
 from tests.export.odd_toys import How, OddToy
@@ -53,7 +53,7 @@ def serve_copy(of: Any) -> None:
 
 @pytest.fixture
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "subprocess", SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL))
 
 
 def seeking(count: int) -> ToySource:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import PipelineError
 from pipeline.export.order import InOrder
 from pipeline.export.plan import cut, due_rows
+from pipeline.export.processes import Processes
 from pipeline.export.stage import Staged
 from pipeline.once import OnceOnly
 from pipeline.source import ALL_ROWS, NEW_ROWS, Bookmark, Offsets, Plan, Task, Wanted
@@ -39,7 +40,7 @@ def test_parts_have_each_due_offset_once_in_order_and_are_small(
 ) -> None:
     whole = whole_task(marks, ends, wanted)
 
-    parts = cut(Plan((), (whole,), seeks=True), most, workers)
+    parts = cut(Plan((), (whole,), seeks=True), most, Processes(workers))
 
     found = [(p, offset) for part in parts for p, at in (part.ends or {}).items() for offset in range(at.start, at.end)]
     due = [(p, offset) for p, at in ends.items() for offset in range(whole.first(p, at), at.end)]
@@ -60,7 +61,7 @@ def test_parts_have_each_row_once_whatever_comes_with_it(
     there = [(0, p, offset) for p, at in ends.items() for offset in range(at.start, at.end + 3)]
     holes = data.draw(st.sets(st.sampled_from(there))) if there else set()
     topic = [row for row in there if row not in holes]
-    parts = cut(Plan((), (whole,), seeks=True), most, 1)
+    parts = cut(Plan((), (whole,), seeks=True), most, Processes())
 
     kept = [row for part in parts for row in rows_of(OnceOnly(part).keep(batch_of(topic)))]
 
@@ -71,14 +72,14 @@ def test_parts_have_each_row_once_whatever_comes_with_it(
 def test_a_task_that_cannot_be_cut_stays_whole() -> None:
     whole = Task("toy", "toy", {}, {0: Offsets(0, 100, 0)})
 
-    assert cut(Plan((), (whole,)), 10, 2) == (whole,)
+    assert cut(Plan((), (whole,)), 10, Processes(2)) == (whole,)
 
 
 def test_a_little_is_one_task() -> None:
     """It takes a process longer to start than this one to read them."""
     whole = Task("toy", "toy", {0: Bookmark(900, 1)}, {0: Offsets(0, 1000, 0), 1: Offsets(0, 100, 0)})
 
-    (part,) = cut(Plan((), (whole,), seeks=True), 500_000, 8)
+    (part,) = cut(Plan((), (whole,), seeks=True), 500_000, Processes(8))
 
     assert part.ends == {0: Offsets(900, 1000, 0), 1: Offsets(0, 100, 0)}
     assert part.start == {0: Bookmark(900, 1)}
@@ -90,7 +91,7 @@ def test_all_workers_have_something_to_do(count: int, sizes: list[int]) -> None:
     ends = {0: Offsets(0, 300_000 + count, 0), 1: Offsets(0, 900, 0, written=1000)}
     whole = Task("toy", "toy", {0: Bookmark(300_000, 1), 1: Bookmark(1000, 1)}, ends)
 
-    parts = cut(Plan((), (whole,), seeks=True), 500_000, 4)
+    parts = cut(Plan((), (whole,), seeks=True), 500_000, Processes(4))
 
     assert [at.end - at.start for part in parts for at in (part.ends or {}).values()] == sizes
 
@@ -98,7 +99,7 @@ def test_all_workers_have_something_to_do(count: int, sizes: list[int]) -> None:
 def test_short_partitions_share_a_part_as_long_as_it_is_not_too_long() -> None:
     ends = {0: Offsets(1000, 1040, 0), 1: Offsets(2000, 2060, 0), 2: Offsets(5, 6, 0)}
 
-    parts = cut(Plan((), (Task("toy", "toy", {}, ends),), seeks=True), 100, 1)
+    parts = cut(Plan((), (Task("toy", "toy", {}, ends),), seeks=True), 100, Processes())
 
     assert [part.ends for part in parts] == [{0: ends[0], 1: ends[1]}, {2: ends[2]}]
 
@@ -117,7 +118,7 @@ def test_a_partition_without_new_rows_is_read_only_if_its_bookmark_has_to_move()
     ends = {p: Offsets(5, 5, 0) for p in range(3)} | {3: Offsets(0, 9, 0)}
     whole = Task("toy", "toy", {1: Bookmark(5, 1), 2: Bookmark(3, 1), 3: Bookmark(5, 1)}, ends, accept_gap=True)
 
-    (part,) = cut(Plan((), (whole,), seeks=True), 100, 1)
+    (part,) = cut(Plan((), (whole,), seeks=True), 100, Processes())
 
     assert part.ends == {0: Offsets(5, 5, 0), 2: Offsets(5, 5, 0), 3: Offsets(5, 9, 0)}
     assert part.start == {2: Bookmark(3, 1), 3: Bookmark(5, 1)}
@@ -158,7 +159,7 @@ def staged(outcome: Any, row_count: int = 0) -> Staged:
 def test_all_parts_before_a_hole_are_given_back_in_order_whatever_order_they_come_in(
     ends: dict[int, Offsets], most: int, random: Any, cut_short: set[int]
 ) -> None:
-    tasks = cut(Plan((), (whole_task({}, ends, NEW_ROWS),), seeks=True), most, 1)
+    tasks = cut(Plan((), (whole_task({}, ends, NEW_ROWS),), seeks=True), most, Processes())
     order, numbers, taken = InOrder(tasks), list(range(len(tasks))), list[int]()
     random.shuffle(numbers)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.export.commit import Run
+from pipeline.export.processes import Processes
 from pipeline.export.run import ExportRequest, FeedResult, export_feeds
 from pipeline.feeds import Feed, parse_feed
 from pipeline.lake.table import LakeTable
@@ -35,7 +36,9 @@ def toy(count: int) -> ToySource:
 
 def a_run(number: int = 0, tell: Callable[[str], None] = lambda _: None, workers: int = 1) -> Run:
     policy = ReadPolicy(0, 5, 0.2, sleep=lambda _: None)
-    return Run(f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell, workers=workers)
+    return Run(
+        f"20261120T000000Z-{number:08x}", NOW, Limits(), 4, policy, max_expire=1, tell=tell, engine=Processes(workers)
+    )
 
 
 def export(

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.alert import Alert, due_alert, send
+from pipeline.alert import Alert, send
+from pipeline.alert_rule import due_alert
 from pipeline.errors import NoticeNotSent
 from pipeline.feeds import parse_feed
 from pipeline.health import look_at

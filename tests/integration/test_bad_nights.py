@@ -116,6 +116,8 @@ def test_a_full_disk(lake: Path, server: str, tmp_path: Path, mails: tuple[str, 
     (mail,) = [email.message_from_bytes(one.body, policy=default) for one in mails[1]]
     assert said in mail.get_content()
     assert "free space (see 'df -h" in mail.get_content()
+    assert "_staging" not in mail.get_content().partition("df -h")[2].partition("'")[0]
+    assert " MB at " not in mail.get_content()
     health = json.loads((tmp_path / "health").read_text())
     assert "little room is left" in [one["what"] for one in health["problems"]]
     assert "Only 0 B are free where the lake is" in (tmp_path / "page.html").read_text().replace("\u00a0", " ")

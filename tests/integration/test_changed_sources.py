@@ -265,7 +265,7 @@ def test_rows_of_far_years_are_kept_without_a_date_by_every_command(lake_root: P
         first = run_script("export_to_data_lake.py", "--all", env=env)
         server.append("S", events(2, first=7))
         others = [export(lake_root, server, feed, *way) for way in ((), ("--date", "2025-11-20"), ("--full",))]
-        proved = run_script("metadata_utils.py", "verify", "--source", env=env)
+        proved = run_script("metadata_utils.py", "verify", "--deep", "--source", env=env)
         reported = run_script("metadata_utils.py", "--report", env=env)
 
     for done in (first, *others, proved, reported):

@@ -152,9 +152,9 @@ def test_upkeep_from_the_shell(lake_root: Path, emulator: Emulator) -> None:
     assert dry.endswith("Nothing was changed.\n")
     assert "hint: if they are to go: python metadata_utils.py expire payment_method_totals --yes" in held
     assert "expired 1, 2" in wet
-    script(lake_root, "metadata_utils", "verify", "payment_method_totals")
+    script(lake_root, "metadata_utils", "verify", "--deep", "payment_method_totals")
     next(lake_root.glob("tables/payment_method_totals/version=3/*.parquet")).unlink()
-    broken = script(lake_root, "metadata_utils", "verify", "payment_method_totals", "--json", code=1)
+    broken = script(lake_root, "metadata_utils", "verify", "--deep", "payment_method_totals", "--json", code=1)
     assert json.loads(broken.stdout)["findings"][0]["what"] == "file is missing"
     script(lake_root, "metadata_utils", "rollback", "payment_method_totals", "--to-version", "77", code=2)
 
@@ -197,6 +197,13 @@ def test_setup_says_what_is_missing(lake_root: Path, emulator: Emulator) -> None
     assert checks["ksqldb"]["state"] == checks["mysql"]["state"] == "failed"
     assert checks["ksqldb"]["hint"]
     assert checks["python"]["state"] == "ok"
+
+
+def test_setup_says_that_spark_is_not_installed_where_it_is_to_stage_rows(lake_root: Path, emulator: Emulator) -> None:
+    report = script(lake_root, "test_setup", "--no-mysql", KSQLDB_URL=emulator.url, EXPORT_ENGINE="spark", code=1)
+
+    assert "EXPORT_ENGINE is spark, and the package pyspark is not installed" in report.stdout
+    assert "python -m pip install -c requirements.lock '.[spark]'" in report.stdout
 
 
 def test_setup_changes_nothing(lake_root: Path, emulator: Emulator) -> None:

@@ -83,15 +83,15 @@ def test_a_person_compacts_and_every_command_goes_on_as_before(lake: Path, strea
     assert sorted(rows(lake, feed), key=lambda row: (row["rowpartition"], row["rowoffset"])) == by_place
 
     assert " compact " in ran(lake, "metadata_utils", "history", "s").stdout
-    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "--deep", "s", "--source").stdout
     more_rows(stream)
     assert "s: 12 rows" in ran(lake, "export_to_data_lake", "--stream", "s").stderr
     assert "s: nothing to repair" in ran(lake, "metadata_utils", "repair", "s").stdout
     assert "s: 6 files (" in compact(lake, "s").stdout
-    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "--deep", "s", "--source").stdout
     ran(lake, "export_to_data_lake", "--stream", "s", "--full")
     ran(lake, "export_to_data_lake", "--stream", "s", "--date", lake_at(lake).table(feed).files[0].partition or "")
-    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "--deep", "s", "--source").stdout
 
 
 def test_the_form_of_the_result(lake: Path) -> None:
@@ -147,12 +147,12 @@ def test_a_compacted_file_that_is_lost_is_read_again(lake: Path, stream: Source)
     compact(lake, "s")
     harm(lake, feed, "missing", index=1)
 
-    ran(lake, "metadata_utils", "verify", "s", code=1)
+    ran(lake, "metadata_utils", "verify", "--deep", "s", code=1)
     repaired = ran(lake, "metadata_utils", "repair", "s", "--yes")
 
     assert "16 rows were read again" in repaired.stdout
     assert places(lake, feed) == old
-    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "--deep", "s", "--source").stdout
 
 
 def test_an_export_compacts_where_that_is_set(lake: Path, stream: Source) -> None:
@@ -166,7 +166,7 @@ def test_an_export_compacts_where_that_is_set(lake: Path, stream: Source) -> Non
     assert "; 15 small files became 3 (" in done.stderr
     assert "small file" not in again.stderr
     assert files(lake, feed) == DAYS
-    assert "s: ok" in ran(lake, "metadata_utils", "verify", "s", "--source").stdout
+    assert "s: ok" in ran(lake, "metadata_utils", "verify", "--deep", "s", "--source").stdout
 
 
 def test_a_damaged_day_fails_no_export_that_compacts(lake: Path, stream: Source) -> None:

@@ -67,7 +67,7 @@ def test_exports_go_on_in_the_bucket_and_on_a_disk_again(
     server.append("S", [Record(0, 3, NOW_MS, {"ID": 3, "TEXT": "new"})])
     there = {"LAKE_ROOT": bucket, **seaweedfs.settings}
     ran(lake, "export_to_data_lake", "--all", env=there)
-    ran(lake, "metadata_utils", "verify", "--source", env=there)
+    ran(lake, "metadata_utils", "verify", "--deep", "--source", env=there)
     assert [run.command.split()[1] for run in seaweedfs_lake.runs.newest(9)] == [
         "verify",
         "--all",
@@ -78,7 +78,7 @@ def test_exports_go_on_in_the_bucket_and_on_a_disk_again(
     copied(lake, bucket, back, **seaweedfs.settings)
     server.append("S", [Record(0, 4, NOW_MS, {"ID": 4, "TEXT": "newer"})])
     ran(back, "export_to_data_lake", "--all")
-    ran(back, "metadata_utils", "verify", "--source")
+    ran(back, "metadata_utils", "verify", "--deep", "--source")
     table = lake_at(back).table(stream)
     ids = sorted(row["id"] for batch in table.read_batches(table.files) for row in batch.to_pylist())
     assert ids == [0, 1, 2, 3, 4]

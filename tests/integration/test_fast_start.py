@@ -1,4 +1,4 @@
-"""A script starts within a moment: what takes long is imported when a command runs, not before."""
+"""A script starts within a moment, and ends in one: what takes long is imported when a command runs, not before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pipeline.export import pool
+from pipeline.export import processes
 from tests.support import ROOT
 
 HEAVY = {
@@ -70,7 +70,7 @@ def test_a_commands_help_needs_no_settings(script: str) -> None:
     [
         ("pass", True),
         ("from pipeline import start; start.guard()", False),
-        (pool._SERVE.replace("serve({descriptor})", "pass").format(path=[str(ROOT), *sys.path]), False),
+        (processes._SERVE.replace("serve({descriptor})", "pass").format(path=[str(ROOT), *sys.path]), False),
     ],
     ids=["any program", "a script", "a process that stages rows"],
 )
@@ -80,3 +80,44 @@ def test_pandas_is_not_imported_where_it_is_installed(begins: str, is_there: boo
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == (f"{is_there}\n", "")
+
+
+def test_the_garbage_collector_does_not_look_at_what_an_export_imports() -> None:
+    code = """
+import gc, sys
+from pipeline import start
+start.guard()
+runs = []
+gc.callbacks.append(lambda phase, info: runs.append(phase))
+import data_lake_config, commands.export_run, pipeline.export.run, pipeline.ksqldb.source
+print(len(runs))
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("ends", ["None", "sys.exit(0)"])
+def test_a_script_that_has_used_duckdb_ends_without_a_word(ends: str) -> None:
+    """DuckDB's module reports objects that the interpreter's last collection has not found."""
+    code = f"""
+import sys
+import click, duckdb
+from pipeline import scripts
+scripts.run(click.Command("nothing", callback=lambda: [duckdb.sql("SELECT 1").fetchall(), {ends}][1]))
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_process_that_stages_rows_of_kafka_imports_neither_the_log_nor_http() -> None:
+    """Each of them takes as long as many thousand rows."""
+    begins = processes._SERVE.replace("serve({descriptor})", "pass").format(path=[str(ROOT), *sys.path])
+    code = f"{begins}; import pipeline.kafka.stream; print({{'deltalake', 'pydantic', 'requests'}} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("set()\n", "")

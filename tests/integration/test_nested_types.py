@@ -67,7 +67,7 @@ def test_rows_read_again_are_as_they_were_and_the_next_export_goes_on(
         server.append("S", nested(13, 6))
         done = export(lake_root, server, feed)
         env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": server.url}
-        verified = run_script("metadata_utils.py", "verify", "--source", "s", env=env)
+        verified = run_script("metadata_utils.py", "verify", "--deep", "--source", "s", env=env)
 
     assert done.returncode == 0, done.stderr
     assert lake_rows(lake_root, feed) == expected_rows(source)

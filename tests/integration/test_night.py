@@ -113,8 +113,8 @@ def test_files_since_a_run_are_verified(exported: Path, emulator: Emulator) -> N
     one = ran(exported, "metadata_utils", "verify", TABLE, "--since", newest).stdout
     none = ran(exported, "metadata_utils", "verify", TABLE, "--since", "2036-01-01").stdout
 
-    assert one == f"{TABLE}: ok; 1 new file, 7 rows\n"
-    assert none == f"{TABLE}: ok; 0 new files, 0 rows\n"
+    assert one == f"{TABLE}: ok; 1 new file read, 7 rows\n"
+    assert none == f"{TABLE}: ok; 0 new files read, 0 rows\n"
     ran(exported, "metadata_utils", "verify", "--since", "yesterday", code=2)
 
 

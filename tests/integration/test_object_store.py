@@ -20,9 +20,11 @@ from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.lake.log import entry_name
 from tests.expected import expected_rows, rows_of
+from tests.gcs_front import gcs_front
 from tests.integration.commands import FAST, ran
 from tests.integration.small_sources import DAY_MS, columns
 from tests.lying_store import Fault, LyingStore, lying_store
+from tests.private_gcs import PrivateGcs
 from tests.private_seaweedfs import KEY, SECRET, PrivateSeaweedfs
 from tests.support import ROOT, feed_for
 
@@ -52,8 +54,10 @@ def server(stream: Source, totals: Source) -> Iterator[Emulator]:
 class Bucket:
     """A lake in a bucket, and the scripts' way to it: by a proxy that counts requests."""
 
-    def __init__(self, server: PrivateSeaweedfs, proxy: LyingStore, emulator: Emulator, prefix: str) -> None:
-        self.proxy, self.root = proxy, f"s3://lakes/{prefix}"
+    def __init__(
+        self, server: PrivateSeaweedfs | PrivateGcs, proxy: LyingStore, emulator: Emulator, prefix: str
+    ) -> None:
+        self.proxy, self.root = proxy, f"{'s3' if isinstance(server, PrivateSeaweedfs) else 'gs'}://lakes/{prefix}"
         self.lake = Lake(self.root, cli.tell, 0, access=server.access)
         self.env = FAST | server.settings | {"LAKE_STORE_ENDPOINT": proxy.url, "LAKE_ROOT": self.root}
         self.iceberg = {"s3.endpoint": server.url, "s3.access-key-id": KEY, "s3.secret-access-key": SECRET}
@@ -95,6 +99,22 @@ def bucket(seaweedfs: PrivateSeaweedfs, server: Emulator, tmp_path: Path) -> Ite
         yield Bucket(seaweedfs, proxy, server, tmp_path.name)
 
 
+def test_an_export_puts_older_dates_into_the_colder_class(bucket: Bucket, stream: Source, tmp_path: Path) -> None:
+    feed = feed_for(stream)
+    bucket.lake.feeds.add(feed)
+    on_a_disk = ran(tmp_path, "manage_feeds", "add", "--name=s", "--type=stream", "--source=S", "--hot-days=2", code=2)
+    said = bucket.run("manage_feeds", "update", feed.name, "--hot-days", "3")
+
+    first = bucket.run("export_to_data_lake", "--all", LAKE_STORE_COLD_CLASS="GLACIER_IR")
+    again = bucket.run("export_to_data_lake", "--all", LAKE_STORE_COLD_CLASS="GLACIER_IR")
+
+    assert "a disk has one class of storage" in on_a_disk.stderr
+    assert said == f"updated {feed.name}: hot_days = 3\n"
+    assert re.search(r"\d files of older dates put into GLACIER_IR", first)
+    assert "GLACIER_IR" not in again
+    assert bucket.rows(feed) == expected_rows(stream)
+
+
 def test_the_scripts_do_their_work_on_a_bucket(
     bucket: Bucket, server: Emulator, stream: Source, totals: Source
 ) -> None:
@@ -109,7 +129,7 @@ def test_the_scripts_do_their_work_on_a_bucket(
 
     for feed in feeds:
         assert bucket.rows(feed) == expected_rows(server.source(feed.source))
-    bucket.run("metadata_utils", "verify", "--source")
+    bucket.run("metadata_utils", "verify", "--deep", "--source")
     assert f"rows: {ROWS + 1}" in bucket.run("metadata_utils", "sql", "SELECT 'rows: ' || count(*) AS n FROM s")
     bucket.run("metadata_utils", "publish", "--iceberg")
     published = StaticTable.from_metadata(f"{bucket.root}/streams/s/_iceberg", bucket.iceberg)
@@ -119,8 +139,29 @@ def test_the_scripts_do_their_work_on_a_bucket(
     bucket.run("manage_feeds", "update", "s", "--retention-days", "5")
     assert "s: expired" in bucket.run("metadata_utils", "expire", "s", "--yes")
     assert "s: " in bucket.run("metadata_utils", "compact", "s")
-    bucket.run("metadata_utils", "verify", "--source")
+    bucket.run("metadata_utils", "verify", "--deep", "--source")
     assert "killed" not in bucket.run("metadata_utils", "runs")
+
+
+def test_the_scripts_do_their_work_where_an_object_takes_one_write_a_second(
+    gcs: PrivateGcs, server: Emulator, stream: Source, totals: Source, tmp_path: Path
+) -> None:
+    with gcs_front(gcs.port, apart_s=1) as front, lying_store(f"http://127.0.0.1:{front}") as proxy:
+        bucket = Bucket(gcs, proxy, server, tmp_path.name)
+        feeds = [feed_for(stream), feed_for(totals, retention_versions=9)]
+        for feed in feeds:
+            bucket.run("manage_feeds", "add", "--name", feed.name, "--type", feed.type, "--source", feed.source)
+        assert "conditional writes: of two writers" in bucket.run("test_setup", "--no-mysql")
+
+        bucket.run("export_to_data_lake", "--all")
+        server.append("S", [Record(0, ROWS // 2, int(time.time() * 1000), {"ID": 99, "TEXT": "new"})])
+        bucket.run("export_to_data_lake", "--all")
+
+        assert bucket.rows(feeds[0]) == expected_rows(server.source("S"))
+        assert "s: " in bucket.run("metadata_utils", "compact", "s")
+        bucket.run("metadata_utils", "verify", "--deep", "--source")
+        for feed in feeds:
+            assert bucket.rows(feed) == expected_rows(server.source(feed.source))
 
 
 def test_a_bucket_that_cannot_be_used_is_named_before_anything_else_of_it_is_asked(bucket: Bucket) -> None:
@@ -140,10 +181,10 @@ def test_a_lost_file_is_found_and_repaired_in_a_bucket(bucket: Bucket, server: E
     table.store.delete(table.files[0].path)
     table.store.replace(table.files[1].path, b"something else")
 
-    bucket.run("metadata_utils", "verify", code=1)
+    bucket.run("metadata_utils", "verify", "--deep", code=1)
     bucket.run("metadata_utils", "repair", "s", "--yes")
 
-    bucket.run("metadata_utils", "verify", "--source")
+    bucket.run("metadata_utils", "verify", "--deep", "--source")
     assert bucket.rows(feed) == expected_rows(server.source("S"))
 
 
@@ -175,7 +216,7 @@ def test_a_run_that_is_killed_loses_and_doubles_nothing(
         bucket.run("export_to_data_lake", "--all")
 
     assert bucket.rows(feed) == expected_rows(server.source("S"))
-    bucket.run("metadata_utils", "verify", "--source")
+    bucket.run("metadata_utils", "verify", "--deep", "--source")
     table = bucket.lake.table(feed)
     on_store = {
         f"{folder}/{name}" for folder in table.store.names() if "=" in folder for name in table.store.names(folder)

@@ -89,14 +89,14 @@ def test_verify_compares_every_feed_with_the_server(lake_root: Path) -> None:
     with running(dataset) as emulator:
         env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": emulator.url}
         assert run_script("export_to_data_lake.py", "--all", env=env).returncode == 0
-        same = run_script("metadata_utils.py", "verify", "--source", env=env)
+        same = run_script("metadata_utils.py", "verify", "--deep", "--source", env=env)
         stream, table = (
             feed_for(dataset.source("TRANSACTION_FLATTENED")),
             feed_for(dataset.source("PAYMENT_METHOD_TOTALS")),
         )
         for feed in (stream, table):
             _rewrite_one_value(lake_at(lake_root).table(feed))
-        changed = run_script("metadata_utils.py", "verify", "--source", env=env)
+        changed = run_script("metadata_utils.py", "verify", "--deep", "--source", env=env)
 
     assert same.returncode == 0, same.stdout + same.stderr
     assert same.stdout.count("as on the server") == 8

@@ -19,6 +19,7 @@ from pipeline.lake.lake import Upkeep
 from pipeline.lake.rewrite import roll_back_feed
 from tests.integration.commands import ran
 from tests.integration.small_sources import START_MS, a_stream, columns, reader_of
+from tests.lake.by_ducklake import read_by_ducklake
 from tests.support import feed_for, lake_at
 
 ROWS = 5
@@ -69,6 +70,23 @@ def test_every_feed_is_a_table_with_the_rows_of_its_view(root: Path) -> None:
     assert len(shown) == ROWS
 
 
+def test_duckdb_reads_every_feed_from_a_ducklake_catalog(root: Path) -> None:
+    said = ran(root, "metadata_utils", "publish", "--ducklake").stdout.splitlines()
+    both = json.loads(ran(root, "metadata_utils", "publish", "--ducklake", "--iceberg", "--json").stdout)["feeds"]
+
+    assert [line.partition(";")[0] for line in said] == [
+        "s: Delta version 1, 2 new snapshots of 2",
+        "t: Delta version 1, 2 new snapshots of 2",
+    ]
+    assert [(one["feed"], one["format"]) for one in both] == [
+        ("s", "iceberg"), ("s", "ducklake"), ("t", "iceberg"), ("t", "ducklake"),
+    ]  # fmt: skip
+    for feed, view in (("s", "s"), ("t", "t_history")):
+        (catalog,) = (one["location"] for one in both if (one["feed"], one["format"]) == (feed, "ducklake"))
+        shown = read_by_ducklake(catalog, f"FROM lake.{feed}")[0].to_pylist()
+        assert sorted(map(str, shown)) == sorted(map(str, rows_of(root, view)))
+
+
 @pytest.mark.usefixtures("ours")
 def test_a_catalog_shows_what_was_published_last(root: Path) -> None:
     publish = ("publish", "--iceberg", "--catalog", "ours", "--namespace", "night")
@@ -90,11 +108,14 @@ def test_a_catalog_shows_what_was_published_last(root: Path) -> None:
 def test_what_is_missing_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     away = ran(root, "metadata_utils", "publish", "--iceberg", "--catalog", "away", code=1).stderr
     unknown = ran(root, "metadata_utils", "publish", "--iceberg", "--catalog", "nobody", code=1).stderr
-    ran(root, "metadata_utils", "publish", code=2)
+    neither = ran(root, "metadata_utils", "publish", code=2).stderr
+    no_iceberg = ran(root, "metadata_utils", "publish", "--ducklake", "--catalog", "ours", code=2).stderr
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pyiceberg" else real(name))
     missing = ran(root, "metadata_utils", "publish", "--iceberg", code=1).stderr
 
+    assert "give --iceberg or --ducklake" in neither
+    assert "--catalog needs --iceberg" in no_iceberg
     assert "the catalog 'away': " in away
     assert "the catalog 'nobody': " in unknown
     assert "PYICEBERG_CATALOG__NOBODY__URI" in unknown

@@ -81,6 +81,13 @@ def test_a_killed_run_is_shown_as_killed(lake: Path) -> None:
     assert (run["state"], run["exit_code"], run["ended_at"]) == ("killed", None, None)
 
 
+def test_a_recorded_command_is_as_it_was_typed(lake: Path, server: str) -> None:
+    words = ["--all", "--max-runtime", "14400"]
+    ran(lake, "export_to_data_lake", *words, env={"KSQLDB_URL": server})
+
+    assert runs(lake)[0]["command"] == " ".join(["export_to_data_lake.py", *words])
+
+
 def test_what_changes_nothing_is_not_recorded(lake: Path, server: str) -> None:
     ran(lake, "export_to_data_lake", "--all", "--dry-run", env={"KSQLDB_URL": server})
     ran(lake, "metadata_utils", "--stats")
@@ -129,7 +136,7 @@ def test_a_log_of_json_lines(lake: Path, server: str) -> None:
 def test_a_log_or_a_ledger_that_cannot_be_written_stops_nothing(lake: Path, server: str, place: str, said: str) -> None:
     (lake / place).write_text("no folder", encoding="utf-8")
 
-    for words in (("export_to_data_lake", "--all"), ("metadata_utils", "verify")):
+    for words in (("export_to_data_lake", "--all"), ("metadata_utils", "verify", "--deep")):
         done = ran(lake, *words, env={"KSQLDB_URL": server})
         assert done.stderr.count(f"warning: {said}: ") == 1
 

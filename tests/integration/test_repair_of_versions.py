@@ -44,7 +44,7 @@ def test_a_damaged_old_version_is_given_up(lake_root: Path) -> None:
     assert done.stdout == "t: took 1 file out of the log, 5 rows are lost\n"
     table = lake_at(lake_root).table(feed)
     assert (list(table.versions()), table.current_version) == ([1, 3], 3)
-    run(lake_root, None, "metadata_utils", "verify")
+    run(lake_root, None, "metadata_utils", "verify", "--deep")
 
 
 def test_in_the_place_of_a_damaged_current_version_the_newest_sound_one_is_published(lake_root: Path) -> None:
@@ -63,7 +63,7 @@ def test_in_the_place_of_a_damaged_current_version_the_newest_sound_one_is_publi
         "t: took 2 files out of the log, version 1 is published again as version 4, the current one, 11 rows are lost\n"
     )
     assert list(lake_at(lake_root).table(feed).versions()) == [1, 4, 5]
-    run(lake_root, None, "metadata_utils", "verify")
+    run(lake_root, None, "metadata_utils", "verify", "--deep")
 
 
 def test_without_a_sound_version_a_new_export_comes_first(lake_root: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_torn_log_entry_is_removed_and_a_lost_log_needs_a_backup(lake_root: Pa
         would = repair(lake_root, None, "s", code=1)
         assert torn.exists()
         done = repair(lake_root, None, "s", "--yes")
-        run(lake_root, server, "metadata_utils", "verify", "--source")
+        run(lake_root, server, "metadata_utils", "verify", "--deep", "--source")
 
     assert f"{torn} is not whole" in would.stdout
     assert done.stdout == f"s: removed {torn}\n"
@@ -118,7 +118,7 @@ def test_what_is_proposed_for_a_lost_log_ends_the_error_of_later_runs(lake_root:
         run(lake_root, server, command[0].removesuffix(".py"), *command[1:])
         run(lake_root, server, "manage_feeds", "add", "--name", "s2", "--type", "stream", "--source", "S")
         run(lake_root, server, "export_to_data_lake", "--all")
-        run(lake_root, server, "metadata_utils", "verify", "--source")
+        run(lake_root, server, "metadata_utils", "verify", "--deep", "--source")
 
     assert list(folder.glob("date=*/*.parquet"))
 

@@ -84,7 +84,7 @@ def test_a_partition_that_retention_has_emptied_is_not_waited_for(lake_root: Pat
         assert export(lake_root, server, feed).returncode == 0
         source.records[:], source.log_start = events(5), {1: 5}
         env = {"LAKE_ROOT": str(lake_root), "KSQLDB_URL": server.url, "QUIET_S": "0.5", "STALL_S": "8"}
-        proof = run_script("metadata_utils.py", "verify", "--source", env=env)
+        proof = run_script("metadata_utils.py", "verify", "--deep", "--source", env=env)
         day = export(lake_root, server, feed, "--date", "2025-11-20")
 
     assert proof.returncode == 0, proof.stderr
@@ -100,7 +100,11 @@ def test_rows_that_the_server_lost_from_the_front_differ_from_the_lake(lake_root
         assert export(lake_root, server, feed).returncode == 0
         source.records[:2] = []
         proof = run_script(
-            "metadata_utils.py", "verify", "--source", env={"LAKE_ROOT": str(lake_root), "KSQLDB_URL": server.url}
+            "metadata_utils.py",
+            "verify",
+            "--deep",
+            "--source",
+            env={"LAKE_ROOT": str(lake_root), "KSQLDB_URL": server.url},
         )
 
     assert proof.returncode == 1

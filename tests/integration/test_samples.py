@@ -160,7 +160,7 @@ def test_the_dag_runs_the_scripts_and_retries_what_may_pass(
     sdk = package(task=lambda **options: lambda act: Task(act, options), dag=lambda **_: lambda act: act)
     module = sample(
         "airflow_dag", monkeypatch, airflow=package(), airflow__sdk=sdk,
-        airflow__exceptions=package(AirflowFailException=failed), pendulum=package(datetime=lambda *_, **__: None),
+        airflow__sdk__exceptions=package(AirflowFailException=failed), pendulum=package(datetime=lambda *_, **__: None),
     )  # fmt: skip
     monkeypatch.setattr(module, "FOLDER", str(tmp_path))
     (tmp_path / "venv" / "bin").mkdir(parents=True)
@@ -177,17 +177,52 @@ def test_the_dag_runs_the_scripts_and_retries_what_may_pass(
     ]
 
 
-def test_dagster_gets_the_names_of_enabled_feeds(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Failed(Exception):
+    """Dagster's Failure, as much as the sample uses."""
+
+    def __init__(self, text: str, allow_retries: bool) -> None:
+        super().__init__(text)
+        self.allow_retries = allow_retries
+
+
+@pytest.fixture
+def dagster(installed: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the sample defines, with the names of its assets as `specs`; the package only writes down."""
     lake_at(installed / "data_lake").feeds.add(parse_feed(
         {"name": "idle", "type": "stream", "source": "S", "enabled": False}, "idle"))  # fmt: skip
-    specs: list[str] = []
-    dagster = MagicMock()
-    dagster.AssetSpec = lambda name, **_: specs.append(name)
+    package, specs = MagicMock(), list[str]()
+    package.AssetSpec = lambda name, **_: specs.append(name)
+    package.multi_asset = lambda **_: lambda function: function
+    package.Failure = Failed
     text = (SAMPLES / "dagster_assets.py").read_text(encoding="utf-8").replace(HOME, str(installed))
-    monkeypatch.setitem(sys.modules, "dagster", dagster)
-    exec(compile(text, "dagster_assets", "exec"), {})
+    monkeypatch.setitem(sys.modules, "dagster", package)
+    found: dict[str, Any] = {"specs": specs}
+    exec(compile(text, "dagster_assets", "exec", dont_inherit=True), found)
+    return found
 
-    assert specs == ["s"]
+
+def test_dagster_gets_the_names_of_enabled_feeds(dagster: dict[str, Any]) -> None:
+    assert dagster["specs"] == ["s"]
+    # Dagster 1.13 refuses the name of the class.
+    assert dagster["data_lake"].__annotations__["context"] is dagster["dg"].AssetExecutionContext
+
+
+@pytest.mark.parametrize(("code", "retries"), [(0, None), (75, True), (1, False)])
+def test_dagster_materializes_what_was_committed_and_repeats_what_may_pass(
+    dagster: dict[str, Any], code: int, retries: bool | None
+) -> None:
+    ran, taken = MagicMock(), []
+    ran.get_results = lambda **_: iter(["s"])
+    ran.get_custom_messages = lambda: [code]
+    pipes = MagicMock(run=lambda **_: ran)
+    try:
+        failed = None
+        for one in dagster["data_lake"](None, pipes):
+            taken.append(one)  # noqa: PERF402 # also those before a failure
+    except Failed as error:
+        failed = error.allow_retries
+    assert failed is retries
+    assert taken == ["s"]
 
 
 @pytest.mark.server
@@ -201,6 +236,7 @@ def test_the_export_for_dagster_reports_each_feed(installed: Path, tmp_path: Pat
         "class Pipes:\n    log = log\n"
         "    def report_asset_materialization(self, metadata, asset_key):\n"
         "        print(asset_key, metadata['rows'], sorted(metadata))\n"
+        "    report_custom_message = staticmethod(lambda code: print('code', code))\n"
         "open_dagster_pipes = lambda: contextlib.nullcontext(Pipes())\n",
         encoding="utf-8",
     )
@@ -213,7 +249,7 @@ def test_the_export_for_dagster_reports_each_feed(installed: Path, tmp_path: Pat
     reported = done.stdout.splitlines()
     assert reported[0] == "s 3 ['bytes', 'files', 'rows', 'seconds']"
     assert reported[1].startswith("error totals: ")
-    assert done.returncode == 1
+    assert (reported[2:], done.returncode) == (["code 1"], 0)
 
 
 def test_the_board_and_the_rules_ask_for_metrics_that_are_written() -> None:

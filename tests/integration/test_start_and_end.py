@@ -227,3 +227,20 @@ def test_letters_beyond_ascii_survive_the_plainest_locale(tmp_path: Path) -> Non
     assert json.loads(shown.stdout)["owner"] == "Jürgen"
     assert unknown.stderr.startswith(f"error: there is no feed 'größe' in {tmp_path}/Küche/feeds/active")
     assert "added table x" in log_of(tmp_path / "Küche", "manage_feeds")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "list --no-such-option", "list"])
+def test_ctrl_c_once_the_exit_code_is_known_changes_nothing(lake_root: Path, arguments: str) -> None:
+    """A command may end by returning, by a refusal of click, or by an exit code of its own."""
+    code = (
+        "import atexit, os, runpy, signal, sys; sys.path.insert(0, ''); sys.argv = sys.argv[1:]\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    env = {"LAKE_ROOT": str(lake_root)}
+    lake_root.mkdir()
+
+    calm = run("manage_feeds.py", *arguments.split(), env=env)
+    hurried = run("-c", code, "manage_feeds.py", *arguments.split(), env=env)
+
+    assert (hurried.returncode, hurried.stdout, hurried.stderr) == (calm.returncode, calm.stdout, calm.stderr)

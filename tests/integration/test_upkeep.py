@@ -111,7 +111,7 @@ def test_a_person_lets_go_of_it_and_takes_it_back(lake_root: Path, server: Emula
     assert would.stdout.startswith("s: would bring back 14 rows: ")
     assert back.stdout.startswith("s: brought back 14 rows: ")
     assert sorted(places(lake_root, feed)) == list(range(16))
-    run(lake_root, server, "metadata_utils", "verify", "--source", "s")
+    run(lake_root, server, "metadata_utils", "verify", "--deep", "--source", "s")
     log = log_of(lake_root, "metadata_utils")
     assert "s: expired " in log
     assert "s: brought back 14 rows" in log

@@ -53,7 +53,7 @@ def test_feeds_that_change_their_way_have_the_rows_of_feeds_that_do_not(kafka: s
             for source in sources:
                 lake_at(tmp_path / "both").feeds.save(feed_for(source))
             env = {"KSQLDB_URL": server.url, "KAFKA_BOOTSTRAP_SERVERS": servers}
-            ran(tmp_path / "both", "metadata_utils", "verify", "--source", env=env)
+            ran(tmp_path / "both", "metadata_utils", "verify", "--deep", "--source", env=env)
 
     for source in sources:
         by_rest = rows_of(tmp_path / "ksqldb", source)

@@ -57,7 +57,7 @@ def test_tables_that_change_their_way_have_the_same_rows(kafka: str, tmp_path: P
                 lake_at(tmp_path).feeds.save(feed_for(source, read_from=way))
             ran(tmp_path, "export_to_data_lake", "--all", env=env)
             if way == "kafka":
-                verified = ran(tmp_path, "metadata_utils", "verify", "--source", env=env).output
+                verified = ran(tmp_path, "metadata_utils", "verify", "--deep", "--source", env=env).output
                 assert verified.count("as on the server") == len(sources), verified
         for_warehouse = read_for_the_warehouse(server, kafka)
 

@@ -210,6 +210,7 @@ def test_a_snapshot_is_read_again_at_its_offsets_and_not_without_time(topic: Top
         list(topic.table.read(Limits(deadline=0), watched=False).batches)
 
 
+@pytest.mark.long
 def test_changes_beyond_memory_wait_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     count, rows = 400_000, 300_000

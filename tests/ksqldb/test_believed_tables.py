@@ -103,7 +103,7 @@ def test_what_a_dying_node_leaves_of_a_pull_is_never_believed(
 
 
 def test_a_table_is_read_whole_once_its_tasks_have_moved(server: Emulator) -> None:
-    server.cluster.kill_node(BadMinute(seen_s=0, scale=0.02))
+    server.cluster.kill_node(BadMinute(seen_s=0, scale=0.02), at_look=True)
 
     assert believed(server).keys == KEYS
     assert server.cluster.looks[Phase.DEAD] > 0

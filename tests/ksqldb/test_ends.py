@@ -125,20 +125,20 @@ def test_the_state_of_a_table_that_nothing_writes_is_the_end_of_its_topic(server
 
 
 def say_topics(server: ReplayServer, listed: Scripted) -> None:
-    answer = described("TRANSACTION_STREAM") | {"partitions": 0}
+    answer = described("own: CLICKS") | {"partitions": 0}
     entity = {"@type": "sourceDescription", "statementText": "", "sourceDescription": answer}
     server.say(Scripted(200, [json.dumps([entity]).encode()]), listed)
 
 
-@pytest.mark.parametrize("topic", ["transactions", "other"])
+@pytest.mark.parametrize("topic", ["clicks", "other"])
 def test_a_topic_that_is_not_described_is_gone_when_it_is_not_listed(
     server: ReplayServer, client: Client, topic: str
 ) -> None:
     entity = {"@type": "kafka_topics", "statementText": "", "topics": [{"name": topic, "replicaInfo": [1]}]}
     say_topics(server, Scripted(200, [json.dumps([entity]).encode()]))
 
-    with pytest.raises(TopicNotDescribed if topic == "transactions" else TopicGone):
-        true_ends(client, describe(client, "TRANSACTION_STREAM"))
+    with pytest.raises(TopicNotDescribed if topic == "clicks" else TopicGone):
+        true_ends(client, describe(client, "CLICKS"))
 
     assert asked(server)[-1] == "LIST TOPICS;"
 
@@ -151,4 +151,4 @@ def test_a_server_that_may_not_list_topics_leaves_open_whether_one_is_gone(
     say_topics(server, Scripted(status, [refusal]))
 
     with pytest.raises(TopicNotDescribed):
-        true_ends(client, describe(client, "TRANSACTION_STREAM"))
+        true_ends(client, describe(client, "CLICKS"))

@@ -78,10 +78,10 @@ def bomb(size_bytes: int) -> bytes:
 
 @pytest.mark.parametrize("ask", [info, show_tables, pull])
 def test_a_body_that_unpacks_to_gigabytes_takes_no_memory(server: ReplayServer, ask: Callable[[Client], Any]) -> None:
-    packed = bomb(300 * MB)
+    packed = bomb(150 * MB)
     server.say(Scripted(200, [packed], encoding="gzip"))
 
-    with takes_at_most(200 * MB), impatient(server.url) as client, pytest.raises((BodyTooLong, AnswerMalformed)):
+    with takes_at_most(100 * MB), impatient(server.url) as client, pytest.raises((BodyTooLong, AnswerMalformed)):
         ask(client)
 
 

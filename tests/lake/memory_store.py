@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from pipeline.errors import FeedLocked, FeedLost
+from pipeline.lake.access import StoreAccess
 from pipeline.lake.store import Space
 
 
@@ -38,6 +39,7 @@ class MemoryStore:
     prefix: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     holds: dict[str, MemoryHold] = field(default_factory=dict)
+    access: ClassVar[StoreAccess] = StoreAccess()
     disk: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()))
 
     def below(self, folder: str) -> MemoryStore:
@@ -53,6 +55,13 @@ class MemoryStore:
 
     def filesystem(self) -> None:
         """`uri` makes copies on a disk."""
+
+    @property
+    def cold_class(self) -> str:
+        return ""
+
+    def put_cold(self, name: str, source: Path) -> None:
+        """Memory has one class."""
 
     def is_there(self) -> bool:
         return True
@@ -85,10 +94,13 @@ class MemoryStore:
         if self.files.setdefault(self.prefix + name, data := source.read_bytes()) != data:
             raise FileExistsError(name)
 
-    def take_in(self, moves: Mapping[str, Path]) -> None:
+    def take_in(self, moves: Mapping[str, Path | str]) -> None:
         for name, source in moves.items():
-            self.replace(name, source.read_bytes())
-            source.unlink()
+            self.replace(name, Path(source).read_bytes())
+            Path(source).unlink()
+
+    def hand_over(self, staged: Path) -> Path:
+        return staged
 
     def replace(self, name: str, data: bytes) -> None:
         self.files[self.prefix + name] = data

@@ -18,7 +18,7 @@ from pipeline.lake.change import Change
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedWriter
 from pipeline.source import Bookmark
-from tests.support import folder_of
+from tests.support import folder_of, lake_at
 
 NOW = dt.datetime(2026, 11, 20, 6, 0, tzinfo=dt.UTC)
 DAY_MS = 86_400_000
@@ -48,7 +48,9 @@ def add_rows(table: LakeTable, number: int, rows: list[tuple[int, int, int, str]
     names = SCHEMA.names
     writer.add(pa.RecordBatch.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=SCHEMA))
     marks = {partition: Bookmark(offset + 1, rowtime) for rowtime, partition, offset, _ in rows}
-    change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note={"kind": "stream"})
+    first = {str(partition): table.bookmarks().get(partition, Bookmark(0)).next_offset for partition in marks}
+    note = {"kind": "stream", "from": first}
+    change = Change(adds=writer.finish(), bookmarks=marks, partitions=3, note=note)
     table.commit(commit_id(number), change, now)
 
 
@@ -93,3 +95,14 @@ def dying_before_the_entry_has_its_name(monkeypatch: pytest.MonkeyPatch) -> Iter
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(os, "link", link_in_staging_only)
         yield
+
+
+def days_of_which_one_can_be_read(root: Path, days: int, readable: int) -> None:
+    """A lake whose stream has a file for each of so many days; whoever opens one of another day than that fails."""
+    lake_at(root).feeds.add(stream_feed())
+    with lake_at(root).writing(stream_feed(), {}) as table:
+        for day in range(days):
+            add_rows(table, day, [(day * DAY_MS, 0, day, f"v{day}")])
+    for file in glob(table):
+        if f"date={dt.date(1970, 1, 1) + dt.timedelta(days=readable)}" not in str(file):
+            file.write_bytes(b"whoever opens it fails")

@@ -99,6 +99,7 @@ class _Killed(BaseException):
     """What no code catches; after it this process changes no file any more."""
 
 
+@pytest.mark.long
 def test_killed_at_each_step_it_leaves_the_old_files_or_the_new_ones_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

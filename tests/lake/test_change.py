@@ -10,6 +10,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from pipeline.fingerprint import NOTHING
 from pipeline.lake.change import Change, number_of, transactions
 from pipeline.lake.head import entry_time
 from pipeline.lake.rule import Rule
@@ -93,10 +94,11 @@ def test_the_log_says_what_each_entry_is_for(tmp_path: Path) -> None:
     table.accept_clock(commit_id(2), early)
 
     accepted, added, rows, made = table.history()
-    assert accepted["pipeline"] == {"kind": "clock accepted", "instead_of": "2026-11-20 06:00:00 UTC"}
+    prints = {"fingerprint": table.files[0].fingerprint}
+    assert accepted["pipeline"] == {"kind": "clock accepted", "instead_of": "2026-11-20 06:00:00 UTC"} | prints
     assert entry_time(accepted) == early
-    assert added["pipeline"] == {"added_columns": ["w"]}
+    assert added["pipeline"] == {"added_columns": ["w"]} | prints
     assert entry_time(added) == entry_time(rows) == small_tables.NOW
-    assert made["pipeline"] == {"kind": "create table"}
+    assert made["pipeline"] == {"kind": "create table", "fingerprint": NOTHING}
     found = deltalake.DeltaTable(folder_of(table)).metadata()
     assert (found.name, found.description) == ("events", "ksqlDB stream EVENTS")

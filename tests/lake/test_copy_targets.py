@@ -15,6 +15,8 @@ from pipeline.warehouse.sources import lake_snapshot
 from tests.lake.copies import EVENTS, NEVER, add_more, contents, copy_lake, fill, lake_in, rows_of
 from tests.lake.small_tables import NOW, add_version, commit_id, glob
 
+pytestmark = pytest.mark.long  # all of them together
+
 
 def test_a_copy_that_was_exported_to_is_left_alone(tmp_path: Path) -> None:
     source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")

@@ -20,7 +20,7 @@ from pipeline.lake.writer import StagedWriter
 from tests.lake.small_tables import NOW, commit_id, stream_feed
 from tests.support import folder_of, lake_at
 
-ROWS = 9000
+ROWS = 3000
 SCHEMA = pa.schema(
     [
         ("rowtime", pa.int64()),
@@ -72,6 +72,17 @@ def test_dictionaries_are_where_values_repeat_and_differences_where_numbers_do_n
     by_difference = {path for path, used in found.items() if "DELTA_BINARY_PACKED" in used}
     assert by_difference == {"rowtime", "rowoffset", "at", "user.visits.list.element", "tags.key_value.value"}
     assert pq.read_metadata(file.path).row_group(0).column(0).statistics.max == 1_700_000_000_000 + ROWS - 1
+
+
+def test_long_texts_have_no_bounds(tmp_path: Path) -> None:
+    schema = pa.schema([("short", pa.string()), ("long", pa.string()), ("none", pa.string())])
+    writer = StagedWriter(tmp_path, schema, partition="1")
+    writer.add(pa.RecordBatch.from_pylist([{"short": "a", "long": "a" * 100_000}] * 3, schema=schema))
+
+    (file,) = writer.finish()
+
+    group = pq.read_metadata(file.path).row_group(0)
+    assert [group.column(place).is_stats_set for place in range(3)] == [True, False, True]
 
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
 from pathlib import Path
 
@@ -11,14 +12,16 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.lake import checkpoint, open_log
+from pipeline.lake import checkpoint, files, open_log
 from pipeline.lake import lake as lake_module
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
+from pipeline.lake.files import DataFile
 from pipeline.lake.log import checkpoints, entry_name, entry_numbers
 from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import find_expired
+from tests.lake.hourly_runs import FEED, HOUR, run
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -26,6 +29,7 @@ from tests.lake.small_tables import (
     add_rows,
     add_version,
     commit_id,
+    days_of_which_one_can_be_read,
     dying_before_the_entry_has_its_name,
     glob,
     stream_feed,
@@ -33,20 +37,6 @@ from tests.lake.small_tables import (
     values,
 )
 from tests.support import folder_of, lake_at
-
-HOUR = dt.timedelta(hours=1)
-FEED = stream_feed(retention_days=365)
-
-
-def run(root: Path, number: int, commits: bool = True, grace_hours: int = 48) -> LakeTable:
-    """The hourly run of that number, by its own clock; each adds a row."""
-    now = NOW + number * HOUR
-    with lake_at(root, grace_hours).writing(FEED, {"since": f"{now:%Y-%m-%dT%H:%M:%SZ}"}) as table:
-        if commits:
-            rowtime = int(now.timestamp() * 1000)
-            add_rows(table, number, [(rowtime, 0, number, f"v{number}")], now)
-        expire(table, commit_id(0), now, max_share=1)
-    return table
 
 
 def log_names(table: LakeTable) -> list[str]:
@@ -71,6 +61,32 @@ def test_a_run_that_commits_nothing_reads_no_list_of_files_and_writes_nothing(
 
     assert [(path.read_bytes(), path.stat().st_ino) for path in written] == before
     assert "_delta_log/" not in str(sorted(folder_of(table).glob("_staging/**")))
+
+
+def test_a_run_looks_through_the_folders_of_all_days_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake_at(tmp_path).feeds.add(FEED)
+    folder, looked_through = folder_of(run(tmp_path, 1)), list[str]()
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path=".": looked_through.append(str(path)) or scan(path))
+
+    run(tmp_path, 2)
+
+    assert looked_through.count(str(folder)) == 1
+
+
+def test_rows_are_found_by_a_look_at_their_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake_at(tmp_path).feeds.add(FEED)
+    for number in range(1, 8):
+        table = run(tmp_path, number)
+    looked_at = []
+    monkeypatch.setattr(table_module, "newest_files", lambda *_: None)  # as where the entries are dropped
+    monkeypatch.setattr(files, "DataFile", lambda path, *rest: looked_at.append(path) or DataFile(path, *rest))
+
+    found = table.files_with(0, 5, 6)
+
+    assert [file.bounds["rowoffset"] for file in found] == [(6, 6), (5, 5)]
+    assert looked_at == [file.path for file in found]
+    assert table.files_with(1, 5, 6) == ()
 
 
 @pytest.mark.parametrize("lost", ["views.sql", "streams/events/_metadata.json"])
@@ -123,6 +139,7 @@ def test_what_a_killed_run_did_not_describe_the_next_one_does(
     assert '"rows": 2' in (folder_of(table) / "_metadata.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_log_keeps_what_readers_need_and_every_bookmark_and_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,13 +217,7 @@ def test_a_checkpoint_says_what_the_librarys_own_says_in_less_than_half_of_its_s
 
 
 def test_a_question_about_one_day_opens_one_days_files_and_the_views_none(tmp_path: Path) -> None:
-    lake_at(tmp_path).feeds.add(stream_feed())
-    with lake_at(tmp_path).writing(stream_feed(), {}) as table:
-        for day in range(20):
-            add_rows(table, day, [(day * DAY_MS, 0, day, f"v{day}")])
-    for file in glob(table):
-        if "date=1970-01-08" not in str(file):
-            file.write_bytes(b"whoever opens it fails")
+    days_of_which_one_can_be_read(tmp_path, days=20, readable=7)
 
     with duckdb.connect() as connection:
         connection.execute((tmp_path / "views.sql").read_text(encoding="utf-8"))
@@ -218,7 +229,7 @@ def test_a_question_about_one_day_opens_one_days_files_and_the_views_none(tmp_pa
 
 def test_columns_with_the_names_that_a_view_needs_itself_are_shown(tmp_path: Path) -> None:
     schema = SCHEMA
-    for name in ("path", "PATH_", "filename", 'it\'s "quoted"'):
+    for name in ("filename", "FILENAME_", "path", 'it\'s "quoted"'):
         schema = schema.append(pa.field(name, pa.string()))
     lake_at(tmp_path).feeds.add(stream_feed())
     table = lake_at(tmp_path).table(stream_feed())

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyiceberg.table import StaticTable
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import TableAlreadyExistsError
+from pyiceberg.table import StaticTable, Table
 
 from pipeline.errors import DiskFull, LakeDamaged
 from pipeline.fingerprint import ContentHash
 from pipeline.lake import iceberg
 from pipeline.lake.checkpoint import drop_old_entries
-from pipeline.lake.compaction import Compacted, Goal, compact_part
 from pipeline.lake.iceberg import FOLDER, publish_iceberg
+from pipeline.lake.iceberg_catalog import register
 from pipeline.lake.iceberg_files import StoreFiles
 from pipeline.lake.local_store import LocalStore
-from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import roll_back
 from pipeline.lake.table import LakeTable
+from tests.lake.changed_streams import MORE, add_old_and_new_rows, compact_and_expire
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -30,6 +33,8 @@ from tests.lake.small_tables import (
     stream_feed,
     table_feed,
 )
+
+pytestmark = pytest.mark.long  # all of them together
 
 LATER = NOW + dt.timedelta(days=3)
 
@@ -96,11 +101,9 @@ def test_a_question_about_one_day_or_of_late_offsets_opens_few_files(tmp_path: P
 
 def test_expired_and_compacted_files_are_in_older_snapshots_only(tmp_path: Path) -> None:
     table = stream(tmp_path, retention_days=10)
-    for number in range(4):
-        add_rows(table, number + 1, [(0, 0, number, "old"), (20_775 * DAY_MS + number, 0, 10 + number, "new")])
+    add_old_and_new_rows(table)
     publish_iceberg(table)
-    compact_part(table, Goal(10**6, None), commit_id(9), LATER, Compacted("events"))
-    expire(table, commit_id(10), LATER, max_share=1)
+    compact_and_expire(table, LATER)
 
     done = publish_iceberg(table)
 
@@ -128,14 +131,7 @@ def test_new_columns_of_every_type_are_columns_of_the_snapshots_after_them(tmp_p
     table = stream(tmp_path)
     add_rows(table, 1, [(0, 0, 0, "a")])
     publish_iceberg(table)
-    more: list[tuple[str, pa.DataType]] = [
-        ("m", pa.map_(pa.string(), pa.decimal128(38, 10))),
-        ("s", pa.struct([("x", pa.int32()), ("l", pa.list_(pa.timestamp("us", tz="UTC")))])),
-        ("b", pa.binary()),
-        ("d", pa.date32()),
-        ("f", pa.float64()),
-    ]
-    table.match_schema(pa.schema([*SCHEMA, *more]))
+    table.match_schema(pa.schema([*SCHEMA, *MORE]))
 
     publish_iceberg(table)
 
@@ -143,7 +139,7 @@ def test_new_columns_of_every_type_are_columns_of_the_snapshots_after_them(tmp_p
     assert [field.name for field in reader(table).schema().fields] == [
         *SCHEMA.names,
         "date",
-        *(name for name, _ in more),
+        *(name for name, _ in MORE),
     ]
 
 
@@ -207,6 +203,25 @@ def test_a_run_that_dies_leaves_what_was_published(tmp_path: Path, monkeypatch: 
 
     check(table)
     assert len(by_delta_version(table)) == 2
+
+
+@pytest.mark.parametrize("refusal", [NotImplementedError, TableAlreadyExistsError])
+def test_a_catalog_that_cannot_replace_a_table_gets_it_again(tmp_path: Path, refusal: type[Exception]) -> None:
+    class Refusing(SqlCatalog):
+        def register_table(self, identifier: Any, metadata_location: str, overwrite: bool = False) -> Table:
+            if overwrite:
+                raise refusal("no")
+            return super().register_table(identifier, metadata_location)
+
+    catalog = Refusing("ours", uri=f"sqlite:///{tmp_path}/catalog.db")
+    catalog.create_namespace("lake")
+    table = stream(tmp_path / "lake")
+    for number in (1, 2):
+        add_rows(table, number, [(0, 0, number, "a")])
+        register(catalog, "lake", publish_iceberg(table))
+
+    assert catalog.load_table(("lake", "events")).scan().to_arrow().num_rows == 2
+    catalog.close()
 
 
 def test_places_outside_of_the_folder_are_refused(tmp_path: Path) -> None:

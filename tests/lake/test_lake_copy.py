@@ -40,6 +40,8 @@ from tests.lake.copies import (
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, table_feed, values
 from tests.private_seaweedfs import PrivateSeaweedfs
 
+pytestmark = pytest.mark.long  # all of them together
+
 Made = Callable[[str], Store]
 
 
@@ -155,7 +157,6 @@ def _of_a_version(lake_root: Store, versions: list[list[str]]) -> bool:
     return True
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("there", "every"), [("disk2", 5), pytest.param("s3", 17, marks=ON_S3)])
 def test_killed_at_each_step_it_leaves_no_table_or_a_whole_one_and_goes_on(place: Made, there: str, every: int) -> None:
     source = place("disk")

@@ -32,23 +32,10 @@ from pipeline.readiness import check_puts
 from pipeline.verify.files import check_files
 from tests.lake.bucket_lakes import STREAM, lake_of, store_of
 from tests.lake.small_tables import NOW, add_rows, values
-from tests.lying_store import DONE, NOT_DONE, Fault, LyingStore, lying_store
+from tests.lying_store import DONE, NOT_DONE, Fault, LyingStore, Once, lying_store
 from tests.private_seaweedfs import PrivateSeaweedfs
 
 pytestmark = pytest.mark.server
-
-
-class Once:
-    """A fault of the first request that writes an object whose path ends so."""
-
-    def __init__(self, fault: Fault, path: str, times: int = 1) -> None:
-        self.fault, self.path, self.left = fault, path, times
-
-    def __call__(self, method: str, path: str) -> Fault:
-        if self.left and method == "PUT" and path.endswith(self.path):
-            self.left -= 1
-            return self.fault
-        return ""
 
 
 class TestCommit:

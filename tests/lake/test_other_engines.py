@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,22 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from demo.environment import python_of
 from pipeline.errors import TableNotSupported
 from pipeline.lake.change import Change
 from pipeline.lake.log import removed_files
 from pipeline.lake.table import LakeTable
-from tests.lake.small_tables import NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed, values
+from tests.lake.small_tables import (
+    NOW,
+    SCHEMA,
+    add_rows,
+    add_version,
+    commit_id,
+    days_of_which_one_can_be_read,
+    stream_feed,
+    table_feed,
+    values,
+)
 from tests.support import cleaned, folder_of, lake_at
 
 
@@ -199,3 +211,14 @@ def test_a_table_is_read_only_where_its_log_means_what_it_is_taken_for(
     with pytest.raises(TableNotSupported, match=f"the feed events .*{said}") as refused:
         lake_at(tmp_path).table(stream_feed())
     assert hint in refused.value.hint
+
+
+@pytest.mark.long
+def test_an_older_duckdb_opens_one_days_files_too(tmp_path: Path) -> None:
+    days_of_which_one_can_be_read(tmp_path, days=3, readable=1)
+    ask = "import duckdb; duckdb.sql(open('views.sql').read())\n"
+    ask += """print(duckdb.__version__[0], *duckdb.sql("SELECT v FROM events WHERE date = '1970-01-02'").fetchone())"""
+
+    said = subprocess.run([python_of("delta-scan"), "-I", "-c", ask], cwd=tmp_path, capture_output=True, text=True)
+
+    assert (said.stdout, said.stderr) == ("1 v1\n", "")

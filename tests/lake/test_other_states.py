@@ -119,6 +119,7 @@ def test_a_checkpoint_without_statistics_changes_nothing(tmp_path: Path) -> None
     pq.write_table(pa.Table.from_pylist(rows, schema), there)
 
     assert lake_at(tmp_path).table(EVENTS).files == before
+    assert lake_at(tmp_path).table(EVENTS)._log.files({"rowoffset": (7, 7)}) == before
     (folder_of(table) / before[0].path).unlink()
     assert sorted(file.row_count for file in lake_at(tmp_path).table(EVENTS).files)[0] == 0
     assert [finding.what for finding in check_files(lake_at(tmp_path).table(EVENTS)).findings] == ["file is missing"]

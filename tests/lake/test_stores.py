@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import deltalake
 import duckdb
@@ -23,6 +26,7 @@ from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import roll_back, widen
 from pipeline.lake.store import Store
 from pipeline.lake.stores import open_store
+from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import unexpire_feed
 from pipeline.readiness import check_disk, check_lake_root
 from pipeline.verify.files import check_files
@@ -40,6 +44,7 @@ from tests.lake.small_tables import (
 )
 
 STREAM, FEED = stream_feed(), table_feed(retention_versions=2)
+ROUNDS = 4
 
 
 def on_local_disk(request: pytest.FixtureRequest) -> Store:
@@ -55,7 +60,19 @@ def on_s3(request: pytest.FixtureRequest) -> Store:
     return open_store(f"s3://lakes/{path.name}", server.access)
 
 
-STORES = [on_local_disk, in_memory, pytest.param(on_s3, marks=pytest.mark.server)]
+def on_azure(request: pytest.FixtureRequest) -> Store:
+    server, path = request.getfixturevalue("azurite"), request.getfixturevalue("tmp_path")
+    return open_store(f"az://lakes/{path.name}", server.access)
+
+
+def on_google(request: pytest.FixtureRequest) -> Store:
+    server, path = request.getfixturevalue("gcs"), request.getfixturevalue("tmp_path")
+    return open_store(f"gs://lakes/{path.name}", server.access)
+
+
+SERVERS = {"s3": "seaweedfs", "az": "azurite", "gs": "gcs"}
+BUCKETS = [pytest.param(made, marks=pytest.mark.server) for made in (on_s3, on_azure, on_google)]
+STORES = [on_local_disk, in_memory, *BUCKETS]
 
 
 @pytest.fixture(params=STORES)
@@ -67,7 +84,8 @@ def store(request: pytest.FixtureRequest) -> Store:
 @pytest.fixture
 def options(store: Store, request: pytest.FixtureRequest) -> dict[str, str]:
     """What the Delta library needs to read there."""
-    return request.getfixturevalue("seaweedfs").options if store.uri().startswith("s3://") else {}
+    scheme, is_url, _ = store.uri().partition("://")
+    return dict(request.getfixturevalue(SERVERS[scheme]).options) if is_url else {}
 
 
 @pytest.fixture
@@ -99,6 +117,29 @@ class TestAnyStore:
 
             assert table.store.read(entry_name(2)) == entry
         assert values(lake.table(STREAM)) == ["a", "first"]
+
+    @pytest.mark.parametrize("store", BUCKETS, indirect=True)
+    def test_of_six_commits_at_once_by_runs_that_hold_nothing_exactly_one_is_done(self, lake: Lake) -> None:
+        add_rows(lake.table(STREAM), 1, [(0, 0, 0, "0")])
+        start, won = threading.Barrier(6), ["0"]
+
+        def commit(table: LakeTable, round_: int, number: int) -> str:
+            value = f"{round_}-{number}"
+            start.wait()
+            with contextlib.suppress(CommitFailed):
+                add_rows(table, round_ * 6 + number, [(0, 0, round_, value)])
+                return value
+            return ""
+
+        with ThreadPoolExecutor(6) as pool:
+            for round_ in range(1, ROUNDS + 1):
+                tables = [lake.table(STREAM) for _ in range(6)]
+                done = list(filter(None, pool.map(commit, tables, [round_] * 6, range(6))))
+                assert len(done) == 1
+                won += done
+
+        assert values(lake.table(STREAM)) == sorted(won)
+        assert lake.table(STREAM).delta_version == ROUNDS + 1
 
     def test_one_run_holds_a_feed(self, lake: Lake) -> None:
         with lake.writing(STREAM, {}), pytest.raises(FeedLocked), lake.writing(STREAM, {}):

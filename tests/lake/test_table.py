@@ -123,7 +123,9 @@ def test_expired_dates_leave_the_log_first_and_the_disk_after_the_grace_period(t
     assert values(table) == ["kept", "new"]
     assert len(glob(table)) == 3
     assert table.remove_orphans(grace_hours=24 * 3650) == 0
+    assert (folder_of(table) / "date=2026-10-20").exists()
     assert table.remove_orphans(grace_hours=0) == 1
+    assert not (folder_of(table) / "date=2026-10-20").exists()
     assert len(glob(table)) == 2
     assert table.bookmarks() == {0: (3, today)}
     assert expire(table, commit_id(3), NOW, max_share=1) == []

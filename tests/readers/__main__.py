@@ -1,6 +1,7 @@
 """`python -m tests.readers`: every reader at every state of a lake; writes the table of docs/readers.md.
 
-Installs DuckDB's extensions and Daft into build/readers at the first use. Exits 1 when a reader sees other rows.
+Installs DuckDB's extensions and Daft into build/readers, and PySpark into build/spark, at the first use.
+Exits 1 when a reader sees other rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tests.readers import apart
+from tests.readers.by_spark import read_by_spark
 from tests.readers.engines import ENGINES
 from tests.readers.lake import State, hash_of, made
 from tests.support import ROOT
@@ -24,15 +26,19 @@ _PACKAGES = ("deltalake", "duckdb", "polars", "pandas", "pyiceberg")
 _REFUSED = "refuses"
 
 
-def seen_by(engine: str, state: State) -> str:
-    """The hash of what the engine reads, in short; why there is none."""
+def read(engine: str, state: State) -> pa.Table | apart.NotRead | None:
     try:
         if engine in ENGINES:
-            found: pa.Table | None = ENGINES[engine](state)
-        else:
-            found = apart.read_apart(engine, state.folder, state.delta_version, state.snapshot)
+            return ENGINES[engine](state)
+        return apart.read_apart(engine, state.folder, state.delta_version, state.snapshot)
     except apart.NotRead as error:
-        print(f"{engine}, {state.name}: {error}", file=sys.stderr)  # noqa: T201 # a command
+        return error
+
+
+def seen_by(engine: str, state: State, found: pa.Table | apart.NotRead | None) -> str:
+    """The hash of what the engine read, in short; why there is none."""
+    if isinstance(found, apart.NotRead):
+        print(f"{engine}, {state.name}: {found}", file=sys.stderr)  # noqa: T201 # a command
         return _REFUSED
     return "-" if found is None else hash_of(found, state.schema)[1][:8]
 
@@ -40,8 +46,9 @@ def seen_by(engine: str, state: State) -> str:
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="readers-") as folder:
         states = made(Path(folder) / "lake")
-        engines = (*ENGINES, *apart.NAMES)
-        seen = {engine: [seen_by(engine, state) for state in states] for engine in engines}
+        found = {engine: [read(engine, state) for state in states] for engine in (*ENGINES, *apart.NAMES)}
+        found |= read_by_spark(states)
+        seen = {name: [seen_by(name, *one) for one in zip(states, rows, strict=True)] for name, rows in found.items()}
     wanted = [state.hash[:8] for state in states]
     names = [f"{state.feed.name} {state.delta_version}" for state in states]
     lines = [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-NAMES = ("DuckDB, delta_scan", "DuckDB, iceberg_scan", "Daft, read_deltalake", "Daft, read_iceberg")
+NAMES = ("DuckDB, delta_scan", "DuckDB, iceberg_scan", "DuckDB, ducklake", "Daft, read_deltalake", "Daft, read_iceberg")
 
 
 class NotRead(RuntimeError):
@@ -39,6 +39,9 @@ def _read(engine: str, folder: str, version: int, snapshot: int) -> pa.Table:
         return _by_duckdb(f"delta_scan('{folder}', version = {version})", "delta")
     if engine == "DuckDB, iceberg_scan":
         return _by_duckdb(f"iceberg_scan('{iceberg}', snapshot_from_id = {snapshot})", "avro", "iceberg")
+    if engine == "DuckDB, ducklake":
+        attached = f"ATTACH 'ducklake:{folder}/_ducklake/catalog.duckdb' AS lake (READ_ONLY)"
+        return _by_duckdb(f"lake.{Path(folder).name} AT (VERSION => {version})", "ducklake", first=attached)
     import daft  # type: ignore[import-not-found]  # only there
 
     if engine == "Daft, read_deltalake":
@@ -48,7 +51,7 @@ def _read(engine: str, folder: str, version: int, snapshot: int) -> pa.Table:
     return daft.read_iceberg(StaticTable.from_metadata(f"file://{iceberg}"), snapshot_id=snapshot).to_arrow()
 
 
-def _by_duckdb(scan: str, *extensions: str) -> pa.Table:
+def _by_duckdb(scan: str, *extensions: str, first: str = "") -> pa.Table:
     import importlib
 
     import duckdb
@@ -59,6 +62,7 @@ def _by_duckdb(scan: str, *extensions: str) -> pa.Table:
             there = Path(str(importlib.import_module(f"duckdb_extension_{name}").__file__)).parent
             (extension,) = there.glob(f"extensions/*/{name}.duckdb_extension")
             connection.execute(f"LOAD '{extension}'")
+        connection.execute(first)
         return connection.sql(f"SELECT * FROM {scan}").to_arrow_table()
 
 

@@ -17,6 +17,7 @@ from pipeline.feeds import Feed, parse_feed
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.change import Change
 from pipeline.lake.compaction import Compacted, Goal, compact_part
+from pipeline.lake.ducklake import publish_ducklake
 from pipeline.lake.iceberg import FOLDER, publish_iceberg
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
@@ -91,6 +92,7 @@ def _states(lake: Lake, feed: Feed, fill: Any) -> list[State]:
     with lake.writing(feed, {}) as table:
         fill(table)
         publish_iceberg(table)
+        publish_ducklake(table)
         return [_state(table, version) for version in range(1, table.delta_version + 1)]
 
 

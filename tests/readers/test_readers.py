@@ -7,6 +7,8 @@ import pytest
 from tests.readers.engines import ENGINES
 from tests.readers.lake import State, hash_of, made
 
+pytestmark = pytest.mark.long  # all of them together
+
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> list[State]:

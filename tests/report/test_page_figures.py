@@ -127,9 +127,8 @@ def test_what_changed_from_version_to_version_is_shown() -> None:
     assert changes == ["+5", "\u00b10", "\u22123", ""]
 
 
-@pytest.mark.parametrize(
-    ("feeds", "days", "days_shown"), [(20, 400, 45), pytest.param(150, 60, 30, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("feeds", "days", "days_shown"), [(20, 400, 45), (150, 60, 30)])
 def test_a_page_of_many_streams_of_many_days_is_below_300_kb(feeds: int, days: int, days_shown: int) -> None:
     day = Totals(1_234_567, 987_654_321, 24)
     described = {"description": "Transactions without personal data, amounts in EUR too", "owner": "payments"}
@@ -207,7 +206,7 @@ def test_a_verification_at_the_end_of_an_export_counts() -> None:
     page = read_page(page_html(page_of(runs=(run,)), "en"))
 
     assert [row[3].text for row in page.tables["Last checks"][1:]] == [
-        "not checked python metadata_utils.py verify",
+        "not checked python metadata_utils.py verify --deep",
         "1 problem",
         "not checked python metadata_utils.py verify --source",
         "not checked python metadata_utils.py verify --warehouse",

@@ -19,6 +19,7 @@ import click
 from tests.torture.answers import cut_answers
 from tests.torture.broken_places import broken_places
 from tests.torture.bucket_kills import bucket_kills
+from tests.torture.changed_cells import changed_cells
 from tests.torture.clocks import wild_clocks
 from tests.torture.crash_points import every_crash_point
 from tests.torture.dying_nodes import dying_nodes
@@ -29,6 +30,7 @@ from tests.torture.lying_stores import lying_stores
 from tests.torture.odd_sources import odd_sources
 from tests.torture.page import write_row
 from tests.torture.power_loss import power_loss
+from tests.torture.three_ways import three_ways
 from tests.torture.two_ways import two_ways
 from tests.torture.values import generated_values
 
@@ -38,10 +40,12 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reliability.md"
 def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
     return {
         "F1": lambda folder: random_kills(folder, 1000 if full else 40, seed),
+        "F1-S3": lambda folder: random_kills(folder, 1000 if full else 20, seed, "bucket"),
         "F2": lambda folder: every_crash_point(folder, 1 if full else 9),
         "F3": lambda _: cut_answers(1000 if full else 200, 1 if full else 13),
         "F4": lambda folder: power_loss(folder, 1 if full else 7, seed),
         "F5": lambda folder: many_at_once(folder, 16, 20 if full else 2),
+        "F5-S3": lambda folder: many_at_once(folder, 16, 20 if full else 2, "bucket"),
         "F6": lambda folder: killed_loads(folder, 200 if full else 15, seed),
         "F7": lambda folder: generated_values(folder, 100_000 if full else 10_000, seed),
         "F8": lambda folder: odd_sources(folder, full),
@@ -51,6 +55,8 @@ def experiments(full: bool, seed: int) -> dict[str, Callable[[Path], Figure]]:
         "F12": lambda folder: wild_clocks(folder, 300 if full else 40, seed),
         "F13": lambda folder: dying_nodes(folder, 200 if full else 24, seed),
         "F14": lambda folder: bucket_kills(folder, 1 if full else 17, 16 if full else 4),
+        "F15": lambda folder: three_ways(folder, 100 if full else 12, seed),
+        "F16": lambda folder: changed_cells(folder, 10_000 if full else 1000, seed),
     }
 
 

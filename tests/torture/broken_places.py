@@ -72,7 +72,7 @@ def permission_denied(trial: Trial) -> None:
         for script, *arguments in _WRITERS:
             done = trial.run(*arguments, script=script, **env)
             trial.expect_error(done, 1, "the lake cannot be written", "Permission denied")
-        trial.expect_done(trial.run("verify", script="metadata_utils", **env))
+        trial.expect_done(trial.run("verify", "--deep", script="metadata_utils", **env))
     trial.expect_done(trial.run("--all"))
     trial.expect_complete()
 
@@ -111,12 +111,12 @@ def data_files_that_are_lost(trial: Trial) -> None:
                 victim.unlink()
             else:
                 victim.write_bytes(victim.read_bytes()[:-9])
-            for dry in (["verify", feed.name], ["repair", feed.name]):
+            for dry in (["verify", "--deep", feed.name], ["repair", feed.name]):
                 done = trial.run(*dry, script="metadata_utils")
                 if done.code != 1 or "Traceback" in done.err or victim.name not in done.out:
                     trial.wrong("reported wrongly", f"exit code {done.code}; said {done.out!r} {done.err!r}")
             trial.expect_done(trial.run("repair", feed.name, "--yes", script="metadata_utils"), "out of the log")
-        trial.expect_done(trial.run("verify", script="metadata_utils"))
+        trial.expect_done(trial.run("verify", "--deep", script="metadata_utils"))
         trial.expect_done(trial.run("--all"))
     trial.expect_complete()
 

@@ -103,7 +103,7 @@ def partition_emptied_by_retention(trial: Trial) -> None:
     trial.expect_done(trial.run(*STREAM, "--full", "--accept-gap"), "partition 1: offsets 100 to 119 are lost")
     trial.expect_done(trial.run(*STREAM))
     trial.expect_rows(stage.stream, history)
-    trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
+    trial.expect_done(trial.run("verify", "--deep", "--source", "events", script="metadata_utils"), "as on the server")
 
 
 def deleted_row_whose_key_the_server_does_not_tell(trial: Trial) -> None:
@@ -153,7 +153,7 @@ def wider_type(trial: Trial) -> None:
     type_ = (table.schema.field("size").metadata or {}).get(b"ksqldb.type")
     if "widen" not in kinds or type_ != b"BIGINT" or str(table.schema.field("price").type) != "decimal128(18, 4)":
         trial.wrong("reported wrongly", f"the log keeps {kinds}, the schema {table.schema}")
-    trial.expect_done(trial.run("verify", "--source", "events", script="metadata_utils"), "as on the server")
+    trial.expect_done(trial.run("verify", "--deep", "--source", "events", script="metadata_utils"), "as on the server")
 
 
 def incompatible_type(trial: Trial) -> None:

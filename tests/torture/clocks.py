@@ -24,8 +24,8 @@ from pipeline.lake.table import LakeTable
 from tests.support import folder_of, lake_at
 from tests.torture.exports import check_table
 from tests.torture.figures import Figure
-from tests.torture.readers import COMMIT_READERS, check_readers, read_stream
-from tests.torture.victim import Scene, scene, stopwatch
+from tests.torture.readers import check_readers, read_stream
+from tests.torture.victim import COMMIT_READERS, Scene, scene, stopwatch
 
 _DAY_S = 86_400
 _SHIFTS = (300, -300, 23 * 3600, -23 * 3600, 2 * _DAY_S, -2 * _DAY_S, 800 * _DAY_S, -800 * _DAY_S)

@@ -48,6 +48,10 @@ class Way:
     grace_hours: int = 0
     to_glob: bool = False
 
+    @property
+    def env(self) -> dict[str, str]:
+        return {"EXPIRE_GRACE_HOURS": str(self.grace_hours)}
+
 
 def _expire_all(stage: Scene) -> None:
     for arguments, script in (
@@ -59,7 +63,8 @@ def _expire_all(stage: Scene) -> None:
 
 
 def _lose_a_file(stage: Scene) -> None:
-    next(stage.root.glob("streams/events/date=*/*.parquet")).unlink()
+    table = stage.lake.table(stage.stream)
+    table.store.delete(table.files[0].path)
 
 
 def _second_version(stage: Scene) -> None:
@@ -140,11 +145,11 @@ def _die_and_resume(
         check_readers(stage, figure, source, when)
     figure.count("half snapshots", when, int(lake_rows(stage.root, stage.table) not in snapshots))
     if way.to_glob:
-        code = _run_in(stage, "--all", script="export_to_data_lake", grace_hours=way.grace_hours)
+        code = stage.run("--all", **way.env)
         figure.count("runs that did not resume", f"{when}: --all", int(code != 0))
         check_complete(stage, figure, source, f"{when}, after one export")
     for arguments, script in ((way.arguments, way.script), (("--all",), "export_to_data_lake")):
-        code = _run_in(stage, *arguments, script=script, grace_hours=way.grace_hours)
+        code = stage.run(*arguments, script=script, **way.env)
         figure.count("runs that did not resume", f"{when}: {' '.join(arguments)}", int(code != 0))
     check_complete(stage, figure, source, when)
     newest = expected_rows(stage.emulator.source(stage.table.source))
@@ -152,15 +157,8 @@ def _die_and_resume(
 
 
 def _must(stage: Scene, *arguments: str, script: str = "export_to_data_lake", grace_hours: int = 0) -> None:
-    if code := _run_in(stage, *arguments, script=script, grace_hours=grace_hours):
+    if code := stage.run(*arguments, script=script, EXPIRE_GRACE_HOURS=str(grace_hours)):
         raise RuntimeError(f"{script} {' '.join(arguments)} exits {code}")
-
-
-def _run_in(stage: Scene, *arguments: str, script: str, grace_hours: int) -> int:
-    """Runs a script to its end; returns its exit code."""
-    process = stage.start(*arguments, script=script, EXPIRE_GRACE_HOURS=str(grace_hours))
-    process.join()
-    return int(process.exitcode or 0)
 
 
 def _run(stage: Scene, starter: LayeredStarter, way: Way, log: Path) -> int:
@@ -178,7 +176,7 @@ def _commits(log: Path) -> set[int]:
 
 
 def _start(stage: Scene, starter: LayeredStarter, way: Way, log: Path | None, point: tuple[int, str] | None) -> int:
-    env = stage.env | {"EXPIRE_GRACE_HOURS": str(way.grace_hours), "STEPS_ROOT": str(stage.root)}
+    env = stage.env | way.env | {"STEPS_ROOT": str(stage.root)}
     if log is not None:
         env["STEPS_LOG"] = str(log)
     if point is not None:

@@ -1,22 +1,22 @@
-"""F1 and F5: exports and compactions killed at random times, and many of them at once."""
+"""F1 and F5: exports and compactions killed at random times, and many of them at once; on a disk or in a bucket."""
 
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
 
-from tests.support import lake_at
+from tests.torture.bucket_scene import Place, name_at, scene_at
 from tests.torture.figures import Figure
-from tests.torture.readers import check_complete, check_readers, read_stream
-from tests.torture.victim import KEYS, Scene, scene, stopwatch
+from tests.torture.readers import check_complete, check_readers
+from tests.torture.victim import KEYS, Scene, stopwatch
 
 _EXPORT, _UPKEEP = "export_to_data_lake", "metadata_utils"
 _COMPACT = ("compact", "events")
 _GRACE = "1"
 """Hours, where readers run beside what replaces files."""
+_WHERE = {"disk": "", "bucket": "; the lake in a bucket of SeaweedFS (S3)"}
 _WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (_EXPORT, ("--all",)),
     (_EXPORT, ("--stream", "events")),
@@ -25,21 +25,21 @@ _WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def random_kills(folder: Path, kills: int, seed: int) -> Figure:
+def random_kills(folder: Path, kills: int, seed: int, place: Place = "disk") -> Figure:
     """SIGKILL at uniformly random times; after each kill read, at the end compare with the source."""
-    what = "SIGKILL at random times during exports of a stream and a table, and compactions"
+    what = f"SIGKILL at random times during exports of a stream and a table, and compactions{_WHERE[place]}"
     promises = ("lost rows", "duplicated rows", "unreadable", "runs that did not resume", "rows that vanished")
-    figure = Figure("F1", what, promises, unit="kills")
+    figure = Figure(name_at(place, "F1"), what, promises, unit="kills")
     rng, started = random.Random(seed), time.monotonic()
     rounds, commits = 0, 0
-    with scene(folder) as stage:
+    with scene_at(place, folder, rows=3000) as stage:
         source = stage.source_rows()
         _export_all(stage, figure)  # the first process also starts what the others are forked from
         commits += _start_again(stage)
-        seen = read_stream(stage.root, "delta")
+        seen = stage.seen_by("delta")
         lasts = {way: _seconds_of(stage, *way) for way in _WAYS}
         while figure.tried < kills:
-            before, seen = seen, read_stream(stage.root, "delta")
+            before, seen = seen, stage.seen_by("delta")
             figure.count("rows that vanished", f"kill {figure.tried}", sum((before - seen).values()))
             if sum(seen.values()) == sum(source.values()):
                 # Everything is committed: a run that ends well is checked whole, then it begins again from nothing.
@@ -71,9 +71,10 @@ def _seconds_of(stage: Scene, script: str, arguments: tuple[str, ...]) -> float:
 
 def _start_again(stage: Scene) -> int:
     """Empties the stream's table; returns how many commits it had."""
-    commits = len(lake_at(stage.root).table(stage.stream).history())
-    shutil.rmtree(stage.root / "streams", ignore_errors=True)
-    (stage.root / "views.sql").unlink(missing_ok=True)
+    lake = stage.lake
+    commits = len(lake.table(stage.stream).history())
+    lake.delete_data(stage.stream, {})
+    lake.write_views()
     return commits
 
 
@@ -90,7 +91,7 @@ def _clean(stage: Scene, figure: Figure) -> None:
 
 def check_table(stage: Scene, figure: Figure, when: str) -> None:
     """The current version is whole, whatever was killed."""
-    table = lake_at(stage.root).table(stage.table)
+    table = stage.lake.table(stage.table)
     if table.current_version is None:
         return
     files = table.versions().get(table.current_version, [])
@@ -99,12 +100,13 @@ def check_table(stage: Scene, figure: Figure, when: str) -> None:
     figure.count("torn table versions", f"{when}: {len(keys)} of {KEYS} rows", int(not whole))
 
 
-def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
+def many_at_once(folder: Path, processes: int, rounds: int, place: Place = "disk") -> Figure:
     """Many processes export the same feeds; readers, expiry and compaction run beside them."""
-    what = "processes exporting the same feeds at once, readers, expiry and compaction beside them"
-    figure = Figure("F5", what, ("errors", "unreadable", "lost rows", "histories that are not linear"), unit="runs")
+    what = f"processes exporting the same feeds at once, readers, expiry and compaction beside them{_WHERE[place]}"
+    promises = ("errors", "unreadable", "lost rows", "histories that are not linear")
+    figure = Figure(name_at(place, "F5"), what, promises, unit="runs")
     started = time.monotonic()
-    with scene(folder, rows=1500) as stage:
+    with scene_at(place, folder, rows=1500) as stage:
         held = 0
         for number in range(rounds):
             stage.add_rows(100)
@@ -126,7 +128,7 @@ def many_at_once(folder: Path, processes: int, rounds: int) -> Figure:
         check_complete(stage, figure, stage.source_rows(), "the end")
         commits, compactions = 0, 0
         for feed in (stage.stream, stage.table):
-            history = lake_at(stage.root).table(feed).history()
+            history = stage.lake.table(feed).history()
             versions = [int(entry["version"]) for entry in history]
             compactions += sum((entry.get("pipeline") or {}).get("kind") == "compact" for entry in history)
             linear = versions == list(range(max(versions), -1, -1))

@@ -27,6 +27,8 @@ _SAID = {
 
 
 _WITH_ROWS = ("stream", "snapshot", "full")
+_LOCKS = ("_lock.json", ".run.json")
+"""The records of who holds a feed and the lake."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class _Step:
     number: int
     call: str
     path: str
+    before: str
+    """The path of the step before."""
 
     def can_fail(self, error: int) -> bool:
         """As `steps.c` has it: a full disk still lets files go; rights are asked for by name, not of open files."""
@@ -66,12 +70,17 @@ class _Step:
     def is_noticed(self, error: int) -> bool:
         """Whether the run must say that this step failed.
 
-        A line of the log that cannot be written is on stderr as well, a run that cannot be recorded does its work, and
-        what cannot be deleted the next run deletes.
+        A line of the log that cannot be written is on stderr as well, a run that cannot be recorded does its work, a
+        lock whose end cannot be recorded is free when its process has ended, and what cannot be deleted the next run
+        deletes.
         """
         is_log_line = "/logs/" in self.path and self.call == "write"
         is_record = "/runs" in self.path
-        return self.can_fail(error) and not (is_log_line or is_record) and self.call not in ("unlink", "rmdir")
+        is_lock = self.path.removesuffix(".tmp").endswith(_LOCKS) or (
+            self.call == "fsync" and self.before.endswith(_LOCKS)
+        )
+        is_harmless = is_log_line or is_record or is_lock or self.call in ("unlink", "rmdir")
+        return self.can_fail(error) and not is_harmless
 
 
 def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
@@ -105,7 +114,7 @@ def _try_way(
         for step in steps:
             if (done_steps + step.number) % every == 0 and step.can_fail(error):
                 _restore(trial, before)
-                _fail_and_go_on(starter, trial, way, step, error, steps)
+                _fail_and_go_on(starter, trial, way, step, error)
                 trial.figure.tried += 1
     _restore(trial, before)
     shutil.rmtree(before)
@@ -123,8 +132,13 @@ def _steps(starter: LayeredStarter, trial: Trial, way: Way) -> list[_Step]:
     log.unlink(missing_ok=True)
     done = _run(starter, trial, way, STEPS_LOG=str(log))
     trial.expect_done(done)
-    lines = (line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines())
-    return [_Step(int(number), call, path) for number, call, path in lines]
+    return _logged(log)
+
+
+def _logged(log: Path) -> list[_Step]:
+    lines = [line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines()]
+    paths = ["", *(path for _, _, path in lines)]
+    return [_Step(int(number), call, path, before) for (number, call, path), before in zip(lines, paths, strict=False)]
 
 
 def _run(starter: LayeredStarter, trial: Trial, way: Way, **env: str) -> Done:
@@ -155,14 +169,17 @@ def _expect_true_claims(trial: Trial, way: Way, done: Done, before: Mapping[str,
             )
 
 
-def _fail_and_go_on(
-    starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int, steps: Sequence[_Step]
-) -> None:
+def _fail_and_go_on(starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int) -> None:
     trial.name = f"{way.script} {' '.join(way.arguments)}, {errno.errorcode[error]} from {step} on"
     commits = _commits(trial)
-    failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error))
+    log = trial.folder / "failing.log"
+    log.unlink(missing_ok=True)
+    failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error), STEPS_LOG=str(log))
     _expect_true_claims(trial, way, failed, commits)
-    if any(later.is_noticed(error) for later in steps[step.number - 1 :]):
+    # Feeds take turns as it happens, so a step of that number is not always the one that it was before.
+    failing = [later for later in _logged(log)[step.number - 1 :] if later.can_fail(error)]
+    may_stop = failed.code != 0 and any(later.call in ("unlink", "rmdir") for later in failing)
+    if may_stop or any(later.is_noticed(error) for later in failing):
         trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
     else:
         trial.expect_done(failed)

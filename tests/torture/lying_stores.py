@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import threading
 import time
@@ -39,6 +40,7 @@ no entry is written in time.
 """
 _LATE_S = (0.1, 0.3, 1)
 """How late a request arrives: while its run asks again, or after that run has given up and another has begun."""
+_SHORT = {"init_backoff": dt.timedelta(milliseconds=10)}
 Claim = Literal["done", "denied", "unknown"]
 
 
@@ -64,7 +66,7 @@ def lying_stores(folder: Path, commits: int, seed: int) -> Figure:
     started, rng, claims = time.monotonic(), random.Random(seed), Claims()
     with (
         patch.object(object_store, "_PAUSES_S", (0.01,) * 5),
-        patch.dict(bucket._RETRIES, {"max_retries": 9}),
+        patch.dict(bucket._RETRIES, {"max_retries": 9, "backoff": bucket._RETRIES["backoff"] | _SHORT}),
         running_seaweedfs(folder) as server,
         lying_store(server.url) as proxy,
     ):

@@ -23,6 +23,12 @@ def as_row(figure: Figure, full: bool, seed: int, day: dt.date) -> str:
     )
 
 
+def _place(name: str) -> tuple[int, str]:
+    """A figure's place in the table: F1, F1-S3, F2."""
+    number, _, where = name[1:].partition("-")
+    return int(number), where
+
+
 def write_row(page: Path, figure: Figure, full: bool, seed: int, day: dt.date) -> None:
     """Puts a figure's row into the page, in the place of its former one; the others stay."""
     before, _, rest = page.read_text(encoding="utf-8").partition(_START)
@@ -31,5 +37,5 @@ def write_row(page: Path, figure: Figure, full: bool, seed: int, day: dt.date) -
     rows[figure.name] = as_row(figure, full, seed, day)
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     versions = f"Python {platform.python_version()}, {packages}, {os.cpu_count()} cores."
-    lines = "\n".join([versions, "", _HEAD, *(rows[name] for name in sorted(rows, key=lambda name: int(name[1:])))])
+    lines = "\n".join([versions, "", _HEAD, *(rows[name] for name in sorted(rows, key=_place))])
     page.write_text(f"{before}{_START}\n\n{lines}\n\n{_END}{after}", encoding="utf-8")

@@ -23,8 +23,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import PipelineError
 from pipeline.lake.change import Change
 from pipeline.lake.checkpoint import CHECKPOINT_EVERY
-from pipeline.lake.local_store import STAGING
-from pipeline.lake.store import LOG
+from pipeline.lake.store import LOG, STAGING
 from pipeline.verify.files import check_files
 from tests.support import lake_at
 from tests.torture.crash_points import compile_layer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import deltalake
 import duckdb
@@ -14,10 +15,8 @@ import pyarrow.parquet as pq
 
 from tests.torture.delta_scan import ScanFailed, scan_rows
 from tests.torture.figures import Figure
-from tests.torture.victim import Scene
+from tests.torture.victim import COLUMNS, Scene
 
-COMMIT_READERS = ("delta", "pandas", "polars", "delta_scan", "views")
-_COLUMNS = ["rowpartition", "rowoffset", "n"]
 _UNREADABLE = (
     OSError, duckdb.Error, ScanFailed, deltalake.exceptions.DeltaError, polars.exceptions.PolarsError,
 )  # fmt: skip
@@ -28,33 +27,37 @@ def read_stream(root: Path, reader: str) -> Counter[tuple[int, int, int]]:
     folder = root / "streams" / "events"
     if reader == "views":
         views = root / "views.sql"
-        if not views.exists():
-            return Counter()
-        with duckdb.connect() as connection:
-            connection.execute(views.read_text(encoding="utf-8"))
-            exists = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'events'").fetchall()
-            sql = "SELECT rowpartition, rowoffset, n FROM events"
-            return Counter(connection.sql(sql).fetchall()) if exists else Counter()
+        return rows_of_views(views.read_text(encoding="utf-8")) if views.exists() else Counter()
     if reader == "glob":
         return _rows_of(sorted(folder.glob("date=*/*.parquet")))
     if not deltalake.DeltaTable.is_deltatable(str(folder)):
         return Counter()
     if reader == "delta_scan":
-        return Counter((partition, offset, n) for partition, offset, n in scan_rows(folder, _COLUMNS))
+        return Counter((partition, offset, n) for partition, offset, n in scan_rows(folder, COLUMNS))
     if reader == "polars":
-        return Counter(polars.scan_delta(str(folder)).select(_COLUMNS).collect().iter_rows())
+        return Counter(polars.scan_delta(str(folder)).select(COLUMNS).collect().iter_rows())
     paths = [Path(uri) for uri in deltalake.DeltaTable(folder).file_uris()]
     if reader == "pandas":
-        frames = [pandas.read_parquet(path, columns=_COLUMNS) for path in paths]
+        frames = [pandas.read_parquet(path, columns=COLUMNS) for path in paths]
         return Counter(row for frame in frames for row in frame.itertuples(index=False, name=None))
     return _rows_of(paths)
+
+
+def rows_of_views(text: str, filesystem: Any = None) -> Counter[tuple[int, int, int]]:
+    """The rows of the view of the stream, if there is one; see `Lake.filesystem`."""
+    with duckdb.connect() as connection:
+        if filesystem is not None:
+            connection.register_filesystem(filesystem)
+        connection.execute(text)
+        exists = connection.sql("SELECT 1 FROM duckdb_views() WHERE view_name = 'events'").fetchall()
+        return Counter(connection.sql(f"SELECT {', '.join(COLUMNS)} FROM events").fetchall()) if exists else Counter()
 
 
 def _rows_of(paths: Sequence[Path]) -> Counter[tuple[int, int, int]]:
     rows: Counter[tuple[int, int, int]] = Counter()
     for path in paths:
-        batch = pq.read_table(path, columns=_COLUMNS).to_pydict()
-        rows.update(zip(*(batch[name] for name in _COLUMNS), strict=True))
+        batch = pq.read_table(path, columns=COLUMNS).to_pydict()
+        rows.update(zip(*(batch[name] for name in COLUMNS), strict=True))
     return rows
 
 
@@ -69,9 +72,9 @@ def check_readers(
 
     A reader sees all rows of a topic partition up to its last one, but those at the places that are `optional`.
     """
-    for reader in COMMIT_READERS:
+    for reader in scene.readers:
         try:
-            seen = read_stream(scene.root, reader)
+            seen = scene.seen_by(reader)
         except _UNREADABLE as error:
             figure.count("unreadable", f"{when}, {reader}: {error}")
             continue
@@ -95,8 +98,8 @@ def check_complete(
 
     Those at the places that are `optional` may be missing.
     """
-    for reader in (*COMMIT_READERS, "glob"):
-        seen = read_stream(scene.root, reader)
+    for reader in scene.readers_at_rest:
+        seen = scene.seen_by(reader)
         lost = {row: count for row, count in (source - seen).items() if row[:2] not in optional}
         figure.count("lost rows", f"{when}, {reader}", sum(lost.values()))
         figure.count("duplicated rows", f"{when}, {reader}", sum((seen - source).values()))

@@ -11,8 +11,8 @@ from demo.private_mysql import PrivateServer
 from ksqldb_emulator.faults import Fault
 from tests.torture import broken_places, failing_disk, odd_sources
 from tests.torture.figures import Figure
-from tests.torture.readers import COMMIT_READERS
 from tests.torture.trial import PROMISES, Case, Trial, try_case
+from tests.torture.victim import COMMIT_READERS
 
 pytestmark = pytest.mark.server
 

@@ -55,7 +55,7 @@ def test_column_names_and_values_of_any_kind_stay_names_and_values(trial: Trial,
 
     trial.expect_done(trial.run("--all"))
     trial.expect_done(trial.run("--report", script="metadata_utils"))
-    trial.expect_done(trial.run("verify", "--source", script="metadata_utils"))
+    trial.expect_done(trial.run("verify", "--deep", "--source", script="metadata_utils"))
 
     with duckdb.connect() as connection:
         connection.execute("CREATE VIEW canary AS SELECT 1")
@@ -131,7 +131,7 @@ def test_passwords_show_nowhere(trial: Trial, mariadb: PrivateServer) -> None:
     assert "s3cret" not in every_command_line()
     trial.expect_done(running())
     trial.expect_done(trial.sync("--init-schema"))
-    trial.expect_done(trial.run("verify", "--source", script="metadata_utils", **secrets))
+    trial.expect_done(trial.run("verify", "--deep", "--source", script="metadata_utils", **secrets))
     trial.run("--json", script="test_setup", **trial.mysql)
     for broken in ({"KSQLDB_URL": "http://127.0.0.1:9"}, {"KSQLDB_URL": f"{trial.stage.emulator.url}/nowhere"}):
         assert trial.run("--all", **(secrets | broken)).code != 0

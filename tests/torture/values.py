@@ -115,7 +115,7 @@ def read_again(figure: Figure, sets: Sequence[Generated], folder: Path) -> None:
         for drawn in sets:
             check_lake(figure, folder / "lake", drawn, [feed for feed in drawn.feeds() if feed.type == "stream"])
     with serving(sets, folder) as scene:
-        verifying = scene.start("verify", "--source", script="metadata_utils", output=folder / "verify")
+        verifying = scene.start("verify", "--deep", "--source", script="metadata_utils", output=folder / "verify")
         verifying.join()
     if verifying.exitcode:
         figure.count("differences in verify --source", (folder / "verify.out").read_text(encoding="utf-8"))

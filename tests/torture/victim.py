@@ -25,6 +25,7 @@ from ksqldb_emulator.sqltypes import parse_type
 from ksqldb_emulator.testing import Emulator, running
 from pipeline import cli
 from pipeline.feeds import Feed, parse_feed
+from pipeline.lake.lake import Lake
 from tests.forked import modules_of_scripts
 from tests.support import lake_at
 
@@ -47,6 +48,8 @@ _FACT = {
 DAY_MS = 86_400_000
 KEYS = 50
 """Keys of the table."""
+COLUMNS = ["rowpartition", "rowoffset", "n"]
+COMMIT_READERS = ("delta", "pandas", "polars", "delta_scan", "views")
 
 
 def make_dataset(rows: int, days: int = 4, keys: int = KEYS) -> Dataset:
@@ -88,6 +91,31 @@ class Scene:
     def env(self) -> dict[str, str]:
         return FAST | {"LAKE_ROOT": str(self.root), "KSQLDB_URL": self.emulator.url}
 
+    @property
+    def lake(self) -> Lake:
+        return lake_at(self.root)
+
+    def new_lake(self, name: str) -> None:
+        """Goes on with another lake, which has the stream's feed alone."""
+        self.root = self.root.with_name(name)
+        self.lake.feeds.add(self.stream)
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Those that see what is committed; see `seen_by`."""
+        return COMMIT_READERS
+
+    @property
+    def readers_at_rest(self) -> tuple[str, ...]:
+        """Those that see it while no run is under way."""
+        return (*COMMIT_READERS, "glob")
+
+    def seen_by(self, reader: str) -> Counter[tuple[int, int, int]]:
+        """(partition, offset, n) of the stream's rows as a reader sees them."""
+        from tests.torture.readers import read_stream  # not where processes are forked: it imports every reader
+
+        return read_stream(self.root, reader)
+
     def start(
         self, *arguments: str, script: str = "export_to_data_lake", output: Path | None = None, **env: str
     ) -> ForkServerProcess:
@@ -96,9 +124,9 @@ class Scene:
         process.start()
         return process
 
-    def run(self, *arguments: str, script: str = "export_to_data_lake") -> int:
+    def run(self, *arguments: str, script: str = "export_to_data_lake", **env: str) -> int:
         """Runs a script to its end; returns its exit code."""
-        process = self.start(*arguments, script=script)
+        process = self.start(*arguments, script=script, output=None, **env)
         process.join()
         return int(process.exitcode or 0)
 
@@ -128,6 +156,7 @@ def run_script(script: str, arguments: Sequence[str], env: Mapping[str, str], ou
     `CLOCK_SHIFTS_S` the seconds by which this process's clock is wrong; several, if it jumps while it runs.
     """
     os.environ.update(env)
+    sys.path += env.get("PYTHONPATH", "").split(os.pathsep)
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
         target = Path(os.devnull) if output is None else output.with_suffix(suffix)
         os.dup2(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)

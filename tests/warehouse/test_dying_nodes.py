@@ -85,7 +85,7 @@ def test_nothing_is_loaded_from_a_cluster_that_stays_in_part(
 def test_a_star_is_whole_once_the_dead_nodes_tasks_have_moved(
     emulator: Emulator, warehouse: Server, lake_root: Path
 ) -> None:
-    emulator.cluster.kill_node(BadMinute(seen_s=0, scale=0.05))
+    emulator.cluster.kill_node(BadMinute(seen_s=0, scale=0.05), at_look=True)
 
     assert sync(emulator, warehouse, lake_root, wait_s=120).exit_code == 0
     assert loaded(warehouse) == [(1, ROWS)]

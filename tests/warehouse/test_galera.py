@@ -14,7 +14,7 @@ from pipeline.readiness import check_mysql
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.migrations import init_schema
 from pipeline.warehouse.server import Server
-from pipeline.warehouse.target import is_galera
+from pipeline.warehouse.target import is_galera, others_need_key_checks
 from tests.support import lake_at
 from tests.warehouse.history import make_history
 from tests.warehouse.lakes import write_lake
@@ -53,6 +53,7 @@ def as_server(private: PrivateServer) -> Server:
 def test_a_node_of_a_cluster_is_known_and_a_single_server_is_none(node: Server, private_server: PrivateServer) -> None:
     with Connection(node, with_database=False) as clustered:
         assert is_galera(clustered)
+        assert others_need_key_checks(clustered)
     with Connection(as_server(private_server), with_database=False) as single:
         assert not is_galera(single)
 

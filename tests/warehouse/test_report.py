@@ -39,3 +39,11 @@ def test_the_rule_of_a_table_is_never_wider_than_a_terminal() -> None:
     wide = as_table([["1", "fact_a, " * 30]], ["snapshot", "shown by the views of"])
 
     assert wide.splitlines()[1] == "-" * 80
+
+
+def test_a_last_cell_that_is_longer_than_a_terminal_is_broken_between_its_words() -> None:
+    command = " ".join(["export_to_data_lake --all", *["--alert-command 'mail me'"] * 5])
+    lines = as_table([["ok", command]], ["state", "command"]).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines[3:]).split()) == command

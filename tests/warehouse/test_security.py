@@ -117,7 +117,7 @@ def cipher(server: Server) -> str:
 def test_the_documented_rights_are_those_that_test_setup_asks_for() -> None:
     grants = [sql for sql in documented() if sql.startswith("GRANT")]
 
-    assert [re.findall(r"TO '(\w+)'", sql) for sql in grants] == [["lake"], ["lake_schema"]]
+    assert [re.findall(r"TO '(\w+)'", sql) for sql in grants] == [["lake"], ["lake"], ["lake_schema"]]
     assert re.sub(r"GRANT (.*) ON .*", r"\1", grants[0]).split(", ") == list(NEEDED_RIGHTS)
     assert "*.*" not in " ".join(grants)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.private_process import free_port
 from pipeline.errors import PipelineError, ServerInvalid, WarehouseRefused, WarehouseUnreachable
 from pipeline.warehouse.connection import Connection
 from pipeline.warehouse.server import Server
@@ -68,8 +69,7 @@ def test_a_file_that_is_no_socket_will_never_be_one(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_down_is_reported_in_plain_words() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     raised = refusal(Server(host="127.0.0.1", port=port))
 

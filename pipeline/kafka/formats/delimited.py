@@ -16,12 +16,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.columns import SqlType
+from pipeline.decode.arrays import Arrays
 from pipeline.errors import TypeNotSupported
-from pipeline.kafka.formats.arrays import Arrays
 from pipeline.kafka.formats.held import held_date, held_time, held_timestamp
 from pipeline.kafka.formats.java import decimal_of, double_of, fit, integer_of
-from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable, places_without
 
 _BLANKS = " \t\x0b\x0c\x1c\x1d\x1e\x1f"
 _UNPADDED = re.compile("[A-Za-z0-9+/]+")
@@ -46,11 +48,11 @@ class DelimitedDeserializer:
         self._quoted = re.compile(f'"((?:[^"]|"")*+)"[{blanks}]*')
         self._unquoted = re.compile(f"[^{re.escape(self._delimiter)}\r\n]*")
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         unreadable, uncertain = dict[int, str](), set[int]()
         rows = list[Sequence[Any]]()
         nulls = [None] * len(self._types)
-        for at, payload in enumerate(payloads):
+        for at, payload in enumerate(payloads.to_pylist()):
             try:
                 rows.append(nulls if payload is None else self._row(payload))
             except Unreadable as error:
@@ -60,8 +62,7 @@ class DelimitedDeserializer:
                 rows.append(nulls)
         columns = list(zip(*rows, strict=True)) or [()] * len(self._types)
         arrays = tuple(Arrays().array(values, type_) for values, type_ in zip(columns, self._types, strict=True))
-        no_row = frozenset(at for at, payload in enumerate(payloads) if payload is None)
-        return Deserialized(arrays, unreadable, no_row, uncertain)
+        return Deserialized(arrays, unreadable, places_without(payloads), uncertain)
 
     def _row(self, payload: bytes) -> list[Any]:
         try:

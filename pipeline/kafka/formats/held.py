@@ -6,7 +6,7 @@ ksqlDB's own range is wider: it reads each whole number as a DATE or a TIMESTAMP
 
 from __future__ import annotations
 
-from pipeline.kafka.formats.arrays import DAY_MS
+from pipeline.decode.arrays import DAY_MS
 from pipeline.kafka.formats.payload import Uncertain, Unreadable
 
 

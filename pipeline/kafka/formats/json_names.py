@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pipeline.columns import SqlType
-from pipeline.kafka.formats.arrays import DAY_MS
+from pipeline.decode.arrays import DAY_MS
 
 Path = tuple[int, ...]
 """The field indexes on the path to a value."""

@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from pipeline.columns import SqlType
 from pipeline.cycles import without_collections
+from pipeline.decode.arrays import Arrays, NotHeld, Values
 from pipeline.decode.engine import engine
 from pipeline.decode.layout import Engine, UsualPayloads
-from pipeline.kafka.formats.arrays import Arrays, NotHeld, Values
 from pipeline.kafka.formats.java import EXACT, double_of
 from pipeline.kafka.formats.json_exact import MISSING, coerce, parse
 from pipeline.kafka.formats.json_names import Spellings
@@ -45,7 +45,7 @@ class JsonDeserializer:
         self._spellings = Spellings(self._type)
         self._usual = (by or engine()).payload_decoder(self._type, payload.format == "JSON_SR")
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         usual = self.usual(payloads)
         if usual is None:
             batch = self._others(payloads)
@@ -53,19 +53,19 @@ class JsonDeserializer:
         if not usual.left:
             return self._read(usual.values, {}, usual.missing)
         left = usual.left
-        batch = self._others([payloads[at] for at in left])
+        batch = self._others(payloads.take(pa.array(left)))
         places = np.arange(len(payloads))
         places[left] = np.arange(len(payloads), len(payloads) + len(left))
         array = pa.concat_arrays([usual.values, batch.array()]).take(pa.array(places))
         unreadable = {left[at]: reason for at, reason in batch.unreadable.items()}
         return self._read(array, unreadable, usual.missing, {left[at] for at in batch.uncertain})
 
-    def usual(self, payloads: Sequence[bytes | None]) -> UsualPayloads | None:
+    def usual(self, payloads: pa.BinaryArray) -> UsualPayloads | None:
         """The payloads that the engine reads."""
         return self._usual.read(payloads) if self._usual else None
 
-    def _others(self, payloads: Sequence[bytes | None]) -> _Batch:
-        return _Batch(self._payload, self._type, self._spellings, payloads)
+    def _others(self, payloads: pa.BinaryArray) -> _Batch:
+        return _Batch(self._payload, self._type, self._spellings, payloads.to_pylist())
 
     def _read(
         self, array: pa.Array, unreadable: Mapping[int, str], no_row: Iterable[int], uncertain: Iterable[int] = ()

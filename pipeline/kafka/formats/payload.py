@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.columns import SqlType
@@ -48,8 +49,13 @@ class Deserialized:
 class Deserializer(Protocol):
     """Reads payloads of one kind, batch by batch. What it learns from one batch only makes the next one faster."""
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         """Never raises for what is in a payload. Raises what the Schema Registry's client raises."""
+
+
+def places_without(values: pa.Array) -> frozenset[int]:
+    """The places of nulls."""
+    return frozenset(np.flatnonzero(values.is_null()).tolist()) if values.null_count else frozenset()
 
 
 class Unreadable(ValueError):

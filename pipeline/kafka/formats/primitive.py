@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.columns import SqlType, arrow_type
 from pipeline.errors import TypeNotSupported
-from pipeline.kafka.formats.payload import Deserialized, Payload
+from pipeline.kafka.formats.payload import Deserialized, Payload, places_without
 
 _NUMBERS: Mapping[str, str] = {"INTEGER": ">i4", "BIGINT": ">i8", "DOUBLE": ">f8"}
 
@@ -31,14 +31,12 @@ class KafkaDeserializer:
             )
         self._type = types[0]
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
-        no_row = frozenset(at for at, payload in enumerate(payloads) if payload is None)
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
+        no_row = places_without(payloads)
         if self._type.base in _NUMBERS:
-            array, unreadable = _numbers(payloads, self._type)
+            array, unreadable = _numbers(payloads.to_pylist(), self._type)
         else:
-            array, unreadable = (
-                _texts(payloads) if self._type.base == "STRING" else (pa.array(payloads, pa.binary()), {})
-            )
+            array, unreadable = _texts(payloads) if self._type.base == "STRING" else (payloads, {})
         uncertain = frozenset(unreadable if self._type.base == "STRING" else ())
         return Deserialized((array,), unreadable, no_row, uncertain)
 
@@ -46,7 +44,7 @@ class KafkaDeserializer:
 class NoneDeserializer:
     """See `Deserializer`. No payload gives a row, whatever its content (ksqlDB's KsqlVoidSerde)."""
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         return Deserialized((), {}, frozenset(range(len(payloads))))
 
 
@@ -64,15 +62,15 @@ def _numbers(payloads: Sequence[bytes | None], type_: SqlType) -> tuple[pa.Array
     return pa.array(values, arrow_type(type_), mask=~np.array(good, np.bool_)), unreadable
 
 
-def _texts(payloads: Sequence[bytes | None]) -> tuple[pa.Array, dict[int, str]]:
-    array = pa.array(payloads, pa.binary())
+def _texts(payloads: pa.BinaryArray) -> tuple[pa.Array, dict[int, str]]:
     try:
-        return array.cast(pa.string()), {}
+        return payloads.cast(pa.string()), {}
     except pa.ArrowInvalid:
+        values = payloads.to_pylist()
         unreadable = {
-            at: "no UTF-8" for at, payload in enumerate(payloads) if payload is not None and not _is_utf8(payload)
+            at: "no UTF-8" for at, payload in enumerate(values) if payload is not None and not _is_utf8(payload)
         }
-        kept = [None if at in unreadable else payload for at, payload in enumerate(payloads)]
+        kept = [None if at in unreadable else payload for at, payload in enumerate(values)]
         return pa.array(kept, pa.binary()).cast(pa.string()), unreadable
 
 

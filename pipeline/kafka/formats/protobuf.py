@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 from confluent_kafka.schema_registry.confluent import meta_pb2
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.message import DecodeError
@@ -58,7 +59,7 @@ class ColumnsDeserializer:
         self._payload = payload
         self._decode = _message_decoder(message_of_columns(payload.columns), _declared(payload))
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         return read_each(self._payload, payloads, self._decode)
 
 

@@ -6,12 +6,14 @@ registered for the topic; that is not checked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.columns import SqlType
-from pipeline.kafka.formats.arrays import Arrays, NotHeld
-from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable
+from pipeline.decode.arrays import Arrays, NotHeld
+from pipeline.kafka.formats.payload import Deserialized, Payload, Uncertain, Unreadable, places_without
 
 Decode = Callable[[bytes], Any]
 """Decodes an encoded value to a row, or a single value; raises Unreadable."""
@@ -26,7 +28,7 @@ class RegisteredDeserializer:
         self._payload, self._make = payload, decoder
         self._decoders: dict[int, Decode] = {}
 
-    def read(self, payloads: Sequence[bytes | None]) -> Deserialized:
+    def read(self, payloads: pa.BinaryArray) -> Deserialized:
         return read_each(self._payload, payloads, self._row)
 
     def _row(self, payload: bytes) -> Any:
@@ -41,11 +43,11 @@ class RegisteredDeserializer:
         return decode(payload[_PREFIX_BYTES:])
 
 
-def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode) -> Deserialized:
+def read_each(payload: Payload, payloads: pa.BinaryArray, decode: Decode) -> Deserialized:
     """Decodes payloads one by one, and makes columns of them."""
     unreadable, uncertain = dict[int, str](), set[int]()
     values: list[Any] = []
-    for at, one in enumerate(payloads):
+    for at, one in enumerate(payloads.to_pylist()):
         value = None
         if one is not None:
             try:
@@ -57,7 +59,6 @@ def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode
                 if isinstance(error, Uncertain):
                     uncertain.add(at)
         values.append(value)
-    no_row = frozenset(at for at, one in enumerate(payloads) if one is None)
     arrays = Arrays()
     type_ = SqlType("STRUCT", fields=payload.columns) if payload.wrapped else payload.columns[0][1]
     try:
@@ -70,4 +71,5 @@ def read_each(payload: Payload, payloads: Sequence[bytes | None], decode: Decode
                 values[at], unreadable[at] = None, str(error)
                 uncertain.add(at)
         array = arrays.array(values, type_)
-    return Deserialized(tuple(array.flatten()) if payload.wrapped else (array,), unreadable, no_row, uncertain)
+    columns = tuple(array.flatten()) if payload.wrapped else (array,)
+    return Deserialized(columns, unreadable, places_without(payloads), uncertain)

@@ -17,6 +17,7 @@ from pipeline.lake.compaction import Goal, small_files
 from pipeline.lake.lake import Lake
 from pipeline.lake.metadata import FeedState
 from pipeline.lake.table import LakeTable
+from pipeline.progress import Progress
 from pipeline.report.model import LakeState
 from pipeline.run_history import History
 from pipeline.verify.versions import Differences, compare_versions
@@ -105,11 +106,13 @@ class PageFacts:
         return replace(self, feeds=tuple(one for one in self.feeds if one.state.feed.name in shown))
 
 
-def page_facts(lake: Lake, health: Health, target_bytes: int, warehouse: Warehouse | None = None) -> PageFacts:
-    """All that the page shows; `warehouse` connects to it, where it is asked for."""
-    found, errors = list[FeedFacts](), list(health.errors)
+def page_facts(
+    lake: Lake, health: Health, target_bytes: int, warehouse: Warehouse | None = None, progress: Progress | None = None
+) -> PageFacts:
+    """All that the page shows; `warehouse` connects to it, where it is asked for. `progress` shows the feed's turn."""
+    found, errors, progress = list[FeedFacts](), list(health.errors), progress or Progress()
     for one in health.feeds:
-        with collected(one.feed.name, errors):
+        with progress.at(one.feed.name, "comparing"), collected(one.feed.name, errors):
             found.append(_feed_facts(one, lake.table(one.feed), health.at, target_bytes))
     asked = _warehouse_facts(warehouse) if warehouse is not None else None
     return PageFacts(replace(health, errors=tuple(errors)), tuple(found), asked)

@@ -43,7 +43,7 @@ def checks(facts: PageFacts, language: Language) -> Html:
     """What `verify` compared last, with what, and what it found."""
     proofs = facts.history.proofs
     head = [language.say(key) for key in ("compared", "when", "feeds", "outcome")]
-    scopes = [scope for scope in SCOPES if scope != "new files" or scope in proofs]
+    scopes = [scope for scope in SCOPES if scope not in ("new files", "logs") or scope in proofs]
     rows = [_check_row(scope, proofs.get(scope), facts, language) for scope in scopes]
     table = figures.table(language.say("checks_caption"), head, rows, "checks", right={2})
     newest = max(proofs.values(), key=lambda proof: proof.run.begun_at, default=None)
@@ -54,8 +54,8 @@ def checks(facts: PageFacts, language: Language) -> Html:
 def _check_row(scope: Scope, proof: Proof | None, facts: PageFacts, language: Language) -> list[Content]:
     title = [language.say(f"check {scope}"), tag("span", language.say(f"check {scope} means"), class_="about")]
     if proof is None:
-        words = "" if scope == "files" else f" --{scope}"
-        hint = tag("code", f"python metadata_utils.py verify{words}")
+        words = "deep" if scope == "files" else scope
+        hint = tag("code", f"python metadata_utils.py verify --{words}")
         return [title, language.say("never"), "", [figures.badge("plain", language.say("not_checked")), " ", hint]]
     if proof.findings:
         outcome = figures.badge("bad", language.count("problems", len(proof.findings)))

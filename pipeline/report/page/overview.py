@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pipeline.findings import Finding
 from pipeline.health import (
@@ -11,19 +11,20 @@ from pipeline.health import (
     LAST_EXPORT,
     LITTLE_ROOM,
     NEWEST,
-    RUN_NOT_WELL,
+    NOT_WELL,
     TOO_FEW,
     TOO_OLD,
     FeedHealth,
     Health,
 )
 from pipeline.lake.metadata import FeedState, sum_of
+from pipeline.lake.runs import RunEntry
 from pipeline.report.page import charts, figures
 from pipeline.report.page.days import days_of
 from pipeline.report.page.elements import Content, Html, joined, tag
 from pipeline.report.page.facts import FeedFacts, PageFacts
 from pipeline.report.page.language import Language
-from pipeline.run_history import is_export
+from pipeline.run_history import History, steps_of
 
 _DAYS, _CONCERNS = 60, 20
 GOOD_STATES = ("ok", "running")
@@ -53,23 +54,30 @@ def _concerns(facts: PageFacts, language: Language) -> Iterator[Content]:
         elif one.feed.enabled:
             yield from (problem_text(problem, one, health, language) for problem in health.problems_of(one.feed.name))
     what_is_wrong = {problem.what for problem in health.problems_of("")}
-    for run in facts.history.newest_of_each_command():
-        if RUN_NOT_WELL in what_is_wrong if is_export(run) else run.state not in GOOD_STATES:
-            reason = run.errors[0].get("message", "") if run.errors else ""
-            yield [
-                language.say("run_ended", command=run.command, state=language.say(f"state {run.state}")),
-                f" {reason}" if reason else None,
-            ]
+    for run in _runs_not_well(facts.history, what_is_wrong):
+        reason = run.errors[0].get("message", "") if run.errors else ""
+        yield [
+            language.say("run_ended", command=run.command, state=language.say(f"state {run.state}")),
+            f" {reason}" if reason else None,
+        ]
     for scope, proof in facts.history.proofs.items():
         if proof.findings:
             yield language.count("found_wrong", len(proof.findings), check=language.say(f"check {scope}"))
     if not facts.history.proofs and any(state.table for state in facts.lake.feeds):
-        yield [language.say("never_verified"), tag("span", "python metadata_utils.py verify", class_="hint")]
+        yield [language.say("never_verified"), tag("span", "python metadata_utils.py verify --deep", class_="hint")]
     if LITTLE_ROOM in what_is_wrong:
         free, least = language.size(health.space.free_bytes or 0), language.size(health.min_free_bytes)
         yield language.say("little_room", free=free, least=least)
     if facts.warehouse is not None and facts.warehouse.error is not None:
         yield [language.say("warehouse_away"), f" {facts.warehouse.error.message}"]
+
+
+def _runs_not_well(history: History, what_is_wrong: Collection[str]) -> Iterable[RunEntry]:
+    """The last run of each step that did not end well, and of each other command."""
+    steps = [history.taken[step][0].run for step, what in NOT_WELL.items() if what in what_is_wrong]
+    others = (run for run in history.newest_of_each_command() if not any(steps_of(run)))
+    found = [*steps, *(run for run in others if run.state not in GOOD_STATES)]
+    return {run.id: run for run in found}.values()
 
 
 def problem_text(problem: Finding, one: FeedHealth, health: Health, language: Language) -> str:

@@ -117,10 +117,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Les deux dernières versions n’ont pas été comparées\u00a0:",
     ),
     # Files
-    "files_title": ("Files, and what compaction would gain", "Fichiers et gain d’un compactage"),
+    "files_title": ("Files, and what compaction would gain", "Fichiers et gain d’une compaction"),
     "compaction_lead": (
         "Compaction would make {made} of {taken}: queries open fewer files, and the rows stay the same.",
-        "Un compactage ramènerait {taken} à {made}\u00a0: les requêtes ouvrent moins de fichiers, les lignes restent "
+        "Une compaction ramènerait {taken} à {made}\u00a0: les requêtes ouvrent moins de fichiers, les lignes restent "
         "identiques.",
     ),
     "nothing_to_compact": (
@@ -134,7 +134,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "median": ("Median", "Médiane"),
     "largest": ("Largest", "Le plus grand"),
     "of_no_commit": ("Of no commit", "Hors commit"),
-    "compaction": ("Compaction", "Compactage"),
+    "compaction": ("Compaction", "Compaction"),
     "compact_nothing": ("no gain", "aucun gain"),
     "compact_gain": ("{taken} ({size}) would become {made}", "{taken} ({size}) en formeraient {made}"),
     # Runs
@@ -175,6 +175,11 @@ WORDS: dict[str, tuple[str, str]] = {
     "check new files means": (
         "the same, of the files that a run wrote, or of some feeds",
         "de même, pour les fichiers écrits par une exécution ou pour certains flux",
+    ),
+    "check logs": ("Logs, and which files there are", "Journaux et fichiers présents"),
+    "check logs means": (
+        "what each log says fits together, and each file has its size; no file was read",
+        "ce que dit chaque journal concorde, et chaque fichier a sa taille\u00a0; aucun fichier n’a été lu",
     ),
     "check source": ("Lake with ksqlDB or Kafka", "Lac et ksqlDB ou Kafka"),
     "check source means": (

@@ -19,9 +19,9 @@ STATE_WORDS: dict[str, tuple[str, str]] = {
     ),
     "export_too_old": (
         "The last good export of {feed} is older than {limit}: {age}.",
-        "La dernière exportation réussie du flux {feed} date de plus de {limit}\u00a0: {age}.",
+        "Le dernier export réussi du flux {feed} date de plus de {limit}\u00a0: {age}.",
     ),
-    "export_failed": ("The last export of {feed} failed:", "La dernière exportation du flux {feed} a échoué\u00a0:"),
+    "export_failed": ("The last export of {feed} failed:", "Le dernier export du flux {feed} a échoué\u00a0:"),
     "no_moment": (
         "{feed} has a limit of age, and no data that could be younger.",
         "Le flux {feed} a un âge limite, mais aucune donnée datée.",
@@ -76,7 +76,7 @@ STATE_WORDS: dict[str, tuple[str, str]] = {
     "newest_row": ("Newest data", "Donnée la plus récente"),
     "age": ("Age", "Âge"),
     "limit": ("Limit", "Limite"),
-    "last_export": ("Last good export", "Dernière exportation réussie"),
+    "last_export": ("Last good export", "Dernier export réussi"),
     "judged_rows": ("Rows", "Lignes"),
     "least": ("At least", "Minimum"),
     "behind": ("Behind the source", "Retard sur la source"),

@@ -61,7 +61,7 @@ def whole(read: Deserialized, types: Sequence[SqlType], count: int) -> Deseriali
 def rows_read(reader: Deserializer, types: Mapping[str, str], payloads: Sequence[bytes | None]) -> list[Any]:
     """For each payload the lake forms of its row (see tests.expected), its reason as text, or None for no row."""
     columns = columns_of(types)
-    read = whole(reader.read(payloads), [type_ for _, type_ in columns], len(payloads))
+    read = whole(reader.read(pa.array(payloads, pa.binary())), [type_ for _, type_ in columns], len(payloads))
     forms = [seen_forms(array) for array in read.arrays]
     return [
         read.unreadable.get(at) or (None if at in read.no_row else tuple(form[at] for form in forms))

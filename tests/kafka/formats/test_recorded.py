@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from ksqldb_emulator.dataset import Source
@@ -56,7 +57,8 @@ def _read(source: Source, role: str, payloads: list[bytes | None]) -> list[list[
     columns = [column for column in source.columns if column.role == role]
     ours = tuple((column.name, sqltypes.parse_type(str(column.type))) for column in columns)
     format_: Any = source.key_format if role == "KEY" else source.value_format
-    read = whole(deserializer(Payload(format_, ours), None).read(payloads), [type_ for _, type_ in ours], len(payloads))
+    binary = pa.array(payloads, pa.binary())
+    read = whole(deserializer(Payload(format_, ours), None).read(binary), [type_ for _, type_ in ours], len(payloads))
     texts = [
         [encode(value, column.type) for value in server_values(array, column.type)]
         for array, column in zip(read.arrays, columns, strict=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import numpy as np
+import pyarrow as pa
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME
 
 from pipeline.columns import Column, SqlType
 from pipeline.errors import ValueNotRepresentable
 from pipeline.kafka.declaration import Declaration
 from pipeline.kafka.formats.payload import Deserialized, FormatName, Payload
-from pipeline.kafka.reader import Records
+from pipeline.kafka.records import SCHEMA, Records
 from pipeline.kafka.registry import RegisteredSchema
 from pipeline.kafka.rows import NO_VALUE, Rows
 from tests.kafka.formats.encoding import avro_payload
@@ -53,7 +52,7 @@ ENTRY = {
 
 
 def read_by(format_: FormatName, type_: str, payloads: list[bytes]) -> Deserialized:
-    return reader_of(format_, {"V": type_}).read([*payloads, None])
+    return reader_of(format_, {"V": type_}).read(pa.array([*payloads, None], pa.binary()))
 
 
 @pytest.mark.parametrize(("format_", "type_", "uncertain", "certain"), CASES)
@@ -85,7 +84,7 @@ def test_of_avro_too(type_: str, schema: Any, value: Any, is_uncertain: bool) ->
     plain = json.loads(json.dumps(record).replace("logicalType", "other"))
     reader = reader_of("AVRO", {"V": type_}, registry=Schemas({1: RegisteredSchema(json.dumps(record))}))
 
-    read = reader.read([avro_payload(plain, {"V": value}), b"no magic byte"])
+    read = reader.read(pa.array([avro_payload(plain, {"V": value}), b"no magic byte"]))
 
     assert sorted(read.unreadable) == [0, 1]
     assert read.uncertain == ({0} if is_uncertain else set())
@@ -96,29 +95,17 @@ def test_a_text_of_avro_that_is_not_utf8_has_a_row_of_ksqldbs() -> None:
     record = {"type": "record", "name": "R", "fields": [{"name": "V", "type": "string"}]}
     reader = reader_of("AVRO", {"V": "STRING"}, registry=Schemas({1: RegisteredSchema(json.dumps(record))}))
 
-    read = reader.read([b"\0\0\0\0\1\2\xff", b"\0\0\0\0\1\4\xff"])
+    read = reader.read(pa.array([b"\0\0\0\0\1\2\xff", b"\0\0\0\0\1\4\xff"]))
 
     assert read.unreadable == {0: "a text that is not UTF-8", 1: "no Avro of its schema"}
     assert read.uncertain == {0}
 
 
 class Sent(NamedTuple):
-    """A record as Kafka's client gives it."""
+    """A record's key and value."""
 
-    sent_key: bytes | None
-    sent_value: bytes | None
-
-    def key(self) -> bytes | None:
-        return self.sent_key
-
-    def value(self) -> bytes | None:
-        return self.sent_value
-
-    def timestamp(self) -> tuple[int, int]:
-        return TIMESTAMP_CREATE_TIME, 1_790_000_000_000
-
-    def headers(self) -> None:
-        return None
+    key: bytes | None
+    value: bytes | None
 
 
 def rows_of(sent: list[Sent], first: int = 0) -> Rows:
@@ -128,8 +115,11 @@ def rows_of(sent: list[Sent], first: int = 0) -> Rows:
     columns += [Column("K", SqlType("STRING"), "KEY"), Column("V", SqlType("TIME"))]
     key, value = Payload("KAFKA", columns_of({"K": "STRING"}), False), Payload("JSON", columns_of({"V": "TIME"}))
     rows = Rows(Declaration(tuple(columns), key, value, (), "", ""), None, {3: first})
-    places = np.full(len(sent), 3, np.int32), np.arange(len(sent), dtype=np.int64)
-    rows.batch(Records(cast(Any, sent), *places))
+    times = [1_790_000_000_000] * len(sent)
+    places = [3] * len(sent), list(range(len(sent)))
+    columns_sent = [*places, times, [one.key for one in sent], [one.value for one in sent]]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns_sent, SCHEMA, strict=True)]
+    rows.batch(Records(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)))
     return rows
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.columns import SqlType, arrow_type
 
 Values = Sequence[Any]
+Prepare = Callable[[Values, SqlType], Values | pa.Array]
 Getter = Callable[[int], Callable[[Any], Any]]
 DAY_MS = 86_400_000
 
@@ -30,10 +31,11 @@ class NotHeld(ValueError):
 @dataclass(frozen=True)
 class Arrays:
     """Makes arrays of a format's values. `prepare` converts the format's own values of a type to those named above, or
-    to an array of them."""
+    to an array of them. `of_fields` makes the arrays of STRUCTs' fields; None if they are made in the same way."""
 
     getter: Getter = operator.itemgetter
-    prepare: Mapping[str, Callable[[Values, SqlType], Values]] = field(default_factory=dict)
+    prepare: Mapping[str, Prepare] = field(default_factory=dict)
+    of_fields: Arrays | None = None
 
     def array(self, values: Values, type_: SqlType) -> pa.Array:
         """One array of `arrow_type(type_)`. Raises NotHeld."""
@@ -47,15 +49,13 @@ class Arrays:
             values = self.prepare[type_.base](values, type_)
         if isinstance(values, pa.Array):
             return values
-        if type_.base in _OF_NUMBERS:
-            return _OF_NUMBERS[type_.base](values)
         if type_.base == "ARRAY":
             return self._lists(values, type_)
         if type_.base == "MAP":
             return self._maps(values, type_)
         if type_.base == "STRUCT":
             return self._structs(values, type_)
-        return pa.array(values, type=arrow_type(type_))
+        return plain(values, type_)
 
     def _lists(self, values: Values, type_: SqlType) -> pa.Array:
         assert type_.element
@@ -84,8 +84,10 @@ class Arrays:
         nulls, present = _nulls(values), values
         if nulls is not None:
             present = [value for value in values if value is not None]
+        fields = self.of_fields or self
         children = [
-            self._array(list(map(self.getter(place), present)), inner) for place, (_, inner) in enumerate(type_.fields)
+            fields._array(list(map(self.getter(place), present)), inner)
+            for place, (_, inner) in enumerate(type_.fields)
         ]
         kind = arrow_type(type_)
         if nulls is None:
@@ -93,6 +95,13 @@ class Arrays:
         places = np.cumsum(~nulls.to_numpy(zero_copy_only=False)) - 1
         taken = pa.array(np.where(nulls, 0, places), mask=np.asarray(nulls))
         return pa.StructArray.from_arrays([child.take(taken) for child in children], fields=list(kind), mask=nulls)
+
+
+def plain(values: Values, type_: SqlType) -> pa.Array:
+    """Values of a type that is not nested, in the form named above. Raises ArrowException, OverflowError, TypeError or
+    NotHeld."""
+    of_numbers = _OF_NUMBERS.get(type_.base)
+    return of_numbers(values) if of_numbers else pa.array(values, type=arrow_type(type_))
 
 
 def _offsets(values: Values) -> pa.Array:

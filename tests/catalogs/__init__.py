@@ -1,0 +1,1 @@
+"""Catalogs of Iceberg: each shows the tables that `publish --catalog` registers, and the next publication."""
