@@ -31,7 +31,8 @@ PLACE = "/opt/ksqldb-lake"
 NOT_RUN = ("make ", "python3 -m venv", ". venv/bin/activate", "python -m pip", "python -m ksqldb_emulator")
 """What has to be there before the other commands: the test has it already, or starts it itself."""
 _TERMINAL = {"COLUMNS": "100"}
-_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
+_DATE = re.compile(r"\b(\d{4}-)?\d\d-\d\d\b(?(1)| (?=\d\d:\d\d\b))")
+"""A date, or one without its year before a time of day, as in the column `newest UTC`."""
 _VARYING = (
     (re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \w+: .*\n", re.MULTILINE), ""),  # progress of a slow machine
     (re.compile(r"all \d+ are there|with \d+ files and"), "ALL"),
@@ -146,8 +147,20 @@ class Shell:
         return self._moved(output.replace("127.0.0.1:3306", "localhost:3306"), forward=False)
 
     def _moved(self, text: str, forward: bool) -> str:
-        days = (self.today - WRITTEN_ON) if forward else (WRITTEN_ON - self.today)
-        return _DATE.sub(lambda found: str(dt.date.fromisoformat(found[0]) + days), text)
+        start, end = (WRITTEN_ON, self.today) if forward else (self.today, WRITTEN_ON)
+
+        def moved(found: re.Match[str]) -> str:
+            whole = found[0] if found[1] else _past(found[0].strip(), start)
+            date = dt.date.fromisoformat(whole) + (end - start)
+            return str(date) if found[1] else f"{date:%m-%d} "
+
+        return _DATE.sub(moved, text)
+
+
+def _past(month_and_day: str, today: dt.date) -> str:
+    """The last such day before tomorrow."""
+    year = today.year if month_and_day <= f"{today:%m-%d}" else today.year - 1
+    return f"{year}-{month_and_day}"
 
 
 def commands(code: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ksqldb_emulator.dataset import Dataset
 from ksqldb_emulator.testing import running
+from pipeline import cli
 from pipeline.lake.runs import RunLedger
 from pipeline.report.metrics import METRICS
 from tests.integration.commands import ran
@@ -43,8 +44,9 @@ def exported(status: str = "ok", **errors: dict[str, str] | None) -> dict[str, A
 
 
 @pytest.fixture
-def lake(lake_root: Path) -> Path:
-    """A stream with two rows of yesterday, a table of three rows, and a good export of both."""
+def lake(lake_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stream with two rows of yesterday, a table of three rows, and a good export of both; it stays today."""
+    monkeypatch.setattr(cli, "utc_now", lambda: NOW)
     found = lake_at(lake_root)
     for feed in (stream_feed(max_age_hours=26, min_rows_per_day=2), table_feed(max_age_hours=26, min_rows=3)):
         found.feeds.add(feed)

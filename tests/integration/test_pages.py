@@ -10,9 +10,11 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.integration.page_commands import Shell
 from tests.support import ROOT
 
 TRANSACTIONS, ARRIVING, SEED = 1000, 20, 7
+PAGE_DATES = "11-24 23:38 2026-11-24"
 FIRST = "quickstart-lake"
 OF_WAREHOUSE = ("quickstart-warehouse", "warehouse-design", "warehouse")
 OTHERS = [page for page in pages_in("en") if page not in (FIRST, *OF_WAREHOUSE) and "console" in
@@ -57,13 +60,11 @@ class Site:
             records[:] = [replace(record, at_s=0.0) for record in records]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("pages") / "first"
+@contextmanager
+def _site(today: dt.date, folder: Path) -> Iterator[Site]:
     folder.mkdir()
     shutil.copytree(ROOT / "sql", folder / "sql")
     shutil.copy(ROOT / "requirements.txt", folder)
-    today = dt.datetime.now(dt.UTC).date()
     with running(build_demo(TRANSACTIONS, today, SEED, ARRIVING, over_s=1e9)) as emulator:
         found = Site(emulator, today, folder, [])
         with pytest.MonkeyPatch.context() as patch:
@@ -71,10 +72,35 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-@pytest.fixture
-def shell(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A folder of its own, as it is after the first quick start."""
-    return site.shell(Path(shutil.copytree(site.folder, tmp_path / "project")), monkeypatch)
+@dataclass
+class Sites:
+    """A site for each day on which pages are played, usually one: at midnight other rows expire."""
+
+    servers: ExitStack
+    folder: Path
+    made: dict[dt.date, Site] = field(default_factory=dict)
+
+    def differences(self, of: Callable[[Site, Path], list[str]]) -> list[str]:
+        """What was found on a site of today, in a copy of its folder; found anew if the day ended meanwhile."""
+        while True:
+            today = _today()
+            if today not in self.made:
+                self.made[today] = self.servers.enter_context(_site(today, self.folder / str(today)))
+            site = self.made[today]
+            with TemporaryDirectory(dir=self.folder) as place:
+                found = of(site, Path(shutil.copytree(site.folder, Path(place) / "project")))
+            if _today() == today:
+                return found
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with ExitStack() as servers:
+        yield Sites(servers, tmp_path_factory.mktemp("pages"))
 
 
 def played(page: str, shell: Shell) -> list[str]:
@@ -86,38 +112,43 @@ def played(page: str, shell: Shell) -> list[str]:
     return shell.differences
 
 
-def test_the_commands_of_the_first_page_do_what_it_says(site: Site) -> None:
-    assert not site.differences, "\n\n".join(site.differences)
+def test_the_commands_of_the_first_page_do_what_it_says(sites: Sites) -> None:
+    assert not (found := sites.differences(lambda site, _: site.differences)), "\n\n".join(found)
 
 
 @pytest.mark.parametrize("page", OTHERS)
-def test_the_commands_of_a_page_do_what_it_says(page: str, shell: Shell) -> None:
-    assert not (found := played(page, shell)), "\n\n".join(found)
+def test_the_commands_of_a_page_do_what_it_says(page: str, sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sites.differences(lambda site, folder: played(page, site.shell(folder, monkeypatch)))
+    assert not found, "\n\n".join(found)
 
 
 @pytest.mark.mysql
 def test_the_commands_of_the_warehouse_pages_do_what_they_say(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: PrivateServer
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: PrivateServer
 ) -> None:
-    folder = Path(shutil.copytree(site.folder, tmp_path / "project"))
     place = {"MYSQL_HOST": mariadb.host, "MYSQL_PORT": str(mariadb.port)}
     account = {"MYSQL_USER": "etl", "MYSQL_PASSWORD": "secret", "MYSQL_DATABASE": "data_warehouse"}
     client = ["mariadb", "--no-defaults", "-h", mariadb.host, "-P", str(mariadb.port), "-u"]
     monkeypatch.setenv("PATH", f"{_mysql(tmp_path, [*client, 'etl', '-psecret'])}:{os.environ['PATH']}")
-    shell = site.shell(folder, monkeypatch, **place, **account)
 
     def as_root(*statements: str) -> None:
         subprocess.run([*client, mariadb.user, "-e", "; ".join(statements)], check=True)
 
     gone = "DROP DATABASE IF EXISTS data_warehouse", "DROP USER IF EXISTS 'etl'@'%'"
     rights = "GRANT ALL ON data_warehouse.* TO 'etl'@'%'"
-    as_root(*gone, "CREATE USER 'etl'@'%' IDENTIFIED BY 'secret'", rights)
-    try:
+
+    def played_all(site: Site, folder: Path) -> list[str]:
+        as_root(*gone, "CREATE USER 'etl'@'%' IDENTIFIED BY 'secret'", rights)
+        shell = site.shell(folder, monkeypatch, **place, **account)
         for page in OF_WAREHOUSE:
             played(page, shell)
+        return shell.differences
+
+    try:
+        found = sites.differences(played_all)
     finally:
         as_root(*gone)
-    assert not shell.differences, "\n\n".join(shell.differences)
+    assert not found, "\n\n".join(found)
 
 
 def _mysql(place: Path, client: list[str]) -> Path:
@@ -135,3 +166,12 @@ def test_there_are_diagrams_and_examples_enough() -> None:
 
     assert kinds.count("mermaid") >= 15
     assert sum(code.count("\n$ ") + 1 for kind, code in found if kind == "console") + kinds.count("python") >= 30
+
+
+@pytest.mark.parametrize(("day", "moved"), [("2027-01-08", "01-03 23:38 2027-01-03"), ("2026-11-29", PAGE_DATES)])
+def test_dates_move_with_the_day_with_or_without_their_year(tmp_path: Path, day: str, moved: str) -> None:
+    shell = Shell(tmp_path, {}, dt.date.fromisoformat(day))
+
+    shell.play(f"```console\n$ echo '{PAGE_DATES}' | tee seen\n{PAGE_DATES}\n```")
+
+    assert (shell.differences, (tmp_path / "seen").read_text(encoding="utf-8")) == ([], f"{moved}\n")
