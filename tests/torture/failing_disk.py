@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.lake.store import STAGING
 from tests.support import lake_at
 from tests.torture.crash_points import compile_layer
 from tests.torture.figures import Figure
@@ -75,12 +77,21 @@ class _Step:
         deletes.
         """
         is_log_line = "/logs/" in self.path and self.call == "write"
-        is_record = "/runs" in self.path
-        is_lock = self.path.removesuffix(".tmp").endswith(_LOCKS) or (
-            self.call == "fsync" and self.before.endswith(_LOCKS)
-        )
-        is_harmless = is_log_line or is_record or is_lock or self.call in ("unlink", "rmdir")
+        is_harmless = is_log_line or self._is_record or self.call in ("unlink", "rmdir")
         return self.can_fail(error) and not is_harmless
+
+    @property
+    def _is_record(self) -> bool:
+        """Whether it is of the record of a run or of a lock."""
+        is_lock = self.path.removesuffix(".tmp").endswith(_LOCKS)
+        return is_lock or "/runs" in self.path or (self.call == "fsync" and self.before.endswith(_LOCKS))
+
+    @property
+    def makes(self) -> str | None:
+        """The file of the lake that is there from this step on, if it makes one; of a data file, its folder."""
+        if self.call not in ("rename", "link") or self._is_record or f"/{STAGING}/" in self.path:
+            return None
+        return self.path.rpartition("/")[0] if self.path.endswith(".parquet") else self.path
 
 
 def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
@@ -114,7 +125,7 @@ def _try_way(
         for step in steps:
             if (done_steps + step.number) % every == 0 and step.can_fail(error):
                 _restore(trial, before)
-                _fail_and_go_on(starter, trial, way, step, error)
+                _fail_and_go_on(starter, trial, way, step, error, steps)
                 trial.figure.tried += 1
     _restore(trial, before)
     shutil.rmtree(before)
@@ -139,6 +150,11 @@ def _logged(log: Path) -> list[_Step]:
     lines = [line.split(" ", 2) for line in log.read_text(encoding="utf-8").splitlines()]
     paths = ["", *(path for _, _, path in lines)]
     return [_Step(int(number), call, path, before) for (number, call, path), before in zip(lines, paths, strict=False)]
+
+
+def _made(steps: Sequence[_Step]) -> Counter[str]:
+    """The files that steps made, each as often as it was made."""
+    return Counter(made for step in steps if (made := step.makes))
 
 
 def _run(starter: LayeredStarter, trial: Trial, way: Way, **env: str) -> Done:
@@ -169,7 +185,13 @@ def _expect_true_claims(trial: Trial, way: Way, done: Done, before: Mapping[str,
             )
 
 
-def _fail_and_go_on(starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int) -> None:
+def _fail_and_go_on(
+    starter: LayeredStarter, trial: Trial, way: Way, step: _Step, error: int, whole: Sequence[_Step]
+) -> None:
+    """Lets a run fail from a step on, looks at what it says and leaves, and has the next ones finish the work.
+
+    `whole` are the steps of a run that nothing disturbs: one that has not made all of its files has to say so.
+    """
     trial.name = f"{way.script} {' '.join(way.arguments)}, {errno.errorcode[error]} from {step} on"
     commits = _commits(trial)
     log = trial.folder / "failing.log"
@@ -177,9 +199,11 @@ def _fail_and_go_on(starter: LayeredStarter, trial: Trial, way: Way, step: _Step
     failed = _run(starter, trial, way, STEPS_FAIL=str(step.number), STEPS_ERRNO=str(error), STEPS_LOG=str(log))
     _expect_true_claims(trial, way, failed, commits)
     # Feeds take turns as it happens, so a step of that number is not always the one that it was before.
-    failing = [later for later in _logged(log)[step.number - 1 :] if later.can_fail(error)]
+    steps = _logged(log)
+    failing = [later for later in steps[step.number - 1 :] if later.can_fail(error)]
     may_stop = failed.code != 0 and any(later.call in ("unlink", "rmdir") for later in failing)
-    if may_stop or any(later.is_noticed(error) for later in failing):
+    is_whole = _made(whole) <= _made(steps[: step.number - 1])
+    if may_stop or not is_whole or any(later.is_noticed(error) for later in failing):
         trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
     else:
         trial.expect_done(failed)
