@@ -126,7 +126,7 @@ class Lake:
 
     def write_views(self) -> str:
         """Writes `views.sql` for all active feeds that have data; returns its text."""
-        return write_views(self._store, self.feeds, self.table, self._tell)
+        return write_views(self._store, self.feeds, self.table, self._tell).decode()
 
     @property
     def runs(self) -> RunLedger:

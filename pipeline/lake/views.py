@@ -6,7 +6,7 @@ It is derived from the logs after each commit and replaced in one step. Losing i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pipeline.columns import duckdb_name, duckdb_type
 from pipeline.errors import PipelineError
@@ -33,19 +33,19 @@ def write_views(
     open_table: Callable[[Feed], LakeTable],
     tell: Callable[[str], None],
     changed: LakeTable | None = None,
-) -> str:
-    """Writes `views.sql` for all active feeds that have data; returns its text.
+) -> bytes:
+    """Writes `views.sql` for all active feeds that have data; returns it.
 
     With `changed` only that feed's views are rewritten, and missing ones; all are where they name files of another
     place, since the lake was moved or copied. A feed that cannot be read keeps its views, with a warning to `tell`: it
-    must not stop the runs of other feeds.
+    must not stop the runs of other feeds. What is kept, megabytes of an old lake, is copied once, into the new file.
     """
-    head = _HEADER.format(store.uri())
+    head = _HEADER.format(store.uri()).encode()
     with disk_errors(store.uri()), store.short_lock(".views.lock"):
-        there = store.read(VIEWS).decode() if store.size(VIEWS) is not None else ""
-        before, is_of_this_place = _statements(there), there.startswith(head)
+        there = store.read(VIEWS) if store.size(VIEWS) is not None else b""
+        before, is_of_this_place = dict(_statements(there)), there.startswith(head)
         feeds, broken = known.list()
-        statements = list[str]()
+        statements = list[memoryview | bytes]()
         for lost in broken:
             statements += _old_views(before, (lost.name, f"{lost.name}_current", f"{lost.name}_history"))
             tell(f"{VIEWS} is not up to date for {lost.name}: {lost.error.message}")
@@ -64,8 +64,8 @@ def write_views(
             except PipelineError as error:
                 statements += _old_views(before, feed.view_names)
                 tell(f"{VIEWS} is not up to date for one feed: {error.message}")
-        text = head + "\n".join(statements)
-        store.replace(VIEWS, text.encode())
+        text = b"\n".join([head[:-1], *statements])
+        store.replace(VIEWS, text)
     return text
 
 
@@ -75,21 +75,25 @@ def _tell_doubled(feeds: Iterable[Feed], tell: Callable[[str], None]) -> None:
         tell(f"{VIEWS} shows only one of two feeds as {view}: archive one, and add it under another name")
 
 
-def _old_views(before: Mapping[str, str], names: Iterable[str]) -> list[str]:
+def _old_views(before: Mapping[str, memoryview], names: Iterable[str]) -> list[memoryview]:
     return [before[name] for name in names if name in before]
 
 
-def _statements(text: str) -> dict[str, str]:
-    """The statements of a `views.sql`, by the name of their view."""
-    found = text.split("\n" + _HEAD)[1:]
-    return {part.partition('"')[0]: f"{_HEAD}{part.rstrip(chr(10))}\n" for part in found}
+def _statements(text: bytes) -> Iterator[tuple[str, memoryview]]:
+    """The name of each view in a `views.sql`, and its statement without the empty line after it."""
+    whole, mark = memoryview(text), ("\n" + _HEAD).encode()
+    end = text.find(mark)
+    while end >= 0:
+        start, end = end + 1, text.find(mark, end + 1)
+        name = text[start + len(_HEAD) : text.index(b'"', start + len(_HEAD))]
+        yield name.decode(), whole[start : end if end >= 0 else None]
 
 
-def _changed_views(table: LakeTable, before: Mapping[str, str]) -> list[str]:
+def _changed_views(table: LakeTable, before: Mapping[str, memoryview]) -> list[bytes]:
     """The feed's statements now. A stream that has only grown keeps the names in its statement, if that says by its
     last line that it is of the entry since which the stream has grown: then the list of all files is not read.
     """
-    stands = before.get(table.feed.name, "")
+    stands = bytes(before.get(table.feed.name, b"")).decode()
     if table.feed.type != "stream" or not stands.endswith(_ENTRY.format(table.growth.since)):
         return _marked(table, views_of(table, shown_now(table)))
     named = stands.partition(_FILES)[2].partition(_END)[0].split(_NEXT)
@@ -97,8 +101,8 @@ def _changed_views(table: LakeTable, before: Mapping[str, str]) -> list[str]:
     return _marked(table, [_view(table.feed.name, table, [*filter(None, named), *added])])
 
 
-def _marked(table: LakeTable, statements: Iterable[str]) -> list[str]:
-    return [statement + _ENTRY.format(table.head.checksum) for statement in statements]
+def _marked(table: LakeTable, statements: Iterable[str]) -> list[bytes]:
+    return [(statement + _ENTRY.format(table.head.checksum)).encode() for statement in statements]
 
 
 def views_of(table: LakeTable, shown: Shown) -> list[str]:
