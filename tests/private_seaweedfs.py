@@ -73,9 +73,10 @@ def running_seaweedfs(folder: Path) -> Iterator[PrivateSeaweedfs]:
     (folder / "data").mkdir()
     port, others = free_port(), {name: free_port() for name in _PORTS}
     command = [
-        str(program), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-volume.max=8",
-        "-master.volumeSizeLimitMB=64", "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}",
-        "-s3.iam=false", "-s3.port.lance=0", "-s3.port.iceberg=0",
+        str(program), f"-logdir={folder}", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-dir={folder / 'data'}", "-volume.max=8", "-master.volumeSizeLimitMB=64",
+        "-s3", f"-s3.port={port}", f"-s3.config={folder / 's3.json'}", "-s3.iam=false", "-s3.port.lance=0",
+        "-s3.port.iceberg=0",
         *(f"-{name}={number}" for name, number in others.items()),
     ]  # fmt: skip
     server = PrivateSeaweedfs(folder, command, port)
