@@ -29,7 +29,7 @@ from ksqldb_emulator.testing import PATIENCE_S, Emulator, comes_true
 from pipeline.kafka.connection import Brokers
 from pipeline.kafka.topic import look_at
 from tests.kafka.topics import has_partitions, producer, write
-from tests.torture.victim import DAY_MS, KEYS
+from tests.torture.victim import KEYS
 
 SOURCE, TOPIC = "EVENTS", "events"
 _LARGE_BYTES = 10_000_000
@@ -59,12 +59,14 @@ class LiveTopic:
     optional: set[Place] = field(default_factory=set)
     ends: dict[int, int] = field(default_factory=dict)
     _numbers: int = 0
+    _newest_ms: int = 0
 
     def start(self) -> None:
         """Makes the topic of what the emulator has."""
         records = self.emulator.source(SOURCE).records
         create_topic(self.servers, TOPIC, _PARTITIONS)
         self.ends = dict.fromkeys(range(_PARTITIONS), 0)
+        self._newest_ms = max(record.rowtime for record in records)
         for record in records:
             self._count(record)
         write(self.servers, self.emulator.source(SOURCE), records)
@@ -172,14 +174,14 @@ class LiveTopic:
     def _next(self, text: str, partition: int | None = None) -> Record:
         """A new record at the next offset of a partition, at random where none is named.
 
-        Each is later than the one before: a broker begins a new segment by the times of records.
+        Each is later than all before: a broker begins a new segment by how much later a record is than the newest of
+        the segment's first batch.
         """
         partition = self.rng.randrange(len(self.ends)) if partition is None else partition
         self._numbers += 1
         n = 1_000_000 + self._numbers
-        first = self.emulator.source(SOURCE).records[0]
         values = {"K": f"ké{n % KEYS}", "N": n, "TEXT": text}
-        return Record(partition, self._take(partition), first.rowtime + DAY_MS + self._numbers * _STEP_MS, values)
+        return Record(partition, self._take(partition), self._newest_ms + self._numbers * _STEP_MS, values)
 
     def _take(self, partition: int) -> int:
         self.ends[partition] += 1
