@@ -23,8 +23,8 @@ from pipeline.lake.log import HISTORY, LAST_CHECKPOINT, checkpoints, entry_info,
 from pipeline.lake.store import LOG, Store
 
 CHECKPOINT_EVERY = 25
-"""Entries from one checkpoint to the next. Each run reads those since the last one, and a checkpoint of 20,000 entries
-costs as much as reading 190: a run costs least with a quarter of the Delta library's own default.
+"""Entries from one checkpoint to the next, a quarter of the Delta library's own default: each run reads those since the
+last one, in a bucket with a request each.
 """
 READERS_NEED = dt.timedelta(days=1)
 """How long a reader may use the log as it was at its start; after that its checkpoint and entries may be dropped."""

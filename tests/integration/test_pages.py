@@ -81,7 +81,7 @@ class Sites:
     made: dict[dt.date, Site] = field(default_factory=dict)
 
     def differences(self, of: Callable[[Site, Path], list[str]]) -> list[str]:
-        """What was found on a site of today, in a copy of its folder; found anew if the day ended meanwhile."""
+        """What differs on a site of today, in a copy of its folder. If the day ended meanwhile, it is tried again."""
         while True:
             today = _today()
             if today not in self.made:
