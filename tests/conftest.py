@@ -24,7 +24,7 @@ from tests.private_azurite import PrivateAzurite, running_azurite
 from tests.private_gcs import PrivateGcs, running_gcs
 from tests.private_seaweedfs import PrivateSeaweedfs, running_seaweedfs
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.lost_workers"]
 _SETTINGS = (
     "AWS_",
     "AZURE_",
