@@ -44,5 +44,10 @@ def surely_past(
     return max(before) if this_run is None else min(max(before), this_run)
 
 
+def is_over(since_ms: int, period: dt.timedelta, past: dt.datetime | None) -> bool:
+    """Whether a period that began then has ended at `past`, a safely past time; a period of nothing always has."""
+    return not period or (past is not None and since_ms <= int((past - period).timestamp() * 1000))
+
+
 def clock_text(moment: dt.datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.clock import surely_past
+from pipeline.lake.clock import is_over, surely_past
 from pipeline.lake.files import files_in, files_on_disk
 from pipeline.lake.log import entry_name, removed_files
 from pipeline.lake.names import checksum_in
@@ -81,7 +81,7 @@ def delete_orphans(
     committed: Callable[[], Collection[str]],
     named: Callable[[], str],
     past: dt.datetime | None,
-    grace_hours: int,
+    grace: dt.timedelta,
 ) -> tuple[int, bool]:
     """Deletes this package's files that are not `committed` and not in the text `named`.
 
@@ -95,7 +95,7 @@ def delete_orphans(
     note = Moving.read(store)
     folders = _searched(note, store, version)
     removed = removed_files(store)
-    waiting = {path for path, removed_ms in removed.items() if grace_hours and removed_ms > _over_ms(past, grace_hours)}
+    waiting = {path for path, removed_ms in removed.items() if not is_over(removed_ms, grace, past)}
     found = set(files_on_disk(store) if folders is None else files_in(store, folders))
     found |= {path for path in removed if path not in waiting and checksum_in(path.rpartition("/")[2])}
     found = {path for path in found - waiting if store.size(path) is not None}
@@ -135,7 +135,3 @@ def refuse_lost(store: Store, paths: Collection[str]) -> None:
 
 def _searched(note: Moving | None, store: Store, version: int) -> tuple[str, ...] | None:
     return None if note is None else note.searched(store, version)
-
-
-def _over_ms(past: dt.datetime | None, grace_hours: int) -> int:
-    return int(past.timestamp() * 1000) - grace_hours * 3_600_000 if past else 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import deltalake
 
 from pipeline.lake.checkpoint import drop_old_entries, write_checkpoint
+from pipeline.lake.clock import is_over
 from pipeline.lake.delta import delta_errors
 from pipeline.lake.entry import PrivateLog, Write, log_of_head, private_log, publish_entry
 from pipeline.lake.files import Bounds, DataFile, committed_files
@@ -78,7 +79,8 @@ class OpenLog:
         """Writes a checkpoint, and drops the entries that no reader needs after it; `past` is a safely past time."""
         if self.head is None:
             return
-        gone = [path for path in removed_files(self._store) if self._store.size(path) is None]
+        due = [path for path, removed_ms in removed_files(self._store).items() if is_over(removed_ms, keep, past)]
+        gone = [path for path in due if self._store.size(path) is None]
         with self._copy() as private:
             write_checkpoint(self._store, private, self.head.version, self.head.transactions, gone)
         if past is not None and self._session is not None:

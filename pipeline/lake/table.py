@@ -269,7 +269,7 @@ class LakeTable:
                 lambda: {file.path for file in self.files},
                 lambda: self._lake.read(VIEWS).decode() if self._lake.size(VIEWS) is not None else "",
                 surely_past_by(self.store, self._newest_before or self.newest_at),
-                grace_hours,
+                dt.timedelta(hours=grace_hours),
             )
             return count
 
