@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.errors import PipelineError
-from pipeline.lake.compaction import Compacted, Group
-from pipeline.lake.copy import CopiedFeed, LakeCopy
 from pipeline.lake.metadata import metadata_json
-from pipeline.lake.published import Published
 from pipeline.lake.retention import partition_names
 from pipeline.report.model import History, LakeState
 from pipeline.text import rfc3339
-from pipeline.verify.verification import Verification
+
+if TYPE_CHECKING:  # what only their own commands import
+    from pipeline.lake.compaction import Compacted, Group
+    from pipeline.lake.copy import CopiedFeed, LakeCopy
+    from pipeline.lake.published import Published
+    from pipeline.verify.verification import Verification
 
 _CSV_COLUMNS = ("feed", "type", "source", "rows", "bytes", "files", "partitions", "current_version", "last_commit_at",
                 "description", "retention_days", "retention_versions")  # fmt: skip

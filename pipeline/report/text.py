@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.lake.compaction import Compacted, Group
-from pipeline.lake.copy import CopiedFeed
 from pipeline.lake.metadata import FeedState, PartitionState
-from pipeline.lake.published import Published
-from pipeline.lake.retention import Due, Taken
-from pipeline.lake.unexpire import Expired
 from pipeline.printable import printable
 from pipeline.report.feeds import retention_text
 from pipeline.report.model import History, LakeState
 from pipeline.text import as_table, plural, rfc3339, size_text, wrapped
-from pipeline.verify.verdict import Verdict
+
+if TYPE_CHECKING:  # what only their own commands import
+    from pipeline.lake.compaction import Compacted, Group
+    from pipeline.lake.copy import CopiedFeed
+    from pipeline.lake.published import Published
+    from pipeline.lake.retention import Due, Taken
+    from pipeline.lake.unexpire import Expired
+    from pipeline.verify.verdict import Verdict
 
 
 def lake_lines(lake: LakeState, report: bool) -> list[str]:
