@@ -15,7 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from pipeline.value_hash import Bytes, Hashes, Places, hashes
+from pipeline.value_hash import (
+    WORD,
+    Hashes,
+    Places,
+    Words,
+    hashes,
+    hashes_of_8,
+    hashes_of_16,
+    hashes_of_17,
+    hashes_of_32,
+)
 
 MODULUS = 2**128
 _NAN = 0x7FF8000000000000
@@ -29,7 +39,7 @@ def sum_of_rows(batch: pa.RecordBatch) -> int:
     for start in range(0, max(batch.num_rows, 1), _AT_ONCE):
         rows = batch.slice(start, _AT_ONCE)
         columns = ((field.name, rows.column(at)) for at, field in enumerate(rows.schema))
-        each = _hashes_of(_sums(columns, rows.num_rows), 0)
+        each = hashes_of_16(_sums(columns, rows.num_rows), 0)
         total += sum(_between(each, np.array([0, rows.num_rows]))[half].item() << 64 * half for half in (0, 1))
     return total % MODULUS
 
@@ -55,21 +65,11 @@ def _between(added: Hashes, ends: Places) -> Hashes:
     return Hashes(sums[0] | sums[1] << 32, sums[2] | sums[3] << 32)
 
 
-def _hashes_of(sums: Hashes, seed: int) -> Hashes:
-    return _of_equal(sums.as_bytes, 16, seed)
-
-
-def _of_equal(data: Bytes, size: int, seed: int) -> Hashes:
-    """The hashes of values of the same size, one behind the other."""
-    count = len(data) // size
-    return hashes(data, np.arange(count) * size, np.full(count, size), seed)
-
-
 def _hashes(array: pa.Array, seed: int) -> Hashes:
     kind = array.type
     if pa.types.is_struct(kind):
         parts = ((field.name, array.field(at)) for at, field in enumerate(kind))
-        found = _hashes_of(_sums(parts, len(array)), seed)
+        found = hashes_of_16(_sums(parts, len(array)), seed)
     elif pa.types.is_map(kind) or pa.types.is_list(kind):
         found = _hashes_of_lists(array, seed)
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
@@ -92,17 +92,19 @@ def _hashes_of_lists(array: pa.Array, seed: int) -> Hashes:
         items = _hashes(array.values.slice(first, count), 0)
         return hashes(items.as_bytes, 16 * ends[:-1], 16 * np.diff(ends), seed)
     keys, items = (_hashes(part.slice(first, count), 0) for part in (array.keys, array.items))
-    pairs = np.stack((*keys, *items), axis=1).astype("<u8", copy=False).view(np.uint8).reshape(-1)
-    return _hashes_of(_between(_of_equal(pairs, 32, 0), ends), seed)
+    return hashes_of_16(_between(hashes_of_32((*keys, *items), 0), ends), seed)
 
 
 def _hashes_of_fixed(array: pa.Array, seed: int) -> Hashes:
     """Of values of the same size. Raises ValueError for other types than the lake's."""
     kind = array.type
     if pa.types.is_decimal128(kind):
-        return _of_equal(_decimals(array), 17, seed)
+        *words, scales = _decimals(array)
+        return hashes_of_17((words[0], words[1]), scales, seed)
     if pa.types.is_boolean(kind):
-        return _of_equal(array.fill_null(False).cast(pa.uint8()).to_numpy(), 1, seed)
+        either = hashes(np.array([0, 1], np.uint8), np.arange(2), np.ones(2, np.int64), seed)
+        is_true = array.fill_null(False).cast(pa.uint8()).to_numpy()
+        return Hashes(*(part[is_true] for part in either))
     if pa.types.is_float64(kind):
         numbers = _stored(array, "<i8")
         numbers = np.where(np.isnan(numbers.view("<f8")), _NAN, numbers)
@@ -112,7 +114,7 @@ def _hashes_of_fixed(array: pa.Array, seed: int) -> Hashes:
         numbers = _stored(array, "<i8")
     else:
         raise ValueError(f"rows with values of type {kind} have no hash")
-    return _of_equal(np.ascontiguousarray(numbers).view(np.uint8), 8, seed)
+    return hashes_of_8(numbers.view("<u8"), seed)
 
 
 def _stored(array: pa.Array, kind: str, more: int = 0) -> npt.NDArray[Any]:
@@ -123,22 +125,23 @@ def _stored(array: pa.Array, kind: str, more: int = 0) -> npt.NDArray[Any]:
     return np.frombuffer(held, kind, count, array.offset * np.dtype(kind).itemsize)
 
 
-def _decimals(array: pa.Array) -> Bytes:
-    """The numbers without their points and without zeros at the end of their fractions, and how long these are."""
+def _decimals(array: pa.Array) -> tuple[Words, Words, Words]:
+    """The lower and the upper halves of the numbers without their points and without zeros at the end of their
+    fractions, and how long these are.
+    """
     halves = _stored(array, "<i8,<i8")
-    found, lows = np.empty((len(array), 17), np.uint8), halves["f0"].copy()
-    scales = np.full(len(array), array.type.scale, np.uint8)
+    lows, scales = halves["f0"].copy(), np.full(len(array), array.type.scale, np.uint64)
     is_short = lows >> 63 == halves["f1"]  # so most are, and numpy can divide them
     left = np.flatnonzero(is_short & (scales > 0))
     while len(left):
         left = left[(scales[left] > 0) & (lows[left] % 10 == 0)]
         lows[left] //= 10
-        scales[left] -= 1
-    found[:, :8], found[:, 8:16] = (part.astype("<i8").view(np.uint8).reshape(-1, 8) for part in (lows, lows >> 63))
-    found[:, 16] = scales
+        scales[left] -= np.uint64(1)
+    found = lows.view("<u8"), (lows >> 63).view("<u8"), scales
     for at in np.flatnonzero(~is_short).tolist():
         number, scale = int.from_bytes(halves[at].tobytes(), "little", signed=True), array.type.scale
         while scale > 0 and number % 10 == 0:
             number, scale = number // 10, scale - 1
-        found[at] = np.frombuffer(number.to_bytes(16, "little", signed=True) + bytes([scale]), np.uint8)
-    return found.reshape(-1)
+        for part, value in zip(found, (number & WORD, number >> 64 & WORD, scale), strict=True):
+            part[at] = value
+    return found

@@ -6,13 +6,15 @@ What is done to a value depends on its length, as in https://github.com/Cyan4973
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-Words = Any  # arrays of uint64, which its types take for signed ones after a shift
+Words = Any  # arrays of uint64, which its types take for signed ones after a shift; one number may stand for all
+Pair = tuple[Words, Words]
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 
@@ -22,12 +24,15 @@ _SECRET = struct.unpack("<16Q", bytes.fromhex("""
     3c2852bb91c300cb 88d0658b1b532ea3 71644897a20df94e 3819ef46a9deacd8
     a8fa763fe39c343f f9dcbbc7c70b4f1d 8a51e04bcdb45931 c89f7ec9d9787364
 """))  # fmt: skip
-_HALF, _WORD = 2**32 - 1, 2**64 - 1
+_HALF, WORD = 2**32 - 1, 2**64 - 1
 _PRIME32_2 = 0x85EBCA77
 _PRIME_1, _PRIME_2, _PRIME_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 _PRIME_4, _PRIME_MX1, _PRIME_MX2 = 0x85EBCA77C2B2AE63, 0x165667919E3779F9, 0x9FB21C651E98DF25
 _CLASSES = ((0, 0), (1, 3), (4, 8), (9, 16), (17, 32), (33, 64), (65, 96), (97, 128), (129, 2**63 - 1))
 """The shortest and the longest values that are hashed in the same way."""
+
+
+_SIZES = {size: np.array([size], np.uint64) for size in (8, 16, 17, 32)}
 
 
 class Hashes(NamedTuple):
@@ -40,6 +45,27 @@ class Hashes(NamedTuple):
     def as_bytes(self) -> Bytes:
         """The numbers as 16 bytes each, the lowest first."""
         return np.stack(self, axis=1).astype("<u8", copy=False).view(np.uint8).reshape(-1)
+
+
+def hashes_of_8(words: Words, seed: int) -> Hashes:
+    """The hashes of values of 8 bytes, each of which is a number, its lowest byte first."""
+    return _of_halves(words, _SIZES[8], seed)
+
+
+def hashes_of_16(words: Pair, seed: int) -> Hashes:
+    """The hashes of values of 16 bytes: the numbers that are their first and their last 8, the lowest byte first."""
+    return _of_ends(*words, _SIZES[16], seed)
+
+
+def hashes_of_17(words: Pair, last: Words, seed: int) -> Hashes:
+    """As `hashes_of_16`, for values with one more byte, the `last`."""
+    first, second = words
+    return _of_pieces([(words, (first >> 8 | second << 56, second >> 8 | last << 56))], _SIZES[17], seed)
+
+
+def hashes_of_32(words: tuple[Words, Words, Words, Words], seed: int) -> Hashes:
+    """The hashes of values of 32 bytes, which are four numbers each."""
+    return _of_pieces([(words[:2], words[2:])], _SIZES[32], seed)
 
 
 def hashes(data: Bytes, starts: Places, sizes: Places, seed: int) -> Hashes:
@@ -93,9 +119,14 @@ def _up_to_3(data: Bytes, starts: Places, sizes: Places, seed: int) -> Hashes:
 
 
 def _up_to_8(halves: Any, starts: Places, sizes: Places, seed: int) -> Hashes:
-    seed ^= int.from_bytes((seed & _HALF).to_bytes(4, "little"), "big") << 32
     words = halves[starts] + (halves[starts + sizes - 4].astype(np.uint64) << 32)
-    low, high = _product(words ^ _word((_SECRET[2] ^ _SECRET[3]) + seed), _PRIME_1 + (sizes.astype(np.uint64) << 2))
+    return _of_halves(words, sizes.astype(np.uint64), seed)
+
+
+def _of_halves(words: Words, sizes: Words, seed: int) -> Hashes:
+    """Of values whose first and last 4 bytes are `words`."""
+    seed ^= int.from_bytes((seed & _HALF).to_bytes(4, "little"), "big") << 32
+    low, high = _product(words ^ _word((_SECRET[2] ^ _SECRET[3]) + seed), _PRIME_1 + (sizes << 2))
     high += low << 1
     low ^= high >> 3
     low = (low ^ low >> 35) * _PRIME_MX2
@@ -103,30 +134,39 @@ def _up_to_8(halves: Any, starts: Places, sizes: Places, seed: int) -> Hashes:
 
 
 def _up_to_16(words: Any, starts: Places, sizes: Places, seed: int) -> Hashes:
-    first, last = words[starts], words[starts + sizes - 8]
+    return _of_ends(words[starts], words[starts + sizes - 8], sizes.astype(np.uint64), seed)
+
+
+def _of_ends(first: Words, last: Words, sizes: Words, seed: int) -> Hashes:
     low, high = _product(first ^ last ^ _word((_SECRET[4] ^ _SECRET[5]) - seed), _PRIME_1)
-    low += (sizes - 1).astype(np.uint64) << 54
-    last ^= _word((_SECRET[6] ^ _SECRET[7]) + seed)
+    low += (sizes - 1) << 54
+    last = last ^ _word((_SECRET[6] ^ _SECRET[7]) + seed)
     high += last + (last & _HALF) * (_PRIME32_2 - 1)
     low, upper = _product(low ^ high.byteswap(), _PRIME_2)
     return Hashes(_stirred(low), _stirred(upper + high * _PRIME_2))
 
 
 def _up_to_128(words: Any, starts: Places, sizes: Places, seed: int, most: int) -> Hashes:
-    """Pieces from both ends, from the innermost on; `most` is the number of the innermost."""
-    lengths, ends = sizes.astype(np.uint64), starts + sizes
-    low, high = lengths * _PRIME_1, np.zeros(len(starts), np.uint64)
-    for number in range(most, -1, -1):
+    ends, pieces = starts + sizes, []
+    for number in range(most + 1):
         left, right = starts + 16 * number, ends - 16 * (number + 1)
-        left_words, right_words = (words[left], words[left + 8]), (words[right], words[right + 8])
+        pieces.append(((words[left], words[left + 8]), (words[right], words[right + 8])))
+    return _of_pieces(pieces, sizes.astype(np.uint64), seed)
+
+
+def _of_pieces(pieces: Sequence[tuple[Pair, Pair]], sizes: Words, seed: int) -> Hashes:
+    """Of values of which these are the pieces from both ends, the outermost first."""
+    low, high = sizes * _PRIME_1, np.zeros(1, np.uint64)
+    for number in range(len(pieces) - 1, -1, -1):
+        left, right = pieces[number]
         secret = _SECRET[4 * number : 4 * number + 4]
-        low = (low + _folded(left_words, secret[:2], seed)) ^ (right_words[0] + right_words[1])
-        high = (high + _folded(right_words, secret[2:], seed)) ^ (left_words[0] + left_words[1])
-    upper = low * _PRIME_1 + high * _PRIME_4 + (lengths - seed) * _PRIME_2
+        low = (low + _folded(left, secret[:2], seed)) ^ (right[0] + right[1])
+        high = (high + _folded(right, secret[2:], seed)) ^ (left[0] + left[1])
+    upper = low * _PRIME_1 + high * _PRIME_4 + (sizes - seed) * _PRIME_2
     return Hashes(_stirred(low + high), -_stirred(upper))
 
 
-def _folded(words: tuple[Words, Words], secret: tuple[int, ...], seed: int) -> Words:
+def _folded(words: Pair, secret: tuple[int, ...], seed: int) -> Words:
     lower, upper = _product(words[0] ^ _word(secret[0] + seed), words[1] ^ _word(secret[1] - seed))
     return lower ^ upper
 
@@ -152,4 +192,4 @@ def _stirred_64(word: Words) -> Words:
 
 
 def _word(number: int) -> np.uint64:
-    return np.uint64(number & _WORD)
+    return np.uint64(number & WORD)

@@ -1,13 +1,13 @@
 """Turns decoded values, column by column, into the lake's Arrow arrays; the types are those of `pipeline.columns`.
 
 Values come as ksqlDB has them in memory: DECIMAL as Decimal, DATE as days since 1970, TIME as milliseconds of the day,
-TIMESTAMP as milliseconds since 1970, ARRAY as a list, MAP as a dict or pairs, STRUCT as an object whose fields
-`getter(place)` returns. Nested values are split into columns too, so no intermediate Python values are made.
+TIMESTAMP as milliseconds since 1970, ARRAY as a list, MAP as a dict or pairs, STRUCT as an object that `columns`
+takes apart. Nested values are split into columns too, so no intermediate Python values are made.
 """
 
 from __future__ import annotations
 
-import operator
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.columns import SqlType, arrow_type
 
 Values = Sequence[Any]
 Prepare = Callable[[Values, SqlType], Values | pa.Array]
-Getter = Callable[[int], Callable[[Any], Any]]
+Columns = Callable[[Values, int], Sequence[Values]]
 DAY_MS = 86_400_000
 
 
@@ -28,12 +28,19 @@ class NotHeld(ValueError):
     """A value of a column does not fit the lake's type."""
 
 
+def columns_of(rows: Values, count: int) -> Sequence[Values]:
+    """The values of each of so many columns of rows that are sequences."""
+    return list(zip(*rows, strict=True)) if rows else [()] * count
+
+
 @dataclass(frozen=True)
 class Arrays:
-    """Makes arrays of a format's values. `prepare` converts the format's own values of a type to those named above, or
-    to an array of them. `of_fields` makes the arrays of STRUCTs' fields; None if they are made in the same way."""
+    """Makes arrays of a format's values. `columns` takes STRUCTs apart, those that are not NULL. `prepare` converts the
+    format's own values of a type to those named above, or to an array of them. `of_fields` makes the arrays of STRUCTs'
+    fields; None if they are made in the same way.
+    """
 
-    getter: Getter = operator.itemgetter
+    columns: Columns = columns_of
     prepare: Mapping[str, Prepare] = field(default_factory=dict)
     of_fields: Arrays | None = None
 
@@ -59,11 +66,8 @@ class Arrays:
 
     def _lists(self, values: Values, type_: SqlType) -> pa.Array:
         assert type_.element
-        inner: list[Any] = []
-        for value in values:
-            if value:
-                inner += value
-        elements = self._array(inner, type_.element)
+        inner = itertools.chain.from_iterable(filter(None, values))
+        elements = self._array(list(inner), type_.element)
         return pa.ListArray.from_arrays(_offsets(values), elements, type=arrow_type(type_), mask=_nulls(values))
 
     def _maps(self, values: Values, type_: SqlType) -> pa.Array:
@@ -84,11 +88,8 @@ class Arrays:
         nulls, present = _nulls(values), values
         if nulls is not None:
             present = [value for value in values if value is not None]
-        fields = self.of_fields or self
-        children = [
-            fields._array(list(map(self.getter(place), present)), inner)
-            for place, (_, inner) in enumerate(type_.fields)
-        ]
+        fields, columns = self.of_fields or self, self.columns(present, len(type_.fields))
+        children = [fields._array(column, inner) for column, (_, inner) in zip(columns, type_.fields, strict=True)]
         kind = arrow_type(type_)
         if nulls is None:
             return pa.StructArray.from_arrays(children, fields=list(kind))

@@ -109,10 +109,10 @@ def _decimals(values: Values, type_: SqlType, to_scale: Callable[[int], Convert]
 
     Arrow 26 crashes for an exponent far below the scale, so numbers with exponents are never left to it.
     """
-    texts = [None if value is None else str(value) for value in values]
-    if not any(text and "E" in text for text in texts):
+    texts = pa.array([None if value is None else str(value) for value in values], pa.string())
+    if b"E" not in bytes(texts.buffers()[2] or b""):
         with contextlib.suppress(pa.ArrowException):
-            return pa.array(texts, pa.string()).cast(arrow_type(type_))
+            return texts.cast(arrow_type(type_))
     convert = to_scale(type_.scale)
     return [None if value is None else convert(value) for value in values]
 
@@ -158,6 +158,8 @@ def _pairs_in_structs(values: Values, type_: SqlType) -> Values:
 
 def _fields(values: Values, type_: SqlType) -> Values:
     """STRUCTs with their fields in order."""
+    if type(None) not in (kinds := set(map(type, values))) and dict not in kinds:
+        return list(map(msgspec.structs.astuple, values))
     names, fields_of_one = [name for name, _ in type_.fields], msgspec.structs.astuple
     return [
         None if value is None else [value[name] for name in names] if isinstance(value, dict) else fields_of_one(value)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.columns import SqlType
 from pipeline.cycles import without_collections
 from pipeline.decode import row_ends
+from pipeline.decode.arrays import columns_of
 from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Ends, Layout, NotAsDeclared, Notice, Scan, naming
 from pipeline.decode.reference import json_type, to_array
 from pipeline.errors import TypeNotSupported, ValueNotRepresentable
@@ -91,7 +92,7 @@ class ReferenceDecoder:
             return None
 
     def _batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-        places = list(zip(*rows, strict=True)) if rows else [()] * len(self._layout.sent)
+        places = columns_of(rows, len(self._layout.sent))
         arrays, at = [], 0
         for part in self._layout.parts:
             arrays.append(column_array(part, places[at : at + len(part.sent)]))

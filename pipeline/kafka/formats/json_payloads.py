@@ -98,7 +98,7 @@ class _Batch:
     def _array(self) -> pa.Array:
         self._decode()
         prepare = _PREPARED if self._spellings.take_all_forms else {"DECIMAL": _decimals}
-        self._arrays = Arrays(_attribute, {**prepare, "DOUBLE": self._doubles})
+        self._arrays = Arrays(_columns, {**prepare, "DOUBLE": self._doubles})
         try:
             return self._arrays.array(self._rows, self._type)
         except NotHeld:
@@ -190,8 +190,8 @@ class _Batch:
         return self._has_tiny
 
 
-def _attribute(place: int) -> Callable[[Any], Any]:
-    return operator.attrgetter(f"f{place}")
+def _columns(values: Values, count: int) -> Sequence[Values]:
+    return [list(map(operator.attrgetter(f"f{place}"), values)) for place in range(count)]
 
 
 def _refuse(_body: bytes) -> Any:
