@@ -73,6 +73,14 @@ def removed_files(store: Store, names: Sequence[str] | None = None) -> dict[str,
     return removed
 
 
+def removed_by(store: Store, version: int) -> set[str]:
+    """The paths of the files that an entry removed; none for one that is damaged or dropped."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        actions = list(actions_in(store, [entry_name(version)]))
+        return {unquote(action["remove"]["path"]) for action in actions if "remove" in action}
+    return set()
+
+
 def actions_in(store: Store, entries: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The actions of these entries. Raises ValueError for one that is not whole, and FileNotFoundError."""
     for entry in entries:

@@ -20,11 +20,12 @@ from pipeline.lake.file_proof import file_problem
 from pipeline.lake.files import DataFile, read_columns, stored_schema
 from pipeline.lake.head import entry_time
 from pipeline.lake.lake import Upkeep
-from pipeline.lake.log import oldest_version
+from pipeline.lake.log import oldest_version, removed_by
 from pipeline.lake.retention import due, partition_names
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import Partition
 
 
 @dataclass
@@ -51,12 +52,14 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
     """What the expiries of this feed removed within the grace period."""
     found = Expired()
     back = list[DataFile]()
-    for file in _expired_files(table, now - dt.timedelta(hours=grace_hours)):
-        reason = _hindrance(table, file, back)
-        if reason is None:
-            back.append(file)
-        else:
-            found.lost[reason] += file.row_count
+    for files in _expired_partitions(table, now - dt.timedelta(hours=grace_hours)):
+        there = [*table.files, *back]
+        for file in files:
+            reason = _hindrance(table, file, there)
+            if reason is None:
+                back.append(file)
+            else:
+                found.lost[reason] += file.row_count
     again = {file.path for file in due(table, now, [*table.files, *back]).files}
     found.files = [file for file in back if file.path not in again]
     taken = [file for file in back if file.path in again]
@@ -73,35 +76,41 @@ def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime)
         table.commit(commit_id, Change(returns=found.files, note=note), now)
 
 
-def _expired_files(table: LakeTable, since: dt.datetime) -> Iterator[DataFile]:
-    """Files that an expiry removed and that are not in the table, those of the newest expiry first."""
+def _expired_partitions(table: LakeTable, since: dt.datetime) -> Iterator[list[DataFile]]:
+    """The files of each partition that an expiry removed, those of the newest expiry first.
+
+    A file that is in the table, or that a later commit removed, is not among them: any commit but an expiry that
+    removes files has written their rows again, or given them up.
+    """
     seen, oldest = {file.path for file in table.files}, oldest_version(table.store.names(LOG))
     for entry in table.history():
+        if entry["version"] <= oldest:
+            continue
+        removed, when = removed_by(table.store, entry["version"]) - seen, entry_time(entry)
+        seen |= removed
         note = entry.get("pipeline") or {}
-        when = entry_time(entry)
-        if entry["version"] <= oldest or (when is not None and when < since):
+        if note.get("kind") != "expire" or not removed or (when is not None and when < since):
             continue
-        if note.get("kind") == "compact":  # its files were in the table, so no expiry before it has removed them
-            seen |= {file.path for file in table.files_at(entry["version"] - 1)}
-        if note.get("kind") != "expire":
-            continue
+        partitions: dict[Partition, list[DataFile]] = {}
         for file in table.files_at(entry["version"] - 1):
-            if file.partition in note["partitions"] and file.path not in seen:
-                seen.add(file.path)
-                yield file
+            if file.path in removed:
+                partitions.setdefault(file.partition, []).append(file)
+        yield from partitions.values()
 
 
-def _hindrance(table: LakeTable, file: DataFile, back: list[DataFile]) -> str | None:
-    """Why the file cannot come back beside those that will; None where it can."""
+def _hindrance(table: LakeTable, file: DataFile, there: list[DataFile]) -> str | None:
+    """Why the file cannot come back beside those that are there or come back; None where it can."""
     if table.store.size(file.path) is None:
         return "their files were deleted"
     if (problem := file_problem(table.store, file)) is not None:
         return f"their files are damaged: {problem}"
     if table.feed.type == "table" and int(file.partition or 0) in table.versions():
         return "the lake has another version of that number now"
+    if table.feed.type == "table" and any(other.partition == file.partition for other in there):
+        return "a later version of that number comes back"
     if _is_narrower(table, file):
         return "columns have become wider since, and their files have the old types"
-    if table.feed.type == "stream" and _is_there_again(table, file, [*table.files, *back]):
+    if table.feed.type == "stream" and _is_there_again(table, file, there):
         return "they were read from the source again since"
     return None
 

@@ -1,0 +1,108 @@
+"""What expired comes back once, as it was, and whole; what cannot come back is counted, with the reason."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.columns import KSQLDB_NAME, KSQLDB_TYPE
+from pipeline.feeds import Feed
+from pipeline.lake.change import Change
+from pipeline.lake.retention import expire
+from pipeline.lake.rewrite import rewrite, widen
+from pipeline.lake.unexpire import Expired, find_expired, unexpire
+from tests.lake.small_tables import (
+    DAY_MS,
+    NOW,
+    add_rows,
+    add_version,
+    commit_id,
+    stream_feed,
+    table_feed,
+    values,
+)
+from tests.support import lake_at
+
+TODAY = int(NOW.timestamp() * 1000)
+SHORT, LONG = stream_feed(retention_days=5), stream_feed(retention_days=365)
+FEW, MANY = table_feed(retention_versions=2), table_feed(retention_versions=9)
+_numbers = itertools.count(500)
+
+
+def let_expire(root: Path, feed: Feed) -> list[str]:
+    return expire(lake_at(root).table(feed), commit_id(next(_numbers)), NOW, max_share=1)
+
+
+def bring_back(root: Path, feed: Feed) -> Expired:
+    table = lake_at(root).table(feed)
+    found = find_expired(table, NOW, grace_hours=168)
+    unexpire(table, found, commit_id(next(_numbers)), NOW)
+    return found
+
+
+def rows_by_version(root: Path) -> dict[int, int]:
+    versions = lake_at(root).table(MANY).versions()
+    return {version: sum(file.row_count for file in files) for version, files in versions.items()}
+
+
+def keyed(declared: str, amount: pa.DataType) -> pa.Schema:
+    metadata = {KSQLDB_NAME: "K", KSQLDB_TYPE: declared}
+    return pa.schema([pa.field("k", pa.string(), metadata=metadata), pa.field("amount", amount)])
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [keyed("STRING", pa.decimal128(20, 10)), keyed("TIME", pa.decimal128(38, 10))],
+    ids=["same type in Arrow", "another type in Arrow"],
+)
+def test_a_version_that_came_back_was_widened_and_expired_again_comes_back_once(
+    tmp_path: Path, wide: pa.Schema
+) -> None:
+    table = lake_at(tmp_path).table(MANY)
+    for version in (1, 2, 3):
+        add_version(table, version, ["a", "b"], schema=keyed("TIME", pa.decimal128(20, 10)))
+    let_expire(tmp_path, FEW)
+    bring_back(tmp_path, MANY)
+    table = lake_at(tmp_path).table(MANY)
+    widen(table, table.match_schema(wide), wide, commit_id(50), NOW)
+    let_expire(tmp_path, FEW)
+
+    found = bring_back(tmp_path, MANY)
+
+    assert (found.row_count, found.lost) == (2, {})
+    assert rows_by_version(tmp_path) == {1: 2, 2: 2, 3: 2}
+
+
+def test_rows_that_came_back_were_rewritten_and_expired_again_are_not_counted_as_lost(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(LONG)
+    add_rows(table, 1, [(TODAY - 9 * DAY_MS, 0, 0, "old"), (TODAY, 0, 1, "new")])
+    let_expire(tmp_path, SHORT)
+    bring_back(tmp_path, LONG)
+    table = lake_at(tmp_path).table(LONG)
+    rewrite(
+        table, [[file] for file in table.files], table.read_batches, Change(note={"kind": "full"}), commit_id(50), NOW
+    )
+    let_expire(tmp_path, SHORT)
+
+    found = bring_back(tmp_path, LONG)
+
+    assert (found.row_count, found.lost) == (1, {})
+    assert values(lake_at(tmp_path).table(LONG)) == ["new", "old"]
+
+
+def test_of_two_expired_versions_of_one_number_the_newer_comes_back(tmp_path: Path) -> None:
+    for number, keys in ((1, ["a"]), (2, ["b"]), (3, ["c"])):
+        add_version(lake_at(tmp_path).table(MANY), number, keys)
+    let_expire(tmp_path, FEW)
+    another = lake_at(tmp_path).table(MANY)
+    add_version(another, 1, ["a", "again"])  # as from a log that another program restored
+    another.commit(commit_id(60), Change(current_version=3), NOW)
+    let_expire(tmp_path, FEW)
+
+    found = bring_back(tmp_path, MANY)
+
+    assert found.lost == {"a later version of that number comes back": 1}
+    assert rows_by_version(tmp_path) == {1: 2, 2: 1, 3: 1}
