@@ -37,7 +37,9 @@ def shown_as_of(table: LakeTable, moment: dt.datetime) -> Shown:
     """What was committed at that time. Raises VersionUnknown where the lake does not have that any more, or not yet."""
     name = table.feed.name
     entries = [entry for entry in table.history() if entry["timestamp"]]  # 0: a damaged entry
-    reached = [entry for entry in entries if _at(entry["timestamp"]) <= moment]
+    # A clock that was ahead, and was put right, leaves later times in older entries.
+    newer = next((n for n, entry in enumerate(entries) if _at(entry["timestamp"]) <= moment), len(entries))
+    since, reached = entries[:newer], entries[newer:]
     if not reached:
         first = f"its first commit is of {rfc3339(_at(entries[-1]['timestamp']))}" if entries else "it has no commit"
         raise VersionUnknown(f"{name} had no data at {rfc3339(moment)}: {first}", "give a later --as-of")
@@ -47,7 +49,6 @@ def shown_as_of(table: LakeTable, moment: dt.datetime) -> Shown:
         if all(table.store.size(file.path) is not None for file in files):
             current = [file for file in files if int(file.partition or 0) == newest] if newest is not None else files
             return [files] if table.feed.type == "stream" else [current, files]
-    since = entries[: len(entries) - len(reached)]
     if newest in table.versions() and all(_note(entry).get("version") != newest for entry in since):
         return shown_at_version(table, newest)
     raise VersionUnknown(
