@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -41,12 +41,15 @@ class When:
     version: int | None = None
     moment: dt.datetime | None = None
 
-    def shown(self, table: LakeTable) -> Shown:
-        """The files of the feed's views. Raises LakeDamaged for a feed without data, VersionUnknown, WrongUsage."""
+    def shown(self, table: LakeTable, views: Collection[str]) -> Shown:
+        """The files of the feed's views, for a question about some of these `views`.
+
+        Raises LakeDamaged for a feed without data, VersionUnknown, WrongUsage.
+        """
         _ = table.head
         if self.version is not None:
             return shown_at_version(table, self.version)
-        return shown_now(table) if self.moment is None else shown_as_of(table, self.moment)
+        return shown_now(table) if self.moment is None else shown_as_of(table, self.moment, views)
 
 
 class Answer:
@@ -94,8 +97,8 @@ def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
             if _names_one(sql, (lost.name, f"{lost.name}_current", f"{lost.name}_history")):
                 raise lost.error
         for feed in found.feeds:
-            if _names_one(sql, feed.view_names):
-                _create_views(database, lake, feed, when)
+            if asked := [view for view in feed.view_names if _names_one(sql, (view,))]:
+                _create_views(database, lake, feed, when, asked)
         with _duckdb_errors(views):
             relation = database.sql(_only_select(database, sql))
         with _interruptible(database) as run:
@@ -128,9 +131,11 @@ def _names_one(sql: str, views: tuple[str, ...]) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(view)}(?!\w)", sql, re.IGNORECASE) for view in views)
 
 
-def _create_views(database: duckdb.DuckDBPyConnection, lake: Lake, feed: Feed, when: When) -> None:
+def _create_views(
+    database: duckdb.DuckDBPyConnection, lake: Lake, feed: Feed, when: When, asked: Collection[str]
+) -> None:
     table = lake.table(feed)
-    for statement in views_of(table, when.shown(table)):
+    for statement in views_of(table, when.shown(table, asked)):
         database.execute(statement)
 
 

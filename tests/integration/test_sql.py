@@ -115,8 +115,9 @@ def test_a_table_at_a_time_of_which_only_its_version_is_left(root: Path) -> None
 
     assert [row["k"] for row in answer(root, query, "--as-of", second)] == ["a", "b"]
     assert [row["k"] for row in answer(root, query, "--as-of", third)] == ["a", "b", "c"]
-    gone = command(root, "metadata_utils", "sql", query, "--as-of", first)
-    assert (gone.exit_code, "any more" in gone.stderr) == (2, True)
+    for old_query, moment in ((query, first), ("FROM totals_history", second)):
+        gone = command(root, "metadata_utils", "sql", old_query, "--as-of", moment)
+        assert (gone.exit_code, "any more" in gone.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
