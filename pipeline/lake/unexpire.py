@@ -23,6 +23,7 @@ from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import oldest_version, removed_by
 from pipeline.lake.retention import due, partition_names
 from pipeline.lake.rewrite import place_keys
+from pipeline.lake.rule import Rule
 from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import Partition
@@ -32,12 +33,12 @@ from pipeline.lake.writer import Partition
 class Expired:
     """What expiries removed: the files that can come back, and in `lost` why others cannot, with row counts.
 
-    `needs_rule` are the days or versions that the feed's rule needs so that it does not expire the files again at once.
+    `needs` is the shortest rule that does not expire any of the files again at once.
     """
 
     files: list[DataFile] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
-    needs_rule: int | None = None
+    needs: Rule | None = None
 
     @property
     def partitions(self) -> list[str]:
@@ -65,7 +66,7 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
     taken = [file for file in back if file.path in again]
     if taken:
         found.lost["the feed's rule would expire them again"] += sum(file.row_count for file in taken)
-        found.needs_rule = _needed(table, [*table.files, *back], taken, now.date())
+        found.needs = _needed(table, [*table.files, *back], taken, now.date())
     return found
 
 
@@ -129,13 +130,14 @@ def _is_there_again(table: LakeTable, file: DataFile, files: list[DataFile]) -> 
     return any(pc.any(pc.is_in(place_keys(batch), value_set=keys)).as_py() for batch in table.read_batches(others))
 
 
-def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], today: dt.date) -> int:
+def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], today: dt.date) -> Rule:
+    """The shortest rule by which none of the `taken` files among all `files` expires."""
     if table.feed.type == "stream":
         oldest = min(dt.date.fromisoformat(file.partition) for file in taken if file.partition is not None)
-        return (today - oldest).days
-    if table.feed.retention_versions is not None:
-        return len({file.partition for file in files})
-    return (today - min(file.added_at.date() for file in taken)).days
+        return Rule((today - oldest).days, 1)
+    first = min(int(file.partition or 0) for file in taken)
+    later = {file.partition for file in files if int(file.partition or 0) >= first}
+    return Rule((today - min(file.added_at.date() for file in taken)).days, len(later))
 
 
 def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
@@ -153,7 +155,9 @@ def returning(table: LakeTable, upkeep: Upkeep) -> Expired:
         return found
     reasons = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found.lost.items())
     hint = "restore the lake from a backup"
-    if found.needs_rule is not None:
-        kind = "versions" if feed.retention_versions is not None else "days"
-        hint = f"python manage_feeds.py update {feed.name} --retention-{kind} {found.needs_rule}"
+    if found.needs is not None:
+        rule = Rule.of(feed)
+        longer = f" --retention-days {found.needs.days}" if found.needs.days > rule.days else ""
+        longer += f" --retention-versions {found.needs.versions}" if found.needs.versions > rule.versions else ""
+        hint = f"python manage_feeds.py update {feed.name}{longer}"
     raise NothingReturns(f"no expired row of {feed.name} can come back: {reasons}", hint)

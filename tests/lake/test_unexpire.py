@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import KSQLDB_NAME, KSQLDB_TYPE
+from pipeline.errors import NothingReturns
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
+from pipeline.lake.lake import Upkeep
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import rewrite, widen
-from pipeline.lake.unexpire import Expired, find_expired, unexpire
+from pipeline.lake.unexpire import Expired, find_expired, returning, unexpire
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -106,3 +108,33 @@ def test_of_two_expired_versions_of_one_number_the_newer_comes_back(tmp_path: Pa
 
     assert found.lost == {"a later version of that number comes back": 1}
     assert rows_by_version(tmp_path) == {1: 2, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize(
+    ("days", "versions", "hint"),
+    [
+        (5, 7, "--retention-days 8"),
+        (30, 2, "--retention-versions 3"),
+        (5, 2, "--retention-days 8 --retention-versions 3"),
+        (5, None, "--retention-days 8"),
+        (None, 2, "--retention-versions 3"),
+    ],
+)
+def test_the_hint_names_what_of_the_rule_is_too_short_and_nothing_else(
+    tmp_path: Path, days: int | None, versions: int | None, hint: str
+) -> None:
+    table = lake_at(tmp_path).table(MANY)
+    for number in (1, 2, 3):
+        add_version(table, number, ["a"], days=4 * (number - 3))
+    feed = table_feed(retention_days=days, retention_versions=versions)
+    let_expire(tmp_path, feed)
+
+    with pytest.raises(NothingReturns, match="the feed's rule would expire them again") as raised:
+        returning(lake_at(tmp_path).table(feed), Upkeep(lake_at(tmp_path), {}, commit_id(99), NOW, 1))
+
+    assert raised.value.hint == f"python manage_feeds.py update totals {hint}"
+    words = hint.split()
+    longer = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    changed = {"retention_days": longer.get("--retention-days", days)}
+    changed |= {"retention_versions": longer.get("--retention-versions", versions)}
+    assert bring_back(tmp_path, table_feed(**changed)).lost == {}
