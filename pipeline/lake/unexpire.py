@@ -55,8 +55,10 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
     back = list[DataFile]()
     for files in _expired_partitions(table, now - dt.timedelta(hours=grace_hours)):
         there = [*table.files, *back]
-        for file in files:
-            reason = _hindrance(table, file, there)
+        reasons = [_hindrance(table, file, there) for file in files]
+        if table.feed.type == "table" and any(reasons):  # a version in part would be taken for all of it
+            reasons = [reason or "other files of their version cannot come back" for reason in reasons]
+        for file, reason in zip(files, reasons, strict=True):
             if reason is None:
                 back.append(file)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +16,13 @@ from pipeline.lake.change import Change
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import rewrite, widen
+from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import Expired, find_expired, returning, unexpire
+from pipeline.lake.writer import StagedFile, StagedWriter
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
+    TABLE,
     add_rows,
     add_version,
     commit_id,
@@ -26,7 +30,7 @@ from tests.lake.small_tables import (
     table_feed,
     values,
 )
-from tests.support import lake_at
+from tests.support import folder_of, lake_at
 
 TODAY = int(NOW.timestamp() * 1000)
 SHORT, LONG = stream_feed(retention_days=5), stream_feed(retention_days=365)
@@ -138,3 +142,30 @@ def test_the_hint_names_what_of_the_rule_is_too_short_and_nothing_else(
     changed = {"retention_days": longer.get("--retention-days", days)}
     changed |= {"retention_versions": longer.get("--retention-versions", versions)}
     assert bring_back(tmp_path, table_feed(**changed)).lost == {}
+
+
+def add_parts(table: LakeTable, version: int, keys: str) -> None:
+    """A version with a file for each key."""
+    if not table.exists:
+        table.create(TABLE, "")
+    staged = list[StagedFile]()
+    for key in keys:
+        writer = StagedWriter(table.staging_folder(f"{commit_id(version)}{key}"), TABLE, partition=str(version))
+        writer.add(pa.RecordBatch.from_pylist([{"k": key, "amount": Decimal(1)}], schema=TABLE))
+        staged += writer.finish()
+    note = {"kind": "snapshot", "version": version}
+    table.commit(commit_id(version), Change(adds=staged, current_version=version, note=note), NOW)
+
+
+def test_a_version_comes_back_with_all_its_files_or_not_at_all(tmp_path: Path) -> None:
+    table = lake_at(tmp_path).table(MANY)
+    for version in (1, 2, 3, 4):
+        add_parts(table, version, "ab")
+    lost = min(file.path for file in table.versions()[1])
+    let_expire(tmp_path, FEW)
+    (folder_of(table) / lost).unlink()
+
+    found = bring_back(tmp_path, MANY)
+
+    assert found.lost == {"their files were deleted": 1, "other files of their version cannot come back": 1}
+    assert rows_by_version(tmp_path) == {2: 2, 3: 2, 4: 2}
