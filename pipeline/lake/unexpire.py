@@ -1,82 +1,134 @@
 """Expired files are added to the log again, in one commit, while they are still on disk.
 
-They come back as they were: same names, statistics and times. History is not rewritten: it keeps the expiry, and the
-return follows it. A kill before the commit changes nothing.
+They come back as they were: same names, statistics and times. Of a stream's file of which the lake has some rows again,
+the others come back in a new file. History is not rewritten: it keeps the expiry, and the return follows it. A kill
+before the commit changes nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import NothingReturns
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
 from pipeline.lake.file_proof import file_problem
-from pipeline.lake.files import DataFile, read_columns, stored_schema
+from pipeline.lake.files import DataFile, file_errors, read_columns, stored_schema
 from pipeline.lake.head import entry_time
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import oldest_version, removed_by
+from pipeline.lake.names import name_of_part
 from pipeline.lake.retention import due, partition_names
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.rule import Rule
 from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import Partition
+from pipeline.lake.writer import Partition, StagedFile, StagedWriter, discard
+from pipeline.text import plural
+
+_AGAIN = "the lake has them again"
+_PLACE = ("rowpartition", "rowoffset")
+_NO_KEYS = pa.array([], pa.int64())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stream's file of which some rows come back; `there` are the keys of the others, which the lake has again."""
+
+    file: DataFile
+    there: pa.Array
+
+    @property
+    def row_count(self) -> int:
+        return self.file.row_count - len(self.there)
 
 
 @dataclass
 class Expired:
-    """What expiries removed: the files that can come back, and in `lost` why others cannot, with row counts.
+    """What expiries removed: the files that can come back, whole or in part, and in `lost` why others cannot, with row
+    counts.
 
     `needs` is the shortest rule that does not expire any of the files again at once.
     """
 
     files: list[DataFile] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
     needs: Rule | None = None
 
     @property
     def partitions(self) -> list[str]:
-        return partition_names(self.files)
+        return partition_names([*self.files, *(part.file for part in self.parts)])
 
     @property
     def row_count(self) -> int:
-        return sum(file.row_count for file in self.files)
+        return sum(file.row_count for file in self.files) + sum(part.row_count for part in self.parts)
 
 
 def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expired:
     """What the expiries of this feed removed within the grace period."""
-    found = Expired()
-    back = list[DataFile]()
+    found, back = Expired(), list[Part]()
     for files in _expired_partitions(table, now - dt.timedelta(hours=grace_hours)):
-        there = [*table.files, *back]
+        there = [*table.files, *(part.file for part in back)]
         reasons = [_hindrance(table, file, there) for file in files]
         if table.feed.type == "table" and any(reasons):  # a version in part would be taken for all of it
             reasons = [reason or "other files of their version cannot come back" for reason in reasons]
         for file, reason in zip(files, reasons, strict=True):
-            if reason is None:
-                back.append(file)
-            else:
+            if reason is not None:
                 found.lost[reason] += file.row_count
-    again = {file.path for file in due(table, now, [*table.files, *back]).files}
-    found.files = [file for file in back if file.path not in again]
-    taken = [file for file in back if file.path in again]
+                continue
+            part = Part(file, _rows_there(table, file, there))
+            if len(part.there):
+                found.lost[_AGAIN] += len(part.there)
+            if part.row_count or not len(part.there):
+                back.append(part)
+    all_files = [*table.files, *(part.file for part in back)]
+    again = {file.path for file in due(table, now, all_files).files}
+    found.files = [part.file for part in back if part.file.path not in again and not len(part.there)]
+    found.parts = [part for part in back if part.file.path not in again and len(part.there)]
+    taken = [part for part in back if part.file.path in again]
     if taken:
-        found.lost["the feed's rule would expire them again"] += sum(file.row_count for file in taken)
-        found.needs = _needed(table, [*table.files, *back], taken, now.date())
+        found.lost["the feed's rule would expire them again"] += sum(part.row_count for part in taken)
+        found.needs = _needed(table, all_files, [part.file for part in taken], now.date())
     return found
 
 
 def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime) -> None:
-    """Adds the files that can come back. Without such files nothing is committed."""
-    if found.files:
-        note = {"kind": "unexpire", "partitions": found.partitions, "rows": found.row_count}
-        table.commit(commit_id, Change(returns=found.files, note=note), now)
+    """Adds what can come back; without that nothing is committed. Raises LakeDamaged, DiskFull, LakeNotWritable; the
+    staged files are then removed, and the lake is as it was.
+    """  # fmt: skip
+    if not found.files and not found.parts:
+        return
+    staged = list[StagedFile]()
+    try:
+        for number, part in enumerate(found.parts):
+            staged += _stage(table, part, table.staging_folder(name_of_part(commit_id, number)))
+    except BaseException:
+        discard(staged)
+        raise
+    note = {"kind": "unexpire", "partitions": found.partitions, "rows": found.row_count}
+    table.commit(commit_id, Change(adds=staged, returns=found.files, note=note), now)
+
+
+def _stage(table: LakeTable, part: Part, folder: Path) -> list[StagedFile]:
+    """The rows of the file that come back, as a file of the same partition and time."""
+    schema = table.schema.remove_metadata()
+    writer = StagedWriter(folder, schema, partition=part.file.partition, compression=table.compression)
+    try:
+        for batch in table.read_batches([part.file]):
+            writer.add(batch.filter(pc.invert(pc.is_in(place_keys(batch), value_set=part.there))))
+        return [dataclasses.replace(file, written_at=part.file.added_at) for file in writer.finish()]
+    except BaseException:
+        writer.discard()
+        raise
 
 
 def _expired_partitions(table: LakeTable, since: dt.datetime) -> Iterator[list[DataFile]]:
@@ -113,8 +165,6 @@ def _hindrance(table: LakeTable, file: DataFile, there: list[DataFile]) -> str |
         return "a later version of that number comes back"
     if _is_narrower(table, file):
         return "columns have become wider since, and their files have the old types"
-    if table.feed.type == "stream" and _is_there_again(table, file, there):
-        return "they were read from the source again since"
     return None
 
 
@@ -123,13 +173,24 @@ def _is_narrower(table: LakeTable, file: DataFile) -> bool:
     return any(types.get(column.name) != column.type for column in stored_schema(table.store, file))
 
 
-def _is_there_again(table: LakeTable, file: DataFile, files: list[DataFile]) -> bool:
-    """Whether one of `files` has rows of the file again: a `--full` export reads expired rows again."""
-    others = [other for other in files if other.partition == file.partition]
-    if not others:
-        return False
-    keys = pc.unique(place_keys(read_columns(table.store, file, ["rowpartition", "rowoffset"])))
-    return any(pc.any(pc.is_in(place_keys(batch), value_set=keys)).as_py() for batch in table.read_batches(others))
+def _rows_there(table: LakeTable, file: DataFile, files: Sequence[DataFile]) -> pa.Array:
+    """The keys of a stream's rows in the file that one of `files` has too: `--full` reads expired rows again, and puts
+    them under other dates if the feed's partitioning was changed.
+    """
+    if table.feed.type == "table":
+        return _NO_KEYS
+    within = {name: file.bounds[name] for name in ("rowtime", *_PLACE) if name in file.bounds}
+    others = [other for other in files if other.partition == file.partition or other.meets(within)]
+    keys = _keys(table, file) if others else _NO_KEYS
+    is_there = pa.array([False] * len(keys), pa.bool_())
+    for other in others:
+        is_there = pc.or_(is_there, pc.is_in(keys, value_set=_keys(table, other)))
+    return keys.filter(is_there)
+
+
+def _keys(table: LakeTable, file: DataFile) -> pa.Array:
+    with file_errors(table.uri(file.path), table.feed.name):
+        return place_keys(read_columns(table.store, file, _PLACE)).combine_chunks()
 
 
 def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], today: dt.date) -> Rule:
@@ -153,10 +214,10 @@ def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
 def returning(table: LakeTable, upkeep: Upkeep) -> Expired:
     """The expired files that can come back. Raises NothingReturns where none can."""
     feed, found = table.feed, find_expired(table, upkeep.now, upkeep.lake.grace_hours)
-    if found.files or not found.lost:
+    if found.files or found.parts or not found.lost:
         return found
-    reasons = "; ".join(f"{rows:,} rows: {reason}" for reason, rows in found.lost.items())
-    hint = "restore the lake from a backup"
+    reasons = "; ".join(f"{plural(rows, 'row')}: {reason}" for reason, rows in found.lost.items())
+    hint = "nothing needs to be done" if set(found.lost) == {_AGAIN} else "restore the lake from a backup"
     if found.needs is not None:
         rule = Rule.of(feed)
         longer = f" --retention-days {found.needs.days}" if found.needs.days > rule.days else ""

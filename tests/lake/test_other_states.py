@@ -209,4 +209,4 @@ def test_rows_that_expired_twice_come_back_once(tmp_path: Path) -> None:
     found = find_expired(lake_at(tmp_path).table(long), NOW + dt.timedelta(hours=1), grace_hours=168)
 
     assert [file.path.rpartition("/")[2][:25] for file in found.files] == [commit_id(1)]
-    assert found.lost == {"they were read from the source again since": 1}
+    assert found.lost == {"the lake has them again": 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import errno
 import itertools
 from decimal import Decimal
 from pathlib import Path
@@ -10,18 +12,21 @@ import pyarrow as pa
 import pytest
 
 from pipeline.columns import KSQLDB_NAME, KSQLDB_TYPE
-from pipeline.errors import NothingReturns
+from pipeline.errors import DiskFull, NothingReturns
 from pipeline.feeds import Feed
+from pipeline.fingerprint import total
 from pipeline.lake.change import Change
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import rewrite, widen
 from pipeline.lake.table import LakeTable
-from pipeline.lake.unexpire import Expired, find_expired, returning, unexpire
+from pipeline.lake.unexpire import Expired, find_expired, returning, unexpire, unexpire_feed
 from pipeline.lake.writer import StagedFile, StagedWriter
+from pipeline.verify.files import check_files
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
+    SCHEMA,
     TABLE,
     add_rows,
     add_version,
@@ -169,3 +174,79 @@ def test_a_version_comes_back_with_all_its_files_or_not_at_all(tmp_path: Path) -
 
     assert found.lost == {"their files were deleted": 1, "other files of their version cannot come back": 1}
     assert rows_by_version(tmp_path) == {2: 2, 3: 2, 4: 2}
+
+
+def a_day_of_which_a_row_is_there_again(root: Path, again: int = 1) -> LakeTable:
+    """Ten rows of one old day expired; the last ones of them were read again, as by `--full`."""
+    table = lake_at(root).table(LONG)
+    rows = [(TODAY - 9 * DAY_MS, 0, offset, f"v{offset}") for offset in range(10)]
+    add_rows(table, 1, rows)
+    let_expire(root, SHORT)
+    table = lake_at(root).table(LONG)
+    add_rows(table, 2, rows[10 - again :], now=NOW + dt.timedelta(hours=1))
+    return table
+
+
+@pytest.mark.parametrize("new_column", [False, True])
+def test_of_a_file_the_rows_come_back_that_the_lake_does_not_have_again(tmp_path: Path, new_column: bool) -> None:
+    table = a_day_of_which_a_row_is_there_again(tmp_path)
+    if new_column:
+        table.match_schema(SCHEMA.append(pa.field("w", pa.string())))
+
+    found = bring_back(tmp_path, LONG)
+
+    assert (found.row_count, found.partitions, found.lost) == (9, ["2026-11-11"], {"the lake has them again": 1})
+    table = lake_at(tmp_path).table(LONG)
+    assert values(table) == [f"v{offset}" for offset in range(10)]
+    assert sorted((file.row_count, file.added_at) for file in table.files) == [
+        (1, NOW + dt.timedelta(hours=1)),
+        (9, NOW),
+    ]
+    assert check_files(table).findings == ()
+    assert table.head.fingerprint == total(file.fingerprint for file in table.files)
+
+
+def test_rows_that_are_all_there_again_call_for_nothing(tmp_path: Path) -> None:
+    table = a_day_of_which_a_row_is_there_again(tmp_path, again=10)
+    version = table.delta_version
+
+    with pytest.raises(NothingReturns, match="10 rows: the lake has them again") as raised:
+        unexpire_feed(Upkeep(lake_at(tmp_path), {}, commit_id(99), NOW, 1), LONG)
+
+    assert raised.value.hint == "nothing needs to be done"
+    assert lake_at(tmp_path).table(LONG).delta_version == version
+
+
+def test_a_row_that_was_read_again_under_another_date_does_not_come_back(tmp_path: Path) -> None:
+    """The feed's partitioning was changed between the expiry and a `--full` export."""
+    table = lake_at(tmp_path).table(LONG)
+    old = TODAY - 9 * DAY_MS
+    add_rows(table, 1, [(old, 0, 0, "a"), (old, 0, 1, "b"), (TODAY, 0, 2, "c")])
+    let_expire(tmp_path, SHORT)
+    table = lake_at(tmp_path).table(LONG)
+    writer = StagedWriter(table.staging_folder(commit_id(70)), SCHEMA, partition="2026-11-19")
+    row = {"rowtime": old, "rowpartition": 0, "rowoffset": 1, "v": "b"}
+    writer.add(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+    table.commit(commit_id(70), Change(adds=writer.finish()), NOW)
+
+    assert bring_back(tmp_path, LONG).lost == {"the lake has them again": 1}
+
+    assert values(lake_at(tmp_path).table(LONG)) == ["a", "b", "c"]
+
+
+def test_a_full_disk_while_rows_come_back_leaves_the_lake_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = a_day_of_which_a_row_is_there_again(tmp_path)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.lake.open_file.sync_file", full)
+        with pytest.raises(DiskFull):
+            bring_back(tmp_path, LONG)
+
+    assert lake_at(tmp_path).table(LONG).files == table.files
+    assert list(folder_of(table).rglob("*.staged")) == []
+    assert bring_back(tmp_path, LONG).row_count == 9
