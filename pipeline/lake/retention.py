@@ -11,8 +11,9 @@ shortened or a clock is wrong: nothing expires until a person confirms it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.errors import PipelineError, RetentionHeld
 from pipeline.faults import contained
@@ -130,6 +131,19 @@ def _rule_note(rule: Rule) -> dict[str, str]:
 def partition_names(files: Sequence[DataFile]) -> list[str]:
     """The names of the files' partitions, the oldest first."""
     return sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
+
+
+def still_expired(notes: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The partitions of which rows expired that have not all come back, by the notes of a feed's commits, the oldest
+    first.
+    """
+    expired = set[str]()
+    for note in notes:
+        if note.get("kind") == "expire":
+            expired |= {*note["partitions"]}
+        if note.get("kind") == "unexpire":
+            expired -= {*note.get("whole", ())}
+    return expired
 
 
 def _due_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date) -> list[DataFile]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +28,7 @@ from pipeline.lake.head import entry_time
 from pipeline.lake.lake import Upkeep
 from pipeline.lake.log import oldest_version, removed_by
 from pipeline.lake.names import name_of_part
-from pipeline.lake.retention import due, partition_names
+from pipeline.lake.retention import due, partition_names, still_expired
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.rule import Rule
 from pipeline.lake.store import LOG
@@ -56,13 +58,15 @@ class Expired:
     """What expiries removed: the files that can come back, whole or in part, and in `lost` why others cannot, with row
     counts.
 
-    `needs` is the shortest rule that does not expire any of the files again at once.
+    `needs` is the shortest rule that does not expire any of the files again at once. `whole` are the partitions of
+    which, with the files, all is back that ever expired.
     """
 
     files: list[DataFile] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
     needs: Rule | None = None
+    whole: list[str] = field(default_factory=list)
 
     @property
     def partitions(self) -> list[str]:
@@ -75,8 +79,10 @@ class Expired:
 
 def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expired:
     """What the expiries of this feed removed within the grace period."""
-    found, back = Expired(), list[Part]()
-    for files in _expired_partitions(table, now - dt.timedelta(hours=grace_hours)):
+    found, back, history = Expired(), list[Part](), table.history()
+    expiries = _expiries(table, history, now - dt.timedelta(hours=grace_hours))
+    away = still_expired(_note(entry) for entry in reversed(history) if entry["version"] not in expiries)
+    for files in _expired_partitions(table, history, expiries):
         there = [*table.files, *(part.file for part in back)]
         reasons = [_hindrance(table, file, there) for file in files]
         if table.feed.type == "table" and any(reasons):  # a version in part would be taken for all of it
@@ -84,6 +90,7 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
         for file, reason in zip(files, reasons, strict=True):
             if reason is not None:
                 found.lost[reason] += file.row_count
+                away.add(file.partition or "")
                 continue
             part = Part(file, _rows_there(table, file, there))
             if len(part.there):
@@ -98,6 +105,8 @@ def find_expired(table: LakeTable, now: dt.datetime, grace_hours: int) -> Expire
     if taken:
         found.lost["the feed's rule would expire them again"] += sum(part.row_count for part in taken)
         found.needs = _needed(table, all_files, [part.file for part in taken], now.date())
+        away.update(part.file.partition or "" for part in taken)
+    found.whole = [name for name in found.partitions if name not in away]
     return found
 
 
@@ -114,7 +123,7 @@ def unexpire(table: LakeTable, found: Expired, commit_id: str, now: dt.datetime)
     except BaseException:
         discard(staged)
         raise
-    note = {"kind": "unexpire", "partitions": found.partitions, "rows": found.row_count}
+    note = {"kind": "unexpire", "partitions": found.partitions, "whole": found.whole, "rows": found.row_count}
     table.commit(commit_id, Change(adds=staged, returns=found.files, note=note), now)
 
 
@@ -131,26 +140,37 @@ def _stage(table: LakeTable, part: Part, folder: Path) -> list[StagedFile]:
         raise
 
 
-def _expired_partitions(table: LakeTable, since: dt.datetime) -> Iterator[list[DataFile]]:
-    """The files of each partition that an expiry removed, those of the newest expiry first.
+def _expiries(table: LakeTable, history: Sequence[Mapping[str, Any]], since: dt.datetime) -> set[int]:
+    """The Delta versions of the expiries of which the log still has the files."""
+    oldest = oldest_version(table.store.names(LOG))
+    expiries = [entry for entry in history if _note(entry).get("kind") == "expire" and entry["version"] > oldest]
+    return {entry["version"] for entry in expiries if (entry_time(entry) or since) >= since}
+
+
+def _expired_partitions(
+    table: LakeTable, history: Sequence[Mapping[str, Any]], expiries: Collection[int]
+) -> Iterator[list[DataFile]]:
+    """The files of each partition that one of these expiries removed, those of the newest first.
 
     A file that is in the table, or that a later commit removed, is not among them: any commit but an expiry that
     removes files has written their rows again, or given them up.
     """
-    seen, oldest = {file.path for file in table.files}, oldest_version(table.store.names(LOG))
-    for entry in table.history():
-        if entry["version"] <= oldest:
-            continue
-        removed, when = removed_by(table.store, entry["version"]) - seen, entry_time(entry)
+    seen = {file.path for file in table.files}
+    for version in [entry["version"] for entry in history if entry["version"] >= min(expiries, default=math.inf)]:
+        removed = removed_by(table.store, version) - seen
         seen |= removed
-        note = entry.get("pipeline") or {}
-        if note.get("kind") != "expire" or not removed or (when is not None and when < since):
+        if version not in expiries or not removed:
             continue
         partitions: dict[Partition, list[DataFile]] = {}
-        for file in table.files_at(entry["version"] - 1):
+        for file in table.files_at(version - 1):
             if file.path in removed:
                 partitions.setdefault(file.partition, []).append(file)
         yield from partitions.values()
+
+
+def _note(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    note: Mapping[str, Any] = entry.get("pipeline") or {}
+    return note
 
 
 def _hindrance(table: LakeTable, file: DataFile, there: list[DataFile]) -> str | None:

@@ -1,7 +1,8 @@
 """Rows that the lake removed on purpose while the source may still have them: they are not reported as missing.
 
-An expiry removes the rows of a day, and late rows of that day too, whatever the retention is now. A repair gives up the
-rows of a lost file. Both are recorded in the feed's commits. Rows that were read into the lake again are compared.
+An expiry removes the rows of a day, and late rows of that day too, whatever the retention is now, until all of the day
+has come back. A repair gives up the rows of a lost file. All of this is recorded in the feed's commits. Rows that were
+read into the lake again are compared.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake.files import DataFile
+from pipeline.lake.retention import still_expired
 from pipeline.lake.rewrite import place_keys
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import partition_dates
@@ -38,8 +40,8 @@ class Removed:
     @classmethod
     def by(cls, table: LakeTable) -> Removed:
         """Reads them from the commits of a stream's table."""
-        notes = [entry.get("pipeline") or {} for entry in table.history()]
-        days = [day for note in notes if note.get("kind") == "expire" for day in note["partitions"]]
+        notes = [entry.get("pipeline") or {} for entry in reversed(table.history())]
+        days = still_expired(notes)
         repairs = [note for note in notes if note.get("kind") == "repair" and note.get("lost_rows")]
         last_day = dt.date.fromisoformat(max(days)) if days else None
         bounds = tuple((b[0], b[1], b[2], b[3]) for note in repairs for b in note.get("bounds", ()))

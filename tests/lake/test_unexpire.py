@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
-import itertools
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,16 +12,24 @@ import pytest
 
 from pipeline.columns import KSQLDB_NAME, KSQLDB_TYPE
 from pipeline.errors import DiskFull, NothingReturns
-from pipeline.feeds import Feed
 from pipeline.fingerprint import total
 from pipeline.lake.change import Change
 from pipeline.lake.lake import Upkeep
-from pipeline.lake.retention import expire
 from pipeline.lake.rewrite import rewrite, widen
 from pipeline.lake.table import LakeTable
-from pipeline.lake.unexpire import Expired, find_expired, returning, unexpire, unexpire_feed
+from pipeline.lake.unexpire import returning, unexpire_feed
 from pipeline.lake.writer import StagedFile, StagedWriter
 from pipeline.verify.files import check_files
+from tests.lake.expiries import (
+    FEW,
+    LONG,
+    MANY,
+    SHORT,
+    TODAY,
+    a_day_of_which_rows_are_there_again,
+    bring_back,
+    let_expire,
+)
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -31,27 +38,10 @@ from tests.lake.small_tables import (
     add_rows,
     add_version,
     commit_id,
-    stream_feed,
     table_feed,
     values,
 )
 from tests.support import folder_of, lake_at
-
-TODAY = int(NOW.timestamp() * 1000)
-SHORT, LONG = stream_feed(retention_days=5), stream_feed(retention_days=365)
-FEW, MANY = table_feed(retention_versions=2), table_feed(retention_versions=9)
-_numbers = itertools.count(500)
-
-
-def let_expire(root: Path, feed: Feed) -> list[str]:
-    return expire(lake_at(root).table(feed), commit_id(next(_numbers)), NOW, max_share=1)
-
-
-def bring_back(root: Path, feed: Feed) -> Expired:
-    table = lake_at(root).table(feed)
-    found = find_expired(table, NOW, grace_hours=168)
-    unexpire(table, found, commit_id(next(_numbers)), NOW)
-    return found
 
 
 def rows_by_version(root: Path) -> dict[int, int]:
@@ -176,20 +166,9 @@ def test_a_version_comes_back_with_all_its_files_or_not_at_all(tmp_path: Path) -
     assert rows_by_version(tmp_path) == {2: 2, 3: 2, 4: 2}
 
 
-def a_day_of_which_a_row_is_there_again(root: Path, again: int = 1) -> LakeTable:
-    """Ten rows of one old day expired; the last ones of them were read again, as by `--full`."""
-    table = lake_at(root).table(LONG)
-    rows = [(TODAY - 9 * DAY_MS, 0, offset, f"v{offset}") for offset in range(10)]
-    add_rows(table, 1, rows)
-    let_expire(root, SHORT)
-    table = lake_at(root).table(LONG)
-    add_rows(table, 2, rows[10 - again :], now=NOW + dt.timedelta(hours=1))
-    return table
-
-
 @pytest.mark.parametrize("new_column", [False, True])
 def test_of_a_file_the_rows_come_back_that_the_lake_does_not_have_again(tmp_path: Path, new_column: bool) -> None:
-    table = a_day_of_which_a_row_is_there_again(tmp_path)
+    table = a_day_of_which_rows_are_there_again(tmp_path)
     if new_column:
         table.match_schema(SCHEMA.append(pa.field("w", pa.string())))
 
@@ -207,7 +186,7 @@ def test_of_a_file_the_rows_come_back_that_the_lake_does_not_have_again(tmp_path
 
 
 def test_rows_that_are_all_there_again_call_for_nothing(tmp_path: Path) -> None:
-    table = a_day_of_which_a_row_is_there_again(tmp_path, again=10)
+    table = a_day_of_which_rows_are_there_again(tmp_path, again=10)
     version = table.delta_version
 
     with pytest.raises(NothingReturns, match="10 rows: the lake has them again") as raised:
@@ -237,7 +216,7 @@ def test_a_row_that_was_read_again_under_another_date_does_not_come_back(tmp_pat
 def test_a_full_disk_while_rows_come_back_leaves_the_lake_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = a_day_of_which_a_row_is_there_again(tmp_path)
+    table = a_day_of_which_rows_are_there_again(tmp_path)
 
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
