@@ -10,7 +10,8 @@ import pytest
 from pipeline.errors import ClockWentBack
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
-from pipeline.lake.log import removed_files
+from pipeline.lake.local_store import LocalStore
+from pipeline.lake.log import entry_name, removed_files
 from pipeline.lake.table import LakeTable
 from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, stream_feed, table_feed
 from tests.support import folder_of, lake_at
@@ -157,3 +158,23 @@ def test_the_grace_period_is_over_by_the_newest_commit_where_no_run_has_left_its
     table.commit(commit_id(3), Change(), NOW + dt.timedelta(hours=2))
 
     assert lake_at(tmp_path).table(stream_feed()).remove_orphans(grace_hours=1) == 1
+
+
+def test_a_checkpoint_looks_for_no_removed_file_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = lake_at(tmp_path).table(table_feed())
+    removed = []
+    for number in (1, 2):
+        add_version(table, number, ["a"])
+        (file,) = table.files
+        table.commit(commit_id(10 + number), Change(removes=[file]), NOW + number * HOUR)
+        (folder_of(table) / file.path).unlink()
+        removed.append(file.path)
+    looked_for, size = list[str](), LocalStore.size
+    monkeypatch.setattr(LocalStore, "size", lambda store, path: looked_for.append(path) or size(store, path))
+
+    table._log.sum_up(NOW + 4 * HOUR, keep=3 * HOUR)
+
+    assert [path for path in looked_for if path.endswith(".parquet")] == removed[:1]
+    for number in range(table.delta_version + 1):
+        table.store.delete(entry_name(number))
+    assert list(removed_files(table.store)) == removed[1:]

@@ -17,8 +17,7 @@ from pipeline.lake import lake as lake_module
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
 from pipeline.lake.files import DataFile
-from pipeline.lake.local_store import LocalStore
-from pipeline.lake.log import checkpoints, entry_name, entry_numbers, removed_files
+from pipeline.lake.log import checkpoints, entry_name, entry_numbers
 from pipeline.lake.retention import expire
 from pipeline.lake.table import LakeTable
 from pipeline.lake.unexpire import find_expired
@@ -195,26 +194,6 @@ def test_one_run_in_the_far_future_drops_no_entry(tmp_path: Path, monkeypatch: p
     run(tmp_path, 20 * 24)
 
     assert before <= set(log_names(table))
-
-
-def test_a_checkpoint_looks_for_no_removed_file_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = lake_at(tmp_path).table(table_feed())
-    removed = []
-    for number in (1, 2):
-        add_version(table, number, ["a"])
-        (file,) = table.files
-        table.commit(commit_id(10 + number), Change(removes=[file]), NOW + number * HOUR)
-        (folder_of(table) / file.path).unlink()
-        removed.append(file.path)
-    looked_for, size = list[str](), LocalStore.size
-    monkeypatch.setattr(LocalStore, "size", lambda store, path: looked_for.append(path) or size(store, path))
-
-    table._log.sum_up(NOW + 4 * HOUR, keep=3 * HOUR)
-
-    assert [path for path in looked_for if path.endswith(".parquet")] == removed[:1]
-    for number in range(table.delta_version + 1):
-        table.store.delete(entry_name(number))
-    assert list(removed_files(table.store)) == removed[1:]
 
 
 def test_a_checkpoint_says_what_the_librarys_own_says_in_less_than_half_of_its_size(
