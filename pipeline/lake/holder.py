@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 _MACHINE = ("host", "namespace")
+_STARTED = 19
+"""The place of a process's start among the fields of its status; the first one is its state."""
+_ENDED = ("Z", "X")
+"""States of a process that has ended; its number stays in use until its parent has waited for it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class Holder:
             return None
         if self.process.get("boot") != mine["boot"]:
             return False
-        now = _process(int(self.process["pid"]))
-        if now["started"]:
-            return now["started"] == self.process.get("started")
+        status = _status(self.process["pid"])
+        if status:
+            return status[0] not in _ENDED and status[_STARTED] == self.process.get("started")
         try:
             os.kill(int(self.process["pid"]), 0)
         except ProcessLookupError:
@@ -90,7 +94,7 @@ class Holder:
 
 def _process(pid: int) -> dict[str, str]:
     """What identifies a process: its number, start and boot, because the number alone is used again."""
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    status = _status(str(pid))
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -100,8 +104,14 @@ def _process(pid: int) -> dict[str, str]:
         "boot": _text("/proc/sys/kernel/random/boot_id"),
         "namespace": namespace,
         "pid": str(pid),
-        "started": fields[19] if len(fields) > 19 else "",
+        "started": status[_STARTED] if status else "",
     }
+
+
+def _status(pid: str) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; empty where there is no such process, or no /proc."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields if len(fields) > _STARTED else []
 
 
 def _text(path: str) -> str:

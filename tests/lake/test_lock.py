@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,18 @@ def test_a_second_run_does_not_begin_while_the_first_one_lives(table: LakeTable,
 
     with hold_feed(folder_of(table), "events", {}) as hold:  # it has died
         assert hold.kept_from == float("inf")
+
+
+def test_a_killed_run_that_nobody_has_waited_for_keeps_nobody_out(tmp_path: Path) -> None:
+    """In a container whose first process waits for none, a killed process stays in the list of processes."""
+    with another_run(tmp_path) as process:
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        with hold_feed(tmp_path, "events", {"command": "second"}) as hold:
+            assert hold.before is not None
+            assert (str(hold.before), hold.before.is_alive) == ("command first", False)
+            assert hold.kept_from == float("inf")
 
 
 @pytest.mark.parametrize("harm", ["removed", "replaced"])
