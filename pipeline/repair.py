@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.damage import Damage, find_damage, place_of_rows
-from pipeline.errors import NothingSound, TimeIsOver
+from pipeline.errors import NothingSound, ReadInPart, TimeIsOver
 from pipeline.export.plan import due_rows, plan_read, stream_of
 from pipeline.feeds import Feed
 from pipeline.lake.change import Change
@@ -97,7 +97,8 @@ def repair_stream(
 ) -> Repaired:
     """Removes the files from the log and adds their rows as the source has them now; without `sources` adds none.
 
-    Raises what reading the source raises; then nothing was changed.
+    Raises what reading the source raises, and ReadInPart where rows are missing and may still be there; then nothing
+    was changed.
     """
     lost = [file for file, _ in damage.files]
     staged = [] if sources is None else _read_again(sources, table, lost, limits, commit_id, now, meter)
@@ -145,10 +146,21 @@ def _read_again(
             writer.add(staging.fit(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))))
         if read.outcome == "time limit":
             raise TimeIsOver(feed.name)
+        missing = sum(file.row_count for file in lost) - writer.row_count
+        if missing > 0 and not (read.outcome == "exact" and read.proved):
+            raise _read_in_part(name_there, missing, feed)
         return writer.finish()
     except BaseException:
         writer.discard()
         raise
+
+
+def _read_in_part(source: str, missing: int, feed: Feed) -> ReadInPart:
+    return ReadInPart(
+        f"reading {source} again broke off before {plural(missing, 'row')} had come; nothing was changed",
+        "run the same command again; where it stays so, give all rows of the lost files up: "
+        f"python metadata_utils.py repair {feed.name} --give-up --yes",
+    )
 
 
 def _known_keys(table: LakeTable, lost: Sequence[DataFile]) -> pa.Array:
