@@ -27,13 +27,15 @@ from pipeline.lake.rewrite import copy_version, place_keys
 from pipeline.lake.rule import Rule
 from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
-from pipeline.lake.writer import StagedFile, partition_dates
+from pipeline.lake.writer import Partition, StagedFile, date_columns, partition_dates
 from pipeline.limits import Limits
 from pipeline.once import read_once
 from pipeline.progress import Meter
 from pipeline.source import OLD_ROWS, OpenSources, Sources
 from pipeline.text import plural
 from pipeline.verify.removed import bounds_of, within
+
+_ANY_TIME = (-(2**63), 2**63 - 1)
 
 
 def repair_feed(
@@ -101,9 +103,10 @@ def repair_stream(
     was changed.
     """
     lost = [file for file, _ in damage.files]
-    staged = [] if sources is None else _read_again(sources, table, lost, limits, commit_id, now, meter)
+    staged, missing = list[StagedFile](), damage.row_count
+    if sources is not None:
+        staged, missing = _read_again(sources, table, lost, limits, commit_id, now, meter)
     back = sum(file.row_count for file in staged)
-    missing = max(0, damage.row_count - back)
     note = {
         "kind": "repair",
         "files": [file.path for file in lost],
@@ -124,8 +127,10 @@ def _read_again(
     name: str,
     now: dt.datetime,
     meter: Meter,
-) -> list[StagedFile]:
-    """Stages the lost rows that the source still has, without those in sound files or past the feed's retention."""
+) -> tuple[list[StagedFile], int]:
+    """Stages the lost rows that the source still has, without those in sound files or past the feed's retention; and
+    how many it has no longer.
+    """
     stream, feed = stream_of(sources, table), table.feed
     plan, name_there = plan_read(stream, table, limits, OLD_ROWS), stream.source.name
     _, wider = table.compare_schema(annotated_schema(plan.columns))
@@ -136,23 +141,65 @@ def _read_again(
         )
     known, first_day = _known_keys(table, lost), Rule.of(feed).first_day(now.date())
     staging, read = Staging.of(table), read_once(stream, plan.tasks, limits)
-    writer, bounds = staging.writer(name), [bounds_of(file) for file in lost]
+    writer, due = staging.writer(name), _DueRows(lost, feed.partition_column)
     meter.begin("reading", due_rows(plan.tasks))
     try:
         for batch in meter.counted(read.batches):
-            is_new = pc.invert(pc.is_in(place_keys(batch), value_set=known))
-            rest = batch.filter(pc.and_(within(batch, bounds), is_new))
+            rest = batch.filter(pc.invert(pc.is_in(place_keys(batch), value_set=known)))
             dates = partition_dates([rest], feed.partition_column)[0]
-            writer.add(staging.fit(rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))))
+            kept = rest.filter(pc.fill_null(pc.greater_equal(dates, first_day), True))
+            writer.add(staging.fit(due.take(kept)))
         if read.outcome == "time limit":
             raise TimeIsOver(feed.name)
-        missing = sum(file.row_count for file in lost) - writer.row_count
-        if missing > 0 and not (read.outcome == "exact" and read.proved):
-            raise _read_in_part(name_there, missing, feed)
-        return writer.finish()
+        if due.missing and not (read.outcome == "exact" and read.proved):
+            raise _read_in_part(name_there, due.missing, feed)
+        return writer.finish(), due.missing
     except BaseException:
         writer.discard()
         raise
+
+
+class _DueRows:
+    """The rows of a stream's lost files, by the date that these lay under: one day's surplus fills no other's gap.
+
+    Between the offsets of a lost file there may be rows of other days, which expired. The date that a file lies under
+    is that of the column by which the feed was partitioned when it was written, which may be another one by now.
+    """
+
+    def __init__(self, lost: Sequence[DataFile], partition_column: str) -> None:
+        self._files: dict[Partition, list[DataFile]] = {}
+        for file in lost:
+            self._files.setdefault(file.partition, []).append(file)
+        self._due = {day: sum(file.row_count for file in files) for day, files in self._files.items()}
+        self._column = partition_column
+
+    @property
+    def missing(self) -> int:
+        """How many rows have not been taken yet."""
+        return sum(max(0, count) for count in self._due.values())
+
+    def take(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch that may have been in one of the files."""
+        taken = pa.array([False] * batch.num_rows, pa.bool_())
+        bounded = {day: _within(batch, files) for day, files in self._files.items()}
+        for column in dict.fromkeys([self._column, "rowtime", *date_columns(batch.schema)]):
+            dates = partition_dates([batch], column)[0]
+            for day, may_be in bounded.items():
+                of_day = pc.is_null(dates) if day is None else pc.equal(dates, dt.date.fromisoformat(day))
+                found = pc.and_not(pc.and_(may_be, pc.fill_null(of_day, False)), taken)
+                self._due[day] -= pc.sum(found).as_py() or 0
+                taken = pc.or_(taken, found)
+        return batch.filter(taken)
+
+
+def _within(batch: pa.RecordBatch, files: Sequence[DataFile]) -> pa.Array:
+    """Which rows are within the bounds of one of the files, those of ROWTIME too."""
+    times, found = batch.column("rowtime"), pa.array([False] * batch.num_rows, pa.bool_())
+    for file in files:
+        first, last = file.bounds.get("rowtime", _ANY_TIME)
+        in_time = pc.and_(pc.greater_equal(times, first), pc.less_equal(times, last))
+        found = pc.or_(found, pc.and_(in_time, within(batch, [bounds_of(file)])))
+    return found
 
 
 def _read_in_part(source: str, missing: int, feed: Feed) -> ReadInPart:

@@ -218,6 +218,11 @@ def check_partition_column(schema: pa.Schema, column: str) -> None:
     partition_dates([_empty(schema)], column)
 
 
+def date_columns(schema: pa.Schema) -> list[str]:
+    """The columns, besides `rowtime`, by whose date rows can be partitioned."""
+    return [field.name for field in schema if _has_dates(field.type)]
+
+
 def partition_dates(batches: list[pa.RecordBatch], column: str) -> list[pa.Array]:
     """The UTC date of each row's partition: of `rowtime` (epoch ms) or of a TIMESTAMP or DATE column.
 
@@ -251,7 +256,7 @@ def _has_dates(type_: pa.DataType) -> bool:
 
 def _partitioning_hint(schema: pa.Schema) -> str:
     """The columns that the feed can be partitioned by, for a new feed and for an existing one."""
-    others = [f"date:{field.name}" for field in schema if _has_dates(field.type)]
+    others = [f"date:{name}" for name in date_columns(schema)]
     return f"choose one that it has, by --partitioning of manage_feeds.py: {', '.join(['date', *others])}"
 
 
