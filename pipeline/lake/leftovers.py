@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.clock import is_over, surely_past
+from pipeline.lake.clock import LONG_PAUSE, is_over, surely_past
 from pipeline.lake.files import files_in, files_on_disk
 from pipeline.lake.log import entry_name, removed_files
 from pipeline.lake.names import checksum_in
@@ -121,6 +121,13 @@ def surely_past_by(store: Store, newest: dt.datetime | None) -> dt.datetime | No
     """The safely past time, see `clock.surely_past`. `newest` is the time of the newest commit before this run."""
     hold = store.held()
     return surely_past(newest, hold.previous_since if hold else None, hold.since if hold else None)
+
+
+def comes_after_long_pause(store: Store, newest: dt.datetime | None) -> bool:
+    """Whether this run's clock is so far after the safely past time that it may be wrong; `newest` as there."""
+    hold, past = store.held(), surely_past_by(store, newest)
+    since = hold.since if hold else None
+    return since is not None and past is not None and since - past > LONG_PAUSE
 
 
 def refuse_lost(store: Store, paths: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from pipeline.feeds import Feed
 from pipeline.fingerprint import total
 from pipeline.lake.change import CURRENT, TOPIC_NUMBER, Change, bookmarks_in, file_actions, files_after, transactions
 from pipeline.lake.checkpoint import CHECKPOINT_EVERY
-from pipeline.lake.clock import LONG_PAUSE, clock_text, guarded
+from pipeline.lake.clock import clock_text, guarded
 from pipeline.lake.columns import compare_columns
 from pipeline.lake.delta import add_columns, commit_properties, create_table, delta_errors, write_files
 from pipeline.lake.delta import partitioned_schema as partitioned
@@ -30,7 +30,7 @@ from pipeline.lake.encoding import Compression
 from pipeline.lake.entry import Write
 from pipeline.lake.files import DataFile, place_of, read_files
 from pipeline.lake.head import Head
-from pipeline.lake.leftovers import delete_orphans, note_moves, refuse_lost, surely_past_by
+from pipeline.lake.leftovers import comes_after_long_pause, delete_orphans, note_moves, refuse_lost, surely_past_by
 from pipeline.lake.log import history, remove_damage
 from pipeline.lake.newest import Growth, newest_files
 from pipeline.lake.open_log import OpenLog
@@ -245,7 +245,7 @@ class LakeTable:
             note = commit_properties({**change.note, "fingerprint": known}, now, marks)
             self._publish(
                 lambda private: write_files(private.delta, actions, self.partition_column, note, schema),
-                [*paths, *(file.path for file in change.returns)], now, needs_files=schema is not None
+                [*paths, *(file.path for file in change.returns)], needs_files=schema is not None
             )  # fmt: skip
             self._files = None if files is None else files_after(change, files, paths, now)
             self.growth = growth.after(change, paths, now, self.head.checksum)
@@ -280,15 +280,14 @@ class LakeTable:
     def _forget(self) -> None:
         self._files, self.growth = None, Growth(self.head.checksum if self.exists else "")
 
-    def _publish(
-        self, write: Write, paths: Sequence[str] = (), now: dt.datetime | None = None, needs_files: bool = True
-    ) -> None:
+    def _publish(self, write: Write, paths: Sequence[str] = (), needs_files: bool = True) -> None:
         """Makes the next log entry, with new files at `paths`; `write` commits it to a private log."""
-        version, before = self._log.next_version, self.newest_at
+        version = self._log.next_version
         self._log.publish(write, lambda: refuse_lost(self.store, paths), needs_files)
         self._forget()
         # After a long pause the clock may be wrong, and a checkpoint drops what is old by it.
-        if version and version % CHECKPOINT_EVERY == 0 and not (now and before and now - before > LONG_PAUSE):
+        is_due = version and version % CHECKPOINT_EVERY == 0
+        if is_due and not comes_after_long_pause(self.store, self._newest_before):
             self._sum_up()
 
     def _sum_up(self) -> None:

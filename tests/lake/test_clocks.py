@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import ClockWentBack
@@ -13,7 +14,7 @@ from pipeline.lake.change import Change
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.log import entry_name, removed_files
 from pipeline.lake.table import LakeTable
-from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, stream_feed, table_feed
+from tests.lake.small_tables import NOW, TABLE, add_rows, add_version, commit_id, stream_feed, table_feed
 from tests.support import folder_of, lake_at
 
 HOUR = dt.timedelta(hours=1)
@@ -122,14 +123,24 @@ def test_runs_that_commit_nothing_are_seen_as_well(tmp_path: Path) -> None:
         assert on_disk(table) == (2 if night == 1 else 1)
 
 
-def test_a_checkpoint_after_a_jump_forgets_no_file_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 4)
+@pytest.mark.parametrize("entry", ["its first", "a later one", "new columns"])
+def test_a_checkpoint_after_a_jump_forgets_no_file_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    """Whichever entry of the run the checkpoint would be of."""
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 5 if entry == "a later one" else 4)
     run(tmp_path, NOW)
     table = run(tmp_path, NOW + HOUR, keep=1)
     assert table.delta_version == 3
 
-    run(tmp_path, NOW + 1500 * DAY)
+    if entry == "new columns":
+        since = {"since": f"{NOW + 1500 * DAY:%Y-%m-%dT%H:%M:%SZ}"}
+        with lake_at(tmp_path, 24).writing(table_feed(), since) as table:
+            table.match_schema(TABLE.append(pa.field("new", pa.string())))
+    else:
+        table = run(tmp_path, NOW + 1500 * DAY, keep=9)
 
+    assert table.delta_version >= table_module.CHECKPOINT_EVERY
     assert not list((folder_of(table) / "_delta_log").glob("*.checkpoint.parquet"))
     assert len(removed_files(table.store)) == 1
 
