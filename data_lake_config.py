@@ -53,7 +53,7 @@ class Settings(KsqldbSettings, KafkaSettings, StoreSettings, NoticeSettings):
     lake_mode: str = Field("0750", description="rights of the lake's folders at most; its files get the same without x")
     parquet_compression: Literal["snappy", "zstd"] = Field("snappy", description="of new data files: snappy or zstd")
     lake_log_format: Literal["text", "json"] = Field("text", description="of the lines of all logs")
-    expire_grace_hours: int = Field(168, ge=0, le=87_600, description="hours that expired files stay for open readers")
+    expire_grace_hours: int = Field(168, ge=0, le=8_760, description="hours that expired files stay for open readers")
     expire_max_share: float = Field(0.2, ge=0, le=1, description="share of a feed's rows that may expire at once")
     compact_after_export: bool = Field(False, description="compact small files of days that are over after an export")
     compact_target_mb: int = Field(128, ge=1, le=100_000, description="MB that a file should have when it is compacted")

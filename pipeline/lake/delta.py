@@ -24,7 +24,8 @@ from pipeline.lake.store import disk_errors
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours holds beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 KEEP_LOG = {
-    # `checkpoint` decides what may be dropped: other engines must not clean up earlier.
+    # `checkpoint` decides what may be dropped: other engines must not clean up earlier. Of removed files it keeps
+    # those of so many days, which have to be more than the longest grace period and a long pause together.
     "delta.logRetentionDuration": "interval 400 days",
     "delta.deletedFileRetentionDuration": "interval 400 days",
 }
