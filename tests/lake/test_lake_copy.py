@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import itertools
 import json
 from collections.abc import Callable
@@ -37,7 +36,7 @@ from tests.lake.copies import (
     lake_in,
     rows_of,
 )
-from tests.lake.small_tables import NOW, add_rows, add_version, commit_id, table_feed, values
+from tests.lake.small_tables import NOW, add_rows, commit_id, values
 from tests.private_seaweedfs import PrivateSeaweedfs
 
 pytestmark = pytest.mark.long  # all of them together
@@ -125,26 +124,6 @@ def test_a_second_copy_brings_what_is_new_and_nothing_else(place: Made, here: st
     assert [run.exit_code for run in new.runs.newest(9)] == [0]
     assert new.feeds.list() == old.feeds.list()
     assert new.feeds.list(archived=True).feeds == ()
-
-
-def test_a_log_with_checkpoints_and_without_its_first_entries_is_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.lake.table.CHECKPOINT_EVERY", 3)
-    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
-    old, new, feed = lake_in(source), lake_in(target), table_feed(retention_versions=2)
-    old.feeds.add(feed)
-    for version in range(1, 15):
-        with old.writing(feed, {"since": (NOW + dt.timedelta(days=9 * version)).isoformat()}) as table:
-            add_version(table, version, ["k"], days=9 * version)
-        if version in (2, 5, 8, 14):
-            copy_lake(source, target)
-            ours, theirs = old.table(feed), new.table(feed)
-            assert (theirs.head, theirs.files, theirs.history()) == (ours.head, ours.files, ours.history()), version
-            log = f"{feed.kind_folder}/{feed.name}/_delta_log"
-            assert set(target.names(log)) >= set(source.names(log))
-            assert min(target.names(log)) == min(source.names(log))
-    assert "0" * 20 + ".json" not in target.names(log)
 
 
 def _of_a_version(lake_root: Store, versions: list[list[str]]) -> bool:
