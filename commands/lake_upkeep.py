@@ -126,8 +126,9 @@ def repair(feed: str, yes: bool, give_up: bool, dry_run: bool) -> None:
         click.echo(f"{feed}: nothing to repair")
         return
     if not yes or dry_run:
-        click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines()))
-        click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} --yes")
+        click.echo(f"{feed}:\n  " + "\n  ".join(damage.lines(give_up)))
+        way = "--give-up --yes" if give_up else "--yes"
+        click.echo(f"{UNCHANGED} To repair it: python metadata_utils.py repair {feed} {way}")
         raise SystemExit(1)
     source = None if give_up else settings.sources
     with working(feed, "repairing") as meter:

@@ -43,15 +43,17 @@ class Damage:
     def row_count(self) -> int:
         return sum(file.row_count for file, _ in self.files)
 
-    def lines(self) -> list[str]:
-        """For people: each problem, and what would be done."""
+    def lines(self, give_up: bool = False) -> list[str]:
+        """For people: each problem, and what would be done; with `give_up` no lost row would be read again."""
         lines = []
         if self.torn is not None:
             lines += [f"{self.torn} is not whole: another program began it and did not end it", "  would be removed"]
         if self.clock is not None:
             lines += [self.clock.message, "  would go on from this machine's clock; only if it is right"]
         lines += [f"{file.path}: {problem} ({place_of_rows(self.feed, file)})" for file, problem in self.files]
-        if self.files and self.feed.type == "stream":
+        if self.files and self.feed.type == "stream" and give_up:
+            lines.append("  would be given up: their rows are not read again, and are recorded as lost")
+        elif self.files and self.feed.type == "stream":
             lines.append(f"  would be read from {self.feed.source} again; what is no longer there is recorded as lost")
         if self.current_lost:
             lines.append("the log has no files of the current version")

@@ -9,10 +9,11 @@ earlier one has left it. A crash leaves files that no log names, which the next 
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.errors import LakeDamaged, PipelineError, WrongUsage
+from pipeline.errors import LakeDamaged, NotACopy, PipelineError, WrongUsage
 from pipeline.feeds import Feed
 from pipeline.fingerprint import ContentHash
 from pipeline.lake.feed_store import FeedStore
@@ -70,11 +71,12 @@ class LakeCopy:
             for folder in ("feeds/active", "feeds/archived"):
                 names = {name.removesuffix(".json") for name in self.target.names(folder) if name.endswith(".json")}
                 for name in sorted(names - broken - {feed.name for feed in known}):
-                    raise not_empty(self.target.uri(f"{folder}/{name}.json"), "is a feed that is not copied")
+                    raise _deleted_since(self.target, f"{folder}/{name}.json", name)
             for kind in ("streams", "tables", "unreadable"):
                 ours = {feed.name for feed in known if kind in (feed.kind_folder, feed.of_unreadable().kind_folder)}
                 for name in sorted(set(self.target.names(kind)) - broken - ours):
-                    raise not_empty(self.target.uri(f"{kind}/{name}"), "is the data of a feed that is not copied")
+                    there = self.target.uri(f"{kind}/{name}")
+                    raise not_empty(there, "is data of no feed of the lake", "in one, move this folder away")
         for feed in known:
             with contextlib.suppress(LakeDamaged):  # raised again when that feed is copied
                 for table in self._tables(feed):
@@ -152,6 +154,16 @@ def _copied(feed: Feed, table: LakeTable) -> CopiedFeed:
 
 def _version(table: LakeTable) -> int | None:
     return table.delta_version if table.exists else None
+
+
+def _deleted_since(target: Store, path: str, feed: str) -> NotACopy:
+    """The error for a feed of the target that the lake does not have."""
+    return not_empty(
+        target.uri(path),
+        "is a feed that the lake does not have",
+        "if this is one, and the lake has deleted the feed since, delete it there: "
+        f"LAKE_ROOT={shlex.quote(target.uri())} python manage_feeds.py delete {feed} --data --confirm",
+    )
 
 
 def _refuse_same_place(source: Store, target: Store) -> None:

@@ -178,5 +178,9 @@ def refuse_other_table(table: LakeTable, place: Store) -> None:
         raise not_empty(place.uri(), f"has commits of its own, up to version {there.version}: it is in use")
 
 
-def not_empty(what: str, why: str) -> NotACopy:
-    return NotACopy(f"nothing is copied over what is there: {what} {why}", "name an empty place, or an earlier copy")
+def not_empty(what: str, why: str, hint: str = "") -> NotACopy:
+    """The error for a place that has something else; `hint` says what to do about it in an earlier copy."""
+    return NotACopy(
+        f"nothing is copied over what is there: {what} {why}",
+        "; ".join(["name an empty place, or an earlier copy", *([hint] if hint else [])]),
+    )

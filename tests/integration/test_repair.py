@@ -77,6 +77,7 @@ def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) ->
         harm(lake_root, feed, "missing")
         before = lake_at(lake_root).table(feed).delta_version
         away = repair(lake_root, None, "s", "--yes", code=75)
+        would = repair(lake_root, None, "s", "--give-up", code=1)
         unchanged = lake_at(lake_root).table(feed).delta_version
         given_up = repair(lake_root, None, "s", "--yes", "--give-up")
         source.records += events(3, first=10)
@@ -84,6 +85,8 @@ def test_without_its_source_a_lost_file_waits_or_is_given_up(lake_root: Path) ->
 
     assert "cannot be reached" in away.stderr
     assert unchanged == before
+    assert "\n    would be given up: their rows are not read again, and are recorded as lost\n" in would.stdout
+    assert would.stdout.endswith("To repair it: python metadata_utils.py repair s --give-up --yes\n")
     assert "10 rows are given up" in given_up.stdout
     assert places(lake_root, feed) == Counter((0, n) for n in range(10, 13))
     run(lake_root, None, "metadata_utils", "verify", "--deep")

@@ -14,6 +14,7 @@ from pipeline.lake.local_store import LocalStore
 from pipeline.warehouse.sources import lake_snapshot
 from tests.lake.copies import EVENTS, NEVER, add_more, contents, copy_lake, fill, lake_in, rows_of
 from tests.lake.small_tables import NOW, add_version, commit_id, glob
+from tests.support import run_script
 
 pytestmark = pytest.mark.long  # all of them together
 
@@ -49,22 +50,23 @@ def test_another_lake_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "message", "hint"),
     [
-        ("photos/1.jpg", "new/photos is no part of a lake"),
-        ("feeds/active/other.json", "other.json is a feed that is not copied"),
-        ("tables/other/_delta_log/0.json", "tables/other is the data of a feed that is not copied"),
-        ("tables/events/_lock", "tables/events is the data of a feed that is not copied"),
+        ("photos/1.jpg", "new/photos is no part of a lake", "or an earlier copy"),
+        ("feeds/active/other.json", "other.json is a feed that the lake does not have", "manage_feeds.py delete other"),
+        ("tables/other/_delta_log/0.json", "tables/other is data of no feed of the lake", "move this folder away"),
+        ("tables/events/_lock", "tables/events is data of no feed of the lake", "move this folder away"),
     ],
 )
-def test_a_place_with_something_else_is_left_alone(tmp_path: Path, name: str, message: str) -> None:
+def test_a_place_with_something_else_is_left_alone(tmp_path: Path, name: str, message: str, hint: str) -> None:
     source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
     fill(source)
     target.replace(name, b"{}")
 
-    with pytest.raises(NotACopy, match=message):
+    with pytest.raises(NotACopy, match=message) as raised:
         copy_lake(source, target)
 
+    assert hint in raised.value.hint
     assert list(contents(tmp_path / "new")) == [name]
 
 
@@ -79,6 +81,25 @@ def test_a_lake_whose_feeds_were_made_and_never_exported_is_taken(tmp_path: Path
     copy_lake(source, target)
 
     assert lake_in(target).table(EVENTS).exists
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_feed_that_the_lake_has_deleted_since_an_earlier_copy_is_deleted_there_by_the_hint(
+    tmp_path: Path, archived: bool
+) -> None:
+    source, target = LocalStore(tmp_path / "old"), LocalStore(tmp_path / "new")
+    old, name = fill(source), "totals" if archived else "events"
+    copy_lake(source, target)
+    old.feeds.delete(name)
+
+    with pytest.raises(NotACopy, match=f"{name}.json is a feed that the lake does not have") as raised:
+        copy_lake(source, target)
+    setting, command = raised.value.hint.partition("delete it there: ")[2].split(" python ")
+    done = run_script(*command.split(), env=dict([setting.split("=")]))
+    copy_lake(source, target)
+
+    assert (done.returncode, setting) == (0, f"LAKE_ROOT={tmp_path / 'new'}")
+    assert name not in {feed.name for feed in lake_in(target).feeds.readable()}
 
 
 @pytest.mark.parametrize("there", ["", "old", "old/inside", "old/../old"])
