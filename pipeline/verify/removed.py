@@ -56,10 +56,13 @@ class Removed:
         )
 
     def split(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int, int]:
-        """The rows of the source that the lake should have, and how many others expired or were given up."""
+        """The rows of the source that the lake should have, and how many others expired or were given up.
+
+        Expired rows may be between the offsets of a file that was given up: they were not in it.
+        """
         lacking = pc.invert(pc.is_in(place_keys(batch), value_set=self.kept))
-        given_up = pc.and_(lacking, within(batch, self.given_up))
-        expired = pc.and_not(pc.and_(lacking, self._is_old(batch)), given_up)
+        expired = pc.and_(lacking, self._is_old(batch))
+        given_up = pc.and_not(pc.and_(lacking, within(batch, self.given_up)), expired)
         rest = batch.filter(pc.invert(pc.or_(given_up, expired)))
         return rest, pc.sum(expired).as_py() or 0, pc.sum(given_up).as_py() or 0
 

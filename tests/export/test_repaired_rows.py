@@ -23,7 +23,7 @@ from pipeline.lake.writer import StagedWriter
 from pipeline.limits import Limits
 from pipeline.repair import repair_feed
 from pipeline.source import Bookmark, Outcome, Plan, StreamRead, Task
-from tests.export.toy_lake import rows_there
+from tests.export.toy_lake import rows_there, what_is_wrong
 from tests.export.toy_run import DAY_MS, NOW, START_MS, STREAM, export, rows, toy
 from tests.export.toy_source import STREAM_COLUMNS, Row, ToySource, ToyStream
 from tests.lake.small_tables import commit_id
@@ -113,13 +113,15 @@ def test_expired_rows_of_other_days_stay_away_and_hide_no_lost_ones(lake_root: P
     add(lake_root, 1, rows(12))
     with lake_at(lake_root).writing(STREAM, {}) as table:
         old = [file for file in table.files if file.partition == day(0)]
-        table.commit(commit_id(2), Change(removes=old, note={"kind": "expire"}), NOW)
+        table.commit(commit_id(2), Change(removes=old, note={"kind": "expire", "partitions": [day(0)]}), NOW)
     lose(lake_root, lambda file: file.partition == day(2))
+    left = ToyStream(tuple(row for row in rows(12) if row[3] not in ("v2", "v5")))
 
-    done = repair(lake_root, ToyStream(tuple(row for row in rows(12) if row[3] not in ("v2", "v5"))))
+    done = repair(lake_root, left)
 
     assert done == ["took 1 file out of the log, 2 rows were read again, 2 rows are lost"]
     assert sorted(row[3] for row in rows_there(lake_root)) == ["v1", "v10", "v11", "v4", "v7", "v8"]
+    assert what_is_wrong(lake_root, ToySource(left)) == []
 
 
 def test_rows_of_one_day_that_were_given_up_before_hide_no_lost_ones_of_another(lake_root: Path) -> None:
