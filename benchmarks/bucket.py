@@ -98,7 +98,7 @@ class Place:
         """Seconds in which a new DuckDB with httpfs loads `views.sql` and answers a question."""
         endpoint = (self.proxy.url if counting else self.store.url).removeprefix("http://")
         secret = f"KEY_ID '{KEY}', SECRET '{SECRET}', ENDPOINT '{endpoint}', URL_STYLE 'path', USE_SSL false"
-        views = Bucket("s3", "lakes", self.store.access).get("year/views.sql").decode()
+        views = Bucket("s3", "lakes", self.store.access).get("year/views.sql")[0].decode()
         given = json.dumps({"secret": secret, "views": views, "question": question})
         command = [str(python_of("delta-scan")), "-I", "-c", _ASK]
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)

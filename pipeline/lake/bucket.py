@@ -62,6 +62,11 @@ class Found:
     written_at: dt.datetime
     tag: Tag
 
+    @property
+    def e_tag(self) -> str:
+        """The tag as `Bucket.names` has it; empty where the store has none."""
+        return _e_tag(self.tag)
+
 
 class Bucket:
     """The bucket (S3, Google) or container (Azure) `name`, reached by `scheme`: s3, gs or az.
@@ -89,15 +94,16 @@ class Bucket:
         kind: Any = FsspecStore  # its constructor is declared for each scheme apart
         return kind(self._scheme, retry_config=_RETRIES, skip_instance_cache=True, **self._options)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str) -> tuple[bytes, Found]:
+        """An object and what is known of it."""
         with self._errors(key):
-            return bytes(obstore.get(self._again, key).bytes())
-
-    def find(self, key: str) -> tuple[bytes, Found] | None:
-        """An object and what is known of it; None where it does not exist."""
-        with contextlib.suppress(FileNotFoundError), self._errors(key):
             got = obstore.get(self._again, key)
             return bytes(got.bytes()), _found(got.meta)
+
+    def find(self, key: str) -> tuple[bytes, Found] | None:
+        """As `get`; None where it does not exist."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.get(key)
         return None
 
     def get_up_to(self, key: str, most_bytes: int) -> tuple[bytes | None, int]:
@@ -164,13 +170,17 @@ class Bucket:
                     with contextlib.suppress(FileNotFoundError):
                         obstore.delete(self._again, key)
 
-    def names(self, folder: str) -> list[str]:
-        """The names directly below a folder (empty, or with a slash at its end), of objects and of folders."""
+    def names(self, folder: str) -> dict[str, str]:
+        """The names directly below a folder (empty, or with a slash at its end), sorted: of objects, each with its
+        e_tag, and of folders.
+        """
         with self._errors(folder):
             listed = obstore.list_with_delimiter(self._again, folder or None)
-            keys = [one["path"] for one in listed["objects"]]
-            names = (key[len(folder) :] for key in (*keys, *listed["common_prefixes"]))
-            return sorted(name for name in names if name)  # some stores list the folder itself
+            tags = dict.fromkeys(listed["common_prefixes"], "")
+            tags |= {one["path"]: _e_tag(one) for one in listed["objects"]}
+            names = {key[len(folder) :]: tag for key, tag in sorted(tags.items())}
+            names.pop("", None)  # some stores list the folder itself
+            return names
 
     def all_below(self, folder: str) -> Iterator[str]:
         """The keys of all objects below a folder."""
@@ -195,6 +205,11 @@ class Bucket:
 
 def _found(meta: Any) -> Found:
     return Found(meta["size"], meta["last_modified"], _tag(meta))
+
+
+def _e_tag(meta: Any) -> str:
+    """Without its quotation marks, which Azure's answers have and its lists have not."""
+    return (meta.get("e_tag") or "").strip('"')
 
 
 def _tag(meta: Any) -> Tag:

@@ -70,15 +70,16 @@ class ObjectStore:
         return Space(self.uri(), is_writable=True, free_bytes=None)
 
     def names(self, folder: str = "") -> list[str]:
-        return self._bucket.names(self._folder(folder))
+        there = self._bucket.names(self._folder(folder))
+        self._logs.compare(self._key(folder), there)
+        return list(there)
 
     def size(self, name: str) -> int | None:
         found = self._bucket.head(self._key(name))
         return found.size if found is not None else None
 
     def read(self, name: str) -> bytes:
-        key = self._key(name)
-        return self._logs.get(key, lambda: self._bucket.get(key))
+        return self._logs.get(self._key(name), self._bucket.get)
 
     def local_path(self, name: str = "") -> None:
         """It is on no local disk."""
@@ -97,6 +98,7 @@ class ObjectStore:
         Raises RequestUnsettled when it is not known whether the object was written, nor whether it still will be.
         """
         key, data = self._key(name), source.read_bytes()
+        self._logs.forget([key])
         unsettled: StoreUnreachable | None = None
         failed: PipelineError = StoreUnreachable(
             f"{self.uri(name)} is not there although nothing refuses it", "run the same command again"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import CommitFailed, FeedExists, FeedLocked, FeedLost
+from pipeline.lake.bucket import Bucket, Found
 from pipeline.lake.change import Change
 from pipeline.lake.compaction import Compacted, Goal, compact_part
 from pipeline.lake.files import parquet_files
@@ -140,6 +141,24 @@ class TestAnyStore:
 
         assert values(lake.table(STREAM)) == sorted(won)
         assert lake.table(STREAM).delta_version == ROUNDS + 1
+
+    @pytest.mark.parametrize("store", BUCKETS, indirect=True)
+    def test_a_log_entry_is_fetched_once_however_often_the_log_is_listed(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with lake.writing(STREAM, {}) as table:
+            add_rows(table, 1, [(0, 0, 0, "a")])
+        real, fetched = Bucket.get, list[str]()
+
+        def get(bucket: Bucket, key: str) -> tuple[bytes, Found]:
+            fetched.append(key)
+            return real(bucket, key)
+
+        monkeypatch.setattr(Bucket, "get", get)
+        for _ in range(2):
+            assert values(lake.table(STREAM)) == ["a"]
+
+        assert len(fetched) == len(set(fetched))
 
     def test_one_run_holds_a_feed(self, lake: Lake) -> None:
         with lake.writing(STREAM, {}), pytest.raises(FeedLocked), lake.writing(STREAM, {}):
