@@ -111,7 +111,11 @@ class Lease:
         """Records that this run has ended. Where that fails the next run waits until the lease expires."""
         self._ended.set()
         with self._writing, contextlib.suppress(OSError, StoreUnreachable, StoreRefused):
-            self.bucket.update(self.key, self._record(released=True), self.tag)
+            try:
+                self.bucket.update(self.key, self._record(released=True), self.tag)
+            except FileExistsError:
+                if self._finds_own():
+                    self.bucket.update(self.key, self._record(released=True), self.tag)
 
     def prove(self) -> None:
         """Raises StoreNotSafe where the store lets a second object take the place of this one; once a process."""
@@ -137,10 +141,16 @@ class Lease:
                 self.bucket.create(self.key, data) if over is None else self.bucket.update(self.key, data, over.tag)
             )
         except (OSError, StoreUnreachable) as error:
-            found = self.bucket.find(self.key)  # written all the same, where only the answer was lost
-            if found is None or not self._is_ours(found[0]):
+            if not self._finds_own():
                 raise (self.locked(self.before) if isinstance(error, OSError) else error) from None
-            self.tag = found[1].tag
+
+    def _finds_own(self) -> bool:
+        """Whether the store has this lease, by a request whose answer was lost too; takes note of its tag."""
+        found = self.bucket.find(self.key)
+        if found is None or not self._is_ours(found[0]):
+            return False
+        self.tag = found[1].tag
+        return True
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_S):
@@ -149,10 +159,8 @@ class Lease:
                     if not self._ended.is_set():
                         self.tag = self.bucket.update(self.key, self._record(), self.tag)
                 except OSError:
-                    found = self.bucket.find(self.key)
-                    if found is None or not self._is_ours(found[0]):
+                    if not self._finds_own():
                         return  # `check` will say so
-                    self.tag = found[1].tag
 
     def _record(self, released: bool = False) -> bytes:
         doubted = self.doubted_at.isoformat() if self.doubted_at is not None else None
@@ -200,8 +208,9 @@ def short_hold(bucket: Bucket, key: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _taken(lease: Lease, lasts_s: float) -> Iterator[Lease]:
     place = f"{lease.bucket.root}/{lease.key}"
-    if _HELD.setdefault(place, lease) is not lease:
-        raise lease.locked(_HELD[place].holder)
+    there = _HELD.setdefault(place, lease)
+    if there is not lease:
+        raise lease.locked(there.holder)
     try:
         lease.take(lasts_s)
         try:
