@@ -135,6 +135,7 @@ ORDER = [
     "pipeline.lake.copy",
     "pipeline.lake.lake",
     "pipeline.lake.published",
+    "pipeline.lake.lost_history",
     "pipeline.lake.iceberg_files",
     "pipeline.lake.iceberg",
     "pipeline.lake.iceberg_catalog",

@@ -4,14 +4,14 @@ The catalog is `_ducklake/catalog.duckdb` of the table's folder, a database with
 Delta version that the log has is the DuckLake snapshot of the same number, with the time of its commit. Only what is
 new since the last time is added, in a copy that takes the catalog's place whole: a crash leaves what was published
 before. Nothing reads it to write the lake: it can be deleted at any time, and one that another program has written into
-is made again from the log.
+is made again from the log, as is one of commits that the log no longer has after a restore from a backup.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from pipeline.lake.ducklake_columns import match_columns
 from pipeline.lake.ducklake_tables import FIRST_COLUMN, PARTITION, TABLE, TABLES, VERSION, insert, value
 from pipeline.lake.files import DataFile, stage_bytes
 from pipeline.lake.lake import Upkeep
-from pipeline.lake.log import oldest_version
+from pipeline.lake.log import commit_checksum, oldest_version
+from pipeline.lake.lost_history import still_has
 from pipeline.lake.published import Published
 from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
@@ -98,11 +99,21 @@ def _connected(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _is_ours(database: duckdb.DuckDBPyConnection, table: LakeTable) -> bool:
-    """Whether the catalog is of this table, not ahead of it, and each snapshot in it is from here."""
+    """Whether the catalog is of this table and of what its log has, and each snapshot in it is from here."""
     asked = """SELECT (SELECT list(table_uuid::VARCHAR) FROM ducklake_table), max(snapshot_id),
-        count(*) = (SELECT count(*) FROM ducklake_snapshot_changes WHERE author = ?) FROM ducklake_snapshot"""
-    tables, last, is_written_here = database.execute(asked, [_AUTHOR]).fetchall()[0]
-    return tables == [table.id] and last is not None and last <= table.delta_version and bool(is_written_here)
+        count(*) = (SELECT count(*) FROM ducklake_snapshot_changes WHERE author = ?),
+        (SELECT arg_max(coalesce(commit_extra_info, ''), snapshot_id) FROM ducklake_snapshot_changes)
+        FROM ducklake_snapshot"""
+    tables, last, is_written_here, checksum = database.execute(asked, [_AUTHOR]).fetchall()[0]
+    if tables != [table.id] or last is None or not is_written_here:
+        return False
+    return still_has(table, last, checksum, _live_files(database))
+
+
+def _live_files(database: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The numbers of the files of the newest snapshot, by their paths."""
+    asked = "SELECT path, data_file_id FROM ducklake_data_file WHERE end_snapshot IS NULL"
+    return dict(database.execute(asked).fetchall())
 
 
 class _Growth:
@@ -111,28 +122,29 @@ class _Growth:
     def __init__(self, database: duckdb.DuckDBPyConnection, table: LakeTable, first: int) -> None:
         self._database, self._partition_column = database, table.partition_column
         self._columns, self._schema_version = match_columns(database, table.head.schema, table.partition_column, first)
-        live = "SELECT path, data_file_id FROM ducklake_data_file WHERE end_snapshot IS NULL"
-        self._live: dict[str, int] = dict(database.execute(live).fetchall())
+        self._live = _live_files(database)
         self._next_file = value(database, "SELECT coalesce(max(data_file_id) + 1, 1) FROM ducklake_data_file")
         self._next_row = value(database, "SELECT next_row_id FROM ducklake_table_stats")
         self._at_ms = value(database, "SELECT max(epoch_ms(snapshot_time)) FROM ducklake_snapshot") or 0
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
 
-    def add(self, version: int, files: Iterable[DataFile], at_ms: int) -> None:
-        """Adds the snapshot of a version with these files. Times in the catalog never go back."""
+    def add(self, version: int, files: Iterable[DataFile], info: Mapping[str, Any]) -> None:
+        """Adds the snapshot of a version with these files, by its commit information. Times in the catalog never go
+        back.
+        """
         after = {file.path: file for file in files}
         gone, new = [path for path in self._live if path not in after], after.keys() - self._live.keys()
         for path in gone:
             self._rows["ended"].append((self._live.pop(path), version))
         for path in sorted(new):
             self._add_file(version, after[path])
-        self._at_ms = max(self._at_ms, at_ms)
+        self._at_ms = max(self._at_ms, info.get("timestamp") or 0)
         moment = dt.datetime.fromtimestamp(self._at_ms / 1000, dt.UTC)
         next_id = FIRST_COLUMN + len(self._columns)
         self._rows["ducklake_snapshot"].append((version, moment, self._schema_version, next_id, self._next_file))
         kinds = [*(["inserted_into_table"] if new else []), *(["deleted_from_table"] if gone else [])]
         made = ",".join(f"{kind}:{TABLE}" for kind in kinds)
-        self._rows["ducklake_snapshot_changes"].append((version, made, _AUTHOR, None, None))
+        self._rows["ducklake_snapshot_changes"].append((version, made, _AUTHOR, None, commit_checksum(info)))
 
     def _add_file(self, version: int, file: DataFile) -> None:
         number = self._live[file.path] = self._next_file
@@ -171,10 +183,10 @@ class _Growth:
 def _add_versions(database: duckdb.DuckDBPyConnection, table: LakeTable, versions: range) -> None:
     """Adds the snapshots of these Delta versions, which follow those that the catalog has."""
     if versions:
-        times = {entry["version"]: entry["timestamp"] for entry in table.history()}
+        infos = {entry["version"]: entry for entry in table.history()}
         growth = _Growth(database, table, versions[0])
         for version in versions:
-            growth.add(version, table.files_at(version), times.get(version) or 0)
+            growth.add(version, table.files_at(version), infos.get(version, {}))
         growth.write()
 
 

@@ -2,8 +2,9 @@
 
 The metadata is in `_iceberg/metadata` of the table's folder; `version-hint.text` names the newest. Each Delta version
 that changed files becomes one snapshot, which names its Delta version; versions that the Delta log no longer has are
-left out. Only what is new since the last time is written. A crash leaves the hint on what was published before, and
-files that the next time deletes. Nothing reads this metadata to write the lake: it can be deleted at any time.
+left out. Only what is new since the last time is written; all of it where the log no longer has what was published, as
+after a restore from a backup. A crash leaves the hint on what was published before, and files that the next time
+deletes. Nothing reads this metadata to write the lake: it can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.iceberg_files import StoreFiles, location_of
 from pipeline.lake.lake import Upkeep
-from pipeline.lake.log import oldest_version
+from pipeline.lake.log import commit_checksum, info_of, oldest_version
+from pipeline.lake.lost_history import still_has
 from pipeline.lake.published import Published
 from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
@@ -39,7 +41,7 @@ from pipeline.lake.table import LakeTable
 FOLDER = "_iceberg"
 _METADATA = "metadata"
 _HINT = f"{_METADATA}/version-hint.text"
-_DELTA_VERSION, _CURRENT = "lake.delta-version", "lake.current-version"
+_DELTA_VERSION, _CURRENT, _COMMIT = "lake.delta-version", "lake.current-version", "lake.commit"
 _NAMES = "schema.name-mapping.default"  # the files have no field ids: columns are found by name
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -57,24 +59,23 @@ def publish_iceberg(table: LakeTable) -> Published:
     """
     files = StoreFiles(table.store.below(FOLDER))
     newest, known = _newest(files, table)
-    iceberg = _Held.of(files, known or _first(table, files))
+    iceberg, before = _opened(files, table, known)
     oldest = oldest_version(table.store.names(LOG))
     done = _delta_versions(iceberg.metadata)
     first = max([oldest, *(version + 1 for version in done)])
     _match_columns(iceberg, table)
-    before, added = _live_files(iceberg, files), 0
-    for version in range(first, table.delta_version + 1):
-        added += _add_snapshot(iceberg, table, before, version)
+    added = sum(_add_snapshot(iceberg, table, before, version) for version in range(first, table.delta_version + 1))
     _leave_out(iceberg, [number for number in done if number < oldest and number != max(done)])
+    checksum = commit_checksum(info_of(table.store, table.delta_version))
+    state = {_CURRENT: str(table.current_version or ""), _DELTA_VERSION: str(table.delta_version), _COMMIT: checksum}
     with iceberg.transaction() as change:
-        _set(change, {_CURRENT: str(table.current_version or ""), _DELTA_VERSION: str(table.delta_version)})
-    name = f"{_METADATA}/v{newest + 1}.metadata.json"
-    if known is None or iceberg.metadata != known:
+        _set(change, state)
+    number = newest if iceberg.metadata == known else newest + 1
+    name = f"{_METADATA}/v{number}.metadata.json"
+    if number > newest:
         files.store.replace(name, iceberg.metadata.model_dump_json(exclude_none=True).encode())
-        files.store.replace(_HINT, str(newest + 1).encode())
+        files.store.replace(_HINT, str(number).encode())
         _delete_unused(files, [metadata for metadata in (known, iceberg.metadata) if metadata is not None], newest)
-    else:
-        name = f"{_METADATA}/v{newest}.metadata.json"
     return Published(
         table.feed.name,
         location_of(files.store),
@@ -113,6 +114,17 @@ def _newest(files: StoreFiles, table: LakeTable) -> tuple[int, TableMetadata | N
         return _highest(files), None
     is_ours = known.location == location_of(files.store) and known.properties.get("lake.table-id") == table.id
     return number, known if is_ours else None
+
+
+def _opened(files: StoreFiles, table: LakeTable, known: TableMetadata | None) -> tuple[Table, dict[str, IcebergFile]]:
+    """What was published and the files of its newest snapshot; an empty table where the log no longer has that."""
+    if known is not None:
+        iceberg = _Held.of(files, known)
+        live = _live_files(iceberg, files)
+        version = int(known.properties.get(_DELTA_VERSION) or -1)
+        if still_has(table, version, known.properties.get(_COMMIT, ""), live):
+            return iceberg, live
+    return _Held.of(files, _first(table, files)), {}
 
 
 def _highest(files: StoreFiles) -> int:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -49,6 +50,21 @@ def entry_info(store: Store, version: int) -> dict[str, Any]:
         actions = actions_in(store, [entry_name(version)])
         info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     return {"timestamp": 0, **info, "version": version}
+
+
+def info_of(store: Store, version: int) -> dict[str, Any]:
+    """The same of a version whose entry may have been dropped; empty where nothing is known of it."""
+    with contextlib.suppress(FileNotFoundError):
+        return entry_info(store, version)
+    return next((entry for entry in history(store) if entry["version"] == version), {})
+
+
+def commit_checksum(info: Mapping[str, Any]) -> str:
+    """Of an entry's commit information: it tells the entry from another of the same version, in a log that was restored
+    from a backup and has gone on. Empty for an entry without.
+    """
+    text = json.dumps(info, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if info.get("timestamp") else ""
 
 
 def removed_files(store: Store, names: Sequence[str] | None = None) -> dict[str, int]:

@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.errors import DiskFull, LakeDamaged
 from pipeline.fingerprint import ContentHash
-from pipeline.lake.checkpoint import drop_old_entries
 from pipeline.lake.compaction import Compacted, Goal, compact_part
 from pipeline.lake.ducklake import CATALOG, publish_ducklake
 from pipeline.lake.local_store import LocalStore
@@ -19,7 +18,13 @@ from pipeline.lake.rewrite import roll_back, widen
 from pipeline.lake.table import LakeTable
 from tests.lake.bucket_lakes import lake_of
 from tests.lake.by_ducklake import read_by_ducklake
-from tests.lake.changed_streams import MORE, add_old_and_new_rows, compact_and_expire
+from tests.lake.changed_streams import (
+    MORE,
+    add_old_and_new_rows,
+    compact_and_expire,
+    drop_first_entries,
+    restored_after,
+)
 from tests.lake.small_tables import DAY_MS, NOW, SCHEMA, add_rows, add_version, commit_id, stream_feed, table_feed
 from tests.private_seaweedfs import KEY, SECRET, PrivateSeaweedfs
 from tests.readers.lake import hash_of, made
@@ -191,11 +196,7 @@ def test_snapshots_that_the_log_no_longer_has_are_left_out_with_their_files(tmp_
         add_rows(table, number + 1, [(0, 0, number, "v")])
     compact_part(table, Goal(10**6, None), commit_id(9), NOW, Compacted("events"))
     publish_ducklake(table)
-    for _ in range(2):  # the second checkpoint lets go of the entries before the first
-        table._log.sum_up(None, dt.timedelta(0))
-        add_rows(table, 17 + table.delta_version, [(0, 0, 50 + table.delta_version, "v")], LATER)
-    drop_old_entries(table.store, LATER + dt.timedelta(days=60), dt.timedelta(0))
-    assert "00000000000000000000.json" not in table.store.names("_delta_log")
+    drop_first_entries(table, LATER)
     add_rows(table, 30, [(0, 0, 90, "v")], LATER)
 
     publish_ducklake(table)
@@ -225,6 +226,26 @@ def test_a_lake_that_was_moved_or_a_catalog_that_others_wrote_into_is_published_
         catalog.write_bytes(content)
         assert publish_ducklake(moved).new_snapshots == 2
         check(moved)
+
+
+@pytest.mark.parametrize("is_of_earlier_release", [False, True])
+@pytest.mark.parametrize("commits", range(4))
+def test_a_log_that_was_restored_from_a_backup_is_published_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int, is_of_earlier_release: bool
+) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    with restored_after(table, tmp_path / "backup"), monkeypatch.context() as patched:
+        add_rows(table, 2, [(0, 0, 1, "lost b")])
+        add_rows(table, 3, [(0, 0, 2, "lost c")])
+        if is_of_earlier_release:
+            patched.setattr("pipeline.lake.ducklake.commit_checksum", lambda _: None)
+        publish_ducklake(table)
+    for number in range(commits):
+        add_rows(table, 4 + number, [(0, 0, 1 + number, "b")])
+
+    assert publish_ducklake(table).new_snapshots == 2 + commits
+    check(table)
 
 
 def test_a_run_that_dies_leaves_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,21 @@ from pyiceberg.table import StaticTable, Table
 from pipeline.errors import DiskFull, LakeDamaged
 from pipeline.fingerprint import ContentHash
 from pipeline.lake import iceberg
-from pipeline.lake.checkpoint import drop_old_entries
 from pipeline.lake.iceberg import FOLDER, publish_iceberg
 from pipeline.lake.iceberg_catalog import register
 from pipeline.lake.iceberg_files import StoreFiles
 from pipeline.lake.local_store import LocalStore
+from pipeline.lake.log import entry_name
 from pipeline.lake.rewrite import roll_back
+from pipeline.lake.store import LOG
 from pipeline.lake.table import LakeTable
-from tests.lake.changed_streams import MORE, add_old_and_new_rows, compact_and_expire
+from tests.lake.changed_streams import (
+    MORE,
+    add_old_and_new_rows,
+    compact_and_expire,
+    drop_first_entries,
+    restored_after,
+)
 from tests.lake.small_tables import (
     DAY_MS,
     NOW,
@@ -150,11 +157,7 @@ def test_snapshots_that_the_log_no_longer_has_are_left_out_with_their_files(tmp_
         publish_iceberg(table)
     names = set(table.store.names(f"{FOLDER}/metadata"))
 
-    for _ in range(2):  # the second checkpoint lets go of the entries before the first
-        table._log.sum_up(None, dt.timedelta(0))
-        add_rows(table, 7 + table.delta_version, [(0, 0, 50 + table.delta_version, "v")], LATER)
-    drop_old_entries(table.store, LATER + dt.timedelta(days=60), dt.timedelta(0))
-    assert "00000000000000000000.json" not in table.store.names("_delta_log")
+    drop_first_entries(table, LATER)
     publish_iceberg(table)
     add_rows(table, 30, [(0, 0, 90, "v")], LATER)
     publish_iceberg(table)
@@ -178,6 +181,64 @@ def test_a_lake_that_was_moved_or_damaged_is_published_anew(tmp_path: Path) -> N
     Path(moved.uri(f"{FOLDER}/metadata/v2.metadata.json")).write_bytes(b"{")
     assert publish_iceberg(moved).metadata_location.endswith("/v3.metadata.json")
     check(moved)
+
+
+@pytest.mark.parametrize("is_of_earlier_release", [False, True])
+@pytest.mark.parametrize("commits", range(4))
+def test_a_log_that_was_restored_from_a_backup_is_published_anew_and_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int, is_of_earlier_release: bool
+) -> None:
+    table, catalog = stream(tmp_path / "lake"), SqlCatalog("ours", uri=f"sqlite:///{tmp_path}/catalog.db")
+    catalog.create_namespace("lake")
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    with restored_after(table, tmp_path / "backup"), monkeypatch.context() as patched:
+        add_rows(table, 2, [(0, 0, 1, "lost b")])
+        add_rows(table, 3, [(0, 0, 2, "lost c")])
+        if is_of_earlier_release:
+            patched.setattr(iceberg, "commit_checksum", lambda _: "")
+        register(catalog, "lake", publish_iceberg(table))
+    for number in range(commits):
+        add_rows(table, 4 + number, [(0, 0, 1 + number, "b")])
+
+    register(catalog, "lake", publish_iceberg(table))
+
+    check(table)
+    assert set(by_delta_version(table)) == set(range(1, 2 + commits))
+    assert catalog.load_table(("lake", "events")).scan().to_arrow().num_rows == 1 + commits
+    catalog.close()
+
+
+def test_what_an_earlier_release_has_published_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    with monkeypatch.context() as patched:
+        patched.setattr(iceberg, "commit_checksum", lambda _: "")
+        publish_iceberg(table)
+    before = reader(table).metadata.table_uuid
+    add_rows(table, 2, [(0, 0, 1, "b")])
+
+    published = publish_iceberg(table)
+
+    check(table)
+    assert (published.new_snapshots, reader(table).metadata.table_uuid) == (1, before)
+
+
+def test_what_was_published_of_a_commit_that_the_log_has_dropped_is_gone_on_with(tmp_path: Path) -> None:
+    table = stream(tmp_path)
+    add_rows(table, 1, [(0, 0, 0, "a")])
+    publish_iceberg(table)
+    before = reader(table).metadata.table_uuid
+    add_rows(table, 2, [(0, 0, 1, "b")])
+    drop_first_entries(table, LATER)
+    assert entry_name(1) not in {f"{LOG}/{name}" for name in table.store.names(LOG)}
+
+    for number in (5, 6):
+        publish_iceberg(table)
+        add_rows(table, number, [(0, 0, number, "c")], LATER)
+    publish_iceberg(table)
+
+    check(table)
+    assert reader(table).metadata.table_uuid == before
 
 
 @pytest.mark.parametrize("at", range(4))
