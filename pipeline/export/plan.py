@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
 from pipeline.export.engine import Engine
 from pipeline.feeds import Feed
-from pipeline.lake.change import number_of
+from pipeline.lake.change import PARTITIONS, number_of
 from pipeline.lake.table import LakeTable
 from pipeline.limits import Limits
 from pipeline.once import gaps_before
@@ -75,8 +75,11 @@ def plan_read(
 ) -> Plan:
     """How the rows from the table's bookmarks on, or other `wanted` rows, will be read.
 
-    With `accept_gap` rows that the topic has lost after a bookmark are no error. Raises TopicChanged for a topic that
-    was recreated or lost rows, LogDamaged for a table that has rows and no bookmark.
+    A topic partition that was added since the table's last commit is due from offset 0 on. With `accept_gap` rows that
+    the topic has lost after a bookmark are no error.
+
+    Raises TopicChanged for a topic that was recreated or lost rows, LogDamaged for a table that has rows and no
+    bookmark.
     """
     marks, ends = table.bookmarks(), stream.ends()
     if not (marks or wanted.old) and table.files:
@@ -84,6 +87,10 @@ def plan_read(
             f"the feed {table.feed.name} has rows, and its log has lost the bookmarks: they would come twice",
             f"have each row replaced: python export_to_data_lake.py --stream {table.feed.name} --full",
         )
+    if marks and wanted.new:
+        there = range(stream.source.partitions) if ends is None else ends
+        known = table.head.transactions.get(PARTITIONS, 0)
+        marks |= {partition: Bookmark(0) for partition in there if partition >= known}
     whole = Task(table.feed.name, stream.source.topic, marks, ends, wanted, accept_gap)
     gaps_before(whole)
     if not wanted.new:

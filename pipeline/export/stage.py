@@ -178,11 +178,12 @@ def _move(bookmarks: dict[int, Bookmark], batch: pa.RecordBatch) -> None:
 def _without_rows(task: Task, once: OnceOnly, read: StreamRead, marks: Mapping[int, Bookmark]) -> dict[int, Bookmark]:
     """Bookmarks for partitions whose last offsets had no row: after an accepted gap, and at the end.
 
-    A partition without any row gets its end as bookmark, so that rows that arrive there and expire before the next run
-    are noticed as a gap. A part gets the end of its range, so that offsets without a row (such as those of aborted
-    transactions) do not look like a gap when they expire.
+    A partition of which no row ever came gets its end as bookmark, so that rows that arrive there and expire before the
+    next run are noticed as a gap. A part gets the end of its range, so that offsets without a row (such as those of
+    aborted transactions) do not look like a gap when they expire.
     """
     known = {partition: gap_end for partition, (_, gap_end) in once.gaps.items()}
     if read.outcome == "exact" and read.proved and task.ends is not None:
-        known |= {p: offsets.end for p, offsets in task.ends.items() if task.is_part or p not in marks}
+        unread = Bookmark(0)
+        known |= {p: at.end for p, at in task.ends.items() if task.is_part or marks.get(p, unread) == unread}
     return {p: Bookmark(due) for p, due in known.items() if due > marks.get(p, Bookmark(-1))[0]}

@@ -21,8 +21,8 @@ from pipeline.source import Bookmark
 CURRENT = "current-version"
 PARTITIONS = "topic-partitions"
 TOPIC_NUMBER = "/id"
-"""Identifiers of Delta transactions: the current version of a table, the number of topic partitions with bookmarks, and
-(after the topic's name) the id of that topic."""
+"""Identifiers of Delta transactions: the current version of a table, the number of known topic partitions, and (after
+the topic's name) the id of that topic."""
 _NO_ROW = -(2**63)
 """Stands for a ROWTIME that a bookmark no longer has: a Delta identifier cannot be removed."""
 
@@ -100,25 +100,22 @@ def files_after(
 
 
 def transactions(
-    change: Change,
-    topic: str,
-    marks: Mapping[int, Bookmark],
-    current: int | None,
-    rule: Rule,
-    now: dt.datetime,
-    topic_number: int | None = None,
+    change: Change, topic: str, before: Mapping[str, int], rule: Rule, now: dt.datetime
 ) -> list[deltalake.Transaction]:
     """All identifiers of the table after the change, unchanged ones included: each gets the time `now`.
 
-    Engines that drop old identifiers drop one without a time, or with an old time. `rule` and `topic_number` are used
-    where the change has none.
+    Engines that drop old identifiers drop one without a time, or with an old time. `before` are the identifiers until
+    now, with their versions; `rule` is used where the change has none. A topic partition that was added since an
+    earlier commit gets the bookmark 0 with the commit that counts it first: all of its rows are due.
     """
-    dated = {partition for partition, (_, rowtime_ms) in marks.items() if rowtime_ms is not None}
-    marks = {**marks, **change.bookmarks}
-    count = max(change.partitions or 0, 0, *(partition + 1 for partition in marks))
-    wanted: dict[str, int | None] = {CURRENT: change.current_version or current, PARTITIONS: count or None}
-    wanted |= (change.rule or rule).transactions()
-    wanted[f"{topic}{TOPIC_NUMBER}"] = number_of(change.topic_id) if change.topic_id else topic_number
+    known, counted, number = bookmarks_in(before.get, topic), before.get(PARTITIONS, 0), f"{topic}{TOPIC_NUMBER}"
+    dated = {partition for partition, (_, rowtime_ms) in known.items() if rowtime_ms is not None}
+    added = dict.fromkeys(range(counted, change.partitions or 0), Bookmark(0)) if known else {}
+    marks = {**added, **known, **change.bookmarks}
+    count = max(change.partitions or 0, counted, *(partition + 1 for partition in marks), 0)
+    wanted: dict[str, int | None] = {CURRENT: change.current_version or before.get(CURRENT)}
+    wanted |= {PARTITIONS: count or None, **(change.rule or rule).transactions()}
+    wanted[number] = number_of(change.topic_id) if change.topic_id else before.get(number)
     for partition, (next_offset, rowtime_ms) in marks.items():
         wanted[f"{topic}/{partition}"] = next_offset
         wanted[f"{topic}/{partition}/rowtime"] = _NO_ROW if rowtime_ms is None and partition in dated else rowtime_ms

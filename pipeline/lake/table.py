@@ -237,9 +237,9 @@ class LakeTable:
             note_moves(self.store, self.delta_version + 1, commit_id, paths)
             self.store.take_in({path: staged.path for path, staged in zip(paths, change.adds, strict=True)})
             actions = file_actions(change, paths, self.partition_column, now)
-            own, number, files, growth = Rule.of(self.feed), self.topic_number, self._files, self.growth
+            own, files, growth = Rule.of(self.feed), self._files, self.growth
             rule = (self.rule or own).longer(own)
-            marks = transactions(change, self.topic, self.bookmarks(), self.current_version, rule, now, number)
+            marks = transactions(change, self.topic, self.head.transactions, rule, now)
             schema = partitioned(change.schema, self.partition_column) if change.schema is not None else None
             known = change.fingerprint_after(self.head.fingerprint or total(file.fingerprint for file in self.files))
             note = commit_properties({**change.note, "fingerprint": known}, now, marks)

@@ -14,11 +14,24 @@ import pytest
 from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
 from pipeline.export.plan import plan_read, stream_of, table_of
 from pipeline.feeds import Feed, parse_feed
+from pipeline.lake.change import PARTITIONS, Change
 from pipeline.lake.table import LakeTable
 from pipeline.limits import Limits
-from pipeline.source import ALL_ROWS, NEW_ROWS, OLD_ROWS, UNKNOWN, Offsets, Plan, Source, Task, Wanted
+from pipeline.source import (
+    ALL_ROWS,
+    NEW_ROWS,
+    OLD_ROWS,
+    UNKNOWN,
+    Bookmark,
+    Offsets,
+    Plan,
+    Source,
+    StreamRead,
+    Task,
+    Wanted,
+)
 from tests.export.toy_lake import rows_there, what_is_wrong
-from tests.export.toy_run import STREAM, TABLE, export, rows, toy
+from tests.export.toy_run import NOW, START_MS, STREAM, TABLE, export, rows, toy
 from tests.export.toy_source import STREAM_COLUMNS, ToySource, ToyStream, ToyTable
 from tests.support import lake_at
 
@@ -175,3 +188,93 @@ def test_a_table_that_lost_its_bookmarks_is_read_again_in_whole_or_not_at_all(la
     assert export(lake_root, toy(13), number=2, full=True).error is None
     assert lake_at(lake_root).table(STREAM).bookmarks() == marks
     assert what_is_wrong(lake_root, toy(13)) == []
+
+
+# --- partitions that were added to the topic since the last commit
+
+
+@dataclass(frozen=True)
+class Grown(Toy):
+    """Has a partition 2 with offsets from 50 on, of `late` rows; it was not there when the lake was read into first."""
+
+    late: int = 0
+    first: int = 50
+
+    @property
+    def source(self) -> Source:
+        return Source("TOY", self.kind, self.topic, 3)
+
+    def ends(self) -> Mapping[int, Offsets]:
+        known = {p: at for p, at in ToyStream.ends(self).items() if p < 2}
+        there = known | {2: Offsets(self.first, self.first + self.late, 0)}
+        return there if self.ends_known else None  # type: ignore[return-value] # as the protocol allows
+
+
+def grown(late: int = 0, seeks: bool = True, first: int = 50) -> ToySource:
+    more = tuple((START_MS + n, 2, n, f"late {n}") for n in range(first, first + late))
+    return ToySource(Grown((*rows(9), *more), seeks, late=late, first=first))
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("late", [0, 10])
+@pytest.mark.parametrize("seeks", [False, True])
+def test_a_new_partition_that_has_lost_its_first_rows_is_a_gap(
+    lake_root: Path, seeks: bool, late: int, full: bool
+) -> None:
+    """Whether rows come after them or not."""
+    export(lake_root, toy(9))
+    source = grown(late, seeks)
+
+    refused = export(lake_root, source, number=1, full=full)
+    accepted = export(lake_root, source, number=2, full=full, accept_gap=True)
+    after = export(lake_root, source, number=3, full=full)
+
+    assert isinstance(refused.error, TopicChanged)
+    assert "may have lost rows: partition 2 now begins at offset 50" in refused.error.message
+    assert (accepted.error, after.error) == (None, None)
+    assert "partition 2: offsets 0 to 49 are lost" in accepted.exported.notes
+    assert rows_there(lake_root) == Counter(source.stream.rows)
+    notes = [entry["pipeline"] for entry in table_for(lake_root).history() if "pipeline" in entry]
+    assert [gap for gap in (note.get("gaps") for note in notes) if gap and gap != {"2": [0, 50]}] == []
+    assert any(note.get("gaps") for note in notes)
+
+
+@pytest.mark.parametrize("seeks", [False, True])
+def test_an_empty_new_partition_is_known_from_the_next_commit_on(lake_root: Path, seeks: bool) -> None:
+    """So that a commit that counts it does not hide that its first rows are due."""
+    export(lake_root, toy(9))
+    more = ToySource(Grown(rows(13), seeks, first=0))
+    assert export(lake_root, more, number=1).error is None
+    assert table_for(lake_root).bookmarks()[2] == (0, None)
+
+    refused = export(lake_root, grown(10, seeks), number=2)
+
+    assert isinstance(refused.error, TopicChanged)
+
+
+def test_all_rows_of_a_new_partition_are_due_where_no_end_is_known(lake_root: Path) -> None:
+    export(lake_root, toy(9))
+    unknown = Grown(grown(10).stream.rows, seeks=True, ends_known=False)
+
+    plan = plan_read(unknown, table_for(lake_root), Limits())
+
+    assert [task.start.get(2) for task in plan.tasks] == [Bookmark(0)]
+
+
+class Quiet(Grown):
+    """Ends where the server stands still: it is not known whether the new partition is empty."""
+
+    def read(self, task: Task, limits: Limits) -> StreamRead:
+        read = super().read(task, limits)
+        read.proved = False
+        return read
+
+
+def test_a_partition_that_was_there_at_the_first_commit_and_had_no_row_may_begin_anywhere(lake_root: Path) -> None:
+    """Commits without rows do not forget that it was there."""
+    export(lake_root, ToySource(Quiet(rows(9))))
+    table = table_for(lake_root)
+    table.commit("20261120T000000Z-0000000b", Change(note={"kind": "retention"}), NOW)
+    assert (table.head.transactions[PARTITIONS], sorted(table.bookmarks())) == (3, [0, 1])
+
+    assert export(lake_root, grown(10, seeks=False), number=1).error is None

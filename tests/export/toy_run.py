@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,8 @@ def export(
     **request: Any,
 ) -> FeedResult:
     wanted, holder = ExportRequest(**request), {"command": "test", "pid": str(os.getpid())}
-    (result,) = export_feeds(
-        source, lake_at(root, 0), [feed], a_run(number, tell, workers), wanted, holder, lambda _: None
-    )
+    run = replace(a_run(number, tell, workers), accept_gap=wanted.accept_gap)
+    (result,) = export_feeds(source, lake_at(root, 0), [feed], run, wanted, holder, lambda _: None)
     return result
 
 

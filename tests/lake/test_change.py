@@ -25,7 +25,8 @@ NOW = dt.datetime(2026, 11, 20, 6, 0, 0, 123_000, tzinfo=dt.UTC)
 def written(change: Change, marks: dict[int, Bookmark] | None = None, current: int | None = None) -> Any:
     """The identifiers after a change of a table of `topic`, without those of its rule."""
     rule = Rule(days=30, versions=7)
-    made = transactions(change, "topic", marks or {}, current, rule, NOW)
+    before = transactions(Change(bookmarks=marks or {}, current_version=current), "topic", {}, rule, NOW)
+    made = transactions(change, "topic", {each.app_id: each.version for each in before}, rule, NOW)
     assert {each.last_updated for each in made} == {int(NOW.timestamp() * 1000)}
     found = {each.app_id: each.version for each in made}
     assert found.items() >= rule.transactions().items()
@@ -34,7 +35,7 @@ def written(change: Change, marks: dict[int, Bookmark] | None = None, current: i
 
 def test_a_topic_keeps_its_number_until_it_is_told_again() -> None:
     told = written(Change(bookmarks={0: (1, 5)}, topic_id="EQN9ZOj2T3-lHPdWjN4ZPg"))
-    kept = transactions(Change(), "topic", {}, None, Rule(days=30, versions=7), NOW, told["topic/id"])
+    kept = transactions(Change(), "topic", told, Rule(days=30, versions=7), NOW)
 
     assert told["topic/id"] == number_of("EQN9ZOj2T3-lHPdWjN4ZPg") != number_of("6Pt06ZtLRMCB9E1E87RYkA")
     assert {each.app_id: each.version for each in kept}["topic/id"] == told["topic/id"]
@@ -65,6 +66,16 @@ def test_every_partition_with_a_bookmark_is_counted(
     found = written(Change(bookmarks=dict.fromkeys(moved, (1, 1)), partitions=partitions), dict.fromkeys(known, (1, 1)))
 
     assert found.get("topic-partitions") == count
+
+
+def test_a_partition_that_was_added_is_due_from_its_first_offset_and_no_count_goes_back() -> None:
+    first = written(Change(bookmarks={0: (5, 100)}, partitions=2))
+    then = {each.app_id: each.version for change in (Change(), Change(bookmarks={0: (6, 200)}, partitions=4))
+            for each in transactions(change, "topic", first, Rule(days=30, versions=7), NOW)}  # fmt: skip
+
+    assert first["topic-partitions"] == 2
+    assert "topic/1" not in then
+    assert (then["topic-partitions"], then["topic/0"], then["topic/2"], then["topic/3"]) == (4, 6, 0, 0)
 
 
 def test_a_bookmark_behind_offsets_without_a_row_has_no_rowtime_any_more(tmp_path: Path) -> None:
