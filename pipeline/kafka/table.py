@@ -1,8 +1,9 @@
 """A table of ksqlDB that is folded from its topic: the newest change of each key, without deleted rows.
 
-The topic is read from its start to the last stable offsets at the start of the read, so each read is exact at known
-offsets and complete: it needs no second read to confirm it. Memory is bounded; the rest is in a temporary folder, which
-after a crash the next run removes.
+The topic is read from its start to the last stable offsets at the start of the read, and further where compaction may
+have removed records before the read came to them. So each read is exact at known offsets and complete: it needs no
+second read to confirm it. Memory is bounded; the rest is in a temporary folder, which after a crash the next run
+removes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ from pipeline.kafka.table_rows import TableRows
 from pipeline.kafka.topic import Topic, look_at
 from pipeline.limits import Limits
 from pipeline.source import Look, Offsets, Source, StateNote, TableRead, TableState
+
+_MOST_READS = 8
+"""How often a topic is read, the later times only what came during the read before.
+
+It matters where offsets without a record never end, as on a busy topic that is written in transactions. The last of
+these reads takes moments: a record can be missing there only if within them it got a newer one of its key, the
+segments of both were closed, and they were compacted.
+"""
 
 _BY_KSQLDB = "read this feed by ksqlDB: python manage_feeds.py update FEED --read-from ksqldb"
 
@@ -60,7 +69,7 @@ class KafkaTable:
     def read(self, limits: Limits, watched: bool) -> TableRead:  # noqa: ARG002 # nothing watches it
         """Raises SourceNotReadable, TopicChanged, TopicGone, KafkaRefused, KafkaUnreachable; later also ReadStalled,
         TimeIsOver, ValueNotRepresentable, ScratchUnusable."""  # fmt: skip
-        return self._fold(self._topic().offsets, limits)
+        return self._fold(self._topic().offsets, limits, most_reads=_MOST_READS)
 
     def read_at(self, note: StateNote, limits: Limits) -> TableRead | None:
         """None for a state of another topic, or of one with later ends than now."""
@@ -70,39 +79,60 @@ class KafkaTable:
         ends = {partition: wanted.get(str(partition), (0, at.start))[1] for partition, at in there.items()}
         if any(end > there[partition].end for partition, end in ends.items()):
             return None
-        return self._fold({p: Offsets(min(at.start, ends[p]), ends[p], ends[p]) for p, at in there.items()}, limits)
+        spans = {p: Offsets(min(at.start, ends[p]), ends[p], ends[p]) for p, at in there.items()}
+        return self._fold(spans, limits, most_reads=1)
 
-    def _fold(self, ends: Mapping[int, Offsets], limits: Limits) -> TableRead:
+    def _fold(self, ends: Mapping[int, Offsets], limits: Limits, most_reads: int) -> TableRead:
         self._refuse_lost(ends)
         state = TableState({self.source.topic: _read_to_the_end(ends)})
 
         def batches() -> Iterator[pa.RecordBatch]:
             rows = TableRows(self.declaration, self.registry)
             with Changes() as changes:
-                self._take(changes, rows, ends, limits)
+                reached = self._take(changes, rows, ends, limits, most_reads)
+                read.state = TableState({self.source.topic: _read_to_the_end(reached)})
                 yield from _newest_rows(changes, rows, self.holds_all)
             read.unreadable = dict(rows.left_out)
 
         read = TableRead(self.columns(), batches(), state=state)
         return read
 
-    def _take(self, changes: Changes, rows: TableRows, ends: Mapping[int, Offsets], limits: Limits) -> None:
-        spans = {partition: (at.start, at.end) for partition, at in ends.items()}
-        reader = Reader(self.brokers, self.source.topic, spans, limits)
-        try:
-            for records in reader.batches():
-                changes.add(*rows.changes(records))
-        except ReadStalled as error:
-            raise ReadStalled(error.message, "nothing of the table is kept; run the same command again") from None
-        if reader.outcome != "exact":
-            raise TimeIsOver(self.source.name)
-        self._topic()  # raises if the topic was recreated meanwhile, so that no record of the new one is taken
+    def _take(
+        self, changes: Changes, rows: TableRows, ends: Mapping[int, Offsets], limits: Limits, most_reads: int = 1
+    ) -> Mapping[int, Offsets]:
+        """Adds the changes up to `ends`, or up to later ends; returns those.
+
+        Compaction removes a record only if the topic has a newer one of its key, which may lie after the ends. So after
+        a read that came upon offsets without a record, what came to the topic meanwhile is read too.
+        """
+        due, reached = {partition: (at.start, at.end) for partition, at in ends.items()}, dict(ends)
+        for _ in range(most_reads):
+            reached |= {p: Offsets(ends[p].start, end, end) for p, (_, end) in due.items()}
+            found_all = self._read(changes, rows, due, limits)
+            there = self._topic().offsets  # raises if it was recreated, so that no record of the new one is taken
+            due = {p: (end, max(end, there[p].end)) for p, (_, end) in due.items() if p in there}
+            if found_all or all(start == end for start, end in due.values()):
+                break
         changes.find_newest()
         if (doubled := changes.doubled()) is not None:
             raise self._in_two_partitions(doubled)
         if self.declaration.timestamp:
             for deletes in changes.newest_deletes():
                 rows.rows(deletes.records)
+        return reached
+
+    def _read(self, changes: Changes, rows: TableRows, spans: Mapping[int, tuple[int, int]], limits: Limits) -> bool:
+        """Adds the changes at these offsets; returns whether each offset had a record."""
+        reader, count = Reader(self.brokers, self.source.topic, spans, limits), 0
+        try:
+            for records in reader.batches():
+                count += len(records)
+                changes.add(*rows.changes(records))
+        except ReadStalled as error:
+            raise ReadStalled(error.message, "nothing of the table is kept; run the same command again") from None
+        if reader.outcome != "exact":
+            raise TimeIsOver(self.source.name)
+        return count == sum(end - start for start, end in spans.values())
 
     def _topic(self) -> Topic:
         """The topic now. Raises TopicChanged if it was recreated since its table was looked up."""
