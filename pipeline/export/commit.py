@@ -1,4 +1,7 @@
-"""What every export does to its feed's table: adapt it to the source's columns, commit, count what was committed."""
+"""What every export does to its feed's table: adapt it to the source's columns, commit, count what was committed.
+
+Records that are no rows are committed to their own table before the rows around them.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ from pipeline.lake.files import staged_bounds
 from pipeline.lake.names import name_of_act, name_of_feed
 from pipeline.lake.rewrite import widen
 from pipeline.lake.table import LakeTable
+from pipeline.lake.writer import StagedFile
 from pipeline.limits import Limits, ReadPolicy
 from pipeline.progress import Progress
-from pipeline.source import Outcome, weakest
+from pipeline.source import Bookmark, Outcome, Source, weakest
 from pipeline.text import plural
+from pipeline.unreadable import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,29 @@ def prepare_table(run: Run, table: LakeTable, columns: Sequence[Column], topic: 
         table.create(schema, topic)
     elif wider := table.match_schema(schema):
         widen(table, wider, schema, name_of_act(run.id, "widen"), run.now)
+
+
+def commit_unreadable(
+    kept: LakeTable,
+    run: Run,
+    source: Source,
+    files: Sequence[StagedFile],
+    bookmarks: Mapping[int, Bookmark],
+    commit_id: str,
+) -> None:
+    """Commits staged records that are no rows, always before the rows up to the same `bookmarks`.
+
+    After a kill between the two the next run knows by the bookmarks of `kept` which records are there.
+    """
+    if not files:
+        return
+    if not kept.exists:
+        kept.create(SCHEMA, source.topic)
+    reached = kept.bookmarks()
+    moved = {p: mark for p, mark in bookmarks.items() if mark.next_offset > reached.get(p, Bookmark(0)).next_offset}
+    note = {"kind": "unreadable", "run": run.id, "rows": sum(file.row_count for file in files)}
+    change = Change(files, (), moved, source.partitions, source.topic_id, note=note)
+    kept.commit(commit_id, change, run.now)
 
 
 def gaps_note(gaps: Mapping[int, tuple[int, int]]) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
-from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
+from pipeline.export.commit import ExportResult, Run, commit_unreadable, gaps_note, prepare_table, unreadable_note
 from pipeline.export.plan import cut, due_rows, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
@@ -26,7 +26,7 @@ from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.lake.writer import StagedFile, StagedWriter, partition_dates
 from pipeline.once import ReadOnce, read_once, row_recreated
-from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source, Sources, Wanted
+from pipeline.source import ALL_ROWS, OLD_ROWS, Bookmark, Source, Sources, StreamSource, Task, Wanted
 
 _DAY_MS = 86_400_000
 
@@ -78,46 +78,57 @@ def _write_day(
         writer.add(staging.fit(batch.filter(pc.fill_null(pc.equal(dates, pa.scalar(day)), False))))
 
 
-def export_full(sources: Sources, table: LakeTable, run: Run, done: ExportResult) -> None:
+def export_full(
+    sources: Sources, table: LakeTable, run: Run, done: ExportResult, kept: LakeTable | None = None
+) -> None:
     """Reads the whole stream again and replaces, in one commit, every row that the source still has.
 
-    Rows that the source no longer has stay. Raises ReadInPart when the read ends before the bookmark.
+    Rows that the source no longer has stay. Records after the bookmarks that are no rows are committed to the table
+    `kept` before that, if it is given. Raises ReadInPart when the read ends before the bookmark.
     """
     stream = stream_of(sources, table)
     plan = plan_read(stream, table, run.limits, ALL_ROWS, run.accept_gap)
     prepare_table(run, table, plan.columns, stream.source.topic)
-    marks, parts, staging = table.bookmarks(), list[Staged](), Staging.of(table)
-    tasks = cut(plan, run.commit_rows, run.engine)
-    kept = staging.writer(name_of_act(run.id, "keep"))
+    marks, parts, staging, source = table.bookmarks(), list[Staged](), Staging.of(table, kept), stream.source
+    rest = staging.writer(name_of_act(run.id, "keep"))
     try:
-        meter = run.progress.of(table.feed.name)
-        meter.begin("reading", due_rows(tasks))
-        with Work(tasks, stream, run.limits, staging, run.id, meter=meter).parts(run.engine) as staged:
-            parts += (part for _, part in staged)
-        if sum(not part.goes_on for part in parts) < len(tasks):
-            raise TimeIsOver(table.feed.name)
+        _stage_all(cut(plan, run.commit_rows, run.engine), stream, table, run, staging, parts)
         reached = {p: mark for part in parts for p, mark in part.bookmarks.items()}
-        _refuse_part(table, stream.source, parts, reached)
+        _refuse_part(table, source, parts, reached)
         files = [file for part in parts for file in part.files]
         for batch in rows_not_in(table, table.files, files):
-            kept.add(staging.fit(batch))
-        files += kept.finish()
+            rest.add(staging.fit(batch))
+        files += rest.finish()
+        if kept is not None:
+            left_out = [file for part in parts for file in part.unreadable_files]
+            commit_unreadable(kept, run, source, left_out, reached, name_of_part(run.id, 0))
     except BaseException:
-        kept.discard()
+        rest.discard()
         for part in parts:
             part.discard()
         raise
     gaps = {p: gap for part in parts for p, gap in part.gaps.items()}
     rows = sum(part.row_count for part in parts)
     unreadable = sum((Counter(part.unreadable) for part in parts), Counter[str]())
-    note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": kept.row_count, "gaps": gaps_note(gaps),
+    note = {"kind": "full", "run": run.id, "rows": rows, "kept_rows": rest.row_count, "gaps": gaps_note(gaps),
             "unreadable": unreadable_note(unreadable)}  # fmt: skip
-    source = stream.source
     change = Change(files, table.files, marks | reached, source.partitions, source.topic_id, note=note)
     done.commit(table, run.id, change, run.now)
     done.describe(parts)
-    if kept.row_count:
-        done.notes.append(f"{kept.row_count} rows that the source no longer has were kept")
+    if rest.row_count:
+        done.notes.append(f"{rest.row_count} rows that the source no longer has were kept")
+
+
+def _stage_all(
+    tasks: Sequence[Task], stream: StreamSource, table: LakeTable, run: Run, staging: Staging, parts: list[Staged]
+) -> None:
+    """Adds the staged parts of all tasks to `parts`. Raises TimeIsOver where one has not ended."""
+    meter = run.progress.of(table.feed.name)
+    meter.begin("reading", due_rows(tasks))
+    with Work(tasks, stream, run.limits, staging, run.id, meter=meter).parts(run.engine) as staged:
+        parts += (part for _, part in staged)
+    if sum(not part.goes_on for part in parts) < len(tasks):
+        raise TimeIsOver(table.feed.name)
 
 
 def _refuse_part(table: LakeTable, source: Source, parts: Sequence[Staged], reached: Mapping[int, Bookmark]) -> None:

@@ -173,10 +173,10 @@ def _export(
             export_table(sources, table, run, result.exported, request.version)
         elif request.day is not None:
             export_day(sources, table, run, result.exported, request.day)
-        elif request.full:
-            export_full(sources, table, run, result.exported)
         else:
-            _export_stream(sources, lake, table, run, result.exported, holder)
+            _export_stream(
+                sources, lake, table, run, result.exported, holder, export_full if request.full else export_stream
+            )
         if result.exported.undated_rows:
             undated = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
@@ -208,11 +208,17 @@ def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
 
 
 def _export_stream(
-    sources: Sources, lake: Lake, table: LakeTable, run: Run, done: ExportResult, holder: dict[str, str]
+    sources: Sources,
+    lake: Lake,
+    table: LakeTable,
+    run: Run,
+    done: ExportResult,
+    holder: dict[str, str],
+    export: Callable[[Sources, LakeTable, Run, ExportResult, LakeTable | None], None],
 ) -> None:
     if not table.feed.keep_unreadable:
-        export_stream(sources, table, run, done)
+        export(sources, table, run, done, None)
         return
     with lake.writing(table.feed.of_unreadable(), holder) as kept:
-        export_stream(sources, table, run, done, kept)
+        export(sources, table, run, done, kept)
         expire(kept, name_of_act(run.id, "expire"), run.now, max_share=1)

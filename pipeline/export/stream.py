@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.export.commit import ExportResult, Run, gaps_note, prepare_table, unreadable_note
+from pipeline.export.commit import (
+    ExportResult,
+    Run,
+    commit_unreadable,
+    gaps_note,
+    prepare_table,
+    unreadable_note,
+)
 from pipeline.export.plan import cut, due_rows, plan_read, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
@@ -18,7 +25,6 @@ from pipeline.lake.names import name_of_part
 from pipeline.lake.staging import Staging
 from pipeline.lake.table import LakeTable
 from pipeline.source import Bookmark, Source, Sources, Task
-from pipeline.unreadable import SCHEMA
 
 
 def export_stream(
@@ -69,7 +75,9 @@ class StreamCommits:
         """
         try:
             self._witnesses.check(self._tasks[number], part)
-            self._keep(part)
+            if self._kept is not None:
+                name = name_of_part(self._run.id, self._done.commits)
+                commit_unreadable(self._kept, self._run, self._source, part.unreadable_files, part.bookmarks, name)
         except BaseException:
             part.discard()
             raise
@@ -84,22 +92,6 @@ class StreamCommits:
             if more:
                 run.tell(f"{self._table.feed.name}: {done.rows:,} rows committed, going on")
         done.describe(list(self._last_parts.values()))
-
-    def _keep(self, part: Staged) -> None:
-        """Commits the records that are no rows. After a kill the next run knows by their bookmarks which are there."""
-        kept, run, source = self._kept, self._run, self._source
-        if kept is None or not part.unreadable_files:
-            return
-        if not kept.exists:
-            kept.create(SCHEMA, source.topic)
-        reached = kept.bookmarks()
-        moved = {
-            p: mark for p, mark in part.bookmarks.items() if mark.next_offset > reached.get(p, Bookmark(0)).next_offset
-        }
-        rows = sum(file.row_count for file in part.unreadable_files)
-        note = {"kind": "unreadable", "run": run.id, "rows": rows}
-        change = Change(part.unreadable_files, (), moved, source.partitions, source.topic_id, note=note)
-        kept.commit(name_of_part(run.id, self._done.commits), change, run.now)
 
     def end(self) -> None:
         """Marks tasks that did not end as stopped by the time limit."""

@@ -46,14 +46,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where records that are no rows are staged, and by topic partition the offset up to which the lake has them."""
+    """Where records that are no rows are staged, and by topic partition the offset up to which they are kept, or were
+    passed before anybody kept them.
+    """
 
     place: Place
     reached: Mapping[int, int]
 
     @classmethod
-    def of(cls, table: LakeTable) -> Kept:
-        return cls(Place.of(table), {p: mark.next_offset for p, mark in table.bookmarks().items()})
+    def of(cls, kept: LakeTable, table: LakeTable) -> Kept:
+        """Those that are `kept` beside the rows of `table`."""
+        reached = {p: mark.next_offset for p, mark in table.bookmarks().items()}
+        for partition, mark in kept.bookmarks().items():
+            reached[partition] = max(mark.next_offset, reached.get(partition, 0))
+        return cls(Place.of(kept), reached)
 
     def writer(self, name: str) -> StagedWriter:
         return StagedWriter(self.place.folder / name, SCHEMA, date_column="rowtime")
@@ -74,7 +80,7 @@ class Staging:
     @classmethod
     def of(cls, table: LakeTable, kept: LakeTable | None = None) -> Staging:
         """`kept` is the table of the records that are no rows; see `feeds.Feed.keep_unreadable`."""
-        columns, beside = table.schema.remove_metadata(), Kept.of(kept) if kept else None
+        columns, beside = table.schema.remove_metadata(), Kept.of(kept, table) if kept else None
         return cls(Place.of(table), columns, table.feed.partition_column, table.compression, beside)
 
     def writer(self, name: str) -> StagedWriter:

@@ -146,6 +146,48 @@ def test_all_of_a_stream_read_again_is_counted_in_its_commit_and_kept_no_second_
     assert kept(tmp_path) == expected(source)
 
 
+@pytest.mark.parametrize("seeks", [False, True])
+def test_what_came_since_is_kept_by_a_run_that_reads_all_again_and_by_none_a_second_time(
+    tmp_path: Path, seeks: bool
+) -> None:
+    export(tmp_path, a_source(8, seeks), KEEPS)
+    source = a_source(20, seeks)
+
+    full = export(tmp_path, source, KEEPS, number=1, full=True)
+    after = export(tmp_path, source, KEEPS, number=2)
+
+    assert (full.error, after.error) == (None, None)
+    assert kept(tmp_path) == expected(source)
+    assert not list((tmp_path / "unreadable" / "toy" / "_staging").rglob("*.staged"))
+
+
+def test_what_was_passed_before_anybody_kept_it_is_not_kept_later(tmp_path: Path) -> None:
+    """From then on, as by an export of new rows: the lake may have a row of an earlier declaration there."""
+    before, source = a_source(8), a_source(20)
+    export(tmp_path, before)
+
+    assert export(tmp_path, source, KEEPS, number=1, full=True).error is None
+
+    assert kept(tmp_path) == expected(source) - expected(before)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_each_record_is_kept_once_whichever_commit_dies_of_a_run_that_reads_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    source, there = a_source(20), expected(a_source(20))
+    for number in range(2):
+        root = tmp_path / str(number)
+        export(root, a_source(8), KEEPS)
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(LakeTable, "commit", dying_at(number, when))
+            export(root, source, KEEPS, number=1, full=True)
+
+        assert kept(root) <= there
+        assert export(root, source, KEEPS, number=2).error is None
+        assert kept(root) == there
+
+
 def test_what_is_kept_goes_with_the_rows_it_lies_beside(tmp_path: Path) -> None:
     source = a_source()
     export(tmp_path, source, KEEPS)
