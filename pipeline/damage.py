@@ -9,6 +9,7 @@ from pipeline.errors import ClockWentBack, LogDamaged
 from pipeline.feeds import Feed
 from pipeline.lake.files import DataFile
 from pipeline.lake.lake import Lake
+from pipeline.lake.table import LakeTable
 from pipeline.progress import Meter
 from pipeline.verify.files import damaged_files, is_current_lost, row_findings
 from pipeline.verify.removed import bounds_of
@@ -75,29 +76,50 @@ def place_of_rows(feed: Feed, file: DataFile) -> str:
 
 
 def find_damage(lake: Lake, feed: Feed, now: dt.datetime, meter: Meter | None = None) -> Damage:
-    """Checks everything that `verify` checks; `meter` counts the files.
+    """Checks everything that `verify` checks, and the log of the records that are kept beside a stream's rows; `meter`
+    counts the files.
 
     Raises LogDamaged for a log that only a backup can restore.
     """
+    table, beside = _opened(lake, feed, _without_log(feed)), lake.kept_beside(feed)
+    if isinstance(table, str):
+        return Damage(feed, torn=table)
+    kept = None if beside is None else _opened(lake, beside, _without_records(lake, beside))
+    torn = kept if isinstance(kept, str) else None
+    clock = next(filter(None, (_ahead(own, now) for own in (table, kept) if isinstance(own, LakeTable))), None)
+    files = tuple(damaged_files(table, table.files, meter))
+    other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files, table.files))
+    return Damage(feed, files, torn, clock, is_current_lost(table), other)
+
+
+def _opened(lake: Lake, feed: Feed, hint: str) -> LakeTable | str:
+    """The feed's table, or the entry of its log that is not whole. Raises LogDamaged, with this hint."""
     try:
-        table = lake.table(feed)
+        return lake.table(feed)
     except LogDamaged as error:
         torn = lake.torn_entry(feed)
         if torn is None:
-            raise LogDamaged(error.message, _without_log(feed)) from None
-        return Damage(feed, torn=torn)
-    clock = None
+            raise LogDamaged(error.message, hint) from None
+        return torn
+
+
+def _ahead(table: LakeTable, now: dt.datetime) -> ClockWentBack | None:
     try:
         table.guarded(now)
     except ClockWentBack as error:
-        clock = error
-    files = tuple(damaged_files(table, table.files, meter))
-    other = tuple(f"{finding.what}: {finding.detail}" for finding in row_findings(table, files, table.files))
-    return Damage(feed, files, None, clock, is_current_lost(table), other)
+        return error
+    return None
 
 
 def _without_log(feed: Feed) -> str:
     return (
         f"restore its Delta log from a backup; without one: python manage_feeds.py delete {feed.name} --confirm (its "
         "files stay), then add a feed of another name for that source, which reads again what the source still has"
+    )
+
+
+def _without_records(lake: Lake, beside: Feed) -> str:
+    return (
+        f"restore that Delta log from a backup; without one move {lake.place_of(beside)} to another place: the records "
+        "that come from then on are kept anew"
     )

@@ -52,6 +52,9 @@ def repair_feed(
         upkeep.lake.accept_clock(feed, upkeep.holder, name_of_act(upkeep.run_id, "accept clock"), upkeep.now)
         done.append("goes on from this machine's clock")
     with upkeep.lake.writing(feed, upkeep.holder) as table:
+        if (beside := upkeep.lake.kept_beside(feed)) is not None:
+            with upkeep.lake.writing(beside, upkeep.holder):
+                pass  # it removes what keeps readers from the records
         if found.torn is not None:
             done.append(f"removed {found.torn}")
         damage = find_damage(upkeep.lake, feed, upkeep.now, meter)

@@ -21,7 +21,7 @@ from pipeline.feeds import Feed
 from pipeline.lake.access import StoreAccess
 from pipeline.lake.encoding import Compression
 from pipeline.lake.feed_store import FeedStore
-from pipeline.lake.log import torn_entry
+from pipeline.lake.log import remove_damage, torn_entry
 from pipeline.lake.metadata import is_described, write_metadata
 from pipeline.lake.names import name_of_feed
 from pipeline.lake.run_log import open_run_log
@@ -99,14 +99,21 @@ class Lake:
     def accept_clock(self, feed: Feed, holder: Mapping[str, str], commit_id: str, now: dt.datetime) -> None:
         """Lets the feed go on from `now`, although it has commits of a later time."""
         with self._folder(feed).hold(feed.name, holder):
-            for table in (self.table(feed), self.table(feed.of_unreadable())):
+            for own in (feed, feed.of_unreadable()):
+                with disk_errors(self._folder(own).uri()):
+                    remove_damage(self._folder(own))
+                table = self.table(own)
                 if table.exists:
                     table.accept_clock(commit_id, now)
 
+    def kept_beside(self, feed: Feed) -> Feed | None:
+        """The feed of the records that were kept beside a stream's rows; None where there is none."""
+        return feed.of_unreadable() if self._folder(feed.of_unreadable()).is_there() else None
+
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
         """Deletes all rows of the feed, and the records that were kept beside it. There is no way back."""
-        beside = self._folder(feed.of_unreadable())
-        for folder in (*([beside] if beside.is_there() else []), self._folder(feed)):
+        beside = self.kept_beside(feed)
+        for folder in (*([self._folder(beside)] if beside else []), self._folder(feed)):
             with folder.hold(feed.name, holder), disk_errors(folder.uri()):
                 folder.delete_all()
 
