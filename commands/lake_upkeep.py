@@ -78,9 +78,9 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
         with collected(feed.name, errors):
             with working(feed.name, "expiring"):
                 if dry_run:
-                    said = text.would_expire_text(would_expire(upkeep, feed))
+                    said = "\n".join(map(text.would_expire_text, would_expire(upkeep, feed)))
                 else:
-                    said = text.expired_text(feed.name, expire_feed(upkeep.numbered(index), feed))
+                    said = text.expired_text(feed, expire_feed(upkeep.numbered(index), feed))
             cli.say(said)
     if dry_run:
         click.echo(UNCHANGED)
@@ -93,15 +93,15 @@ def expire(feeds: tuple[str, ...], dry_run: bool, yes: bool) -> None:
 def unexpire(feed: str, dry_run: bool) -> None:
     """Bring back what expired, as far as the feed's retention keeps it now and its files are still there."""
     from pipeline.display import working
-    from pipeline.lake.unexpire import returning, unexpire_feed
+    from pipeline.lake.unexpire import unexpire_feed, would_return
     from pipeline.report import text
     from pipeline.text import UNCHANGED
 
     opened = _, lake = open_lake()
     chosen, upkeep = lake.feeds.get_anywhere(feed), upkeep_of(opened, "unexpire", dry_run)
     with working(feed, "bringing back"):
-        found = returning(lake.table(chosen), upkeep) if dry_run else unexpire_feed(upkeep, chosen)
-    cli.say(text.returned_text(feed, found, "would bring back" if dry_run else "brought back"))
+        found = would_return(upkeep, chosen) if dry_run else unexpire_feed(upkeep, chosen)
+    cli.say(text.returned_text(chosen, found, "would bring back" if dry_run else "brought back"))
     if dry_run:
         click.echo(UNCHANGED)
 

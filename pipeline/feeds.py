@@ -179,6 +179,11 @@ class Feed(Strict):
     def kind_folder(self) -> str:
         return "streams" if self.type == "stream" else "tables"
 
+    @property
+    def title(self) -> str:
+        """What its data is called to people."""
+        return self.name
+
     def of_unreadable(self) -> Feed:
         """The feed of the stream's records that are no rows: partitioned by date, kept as long as the stream's rows."""
         return _Unreadable(name=self.name, type="stream", source=self.source, retention_days=self.retention_days)
@@ -193,6 +198,10 @@ class _Unreadable(Feed):
     @property
     def kind_folder(self) -> str:
         return "unreadable"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} (unreadable records)"
 
 
 _TABLE_DEFAULTS = {"partitioning": "version", "storage_mode": "OVERWRITE"}

@@ -168,21 +168,24 @@ def _export(
     request: ExportRequest,
     holder: dict[str, str],
 ) -> None:
-    with lake.writing(feed, holder) as table:
+    with lake.writing(feed, holder) as table, contextlib.ExitStack() as more:
+        kept = more.enter_context(lake.writing(feed.of_unreadable(), holder)) if feed.keep_unreadable else None
         if feed.type == "table":
             export_table(sources, table, run, result.exported, request.version)
         elif request.day is not None:
             export_day(sources, table, run, result.exported, request.day)
+        elif request.full:
+            export_full(sources, table, run, result.exported, kept)
         else:
-            _export_stream(
-                sources, lake, table, run, result.exported, holder, export_full if request.full else export_stream
-            )
+            export_stream(sources, table, run, result.exported, kept)
         if result.exported.undated_rows:
             undated = plural(result.exported.undated_rows, "row")
             result.exported.notes.append(f"{undated} without a date in the years 1 to 9999, in date={NULL_PARTITION}")
         result.expired = expire(table, name_of_act(run.id, "expire"), run.now, run.max_expire)
         _compact(table, run, result.exported)
         _cool(table, run, result.exported)
+        if kept is not None:
+            expire(kept, name_of_act(run.id, "expire"), run.now, run.max_expire, beside=table)
 
 
 def _has_time(run: Run) -> bool:
@@ -205,20 +208,3 @@ def _compact(table: LakeTable, run: Run, exported: ExportResult) -> None:
     if done.taken:
         exported.notes.append(f"{plural(len(done.taken), 'small file')} became {len(done.made)}")
     exported.notes += [damage.message for damage in done.refused.values()]
-
-
-def _export_stream(
-    sources: Sources,
-    lake: Lake,
-    table: LakeTable,
-    run: Run,
-    done: ExportResult,
-    holder: dict[str, str],
-    export: Callable[[Sources, LakeTable, Run, ExportResult, LakeTable | None], None],
-) -> None:
-    if not table.feed.keep_unreadable:
-        export(sources, table, run, done, None)
-        return
-    with lake.writing(table.feed.of_unreadable(), holder) as kept:
-        export(sources, table, run, done, kept)
-        expire(kept, name_of_act(run.id, "expire"), run.now, max_share=1)

@@ -107,13 +107,16 @@ class Lake:
                     table.accept_clock(commit_id, now)
 
     def kept_beside(self, feed: Feed) -> Feed | None:
-        """The feed of the records that were kept beside a stream's rows; None where there is none."""
-        return feed.of_unreadable() if self._folder(feed.of_unreadable()).is_there() else None
+        """The feed of the unreadable records that the feed keeps beside its rows; None where there are none, or where
+        it keeps none any more.
+        """
+        beside = feed.of_unreadable()
+        return beside if feed.keep_unreadable and self._folder(beside).is_there() else None
 
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
         """Deletes all rows of the feed, and the records that were kept beside it. There is no way back."""
-        beside = self.kept_beside(feed)
-        for folder in (*([self._folder(beside)] if beside else []), self._folder(feed)):
+        beside = self._folder(feed.of_unreadable())
+        for folder in (*([beside] if beside.is_there() else []), self._folder(feed)):
             with folder.hold(feed.name, holder), disk_errors(folder.uri()):
                 folder.delete_all()
 

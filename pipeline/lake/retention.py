@@ -32,9 +32,13 @@ _PAUSE_DAYS = 10
 
 @dataclass(frozen=True)
 class Due:
-    """The files that a feed's rule no longer keeps, and those of them whose expiry has no normal reason."""
+    """The files that a feed's rule no longer keeps, and those of them whose expiry has no normal reason.
+
+    `title` is what the data is called to people.
+    """
 
     feed: str
+    title: str
     kept_by: Rule
     rule: Rule
     files: Sequence[DataFile]
@@ -62,7 +66,7 @@ class Due:
         if self.rule.longer(self.kept_by) != self.rule:
             reason = f"the rows were kept by the rule {self.kept_by}, which is {self.rule} now"
         raise RetentionHeld(
-            f"nothing of {self.feed} expired: {self.row_count:,} of its {self.total_rows:,} rows would go at once, in "
+            f"nothing of {self.title} expired: {self.row_count:,} of its {self.total_rows:,} rows would go at once, in "
             f"{len(self.partitions)} partitions ({self.partitions[0]} to {self.partitions[-1]}), more than "
             f"EXPIRE_MAX_SHARE ({max_share:.0%}) allows; {reason}",
             f"if they are to go: python metadata_utils.py expire {self.feed} --yes",
@@ -80,31 +84,39 @@ class Due:
         return f"{taken}: the next export expires them"
 
 
-def due(table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = None) -> Due:
-    """What expires by the feed's rule at `now`, of the table's files or `among` others; never the current version."""
+def due(
+    table: LakeTable, now: dt.datetime, among: Sequence[DataFile] | None = None, beside: LakeTable | None = None
+) -> Due:
+    """What expires by the feed's rule at `now`, of the table's files or `among` others; never the current version.
+
+    Rows that are kept `beside` those of another table expire because newer rows came to either.
+    """
     all_files = table.files if among is None else among
     rule = Rule.of(table.feed)
     kept_by = (table.rule or rule).longer(rule)
     files = _due_files(table, all_files, rule, now.date())
     unexplained: Sequence[DataFile] = ()
     if files:
-        usual = {file.path for file in _usual_files(table, all_files, kept_by, now.date())}
+        newer = beside.files if beside and beside.exists else ()
+        usual = {file.path for file in _usual_files(table, all_files, kept_by, now.date(), newer)}
         unexplained = [file for file in files if file.path not in usual]
-    return Due(table.feed.name, kept_by, rule, files, unexplained, _rows(all_files))
+    return Due(table.feed.name, table.feed.title, kept_by, rule, files, unexplained, _rows(all_files))
 
 
-def expire(table: LakeTable, commit_id: str, now: dt.datetime, max_share: float) -> list[str]:
+def expire(
+    table: LakeTable, commit_id: str, now: dt.datetime, max_share: float, beside: LakeTable | None = None
+) -> list[str]:
     """Removes expired partitions from the table; returns their names. Without any it commits only a rule that became
     shorter.
 
-    Raises RetentionHeld.
+    See `due` for `beside`. Raises RetentionHeld.
     """  # fmt: skip
     if not table.exists or _is_nothing_due(table, now):
         return []
     if table.rule_in_log is None:
         # The rule goes into the log before `_metadata.json` is rewritten, perhaps with a shorter one.
         table.commit(commit_id, Change(note=_rule_note(table.rule or Rule.of(table.feed))), now)
-    found = due(table, now)
+    found = due(table, now, beside=beside)
     found.check(max_share)
     if found.files:
         note = {"kind": "expire", "partitions": found.partitions, "rows": found.row_count}
@@ -130,7 +142,11 @@ def _rule_note(rule: Rule) -> dict[str, str]:
 
 def partition_names(files: Sequence[DataFile]) -> list[str]:
     """The names of the files' partitions, the oldest first."""
-    return sorted({file.partition or "" for file in files}, key=lambda name: (len(name), name))
+    return sorted({file.partition or "" for file in files}, key=_by_name)
+
+
+def _by_name(name: str) -> tuple[int, str]:
+    return len(name), name
 
 
 def still_expired(notes: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -159,15 +175,20 @@ def _due_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: d
     ]
 
 
-def _usual_files(table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date) -> list[DataFile]:
-    """The files that expire by the rule for a normal reason: newer rows, passed days or a new version."""
+def _usual_files(
+    table: LakeTable, files: Sequence[DataFile], rule: Rule, today: dt.date, newer: Sequence[DataFile]
+) -> list[DataFile]:
+    """The files that expire by the rule for a normal reason: newer rows, in `newer` files too, passed days or a new
+    version.
+    """
     first, paused = rule.first_day(today), rule.first_day(today - dt.timedelta(days=_PAUSE_DAYS))
     if table.feed.type == "table":
         newest = _newest_versions(files, rule)
         return [f for f in files if f.partition not in newest or paused <= f.added_at.date() < first]
     dated = [(file, day) for file in files if (day := _day(file)) is not None]
+    days = [*(day for _, day in dated), *filter(None, map(_day, newer))]
     # Rows of the future say nothing about today.
-    by_rows = rule.first_day(max((day for _, day in dated if day <= today), default=dt.date.min))
+    by_rows = rule.first_day(max((day for day in days if day <= today), default=dt.date.min))
     return [file for file, day in dated if day < by_rows or paused <= day < first]
 
 
@@ -186,27 +207,42 @@ def _rows(files: Sequence[DataFile]) -> int:
 
 @dataclass(frozen=True)
 class Taken:
-    """The partitions that were removed from the log, and how many older files were deleted from disk."""
+    """The partitions that were removed from the log, and how many older files were deleted from disk.
+
+    `of_unreadable` are the partitions of the unreadable records beside a stream's rows, for a feed that keeps them.
+    """
 
     partitions: list[str]
     deleted_files: int
+    of_unreadable: list[str] = field(default_factory=list)
 
 
-def would_expire(upkeep: Upkeep, feed: Feed) -> Due:
-    """What `expire_feed` would remove. Raises RetentionHeld."""
-    found = due(upkeep.lake.table(feed), upkeep.now)
-    found.check(upkeep.max_share)
+def would_expire(upkeep: Upkeep, feed: Feed) -> list[Due]:
+    """What `expire_feed` would remove: of its rows, and of the unreadable records it keeps. Raises RetentionHeld."""
+    table = upkeep.lake.table(feed)
+    found = [due(table, upkeep.now)]
+    if beside := upkeep.lake.kept_beside(feed):
+        kept = upkeep.lake.table(beside)
+        found += [due(kept, upkeep.now, beside=table)] if kept.exists else []
+    for each in found:
+        each.check(upkeep.max_share)
     return found
 
 
 def expire_feed(upkeep: Upkeep, feed: Feed) -> Taken:
     """Removes what the feed's rule no longer keeps from the log, and deletes files past their grace period from disk.
 
-    Raises RetentionHeld.
+    Raises RetentionHeld, before anything of the unreadable records expires where too many rows would.
     """
-    with upkeep.lake.writing(feed, upkeep.holder) as table:
+    lake = upkeep.lake
+    with lake.writing(feed, upkeep.holder) as table:
         partitions = expire(table, upkeep.run_id, upkeep.now, upkeep.max_share)
-        return Taken(partitions, table.remove_orphans(upkeep.lake.grace_hours))
+        deleted, beside = table.remove_orphans(lake.grace_hours), lake.kept_beside(feed)
+        if beside is None:
+            return Taken(partitions, deleted)
+        with lake.writing(beside, upkeep.holder) as kept:
+            of_unreadable = expire(kept, upkeep.run_id, upkeep.now, upkeep.max_share, beside=table)
+            return Taken(partitions, deleted + kept.remove_orphans(lake.grace_hours), of_unreadable)
 
 
 @dataclass(frozen=True)
@@ -224,7 +260,8 @@ def expire_archived(upkeep: Upkeep, feeds: Iterable[Feed], progress: Progress) -
     for index, feed in enumerate(feeds):
         try:
             with progress.at(feed.name, "expiring"), contained(feed.name):
-                if partitions := expire_feed(upkeep.numbered(index), feed).partitions:
+                taken = expire_feed(upkeep.numbered(index), feed)
+                if partitions := sorted({*taken.partitions, *taken.of_unreadable}, key=_by_name):
                     done.append(ArchivedExpiry(feed.name, partitions))
         except PipelineError as error:
             done.append(ArchivedExpiry(feed.name, error=error))

@@ -7,8 +7,10 @@ before the commit changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -59,7 +61,8 @@ class Expired:
     counts.
 
     `needs` is the shortest rule that does not expire any of the files again at once. `whole` are the partitions of
-    which, with the files, all is back that ever expired.
+    which, with the files, all is back that ever expired. `beside` is the same of the unreadable records that a stream
+    keeps beside its rows.
     """
 
     files: list[DataFile] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Expired:
     lost: Counter[str] = field(default_factory=Counter)
     needs: Rule | None = None
     whole: list[str] = field(default_factory=list)
+    beside: Expired | None = None
 
     @property
     def partitions(self) -> list[str]:
@@ -225,22 +229,39 @@ def _needed(table: LakeTable, files: list[DataFile], taken: list[DataFile], toda
 
 def unexpire_feed(upkeep: Upkeep, feed: Feed) -> Expired:
     """Brings back the expired files that the feed's rule keeps. Raises NothingReturns."""
-    with upkeep.lake.writing(feed, upkeep.holder) as table:
-        found = returning(table, upkeep)
+    lake = upkeep.lake
+    with lake.writing(feed, upkeep.holder) as table, contextlib.ExitStack() as more:
+        beside = lake.kept_beside(feed)
+        kept = more.enter_context(lake.writing(beside, upkeep.holder)) if beside else None
+        found = returning(table, upkeep, kept)
         unexpire(table, found, upkeep.run_id, upkeep.now)
+        if kept is not None and found.beside is not None:
+            unexpire(kept, found.beside, upkeep.run_id, upkeep.now)
         return found
 
 
-def returning(table: LakeTable, upkeep: Upkeep) -> Expired:
-    """The expired files that can come back. Raises NothingReturns where none can."""
+def would_return(upkeep: Upkeep, feed: Feed) -> Expired:
+    """What `unexpire_feed` would bring back. Raises NothingReturns."""
+    beside = upkeep.lake.kept_beside(feed)
+    return returning(upkeep.lake.table(feed), upkeep, upkeep.lake.table(beside) if beside else None)
+
+
+def returning(table: LakeTable, upkeep: Upkeep, kept: LakeTable | None = None) -> Expired:
+    """The expired files that can come back, and of the unreadable records in `kept`. Raises NothingReturns where none
+    can.
+    """
     feed, found = table.feed, find_expired(table, upkeep.now, upkeep.lake.grace_hours)
-    if found.files or found.parts or not found.lost:
+    if kept is not None and kept.exists:
+        found.beside = find_expired(kept, upkeep.now, upkeep.lake.grace_hours)
+    both = [found, *filter(None, [found.beside])]
+    lost = sum((each.lost for each in both), Counter[str]())
+    if any(each.files or each.parts for each in both) or not lost:
         return found
-    reasons = "; ".join(f"{plural(rows, 'row')}: {reason}" for reason, rows in found.lost.items())
-    hint = "nothing needs to be done" if set(found.lost) == {_AGAIN} else "restore the lake from a backup"
-    if found.needs is not None:
-        rule = Rule.of(feed)
-        longer = f" --retention-days {found.needs.days}" if found.needs.days > rule.days else ""
-        longer += f" --retention-versions {found.needs.versions}" if found.needs.versions > rule.versions else ""
+    reasons = "; ".join(f"{plural(rows, 'row')}: {reason}" for reason, rows in lost.items())
+    hint = "nothing needs to be done" if set(lost) == {_AGAIN} else "restore the lake from a backup"
+    if needed := [each.needs for each in both if each.needs is not None]:
+        rule, needs = Rule.of(feed), functools.reduce(Rule.longer, needed)
+        longer = f" --retention-days {needs.days}" if needs.days > rule.days else ""
+        longer += f" --retention-versions {needs.versions}" if needs.versions > rule.versions else ""
         hint = f"python manage_feeds.py update {feed.name}{longer}"
     raise NothingReturns(f"no expired row of {feed.name} can come back: {reasons}", hint)

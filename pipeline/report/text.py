@@ -13,6 +13,7 @@ from pipeline.report.model import History, LakeState
 from pipeline.text import as_table, plural, rfc3339, size_text, wrapped
 
 if TYPE_CHECKING:  # what only their own commands import
+    from pipeline.feeds import Feed
     from pipeline.lake.compaction import Compacted, Group
     from pipeline.lake.copy import CopiedFeed
     from pipeline.lake.published import Published
@@ -135,21 +136,25 @@ def verdict_text(verdict: Verdict) -> str:
 
 def would_expire_text(due: Due) -> str:
     rows = f" ({plural(due.row_count, 'row')})" if due.files else ""
-    return f"{due.feed}: would expire {', '.join(due.partitions) or 'nothing'}{rows}"
+    return f"{due.title}: would expire {', '.join(due.partitions) or 'nothing'}{rows}"
 
 
-def expired_text(feed: str, taken: Taken) -> str:
+def expired_text(feed: Feed, taken: Taken) -> str:
     deleted = plural(taken.deleted_files, "old file")
-    return f"{feed}: expired {', '.join(taken.partitions) or 'nothing'}; {deleted} deleted"
+    rows = f"{feed.title}: expired {', '.join(taken.partitions) or 'nothing'}; {deleted} deleted"
+    beside = f"\n{feed.of_unreadable().title}: expired {', '.join(taken.of_unreadable)}"
+    return rows + beside if taken.of_unreadable else rows
 
 
-def returned_text(feed: str, found: Expired, verb: str) -> str:
+def returned_text(feed: Feed, found: Expired, verb: str) -> str:
     """The rows that came back, or would (see `verb`), and the reasons why others cannot."""
-    if not found.files and not found.lost:
-        return f"{feed}: nothing expired that could come back"
-    lines = [f"{feed}: {verb} {plural(found.row_count, 'row')}: {', '.join(found.partitions)}"]
-    lines += [f"  {plural(rows, 'row')} cannot come back: {reason}" for reason, rows in found.lost.items()]
-    return "\n".join(lines)
+    tables = [(feed, found), *([(feed.of_unreadable(), found.beside)] if found.beside else [])]
+    lines = []
+    for own, part in tables:
+        if part.files or part.lost:
+            lines.append(f"{own.title}: {verb} {plural(part.row_count, 'row')}: {', '.join(part.partitions)}")
+        lines += [f"  {plural(rows, 'row')} cannot come back: {reason}" for reason, rows in part.lost.items()]
+    return "\n".join(lines) or f"{feed.title}: nothing expired that could come back"
 
 
 def would_compact_text(feed: str, groups: Sequence[Group]) -> str:
