@@ -207,7 +207,7 @@ def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[
     """
     table = lake.table(feed)
     try:
-        if table.exists:
+        if table.exists and feed.type == "stream":
             check_partition_column(table.schema, feed.partition_column)
         with contextlib.ExitStack() as stack:
             try:

@@ -132,6 +132,17 @@ def test_a_feed_is_added_without_a_server_too_and_that_is_said(lake: Path) -> No
     assert lake_at(lake).feeds.get("x").source == "NOPE"
 
 
+def test_a_table_that_has_data_is_added_and_changed_as_one_that_has_none(lake: Path, emulator: Emulator) -> None:
+    env = {"KSQLDB_URL": emulator.url}
+    ran(lake, "export_to_data_lake", "--table", TABLE, env=env)
+    ran(lake, "manage_feeds", "update", TABLE, "--read-from", "ksqldb", env=env)
+    ran(lake, "manage_feeds", "delete", TABLE, "--confirm")
+
+    ran(lake, "manage_feeds", "add", "--name", TABLE, "--type", "table", "--source", TABLE, env=env)
+
+    assert "would be version 2" in ran(lake, "export_to_data_lake", "--table", TABLE, "--dry-run", env=env).stderr
+
+
 def test_a_partitioning_that_the_source_does_not_have_is_refused(lake: Path, emulator: Emulator) -> None:
     for column in ("NOPE", "user_id"):
         words = ("update", STREAM, "--partitioning", f"date:{column}")
