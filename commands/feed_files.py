@@ -13,9 +13,10 @@ from commands.completion import feed_names
 from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from data_lake_config import Settings
+    from pipeline.feeds import Feed
     from pipeline.lake.lake import Lake
 
 
@@ -33,8 +34,12 @@ def open_feeds(log: bool = True, begins: bool = False) -> tuple[Settings, Lake]:
     elif log:
         lake.feeds.check_there()
     if log:
-        scripts.keep_record(lake, "manage_feeds", cli.utc_now(), settings.lake_log_format)
+        _keep_record(settings, lake)
     return settings, lake
+
+
+def _keep_record(settings: Settings, lake: Lake) -> None:
+    scripts.keep_record(lake, "manage_feeds", cli.utc_now(), settings.lake_log_format)
 
 
 def _of_a_feed(command: Callable[..., None]) -> click.Command:
@@ -93,21 +98,39 @@ def restore(name: str) -> None:
 @click.option("--confirm", is_flag=True, help="Really delete it.")
 @click.option("--data", is_flag=True, help="Delete its data in the lake too. There is no way back.")
 def delete(name: str, confirm: bool, data: bool) -> None:
-    """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them."""
+    """Delete a feed. Without --data its rows stay in the lake, and a new feed of that name goes on from them.
+
+    With --data it also deletes the rows that are left of a feed that was deleted without it.
+    """
     from pipeline.text import UNCHANGED
 
-    _, lake = open_feeds(log=confirm)
-    lake.feeds.find(name)
-    feed = lake.feeds.get_anywhere(name) if data else None  # its type says where its data is
+    settings, lake = open_feeds(log=False)
+    left = lake.left_of(name) if data else []
+    if confirm:
+        if not left:
+            lake.feeds.check_there()
+        _keep_record(settings, lake)
+    if not left:
+        lake.feeds.find(name)
+    feeds = left or ([lake.feeds.get_anywhere(name)] if data else [])  # their types say where the data is
     if not confirm:
-        all_data = f" and all its data in {lake.place_of(feed)}" if feed is not None else " (its data stays)"
-        click.echo(f"would delete the feed {name}{all_data}; add --confirm to do it\n{UNCHANGED}")
+        click.echo(f"would delete {_described(lake, name, feeds, bool(left))}; add --confirm to do it\n{UNCHANGED}")
         return
-    if feed is not None:
+    for feed in feeds:
         lake.delete_data(feed, cli.holder("manage_feeds.py delete", cli.utc_now()))
-    lake.feeds.delete(name)
+    if not left:
+        lake.feeds.delete(name)
     lake.write_views()
-    cli.say(f"deleted {name}" + (" and its data" if data else "; its data stays in the lake"))
+    what = f"the data that was left of {name}" if left else name
+    cli.say(f"deleted {what}" + ("" if left else " and its data" if data else "; its data stays in the lake"))
+
+
+def _described(lake: Lake, name: str, feeds: Sequence[Feed], left: bool) -> str:
+    """What would be deleted: the feed of that name, the data of these feeds, or both."""
+    places = " and ".join(lake.place_of(feed) for feed in feeds)
+    if left:
+        return f"all data that is left of the deleted feed {name} in {places}"
+    return f"the feed {name}" + (f" and all its data in {places}" if feeds else " (its data stays)")
 
 
 COMMANDS = (show, enable, disable, archive, restore, delete)

@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import FeedExists, FeedInvalid, PipelineError, TryLater, ViewExists, WrongUsage
+from pipeline.errors import (
+    FeedExists,
+    FeedInvalid,
+    PipelineError,
+    SchemaChanged,
+    TopicChanged,
+    TryLater,
+    VersionsUsedUp,
+    ViewExists,
+    WrongUsage,
+)
 from pipeline.export.preview import preview
 from pipeline.feeds import FEED_NAME, Feed, WarehouseMapping, parse_feed
 from pipeline.lake.columns import annotated_schema
@@ -102,7 +112,8 @@ def add_feed(lake: Lake, options: Mapping[str, Any], server: OpenSources, tell: 
     feed = feed_of_options(_given(options), "the new feed")
     lake.feeds.refuse_taken(feed)
     _refuse_hot_days_on_a_disk(lake, feed)
-    check_readable(lake, feed, server, tell)
+    rows = f"delete the rows: python manage_feeds.py delete {feed.name} --data"
+    check_readable(lake, feed, server, tell, f"add it under another --name, or {rows}")
     lake.feeds.add(feed)
     return feed
 
@@ -200,10 +211,13 @@ def feed_of_options(fields: dict[str, Any], where: str) -> Feed:
         raise WrongUsage(error.message, error.hint) from None
 
 
-def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[str], None]) -> None:
+def check_readable(
+    lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[str], None], other_rows: str = ""
+) -> None:
     """Asks the server whether the feed could be exported; a server that does not answer is reported to `tell`.
 
-    Raises WrongUsage for a source that does not exist, is of the other kind, or cannot be read or partitioned as asked.
+    `other_rows` is the hint where the lake has rows of a deleted feed that the new one cannot go on from. Raises
+    WrongUsage for a source that does not exist, is of the other kind, or cannot be read or partitioned as asked.
     """
     table = lake.table(feed)
     try:
@@ -220,6 +234,8 @@ def check_readable(lake: Lake, feed: Feed, server: OpenSources, tell: Callable[[
         tell(f"whether {feed.source} can be exported so is not known yet: {error.message}")
     except WrongUsage:
         raise
+    except (SchemaChanged, TopicChanged, VersionsUsedUp) as error:
+        raise WrongUsage(error.message, other_rows or error.hint) from None
     except PipelineError as error:
         raise WrongUsage(error.message, error.hint) from None
 

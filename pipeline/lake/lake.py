@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import PipelineError
-from pipeline.feeds import Feed
+from pipeline.errors import FeedUnknown, PipelineError
+from pipeline.feeds import FEED_NAME, Feed, parse_feed
 from pipeline.lake.access import StoreAccess
 from pipeline.lake.encoding import Compression
 from pipeline.lake.feed_store import FeedStore
@@ -112,6 +112,19 @@ class Lake:
         """
         beside = feed.of_unreadable()
         return beside if feed.keep_unreadable and self._folder(beside).is_there() else None
+
+    def left_of(self, name: str) -> list[Feed]:
+        """A feed for each kind of data that the lake still has of a deleted feed; none where a feed has that name.
+
+        Raises LakeMissing.
+        """
+        try:
+            self.feeds.find(name)
+        except FeedUnknown:
+            kinds = ("stream", "table") if FEED_NAME.fullmatch(name) else ()
+            feeds = [parse_feed({"name": name, "type": kind, "source": name}, name) for kind in kinds]
+            return [feed for feed in feeds if any(self._folder(one).is_there() for one in (feed, feed.of_unreadable()))]
+        return []
 
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
         """Deletes all rows of the feed, and the records that were kept beside it. There is no way back."""
