@@ -1,7 +1,8 @@
 """SQL over the committed rows of the lake's feeds, as they are or as they were; answered by DuckDB.
 
-Nothing is changed: only one SELECT is taken, and only the feeds that it names are opened. What DuckDB does not keep in
-memory is in a temporary folder, which is removed at the end.
+Nothing is changed: only one SELECT is taken, and only the feeds that it names are opened; one that cannot be opened
+counts only where its name stands for a table. What DuckDB does not keep in memory is in a temporary folder, which is
+removed at the end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import datetime as dt
 import io
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -18,7 +19,7 @@ from typing import Protocol, TypeVar
 import duckdb
 import pyarrow as pa
 
-from pipeline.errors import QueryNotAnswered, QueryRefused
+from pipeline.errors import PipelineError, QueryNotAnswered, QueryRefused
 from pipeline.feeds import Feed
 from pipeline.lake.lake import Lake
 from pipeline.lake.table import LakeTable
@@ -31,6 +32,8 @@ _MEMORY = "2GB"
 _BATCH_ROWS = 10_000
 _WHOLE = 2**31 - 1
 _LOOK_S = 0.1
+_NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
+"""DuckDB's words (2.0) for a table that is not there."""
 _T = TypeVar("_T")
 
 
@@ -83,23 +86,28 @@ class Answer:
 def answering(lake: Lake, sql: str, when: When) -> Iterator[Answer]:
     """The answer of a SELECT over the views of `views.sql`, until the block ends.
 
-    Times are shown in UTC. Raises QueryRefused and QueryNotAnswered, and for a feed that it names what `When.shown`
+    Times are shown in UTC. Raises QueryRefused and QueryNotAnswered, and for a feed that it reads what `When.shown`
     raises.
     """
+    _refuse_other_bytes(sql)
     found = lake.feeds.list()
     views = ", ".join(view for feed in found.feeds for view in feed.view_names) or "there are none yet"
     with scratch_folder() as folder, scratch_database(folder, _MEMORY) as database:
         database.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
         database.execute("SET autoinstall_known_extensions = false")  # a query downloads nothing
+        database.execute("SET python_enable_replacements = false")  # a table is none of this program's variables
         if (filesystem := lake.filesystem()) is not None:
             database.register_filesystem(filesystem)
+        unopened = dict[str, PipelineError]()
         for lost in found.broken:
-            if _names_one(sql, (lost.name, f"{lost.name}_current", f"{lost.name}_history")):
-                raise lost.error
+            unopened |= dict.fromkeys((lost.name, f"{lost.name}_current", f"{lost.name}_history"), lost.error)
         for feed in found.feeds:
             if asked := [view for view in feed.view_names if _names_one(sql, (view,))]:
-                _create_views(database, lake, feed, when, asked)
-        with _duckdb_errors(views):
+                try:
+                    _create_views(database, lake, feed, when, asked)
+                except PipelineError as error:  # its name may stand for a column, or be a word of SQL
+                    unopened |= dict.fromkeys(feed.view_names, error)
+        with _duckdb_errors(views), _errors_of_feeds(unopened):
             relation = database.sql(_only_select(database, sql))
         with _interruptible(database) as run:
             yield Answer(relation, run, views)
@@ -137,6 +145,27 @@ def _create_views(
     table = lake.table(feed)
     for statement in views_of(table, when.shown(table, asked)):
         database.execute(statement)
+
+
+def _refuse_other_bytes(sql: str) -> None:
+    """Raises QueryRefused for a lone surrogate, into which Python turns a byte that is not UTF-8."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        hint = "write the query in UTF-8, or the character as chr(NUMBER)"
+        raise QueryRefused("the query holds a byte that is not UTF-8", hint) from None
+
+
+@contextlib.contextmanager
+def _errors_of_feeds(unopened: Mapping[str, PipelineError]) -> Iterator[None]:
+    """Raises the error of a view that could not be opened, by its name, where the query takes it for a table."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        missing = _NO_TABLE.search(str(error))
+        if missing is not None and (reason := unopened.get(missing[1].lower())) is not None:
+            raise reason from None
+        raise
 
 
 def _only_select(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:

@@ -187,6 +187,66 @@ def test_a_feed_without_data_says_how_to_export_it(root: Path) -> None:
     assert "hint: python export_to_data_lake.py --stream later" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT amount.n FROM (SELECT 1 AS n) AS amount",
+        "WITH amount AS (SELECT 1 AS n) SELECT n FROM amount",
+        "SELECT count(DISTINCT amount) AS n FROM totals_current",
+        "SELECT 1 AS n WHERE 'amount' <> 'select' -- amount\n",
+        "select 1 AS n",
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--at-version", "2")])
+def test_a_word_that_stands_for_no_table_opens_no_feed(root: Path, query: str, options: tuple[str, ...]) -> None:
+    (broken := root / "feeds" / "active" / "n.json").write_text("{")
+    lake_at(root).feeds.add(stream_feed(name="amount"))
+    lake_at(root).feeds.add(stream_feed(name="select"))
+    try:
+        assert answer(root, query, *options) == [{"n": 1}]
+    finally:
+        lake_at(root).feeds.delete("amount")
+        lake_at(root).feeds.delete("select")
+        broken.unlink()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT amount FROM Amount",
+        'SELECT count(*) FROM totals_current WHERE k IN (SELECT v FROM "amount")',
+        "WITH a AS (SELECT * FROM main.amount) SELECT * FROM a JOIN totals_current ON k = v",
+        "DESCRIBE amount",
+    ],
+)
+def test_a_feed_that_is_read_says_why_it_cannot_be(root: Path, query: str) -> None:
+    lake_at(root).feeds.add(stream_feed(name="amount"))
+    try:
+        done = command(root, "metadata_utils", "sql", query)
+    finally:
+        lake_at(root).feeds.delete("amount")
+
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (1, "error: the feed amount has no data in the lake yet")
+
+
+@pytest.mark.parametrize("name", ["lake", "views", "sql", "relation", "query"])
+def test_a_table_that_is_none_is_not_looked_for_elsewhere(root: Path, name: str) -> None:
+    done = command(root, "metadata_utils", "sql", f"SELECT * FROM {name}")
+
+    assert (done.exit_code, f"Table with name {name} does not exist!" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_byte_that_is_not_utf_8_is_refused(root: Path, form: str) -> None:
+    done = command(root, "metadata_utils", "sql", "SELECT 'Z\udcfcrich'", "--format", form)
+
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        "error: the query holds a byte that is not UTF-8",
+        "hint: write the query in UTF-8, or the character as chr(NUMBER)",
+    ]
+
+
 def test_a_table_is_cut_to_a_terminal_and_whole_elsewhere(root: Path) -> None:
     query = "SELECT *, repeat('x', 100) AS long, 1 AS a, 2 AS b, 3 AS c, 4 AS d FROM events ORDER BY rowoffset"
     code, sent = run_on_terminal("metadata_utils.py", "sql", query, env={"LAKE_ROOT": str(root)})
