@@ -24,6 +24,9 @@ _EXPORT, _SYNC, _VERIFY = "export_to_data_lake.py", "sync_to_mysql.py", ["metada
 _PARTS: Mapping[Step, str] = {"sync": "sync", "verification": "verify"}
 """The steps that may follow an export, and where its result has them."""
 _NOT_WELL = ("failed", "killed", "again later")
+_GOOD = ("ok", "held")
+"""How an export says of a feed that its rows are in the lake."""
+_WRONG_USAGE, _AGAIN_LATER = 2, 75
 _LOOK_BACK = dt.timedelta(days=92)
 
 
@@ -58,7 +61,8 @@ class History:
     """What the newest `runs` came to. `errors` are of feeds whose newest export failed; `last_run` is an export.
 
     `taken` has the runs that took each step, the newest first; `proofs` the newest verification of each scope that
-    there is one of.
+    there is one of. The newest one is the one that ended last. What was refused as wrong usage counts for nothing, and
+    neither does what was only postponed while another run did it.
     """
 
     runs: tuple[RunEntry, ...] = ()
@@ -74,24 +78,34 @@ class History:
         """Looks back three months."""
         runs = tuple(itertools.takewhile(lambda run: now - run.begun_at <= _LOOK_BACK, newest_first))
         found = cls(runs)
-        for run in runs:
+        over = sorted((run for run in runs if run.state != "running"), key=_end_of, reverse=True)
+        for place, run in enumerate(over):
+            others = _meanwhile(run, over[place + 1 :], runs) if run.exit_code == _AGAIN_LATER else ()
             if is_export(run):
-                found._add_export(run)
-            for step, trouble in steps_of(run):
-                found.taken.setdefault(step, []).append(Taken(run, trouble))
+                found._add_export(run, others)
+            if not _is_refused(run):
+                found._add_steps(run, others)
             found._add_proof(run)
         return found
 
-    def _add_export(self, run: RunEntry) -> None:
-        if self.last_run is None and run.state != "running":
+    def _add_export(self, run: RunEntry, others: Sequence[RunEntry]) -> None:
+        if self.last_run is None:
             self.last_run = run
         for feed in exported_feeds(run):
             name = str(feed["feed"])
-            if feed.get("status") in ("ok", "held") and run.ended_at is not None:
+            if feed.get("status") in _GOOD and run.ended_at is not None:
                 self.exported_at.setdefault(name, run.ended_at)
-            if name not in self._seen and feed.get("error"):
+            is_void = run.exit_code == _WRONG_USAGE or any(_exports(other, name) for other in others)
+            if name in self._seen or (feed.get("error") and is_void):
+                continue
+            if feed.get("error"):
                 self.errors[name] = feed["error"]
             self._seen.add(name)
+
+    def _add_steps(self, run: RunEntry, others: Sequence[RunEntry]) -> None:
+        for step, trouble in steps_of(run):
+            if not any(_takes(other, step, run) for other in others):
+                self.taken.setdefault(step, []).append(Taken(run, trouble))
 
     def _add_proof(self, run: RunEntry) -> None:
         result, words = run.result if isinstance(run.result, dict) else {}, _words_of(run.command)
@@ -136,6 +150,39 @@ def steps_of(run: RunEntry) -> Iterator[tuple[Step, str]]:
         yield "sync", _trouble(run, run.errors, result) or _trouble_of_run(run, bool(run.errors))
     elif words[:2] == _VERIFY and _is_of_all(words):
         yield "verification", _trouble(run, run.errors, result) or _trouble_of_run(run, bool(result.get("findings")))
+
+
+def _end_of(run: RunEntry) -> dt.datetime:
+    """When a run ended, or began where its end is not known."""
+    return run.ended_at or run.begun_at
+
+
+def _meanwhile(run: RunEntry, ended_before: Iterable[RunEntry], runs: Iterable[RunEntry]) -> list[RunEntry]:
+    """The runs that ended between the begin and the end of a run, and those of all `runs` that still go on."""
+    ended = itertools.takewhile(lambda other: _end_of(other) > run.begun_at, ended_before)
+    return [*ended, *(other for other in runs if other.state == "running" and other.begun_at <= _end_of(run))]
+
+
+def _is_refused(run: RunEntry) -> bool:
+    """Whether a run did nothing, because it was asked for what cannot be."""
+    return run.exit_code == _WRONG_USAGE and all(feed.get("status") not in _GOOD for feed in exported_feeds(run))
+
+
+def _exports(run: RunEntry, feed: str) -> bool:
+    """Whether a run exported the feed, or is about to."""
+    if run.state == "running":
+        return is_export(run) and not {"--all", feed}.isdisjoint(_words_of(run.command))
+    return any(one["feed"] == feed and one.get("status") in _GOOD for one in exported_feeds(run))
+
+
+def _takes(run: RunEntry, step: Step, postponed: RunEntry) -> bool:
+    """Whether a run took the step well, or is about to, for all feeds of one that was postponed."""
+    words, wanted = _words_of(run.command), _words_of(postponed.command)
+    if words != wanted and not (is_export(run) and "--all" in words):
+        return False
+    if run.state == "running":
+        return step == "export" or not is_export(run)
+    return dict(steps_of(run)).get(step) == ""
 
 
 def _trouble_of_export(run: RunEntry, result: Mapping[str, Any]) -> str:
