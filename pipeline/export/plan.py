@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged
+from pipeline.errors import LogDamaged, SourceUnknown, TopicChanged, WrongUsage
 from pipeline.export.engine import Engine
 from pipeline.feeds import Feed
 from pipeline.lake.change import PARTITIONS, number_of
@@ -64,6 +64,12 @@ def _of_other_kind(source: Source, feed: Feed) -> SourceUnknown:
         f"{source.name} is a {source.kind} on the server, but the feed {feed.name} is for a {feed.type}",
         f"python manage_feeds.py delete {feed.name} --confirm, then add it with --type {source.kind}",
     )
+
+
+def refuse_day_of_nothing(table: LakeTable) -> None:
+    """Raises WrongUsage where a day is to be replaced in a table that is not there yet."""
+    if not table.exists:
+        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
 
 
 def plan_read(

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver, WrongUsage
+from pipeline.errors import DayNotReplaceable, ReadInPart, TimeIsOver
 from pipeline.export.commit import ExportResult, Run, commit_unreadable, gaps_note, prepare_table, unreadable_note
-from pipeline.export.plan import cut, due_rows, plan_read, stream_of
+from pipeline.export.plan import cut, due_rows, plan_read, refuse_day_of_nothing, stream_of
 from pipeline.export.pool import Work
 from pipeline.export.stage import Staged
 from pipeline.lake.change import Change
@@ -37,8 +37,7 @@ def export_day(sources: Sources, table: LakeTable, run: Run, done: ExportResult,
     Raises DayNotReplaceable when the source has lost rows of that day, ReadInPart when the read may have missed them.
     """
     stream = stream_of(sources, table)
-    if not table.exists:
-        raise WrongUsage(f"{table.feed.name} has no rows to replace yet", "export it without --date first")
+    refuse_day_of_nothing(table)
     plan = plan_read(stream, table, run.limits, _rows_of(day, table))
     prepare_table(run, table, plan.columns, stream.source.topic)
     old = [file for file in table.files if file.partition == day.isoformat()]

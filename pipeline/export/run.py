@@ -139,7 +139,7 @@ def _export_contained(
             if run.limits.over:
                 raise TryLater(f"{feed.name} was not begun: --max-runtime is over", "run the same command again")
             if request.dry_run:
-                result.exported = preview(sources, lake.table(feed), request.version)
+                result.exported = preview(sources, lake.table(feed), request.version, request.full, request.day)
             else:
                 _export(sources, lake, feed, result, run, request, holder)
     except PipelineError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import multiprocessing
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ReadStalled, TopicChanged
+from pipeline.errors import ReadStalled, TopicChanged, WrongUsage
 from pipeline.export.commit import ExportResult, prepare_table
 from pipeline.export.plan import plan_read, stream_of
 from pipeline.export.stage import Staged, stage
@@ -107,6 +108,35 @@ def test_a_dry_run_says_what_is_due_and_how_a_table_would_be_read(lake_root: Pat
     assert stream.notes == ["at most 8 offsets are due", "bookmark 0: 9, 1: 7", "4 columns"]
     assert (table.notes, table.version) == (["read by a list", "2 columns"], 1)
     assert rows_there(lake_root) == Counter(rows(9))
+
+
+def test_a_dry_run_says_what_would_be_read_again(lake_root: Path) -> None:
+    day = dt.date(2026, 11, 20)
+    nothing = export(lake_root, toy(9), dry_run=True, day=day).error
+    first = export(lake_root, toy(9), dry_run=True, full=True).exported.notes[0]
+    export(lake_root, toy(9))
+
+    whole = export(lake_root, toy(13), dry_run=True, full=True).exported.notes[0]
+    one_day = export(lake_root, toy(13), dry_run=True, day=day).exported.notes[0]
+
+    assert isinstance(nothing, WrongUsage) and nothing.message == "toy has no rows to replace yet"
+    assert first == "at most 16 offsets are due, 0 of them again"
+    assert whole == "at most 24 offsets are due, 16 of them again"
+    assert one_day == "at most 16 offsets are due again, for 2026-11-20"
+
+
+def test_a_dry_run_says_what_would_be_read_again_where_the_end_is_not_known(
+    lake_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(lake_root, toy(9))
+    monkeypatch.setattr(ToyStream, "source", toy(9).stream.source)
+    monkeypatch.setattr(ToyStream, "ends", lambda _: None)
+
+    whole = export(lake_root, toy(9), dry_run=True, full=True).exported.notes[0]
+    one_day = export(lake_root, toy(9), dry_run=True, day=dt.date(2026, 11, 20)).exported.notes[0]
+
+    assert whole == "all that the source still has is due again"
+    assert one_day == "what the source still has of 2026-11-20 is due again"
 
 
 def stage_all(task: Task, stream: StreamSource, staging: Staging, name: str) -> list[Staged]:
