@@ -118,10 +118,12 @@ class FeedStore:
         if not self.is_there():
             self.check_there()
         hint = "python manage_feeds.py list"
-        if self._is_in(name, _ARCHIVED):
-            hint = f"it is archived: python manage_feeds.py restore {name}"
-        elif near := difflib.get_close_matches(f"{name}.json", self._names(_ACTIVE), 1):
-            hint = f"there is {near[0].removesuffix('.json')}; all of them: python manage_feeds.py list"
+        lower = name.lower()  # ksqlDB prints names in upper case
+        active = [file.removesuffix(".json") for file in self._names(_ACTIVE) if file.endswith(".json")]
+        if self._is_in(lower, _ARCHIVED) and lower not in active:
+            hint = f"it is archived: python manage_feeds.py restore {lower}"
+        elif near := difflib.get_close_matches(lower, active, 1):
+            hint = f"there is {near[0]}; all of them: python manage_feeds.py list"
         raise FeedUnknown(f"there is no feed {name!r} in {self._store.uri(_ACTIVE)}", hint)
 
     def choose(
@@ -154,8 +156,10 @@ class FeedStore:
     def refuse_taken(self, feed: Feed) -> None:
         """Raises what `add` raises."""
         if self._is_in(feed.name, _ACTIVE):
+            changes = f"how to change it: python manage_feeds.py update {feed.name} --help"
             raise FeedExists(
-                f"there is already a feed {feed.name!r}", f"to change it: python manage_feeds.py update {feed.name}"
+                f"there is already a feed {feed.name!r}",
+                f"how it is: python manage_feeds.py show {feed.name}; {changes}",
             )
         if self._is_in(feed.name, _ARCHIVED):
             raise FeedExists(

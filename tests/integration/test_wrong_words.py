@@ -165,6 +165,15 @@ def test_the_name_of_an_archived_feed_is_brought_back(lake: Path) -> None:
     ran(lake, "manage_feeds", "restore", TABLE)
 
 
+def test_a_feed_that_is_there_already_is_shown_and_changed_by_the_hint(lake: Path) -> None:
+    done = ran(lake, "manage_feeds", "add", "--name", TABLE, "--type", "table", "--source", "X", code=2, env=AWAY)
+
+    (hint,) = [line for line in done.stderr.splitlines() if line.startswith("hint: ")]
+    commands = re.findall(r"python manage_feeds.py ([^;]+)", hint)
+    assert [line.split()[0] for line in commands] == ["show", "update"]
+    assert all(ran(lake, "manage_feeds", *line.split()).stdout for line in commands)
+
+
 def test_an_unknown_key_of_a_feed_file_is_named_with_the_nearest_one(lake: Path) -> None:
     path = lake / "feeds" / "active" / f"{TABLE}.json"
     feed = json.loads(path.read_text(encoding="utf-8"))

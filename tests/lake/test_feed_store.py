@@ -107,6 +107,30 @@ def test_feeds_are_kept_moved_and_never_overwritten(tmp_path: Path) -> None:
         store.delete("events")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("EVENTS", "there is events; all of them: python manage_feeds.py list"),
+        ("Evnets", "there is events; all of them: python manage_feeds.py list"),
+        ("event.json", "there is events; all of them: python manage_feeds.py list"),
+        ("OLD", "it is archived: python manage_feeds.py restore old"),
+        ("nope", "python manage_feeds.py list"),
+        ("t1", "python manage_feeds.py list"),
+        ("e", "python manage_feeds.py list"),
+    ],
+)
+def test_a_name_that_is_like_no_feeds_is_not_said_to_be(tmp_path: Path, wrong: str, hint: str) -> None:
+    store = lake_at(tmp_path).feeds
+    for name in ("events", "s1-totals", "old"):
+        store.add(stream_feed(name=name))
+    store.archive("old")
+
+    with pytest.raises(FeedUnknown) as raised:
+        store.get(wrong)
+
+    assert raised.value.hint == hint
+
+
 @pytest.mark.parametrize("archived", [False, True])
 def test_two_feeds_never_have_one_view(tmp_path: Path, archived: bool) -> None:
     store = lake_at(tmp_path).feeds
