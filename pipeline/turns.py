@@ -168,6 +168,15 @@ def side_by_side(
             yield result
     finally:
         stop()
-        end = time.monotonic() + _LEAVE_S
-        for thread in threads:
+        _leave(todo, threads)
+
+
+def _leave(todo: queue.SimpleQueue[int], threads: Iterable[threading.Thread]) -> None:
+    """Waits a moment for the threads. One that a signal kept from starting, or that starts late, finds no task."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            todo.get_nowait()
+    end = time.monotonic() + _LEAVE_S
+    for thread in threads:
+        if thread.is_alive():
             thread.join(max(0, end - time.monotonic()))

@@ -10,6 +10,7 @@ import pytest
 
 from ksqldb_emulator.testing import FOR_EVER_S
 from pipeline.errors import TimeIsOver
+from pipeline.process import Terminated
 from pipeline.turns import Turn, Turns, side_by_side
 from tests.support import wait_until
 
@@ -136,3 +137,37 @@ def test_who_leaves_early_has_the_others_stop() -> None:
     assert turns.stopped
     assert time.monotonic() - begun < FOR_EVER_S
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feeds-")]
+
+
+def test_a_signal_while_the_threads_start_comes_through_and_those_that_run_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, start = Turns(), threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == "feeds-1":
+            raise Terminated
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+
+    with pytest.raises(Terminated):
+        next(side_by_side([lambda: turns.of("waits").pause(FOR_EVER_S)] * 3, 3, turns.stop))
+
+    assert turns.stopped
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("feeds-")]
+
+
+def test_a_thread_that_starts_late_begins_no_task_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, late = list[int](), list[threading.Thread]()
+
+    def start_late(thread: threading.Thread) -> None:
+        late.append(thread)
+        raise Terminated
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start_late)
+        with pytest.raises(Terminated):
+            next(side_by_side([lambda: begun.append(1)], 1, lambda: None))
+    late[0].start()
+    late[0].join()
+
+    assert begun == []

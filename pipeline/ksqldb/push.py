@@ -56,8 +56,8 @@ class PushRead:
 
         Raises ReadStalled, TopicChanged, AnswerIncomplete where somebody else ended the query, and errors of reading.
         """
-        self.watch.start()
         try:
+            self.watch.start()
             yield from self.answer.rows()
         finally:
             self.watch.stop()
@@ -121,7 +121,8 @@ class _Watch(threading.Thread):
     def stop(self) -> None:
         """Ends the thread; one that waits for a silent server is left behind, and does nothing more."""
         self._over.set()
-        self.join(_LEAVE_S)
+        if self.is_alive():  # a signal may have kept it from starting
+            self.join(_LEAVE_S)
 
     def run(self) -> None:
         try:

@@ -12,6 +12,7 @@ from pipeline.ksqldb import push
 from pipeline.ksqldb.bodies import LONGEST_S
 from pipeline.ksqldb.push import PushRead
 from pipeline.limits import Limits
+from pipeline.process import Terminated
 from tests.ksqldb.push_server import ROWS, SENT, UNTIL_3, PushServer, pushing, row, rows_of
 from tests.support import wait_until
 
@@ -106,3 +107,14 @@ def test_who_leaves_a_push_does_not_wait_for_a_look_on_its_way(monkeypatch: pyte
         read.watch.join(PATIENCE_S)
 
     assert (read.watch.is_alive(), read.watch.outcome, server.closed) == (False, None, ["q-1"])
+
+
+def test_a_signal_while_the_watch_of_a_push_starts_leaves_the_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_terminated() -> None:
+        raise Terminated
+
+    with pushing(rows=SENT, looks=[{0: (2, 3)}]) as (server, read):
+        monkeypatch.setattr(read.watch, "start", raise_terminated)
+        with pytest.raises(Terminated):
+            rows_of(read)
+        assert server.closed == ["q-1"]
