@@ -32,12 +32,13 @@ class Ledger(Protocol):
 class Record:
     """A running command: what it printed so far, and the errors that it reported.
 
-    `result` is its result as JSON, if there is one.
+    `result` is its result as JSON, if there is one; `commits` says whether it can commit anything.
     """
 
     run_id: str
     command: str
     ledger: Ledger | None = None
+    commits: bool = True
     result: Any = None
     said: list[str] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.errors import OutputLost
 
@@ -93,15 +93,25 @@ def signals_raise() -> Iterator[None]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler for SIGINT and SIGTERM. While a module is imported it ends the process at once, without a message.
+    """A handler for SIGINT and SIGTERM. While a module is imported it waits until that is done, and then raises.
 
-    No lock is held then, and an exception while some packages are imported would show a traceback.
+    Some packages turn an exception while they are imported into another one, or show its traceback.
     """
+    signalled = KeyboardInterrupt if number == signal.SIGINT else Terminated
+    importer = None  # what asked for the import that is under way
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os._exit(128 + number)
+            importer = frame.f_back
         frame = frame.f_back
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    if importer is None:
+        raise signalled
+
+    def raise_there(*_: object) -> NoReturn:
+        sys.settrace(None)
+        raise signalled
+
+    importer.f_trace = raise_there
+    sys.settrace(lambda *_: None)  # other frames are not traced
 
 
 def _nudge(reader: socket.socket, main_thread: int) -> None:

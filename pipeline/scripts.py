@@ -77,7 +77,9 @@ def boundary(command: Callable[_P, _R]) -> Callable[_P, _R]:
         except (KeyboardInterrupt, Terminated) as signalled:
             interrupted = isinstance(signalled, KeyboardInterrupt)
             word = "interrupted" if interrupted else "terminated"
-            click.echo(f"{word}: what was committed stays, the next run goes on from there", err=True)
+            record = cli.current_record()
+            stays = ": what was committed stays, the next run goes on from there" if record and record.commits else ""
+            click.echo(f"{word}{stays}", err=True)
             keep(logging.WARNING, word)
             _end(130 if interrupted else 143)
         except SystemExit as end:
@@ -248,7 +250,8 @@ def keep_record(
         if not reads_only and not lake.space().is_writable:
             raise
         cli.warn(f"this run keeps no log: {error.message}")
-    record = Record(run_id, _command_line(context, script), lake.runs)
+    commits = not reads_only or open_log is not None  # a sync reads the lake, and commits in the warehouse
+    record = Record(run_id, _command_line(context, script), lake.runs, commits)
     context.meta[cli.RECORD] = record
     record.begin(now, cli.warn)
     return run_id
