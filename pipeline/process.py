@@ -1,7 +1,7 @@
 """The process that runs a command: its streams, its signals, and the rights of what it makes.
 
 Output that cannot be written to stderr is dropped without an error. A result that cannot be written to stdout is an
-error, unless its reader closed the pipe, as `head` does.
+error, unless its reader closed the pipe, as `head` does: then the rest is dropped, and the command goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class _Leaky(io.FileIO):
 
 
 class _Output(io.FileIO):
-    """A stream that fails once where it cannot be written: the interpreter writes the rest again when it ends."""
+    """A stream that fails once where it cannot be written: the interpreter writes the rest again when it ends.
+
+    One whose reader has gone does not fail.
+    """
 
     lost = False
 
@@ -49,7 +52,7 @@ class _Output(io.FileIO):
         except OSError as error:
             self.lost = True
             if error.errno == errno.EPIPE:
-                raise SystemExit(1) from None
+                return len(data)
             raise OutputLost(
                 f"the result cannot be written to stdout: {os.strerror(error.errno or 0)}",
                 "what the command did stands; let stdout go to a place that has room",
@@ -60,6 +63,12 @@ def open_streams() -> None:
     """Replaces stdout and stderr by streams that treat failed writes as this module promises."""
     sys.stdout = _text_to(_Output(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text_to(_Leaky(2, "w", closefd=False), sys.stderr)
+
+
+def nobody_reads() -> bool:
+    """Whether what is written to stdout is dropped: rows that are only printed need not be computed any more."""
+    file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(file, _Output) and file.lost
 
 
 def _text_to(file: io.FileIO, before: Any) -> io.TextIOWrapper:

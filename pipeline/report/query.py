@@ -1,4 +1,7 @@
-"""The rows of a query as CSV and as JSON, written while they are read: values are exact."""
+"""The rows of a query as CSV and as JSON, written while they are read: values are exact.
+
+Where nobody reads stdout any more, no more rows are computed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import IO, Any
 
 from pipeline.errors import QueryRefused
 from pipeline.exact_text import to_json, values_of
+from pipeline.process import nobody_reads
 from pipeline.query import Answer
 
 
@@ -47,4 +51,6 @@ def write_json(answer: Answer, file: IO[str]) -> None:
 
 def _rows(answer: Answer) -> Iterator[tuple[Any, ...]]:
     for batch in answer.batches():
+        if nobody_reads():
+            return
         yield from zip(*(values_of(column) for column in batch.columns), strict=True)

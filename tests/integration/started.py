@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ksqldb_emulator.testing import PATIENCE_S
 from tests.support import ROOT
 
+_QUICK = {"KSQLDB_RETRY_S": "0", "SNAPSHOT_RECHECK_S": "0", "QUIET_S": "0.5"}
 WHEN_IMPORTED = """
 import importlib.abc, os, runpy, signal, sys
 script, module, happens = sys.argv[1:4]
@@ -26,17 +27,33 @@ runpy.run_path(script, run_name="__main__")
 
 
 def run(*words: str, env: Mapping[str, str] | None = None, redirect: str = "") -> subprocess.CompletedProcess[str]:
-    quick = {"KSQLDB_RETRY_S": "0", "SNAPSHOT_RECHECK_S": "0", "QUIET_S": "0.5"}
     line = f'exec "$0" "$@" {redirect}'
     return subprocess.run(
         ["sh", "-c", line, sys.executable, *words],
-        env=os.environ | quick | dict(env or {}),
+        env=os.environ | _QUICK | dict(env or {}),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
+
+
+def unread(*words: str, env: Mapping[str, str], with_stderr: bool = False) -> subprocess.CompletedProcess[str]:
+    """As `run`, with stdout, or both streams, in a pipe whose reader has gone, as behind `head`."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as pipe:
+        return subprocess.run(
+            [sys.executable, *words],
+            env=os.environ | _QUICK | dict(env),
+            cwd=ROOT,
+            stdout=pipe,
+            stderr=subprocess.STDOUT if with_stderr else subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
 
 
 def when_imported(
