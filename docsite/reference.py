@@ -144,8 +144,7 @@ def _value(words: Words, command: click.Command, option: click.Option) -> str:
         text = f" {words('or')} ".join(f"`{choice}`" if choice else '`""`' for choice in kind.choices)
     else:
         text = f"`{option.make_metavar(context).strip('[]').split('|')[0]}`"
-        for clicks, ours in (("%Y-%m-%d", "YYYY-MM-DD"), ("INTEGER RANGE", "N")):
-            text = text.replace(clicks, ours)
+        text = text.replace("INTEGER RANGE", "N")
     notes = [words("required")] if option.required else []
     if isinstance(kind, click.IntRange | click.FloatRange):
         notes += [f"{'>' if kind.min_open else '≥'} {kind.min}"] if kind.min is not None else []

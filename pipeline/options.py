@@ -33,15 +33,41 @@ class Seconds(click.FloatRange):
         return number
 
 
-class Moment(click.DateTime):
-    """A moment in UTC."""
+class Day(click.ParamType[dt.date]):
+    """A date."""
 
-    def __init__(self) -> None:
-        super().__init__(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%d"])
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.date:
+        found = re.fullmatch(r"(\d{4})-(\d{1,2})-(\d{1,2})", str(value), re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is no date: write YYYY-MM-DD, as 2026-11-30.", param, ctx)
+        try:
+            return dt.date(*map(int, found.groups()))
+        except ValueError:
+            self.fail(f"there is no day {value}.", param, ctx)
+
+
+class Moment(click.ParamType[dt.datetime]):
+    """A moment: a day and a time of ISO 8601, in UTC where it names no other offset, or the beginning of a day."""
+
+    name = "YYYY-MM-DDTHH:MM:SSZ"
+    _FORM = re.compile(r"([\d-]+)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?))?", re.ASCII)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
-        moment: dt.datetime = super().convert(value, param, ctx)
-        return moment.replace(tzinfo=dt.UTC)
+        found = self._FORM.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is no time: {self.how()}.", param, ctx)
+        day = Day().convert(found[1], param, ctx)
+        try:
+            at = dt.datetime.combine(day, dt.time.fromisoformat(found[2] or "00:00"))
+            return at.replace(tzinfo=at.tzinfo or dt.UTC).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"there is no time {value}.", param, ctx)
+
+    @staticmethod
+    def how() -> str:
+        return "write YYYY-MM-DDTHH:MM:SSZ in UTC, as 2026-11-30T09:33:00Z, or a day, as 2026-11-30"
 
 
 class RunName(click.ParamType[str]):
@@ -52,19 +78,13 @@ class RunName(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", str(value)):
             return str(value)
-        moment: dt.datetime = Moment().convert(value, param, ctx)
-        return f"{moment:%Y%m%dT%H%M%SZ}"
-
-
-class Day(click.DateTime):
-    """A date."""
-
-    def __init__(self) -> None:
-        super().__init__(["%Y-%m-%d"])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        moment: dt.datetime = super().convert(value, param, ctx)
-        return moment.date()
+        if not re.match(r"\d{4}-", str(value)):
+            self.fail(
+                f"{value!r} is no run and no time: give a run's name, as 20261130T093300Z-1a2b3c4d, or {Moment.how()}.",
+                param,
+                ctx,
+            )
+        return f"{Moment().convert(value, param, ctx):%Y%m%dT%H%M%SZ}"
 
 
 class Size(click.ParamType[int]):

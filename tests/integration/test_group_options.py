@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from pipeline.options import Day, Moment
 from tests.support import ROOT
 
 SCRIPTS = ["manage_feeds", "export_to_data_lake", "metadata_utils", "sync_to_mysql", "test_setup", "data_lake_config"]
@@ -53,7 +54,7 @@ def words(parameter: click.Parameter) -> list[str]:
         value = "7"
     elif isinstance(parameter.type, click.FloatRange | click.types.FloatParamType):
         value = "7.5"
-    elif isinstance(parameter.type, click.DateTime):
+    elif isinstance(parameter.type, Day | Moment):
         value = "2026-11-20"
     else:
         value = "given"

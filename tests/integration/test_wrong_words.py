@@ -13,10 +13,12 @@ import pytest
 from demo.definitions import build
 from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
+from pipeline.options import Moment, RunName
 from tests.integration.commands import command, ran
 from tests.support import add_default_feeds, lake_at, log_of
 
 STREAM, TABLE = "transaction_stream", "payment_method_totals"
+WRITE_A_TIME = "write YYYY-MM-DDTHH:MM:SSZ in UTC, as 2026-11-30T09:33:00Z, or a day, as 2026-11-30"
 AWAY = {"KSQLDB_URL": "http://127.0.0.1:9"}
 
 
@@ -223,3 +225,53 @@ def test_json_is_one_object_with_a_version(lake: Path, script: str, arguments: t
     done = command(lake, script, *arguments, env=AWAY)
 
     assert json.loads(done.stdout)["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("export_to_data_lake", ("--stream", STREAM, "--date", "2026-02-30"), "there is no day 2026-02-30."),
+        (
+            "export_to_data_lake",
+            ("--stream", STREAM, "--date", "30.11.2026"),
+            "'30.11.2026' is no date: write YYYY-MM-DD, as 2026-11-30.",
+        ),
+        ("metadata_utils", ("sql", "SELECT 1", "--as-of", "2026-02-30T09:33Z"), "there is no day 2026-02-30."),
+        ("metadata_utils", ("sql", "SELECT 1", "--as-of", "2026-11-30T25:00Z"), "there is no time 2026-11-30T25:00Z."),
+        (
+            "metadata_utils",
+            ("sql", "SELECT 1", "--as-of", "0001-01-01T00:00+02:00"),
+            "there is no time 0001-01-01T00:00+02:00.",
+        ),
+        ("metadata_utils", ("sql", "SELECT 1", "--as-of", "noon"), f"'noon' is no time: {WRITE_A_TIME}."),
+        (
+            "metadata_utils",
+            ("verify", "--since", "nope"),
+            f"'nope' is no run and no time: give a run's name, as 20261130T093300Z-1a2b3c4d, or {WRITE_A_TIME}.",
+        ),
+        ("metadata_utils", ("verify", "--since", "2026-13-01"), "there is no day 2026-13-01."),
+    ],
+)
+def test_a_date_that_cannot_be_meant_is_refused_in_plain_words(
+    lake: Path, script: str, arguments: tuple[str, ...], said: str
+) -> None:
+    done = ran(lake, script, *arguments, code=2)
+
+    assert done.stderr.endswith(f"Invalid value for '{arguments[-2]}': {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2026-11-30", "2026-11-30T00:00:00+00:00"),
+        ("2026-11-30T09:33:00Z", "2026-11-30T09:33:00+00:00"),
+        ("2026-11-30T09:33:00.25Z", "2026-11-30T09:33:00.250000+00:00"),
+        ("2026-11-30T09:33Z", "2026-11-30T09:33:00+00:00"),
+        ("2026-11-30 09:33", "2026-11-30T09:33:00+00:00"),
+        ("2026-11-30T09:33:00+02:00", "2026-11-30T07:33:00+00:00"),
+        ("2026-11-30T00:30-05:30", "2026-11-30T06:00:00+00:00"),
+    ],
+)
+def test_a_moment_is_taken_in_the_usual_forms(given: str, moment: str) -> None:
+    assert Moment().convert(given, None, None).isoformat() == moment
+    assert RunName().convert(given, None, None) == f"{dt.datetime.fromisoformat(moment):%Y%m%dT%H%M%SZ}"
