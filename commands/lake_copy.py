@@ -5,6 +5,7 @@ A kill leaves what was copied; the same command goes on from there, and the lake
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -12,6 +13,8 @@ import click
 from pipeline import cli, options, scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.lake.copy import CopiedFeed, LakeCopy
 
 
@@ -37,16 +40,31 @@ def copy_lake(source: str, target: str, dry_run: bool, json_output: bool) -> Non
     from pipeline.lake.stores import open_store
 
     settings, now = load_settings(), cli.utc_now()
-    old, new = (open_store(url, settings.store_access()) for url in (source, target))
-    copy = LakeCopy(old, new, cli.holder("metadata_utils.py copy-lake", now), cli.tell)
-    copy.refuse_other()
-    if dry_run:
-        _show_missing(copy, json_output)
-    lake = Lake(target, cli.tell, settings.expire_grace_hours, store=new)
-    scripts.keep_record(lake, "metadata_utils", now, settings.lake_log_format)
-    with lake.hold_run(copy.holder):
-        lake.make_folders()
-        _copy_feeds(copy, json_output)
+    with _hints_of_places():
+        old, new = (open_store(url, settings.store_access()) for url in (source, target))
+        copy = LakeCopy(old, new, cli.holder("metadata_utils.py copy-lake", now), cli.tell)
+        copy.refuse_other()
+        if dry_run:
+            _show_missing(copy, json_output)
+        lake = Lake(target, cli.tell, settings.expire_grace_hours, store=new)
+        scripts.keep_record(lake, "metadata_utils", now, settings.lake_log_format)
+        with lake.hold_run(copy.holder):
+            lake.make_folders()
+            _copy_feeds(copy, json_output)
+
+
+@contextlib.contextmanager
+def _hints_of_places() -> Iterator[None]:
+    """Has hints speak of FROM and TO: LAKE_ROOT plays no part for them."""
+    from pipeline.errors import LakeMissing, PipelineError
+
+    try:
+        yield
+    except LakeMissing as error:
+        raise LakeMissing(error.message, "give as FROM the place of a lake") from None
+    except PipelineError as error:
+        error.hint = error.hint.replace("set LAKE_ROOT to", "give")
+        raise
 
 
 def _show_missing(copy: LakeCopy, json_output: bool) -> NoReturn:
@@ -59,7 +77,7 @@ def _show_missing(copy: LakeCopy, json_output: bool) -> NoReturn:
     done: list[CopiedFeed] = []
     errors = [*unreadable]
     for feed in feeds:
-        with working(feed.name, "comparing"), collected(feed.name, errors):
+        with working(feed.name, "comparing"), collected(feed.name, errors), _hints_of_places():
             done.append(copy.missing(feed))
     lines = [text.would_copy_text(one) for one in done]
     cli.show(json_output, json_forms.copy_json(copy, done, errors, [], dry_run=True), [*lines, UNCHANGED])
@@ -75,7 +93,7 @@ def _copy_feeds(copy: LakeCopy, json_output: bool) -> NoReturn:
     done: list[CopiedFeed] = []
     errors = [*unreadable]
     for feed in feeds:
-        with working(feed.name, "copying") as meter, collected(feed.name, errors):
+        with working(feed.name, "copying") as meter, collected(feed.name, errors), _hints_of_places():
             done.append(copy.copy_feed(feed, meter))
     copy.finish()
     behind = [one.feed for one in done if copy.is_behind(one)]

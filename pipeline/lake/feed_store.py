@@ -70,6 +70,8 @@ class FeedStore:
         root, begin = self._store.uri(), "or begin a lake there: python manage_feeds.py sync"
         with disk_errors(root, "read"):
             if not self.is_there():
+                if (place := self._store.local_path()) is not None and place.exists():
+                    raise LakeMissing(f"there is no lake at {root}: it is a file", "set LAKE_ROOT to a folder")
                 raise LakeMissing(f"there is no lake at {root}: no such folder", f"mount it, set LAKE_ROOT, {begin}")
         if not any(name.endswith(".json") for folder in (_ACTIVE, _ARCHIVED) for name in self._names(folder)):
             raise LakeMissing(f"there is no lake at {root}: no feeds are there", f"set LAKE_ROOT, {begin}")

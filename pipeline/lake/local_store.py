@@ -41,7 +41,7 @@ def lake_folder(root: str) -> Path:
     Raises LakeNotWritable for other URL schemes, and for characters that some reader of the lake does not take
     literally: DuckDB's wildcards, and URL escapes, which the Delta library decodes once too often.
     """
-    hint, path = "set LAKE_ROOT to the path of a local folder, or to s3://, gs:// or az://bucket/prefix", root
+    hint, path = "set LAKE_ROOT to the path of a local folder, or s3://, gs:// or az://bucket/prefix", root
     if root.startswith("file:"):
         parts = urlsplit(root)
         path = unquote(parts.path)

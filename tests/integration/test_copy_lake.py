@@ -17,7 +17,7 @@ from pipeline.lake.lake import Lake
 from tests.integration.commands import ran
 from tests.integration.small_sources import a_stream, columns
 from tests.private_seaweedfs import PrivateSeaweedfs
-from tests.support import feed_for, lake_at
+from tests.support import add_default_feeds, feed_for, lake_at
 
 NOW_MS = int(time.time() * 1000)
 
@@ -122,3 +122,27 @@ def test_a_damaged_file_is_named_and_the_other_feeds_are_copied(lake: Path, tmp_
     assert [one["feed"] for one in form["feeds"]] == ["t"]
     assert [error["message"] for error in form["errors"]] == [f"{path} is not what was written"]
     assert [feed.name for feed in lake_at(tmp_path / "new").feeds.readable()] == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "hint"),
+    [
+        ("{}/nope", "{}/new", "give as FROM the place of a lake"),
+        ("{}/file", "{}/new", "give as FROM the place of a lake"),
+        ("{}/none", "{}/new", "give as FROM the place of a lake"),
+        ("{}/lake", "{}/100%", "give a folder without that in its path"),
+        ("{}/lake", "ftp://x/y", "give the path of a local folder, or s3://, gs:// or az://bucket/prefix"),
+        ("{}/lake", "s3://lakes/a%b", "give a prefix of letters, digits and the signs . _ - = + ~ @ ,"),
+        ("{}/lake", "{}/file", "give a folder, or move that file away"),
+    ],
+)
+def test_hints_speak_of_the_places_that_were_given(tmp_path: Path, source: str, target: str, hint: str) -> None:
+    """LAKE_ROOT plays no part."""
+    add_default_feeds(tmp_path / "lake")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "file").touch()
+    places = (source.format(tmp_path), target.format(tmp_path))
+
+    done = ran(tmp_path / "lake", "metadata_utils", "copy-lake", *places, code=1)
+
+    assert done.stderr.endswith(f"hint: {hint}\n")

@@ -275,3 +275,12 @@ def test_a_date_that_cannot_be_meant_is_refused_in_plain_words(
 def test_a_moment_is_taken_in_the_usual_forms(given: str, moment: str) -> None:
     assert Moment().convert(given, None, None).isoformat() == moment
     assert RunName().convert(given, None, None) == f"{dt.datetime.fromisoformat(moment):%Y%m%dT%H%M%SZ}"
+
+
+def test_a_file_is_no_lake_and_no_missing_folder(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    done = ran(file, "metadata_utils", code=1)
+
+    assert done.stderr == f"error: there is no lake at {file}: it is a file\nhint: set LAKE_ROOT to a folder\n"
