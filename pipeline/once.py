@@ -143,13 +143,18 @@ class OnceOnly:
         """Records a gap, or raises for it, where the first row to come lies after the bookmark.
 
         There is no gap where the topic's ends were known before the read, and either the bookmark has no row before it
-        or the topic still starts at or before the bookmark: compaction has removed the rows between. Nor is there one
-        for a part of a task: its source seeks and knows the start.
+        or the topic still starts at or before the bookmark: compaction has removed the rows between. Where the ends are
+        not known there is none in a partition of which no row ever came: its first records may be no rows. Nor is there
+        one for a part of a task: its source seeks and knows the start.
         """
         mark = None if self.task.is_part else self.task.start.get(partition)
         if mark is None or first <= mark.next_offset or not self.task.wanted.new or partition in self.gaps:
             return
-        if self.task.ends is None or not (mark.last_rowtime_ms is None or self._still_reaches(partition, mark)):
+        if self.task.ends is None:
+            is_gap = mark != Bookmark(0)
+        else:
+            is_gap = mark.last_rowtime_ms is not None and not self._still_reaches(partition, mark)
+        if is_gap:
             self.gaps[partition] = _gap(self.task, partition, mark.next_offset, first)
 
     def _still_reaches(self, partition: int, mark: Bookmark) -> bool:

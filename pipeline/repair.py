@@ -209,7 +209,8 @@ def _read_in_part(source: str, missing: int, feed: Feed) -> ReadInPart:
     return ReadInPart(
         f"reading {source} again broke off before {plural(missing, 'row')} had come; nothing was changed",
         "run the same command again; where it stays so, give all rows of the lost files up: "
-        f"python metadata_utils.py repair {feed.name} --give-up --yes",
+        f"python metadata_utils.py repair {feed.name} --give-up --yes, and then have what the source still has read "
+        f"again: python export_to_data_lake.py --stream {feed.name} --full",
     )
 
 

@@ -63,7 +63,7 @@ class RowByRow:
         mark = self.task.start.get(partition)
         due = 0 if mark is None else mark.next_offset
         if mark is not None and partition not in self.highest and offset > due and self.task.wanted.new:
-            by_itself = mark.last_rowtime_ms is None and self.task.ends is not None
+            by_itself = mark == Bookmark(0) if self.task.ends is None else mark.last_rowtime_ms is None
             if partition not in self.gaps and not by_itself:
                 if not self.task.accept_gap:
                     raise TopicChanged("gap")
@@ -184,12 +184,12 @@ def test_rows_lost_to_retention_are_an_error_unless_accepted(wanted: Wanted) -> 
 def test_a_partition_that_brought_no_row_yet_has_no_witness_and_is_judged_by_where_its_topic_starts() -> None:
     """Offsets have gaps (records that cannot be read, marks of transactions): a first row further on proves nothing."""
     row = (8, 0, 15)
-
     assert kept(OnceOnly(task({0: Bookmark(10)}, ends={0: Offsets(10, 16, 0)})), row) == [row]
     with pytest.raises(TopicChanged, match="may have lost rows"):
         OnceOnly(task({0: Bookmark(10)}, ends={0: Offsets(11, 16, 0)}))
     with pytest.raises(TopicChanged, match="may have lost rows"):
         kept(OnceOnly(task({0: Bookmark(10)})), row)
+    assert kept(OnceOnly(task({0: Bookmark(0)})), row) == [row]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import datetime as dt
 from pipeline.errors import ClockWentBack
 
 _DAY = dt.timedelta(days=1)
-LONG_PAUSE = dt.timedelta(days=30)
-"""After so long a pause the clock may be wrong: no checkpoint is written, because it drops what is old by the clock."""
+CHECKPOINTS_FORGET = dt.timedelta(days=400)
+"""A checkpoint has no file that was removed so long before it, by the clock."""
 
 
 def guarded(feed: str, newest: dt.datetime | None, now: dt.datetime) -> dt.datetime:

@@ -19,15 +19,16 @@ from deltalake.transaction import AddAction, RemoveAction
 from pipeline.errors import CommitFailed
 from pipeline.feeds import Feed
 from pipeline.fingerprint import NOTHING
+from pipeline.lake.clock import CHECKPOINTS_FORGET
 from pipeline.lake.store import disk_errors
 
 TIME_KEY = "pipeline_time_ms"
 """What each entry of ours holds beside its note: the time of its run, in epoch milliseconds; 0 before the first run."""
 KEEP_LOG = {
     # `checkpoint` decides what may be dropped: other engines must not clean up earlier. Of removed files it keeps
-    # those of so many days, which have to be more than the longest grace period and a long pause together.
+    # those of so many days, which have to be more than the longest grace period.
     "delta.logRetentionDuration": "interval 400 days",
-    "delta.deletedFileRetentionDuration": "interval 400 days",
+    "delta.deletedFileRetentionDuration": f"interval {CHECKPOINTS_FORGET.days} days",
 }
 NO_HOOKS = deltalake.PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)

@@ -123,7 +123,7 @@ class Lake:
         except FeedUnknown:
             kinds = ("stream", "table") if FEED_NAME.fullmatch(name) else ()
             feeds = [parse_feed({"name": name, "type": kind, "source": name}, name) for kind in kinds]
-            return [feed for feed in feeds if any(self._folder(one).is_there() for one in (feed, feed.of_unreadable()))]
+            return [feed for feed in feeds if any(self._folder(one).is_there() for one in _with_beside(feed))]
         return []
 
     def delete_data(self, feed: Feed, holder: Mapping[str, str]) -> None:
@@ -193,3 +193,8 @@ class Upkeep:
     def numbered(self, index: int) -> Upkeep:
         """For one feed of several, so that each commit has its own name."""
         return replace(self, run_id=name_of_feed(self.run_id, index))
+
+
+def _with_beside(feed: Feed) -> list[Feed]:
+    """The feed, and that of the unreadable records which a stream may keep beside its rows."""
+    return [feed, feed.of_unreadable()] if feed.type == "stream" else [feed]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.clock import LONG_PAUSE, is_over, surely_past
+from pipeline.lake.clock import CHECKPOINTS_FORGET, is_over, surely_past
 from pipeline.lake.files import files_in, files_on_disk
 from pipeline.lake.log import entry_name, removed_files
 from pipeline.lake.names import checksum_in
@@ -123,11 +123,14 @@ def surely_past_by(store: Store, newest: dt.datetime | None) -> dt.datetime | No
     return surely_past(newest, hold.previous_since if hold else None, hold.since if hold else None)
 
 
-def comes_after_long_pause(store: Store, newest: dt.datetime | None) -> bool:
-    """Whether this run's clock is so far after the safely past time that it may be wrong; `newest` as there."""
+def may_forget(store: Store, newest: dt.datetime | None, grace: dt.timedelta) -> bool:
+    """Whether a checkpoint of this run would lack removed files whose grace period may not be over.
+
+    The run's clock may be wrong as far as it is after the safely past time; `newest` as there.
+    """
     hold, past = store.held(), surely_past_by(store, newest)
     since = hold.since if hold else None
-    return since is not None and past is not None and since - past > LONG_PAUSE
+    return since is not None and past is not None and since - past > CHECKPOINTS_FORGET - grace
 
 
 def refuse_lost(store: Store, paths: Collection[str]) -> None:

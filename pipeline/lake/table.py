@@ -30,7 +30,7 @@ from pipeline.lake.encoding import Compression
 from pipeline.lake.entry import Write
 from pipeline.lake.files import DataFile, place_of, read_files
 from pipeline.lake.head import Head
-from pipeline.lake.leftovers import comes_after_long_pause, delete_orphans, note_moves, refuse_lost, surely_past_by
+from pipeline.lake.leftovers import delete_orphans, may_forget, note_moves, refuse_lost, surely_past_by
 from pipeline.lake.log import history, remove_damage
 from pipeline.lake.newest import Growth, newest_files
 from pipeline.lake.open_log import OpenLog
@@ -285,9 +285,8 @@ class LakeTable:
         version = self._log.next_version
         self._log.publish(write, lambda: refuse_lost(self.store, paths), needs_files)
         self._forget()
-        # After a long pause the clock may be wrong, and a checkpoint drops what is old by it.
         is_due = version and version % CHECKPOINT_EVERY == 0
-        if is_due and not comes_after_long_pause(self.store, self._newest_before):
+        if is_due and not may_forget(self.store, self._newest_before, self._grace):
             self._sum_up()
 
     def _sum_up(self) -> None:

@@ -13,7 +13,7 @@ from demo.events import generate
 from ksqldb_emulator.testing import Emulator, running
 from pipeline.lake.lock import hold_feed
 from tests.integration.commands import command, ran
-from tests.lake.small_tables import table_feed
+from tests.lake.small_tables import stream_feed, table_feed
 from tests.support import lake_at
 
 STREAM = ("--name", "one", "--type", "stream", "--source", "TRANSACTION_STREAM")
@@ -100,3 +100,10 @@ def test_a_name_that_has_neither_feed_nor_data_is_refused(lake_root: Path, emula
 
     assert (refused.exit_code, f"there is no feed {name!r}" in refused.stderr) == (2, True)
     assert (lake_root / "streams" / "one" / "_delta_log").exists()
+
+
+def test_unreadable_records_that_are_left_are_those_of_a_stream(lake_root: Path) -> None:
+    lake = lake_at(lake_root)
+    Path(lake.place_of(stream_feed(name="one").of_unreadable())).mkdir(parents=True)
+
+    assert [feed.type for feed in lake.left_of("one")] == ["stream"]

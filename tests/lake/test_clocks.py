@@ -13,7 +13,6 @@ from data_lake_config import Settings
 from pipeline.errors import ClockWentBack
 from pipeline.lake import table as table_module
 from pipeline.lake.change import Change
-from pipeline.lake.clock import LONG_PAUSE
 from pipeline.lake.delta import KEEP_LOG
 from pipeline.lake.local_store import LocalStore
 from pipeline.lake.log import entry_name, removed_files
@@ -149,13 +148,20 @@ def test_a_checkpoint_after_a_jump_forgets_no_file_that_waits(
     assert len(removed_files(table.store)) == 1
 
 
+def test_runs_that_are_a_month_apart_write_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_module, "CHECKPOINT_EVERY", 3)
+    for month in range(4):
+        table = run(tmp_path, NOW + 31 * month * DAY)
+
+    assert [path.name[:20] for path in (folder_of(table) / "_delta_log").glob("*.checkpoint.parquet")] == [f"{3:020}"]
+
+
 def test_the_longest_grace_period_is_over_before_a_checkpoint_forgets_the_file() -> None:
-    """By a clock that is as far ahead as one may be before no checkpoint is written."""
     number, unit = KEEP_LOG["delta.deletedFileRetentionDuration"].removeprefix("interval ").split()
     (hours,) = [limit.le for limit in Settings.model_fields["expire_grace_hours"].metadata if isinstance(limit, Le)]
 
     assert unit == "days"
-    assert hours * HOUR + LONG_PAUSE < int(number) * DAY
+    assert hours * HOUR < int(number) * DAY
 
 
 def test_files_that_were_removed_are_known_from_a_checkpoint_too(
