@@ -7,6 +7,7 @@ with exactly-once here: it has no rows of aborted transactions.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -174,14 +175,15 @@ class LiveTopic:
     def _next(self, text: str, partition: int | None = None) -> Record:
         """A new record at the next offset of a partition, at random where none is named.
 
-        Each is later than all before: a broker begins a new segment by how much later a record is than the newest of
-        the segment's first batch.
+        Each is later than all before, and than the marks of transactions, which have the broker's time: a broker begins
+        a new segment by how much later a record is than the newest of the segment's first batch.
         """
         partition = self.rng.randrange(len(self.ends)) if partition is None else partition
         self._numbers += 1
         n = 1_000_000 + self._numbers
         values = {"K": f"ké{n % KEYS}", "N": n, "TEXT": text}
-        return Record(partition, self._take(partition), self._newest_ms + self._numbers * _STEP_MS, values)
+        self._newest_ms = max(self._newest_ms + _STEP_MS, int(time.time() * 1000))
+        return Record(partition, self._take(partition), self._newest_ms, values)
 
     def _take(self, partition: int) -> int:
         self.ends[partition] += 1
