@@ -121,5 +121,5 @@ def _without_log(feed: Feed) -> str:
 def _without_records(lake: Lake, beside: Feed) -> str:
     return (
         f"restore that Delta log from a backup; without one move {lake.place_of(beside)} to another place: the records "
-        "that come from then on are kept anew"
+        "that come from then on are kept in a new one"
     )
