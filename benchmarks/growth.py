@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -52,10 +51,10 @@ def measure(folder: Path, commits: int, rounds: int, seed: int) -> Iterator[Figu
     ages = {"young": _YOUNG, "old": commits}
     for age, count in ages.items():
         make_lake(folder / age, count, newest, seed)
-    nothing = {age: _nothing_new(folder / age, count, newest, rounds) for age, count in ages.items()}
+    nothing = _by_turns(folder, ages, newest, 0, rounds)
     yield Figure(f"no-op `--all` of eight feeds at {commits:,} commits each", nothing["old"], "CPU-s", 2)
     yield Figure(f"the same against {_YOUNG} commits each", nothing["old"] / nothing["young"], "x", 1.2)
-    rows = {age: _new_rows(folder / age, count, newest, rounds) for age, count in ages.items()}
+    rows = _by_turns(folder, ages, newest, _NEW_ROWS, rounds)
     ratio = rows["old"] / rows["young"]
     yield Figure(f"export of {_NEW_ROWS:,} rows at {commits:,} commits against at {_YOUNG}", ratio, "x", 1.2)
     stats = _command("stats", ["metadata_utils.py", "--stats"], _environment(folder / "old"), rounds)
@@ -75,28 +74,19 @@ def _command(way: str, command: list[str], environment: dict[str, str], rounds: 
     return [run_command(way, 0, [sys.executable, str(_ROOT / script), *arguments], environment) for _ in range(rounds)]
 
 
-def _nothing_new(lake: Path, commits: int, newest: dt.datetime, rounds: int) -> float:
-    """CPU seconds of a run of all feeds; the first one, which sees the server for the first time, is not counted."""
-    with running(server(commits, newest)) as emulator:
-        environment = _environment(lake, emulator.url)
-        runs = _command("all", ["export_to_data_lake.py", "--all"], environment, rounds + 1)
-    return median(run.cpu_seconds for run in runs[1:])
+def _by_turns(folder: Path, ages: dict[str, int], newest: dt.datetime, new_rows: int, rounds: int) -> dict[str, float]:
+    """CPU seconds of a run of all feeds, or of one stream that has so many new rows each time, in each lake by turns.
 
-
-def _new_rows(lake: Path, commits: int, newest: dt.datetime, rounds: int) -> float:
-    """CPU seconds of the export of one stream's new rows, into the lake as it is now; it is left as it was."""
-    taken = []
-    with (
-        running(server(commits, newest, _NEW_ROWS)) as emulator,
-        tempfile.TemporaryDirectory(dir=lake.parent) as kept,
-    ):
-        shutil.copytree(lake, Path(kept) / "lake")
-        for _ in range(rounds):
-            command = ["export_to_data_lake.py", "--stream", feeds()[0].name]
-            taken.append(_command("rows", command, _environment(lake, emulator.url), 1)[0].cpu_seconds)
-            shutil.rmtree(lake)
-            shutil.copytree(Path(kept) / "lake", lake)
-    return median(taken)
+    The first round, in which a lake's runs see their server for the first time, is not counted.
+    """
+    command = ["export_to_data_lake.py", *(["--stream", feeds()[0].name] if new_rows else ["--all"])]
+    taken: dict[str, list[float]] = {age: [] for age in ages}
+    for done in range(rounds + 1):
+        for age, commits in ages.items():
+            with running(server(commits, newest, new_rows, done * new_rows)) as emulator:
+                run = _command(age, command, _environment(folder / age, emulator.url), 1)[0]
+            taken[age].append(run.cpu_seconds)
+    return {age: median(seconds[1:]) for age, seconds in taken.items()}
 
 
 def _log_share(lake: Path) -> float:
@@ -129,7 +119,7 @@ def as_table(figures: list[Figure]) -> str:
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True)
 @click.option("--commits", type=click.IntRange(_YOUNG), help="Of each feed, in place of 10,000.")
 def main(rounds: int, seed: int, commits: int | None) -> None:

@@ -63,13 +63,17 @@ def make_lake(root: Path, commits: int, newest: dt.datetime, seed: int, of_a_kin
     return lake
 
 
-def server(commits: int, newest: dt.datetime, new_rows: int = 0) -> Dataset:
-    """The streams with their last rows and so many new ones, and the tables that are made of the first of them."""
+def server(commits: int, newest: dt.datetime, new_rows: int = 0, earlier_rows: int = 0) -> Dataset:
+    """The streams with their last rows and so many new ones, and the tables that are made of the first of them.
+
+    The earlier rows are those that an export has taken since the lake was made.
+    """
     columns = tuple(
         EmulatedColumn(name, parse_type(kind), "KEY" if name == "K" else "VALUE") for name, kind in _COLUMNS.items()
     )
-    end, start_ms = commits * ROWS, int(newest.timestamp() * 1000)
-    records = [Record(0, n, start_ms + n - end + ROWS, _values(n), at_s=0.0) for n in range(end - ROWS, end + new_rows)]
+    end = commits * ROWS + earlier_rows
+    first_ms = int(newest.timestamp() * 1000) - (commits - 1) * ROWS
+    records = [Record(0, n, first_ms + n, _values(n), at_s=0.0) for n in range(end - ROWS, end + new_rows)]
     sources = list[Source]()
     for kind, names in _NAMES.items():
         for name in (name.upper() for name in names):

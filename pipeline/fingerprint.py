@@ -40,6 +40,11 @@ class ContentHash:
         self._sum = (self._sum + _sum_of_rows(batch)) % 2**128
         self.row_count += batch.num_rows
 
+    def add_batches(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """As `add_batch`, for batches that have the same columns."""
+        for batch in row_hash.joined(batches) if _native_rows is None else batches:
+            self.add_batch(batch)
+
     def merge(self, other: ContentHash) -> None:
         """Adds the rows of another hash."""
         self._sum = (self._sum + other._sum) % 2**128

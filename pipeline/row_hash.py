@@ -7,7 +7,7 @@ number has the same bytes in a wider type. The hashes of an array's values have 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,10 @@ from pipeline.value_hash import (
 
 MODULUS = 2**128
 _NAN = 0x7FF8000000000000
-_AT_ONCE = 8192
-"""So many rows are hashed together: numpy's intermediate results stay in the processor's cache."""
+_AT_ONCE, _AT_ONCE_BYTES = 16_384, 16 * 2**20
+"""So many rows are hashed together: numpy's intermediate results stay in the processor's cache. Batches are joined up
+to so many rows and bytes.
+"""
 
 
 def sum_of_rows(batch: pa.RecordBatch) -> int:
@@ -42,6 +44,20 @@ def sum_of_rows(batch: pa.RecordBatch) -> int:
         each = hashes_of_16(_sums(columns, rows.num_rows), 0)
         total += sum(_between(each, np.array([0, rows.num_rows]))[half].item() << 64 * half for half in (0, 1))
     return total % MODULUS
+
+
+def joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of many batches in fewer ones: a batch that is hashed has a cost of its own."""
+    waiting, rows, size_bytes = list[pa.RecordBatch](), 0, 0
+    for batch in batches:
+        if rows + batch.num_rows > _AT_ONCE or size_bytes + batch.nbytes > _AT_ONCE_BYTES:
+            if waiting:
+                yield pa.concat_batches(waiting)
+            waiting, rows, size_bytes = [], 0, 0
+        waiting.append(batch)
+        rows, size_bytes = rows + batch.num_rows, size_bytes + batch.nbytes
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _sums(parts: Iterable[tuple[str, pa.Array]], count: int) -> Hashes:

@@ -66,6 +66,20 @@ def test_more_rows_than_are_hashed_together_have_the_same_sum() -> None:
         assert row_hash.sum_of_rows(some) == row_hash_by_hand.sum_of_rows(some)
 
 
+def test_joined_batches_have_all_rows_and_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_hash, "_AT_ONCE", 10)
+    monkeypatch.setattr(row_hash, "_AT_ONCE_BYTES", 200)
+    texts = pa.array([f"number {n}" for n in range(20)])
+    parts = [pa.RecordBatch.from_arrays([texts.slice(0, size)], ["c"]) for size in (4, 6, 1, 0, 12, 9)]
+    parts.append(pa.RecordBatch.from_pydict({"c": ["x" * 100]}))
+
+    found = list(row_hash.joined(parts))
+
+    assert [batch.num_rows for batch in found] == [10, 1, 12, 9, 1]
+    assert pa.Table.from_batches(found) == pa.Table.from_batches(parts)
+    assert list(row_hash.joined([])) == []
+
+
 @pytest.mark.parametrize("sum_of_rows", ENGINES)
 def test_the_definition_stays_what_it_is(sum_of_rows: Any) -> None:
     """Files of the lake have these sums in their names."""

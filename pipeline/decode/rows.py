@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,8 @@ from pipeline.decode.reference import json_type, to_array
 from pipeline.errors import TypeNotSupported, ValueNotRepresentable
 
 _BETWEEN_ROWS = b",\n"
+_PART_BYTES = 256 * 1024
+"""So many bytes of rows are decoded together: the Python objects of their values stay in the processor's cache."""
 _COMMA, _NOTHING = re.compile(rb"[ \t\r\n]*+,"), re.compile(rb"")
 _NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -82,14 +84,31 @@ class ReferenceDecoder:
             return None
         try:
             with without_collections():
-                elements = self._usual.decode(b"".join((b"[", memoryview(text)[before.end() : end], b"]")))
-                rows, tombstones = elements, list[int]()
-                if self._streamed:
-                    rows = [element.row.columns for element in elements]
-                    tombstones = [at for at, element in enumerate(elements) if element.row.tombstone]
-                return (Decoded(self._batch(rows), tombstones), end) if rows else None
+                parts = list(self._usual_parts(text, before.end(), end))
         except (*_NOT_READ, ValueNotRepresentable, TypeNotSupported):
             return None
+        tombstones, count = list[int](), 0
+        for batch, deleted in parts:
+            if not batch.num_rows:  # nothing between two commas
+                return None
+            tombstones += [count + at for at in deleted]
+            count += batch.num_rows
+        return Decoded(pa.concat_batches([batch for batch, _ in parts]), tombstones), end
+
+    def _usual_parts(self, text: bytes, start: int, end: int) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
+        """The rows between two places, and which of them are deletes, part by part."""
+        while start < end:
+            stop = text.find(_BETWEEN_ROWS, start + _PART_BYTES, end)
+            stop = end if stop < 0 else stop
+            yield self._usual_part(memoryview(text)[start:stop])
+            start = stop + 1
+
+    def _usual_part(self, text: memoryview) -> tuple[pa.RecordBatch, list[int]]:
+        elements = self._usual.decode(b"".join((b"[", text, b"]")))
+        if not self._streamed:
+            return self._batch(elements), []
+        tombstones = [at for at, element in enumerate(elements) if element.row.tombstone]
+        return self._batch([element.row.columns for element in elements]), tombstones
 
     def _batch(self, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
         places = columns_of(rows, len(self._layout.sent))

@@ -25,7 +25,7 @@ from pipeline.ksqldb.elements import Elements, each_element
 from pipeline.ksqldb.errors import quoted
 from pipeline.ksqldb.sqltypes import parse_schema, parse_type
 
-PARSE_BYTES = 1024 * 1024
+PARSE_BYTES = 2 * 2**20
 """Bytes gathered before rows are decoded: with fewer the fixed cost of a batch counts, more only take memory."""
 
 

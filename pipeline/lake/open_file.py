@@ -97,8 +97,7 @@ class OpenFile:
     def _take_waiting(self) -> list[pa.RecordBatch]:
         self._join_small()
         batches, self._waiting, self.waiting_bytes = self._waiting, [], 0
-        for batch in batches:
-            self.content.add_batch(batch)
+        self.content.add_batches(batches)
         return batches
 
     def _write_group(self, is_long: bool) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.columns import Column
+from pipeline.decode import rows as rows_module
 from pipeline.decode.engine import engine
 from pipeline.decode.layout import AnswerColumn, Decoded, Decoder, Layout, NotAsDeclared, Scan
 from pipeline.decode.rows import Reference
@@ -161,8 +162,12 @@ def test_what_is_malformed_is_not_refused_for_a_value_that_stands_before_it() ->
         decoder.decode(b'[{"K":{"1":"a"}},{."K":{"1":"a"}}]')
 
 
+@pytest.mark.parametrize("part_bytes", [1, 20, 2**20])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_the_reference_reads_rows_together_up_to_the_last_line_that_is_whole(streamed: bool) -> None:
+def test_the_reference_reads_rows_together_up_to_the_last_line_that_is_whole(
+    streamed: bool, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_module, "_PART_BYTES", part_bytes)
     columns = parse_schema("`A` BIGINT, `B` STRING")
     decoder = Reference().decoder(streamed, Layout([AnswerColumn.as_declared(column) for column in columns]))
     form = b'{"row":{"columns":%s}}' if streamed else b"%s"
@@ -176,9 +181,16 @@ def test_the_reference_reads_rows_together_up_to_the_last_line_that_is_whole(str
     assert end == len(first + b" ,\r\n" + second)
     assert decoder.usual_rows(b"\n, " + first + b",\n", follow=True)[1] == len(first) + 3  # type: ignore[index]
     rows = first + b",\n" + second
+    deleted = first.replace(b"]}}", b'],"tombstone":true}}') if streamed else first
+    decoded, _ = decoder.usual_rows(b",\n".join([first, deleted, second, deleted, b""]), follow=False) or (None, 0)
+    assert decoded is not None
+    assert decoded.batch["a"].to_pylist() == [1, 1, 2, 1]
+    assert list(decoded.tombstones) == ([1, 3] if streamed else [])
     for none, follow in (
-        (b"", False), (b" ,\n", False), (b",\n", True), (rows + b",\n", True), (b"," + rows, False), (rows[:-2], True),
-        (rows + b"],\n", False), (rows + b",,\n", False), (first + b",\n" + error + b",\n", False),
+        (b"", False), (b" ,\n", False), (first + b",\n,\n", False), (b",\n", True), (rows + b",\n", True),
+        (b"," + rows, False), (rows[:-2], True),
+        (rows + b"],\n", False), (rows + b",,\n", False),
+        (first + b",\n" + error + b",\n", False),
         (form % b"[1.5,null]" + b",\n", False), (form % b"[1,1]" + b",\n", False), (form % b"[1]" + b",\n", False),
     ):  # fmt: skip
         assert decoder.usual_rows(none, follow) is None, none
