@@ -164,7 +164,7 @@ def _arrive(emulator: Emulator, pipeline: Pipeline, events: list[object]) -> Non
 
 
 def test_a_first_load_commits_on_the_way(lake_root: Path) -> None:
-    dataset = pipeline_after(4000).dataset()
+    dataset = pipeline_after(8000).dataset()
     feed = feed_for(dataset.source("TRANSACTION_STREAM"))
     lake_at(lake_root).feeds.add(feed)
 
