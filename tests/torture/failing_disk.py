@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +85,19 @@ class _Step:
         return self.can_fail(error) and not is_harmless
 
     @property
+    def may_stop(self) -> bool:
+        """Whether the run may end with an error for it, though it has nothing left to do."""
+        return self._is_lock or self.call in ("unlink", "rmdir")
+
+    @property
     def _is_record(self) -> bool:
         """Whether it is of the record of a run or of a lock."""
-        is_lock = self.path.removesuffix(".tmp").endswith(_LOCKS)
-        return is_lock or "/runs" in self.path or (self.call == "fsync" and self.before.endswith(_LOCKS))
+        return self._is_lock or "/runs" in self.path
+
+    @property
+    def _is_lock(self) -> bool:
+        is_of_folder = self.call == "fsync" and self.before.endswith(_LOCKS)
+        return is_of_folder or self.path.removesuffix(".tmp").endswith(_LOCKS)
 
     @property
     def makes(self) -> str | None:
@@ -95,41 +108,40 @@ class _Step:
 
 
 def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: int) -> None:
-    """Lets each `every`-th step and all later ones fail, with each of the error numbers; adds up in `figure`."""
-    steps = 0
-    with layered_starter(compile_layer(folder)) as starter:
-        for fresh in sorted({way.fresh for way in WAYS}):
-            place = folder / ("fresh" if fresh else "filled")
-            place.mkdir()
-            with scene(place, rows=30, days=1) as stage:
-                trial = Trial("", stage, figure, place)
-                for _ in range(0 if fresh else 2):
-                    trial.expect_done(trial.run("--all"))
-                    stage.add_rows(10)
-                for way in WAYS:
-                    if way.fresh == fresh:
-                        steps = _try_way(starter, trial, way, errors, every, steps)
+    """Lets each `every`-th step and all later ones fail, with each of the error numbers; adds up in `figure`.
+
+    Each command has a lake of its own, and a process, one for each core.
+    """
+    try_way, steps = partial(_try_way, folder, compile_layer(folder), errors, every), 0
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as processes:
+        for part, steps_of_way in processes.map(try_way, range(len(WAYS))):
+            figure.merge(part)
+            steps += steps_of_way
     names = ", ".join(errno.errorcode[error] for error in errors)
     figure.details += f"; {names} at {steps} steps of {len(WAYS)} commands"
     figure.details += ", all of them" if every == 1 else f", one in {every}"
 
 
-def _try_way(
-    starter: LayeredStarter, trial: Trial, way: Way, errors: Sequence[int], every: int, done_steps: int
-) -> int:
-    before = trial.folder / "before"
-    shutil.copytree(trial.stage.root, before)
-    trial.name = " ".join((way.script, *way.arguments))
-    steps = _steps(starter, trial, way)
-    for error in errors:
-        for step in steps:
-            if (done_steps + step.number) % every == 0 and step.can_fail(error):
-                _restore(trial, before)
-                _fail_and_go_on(starter, trial, way, step, error, steps)
-                trial.figure.tried += 1
-    _restore(trial, before)
-    shutil.rmtree(before)
-    return done_steps + len(steps)
+def _try_way(folder: Path, layer: Path, errors: Sequence[int], every: int, number: int) -> tuple[Figure, int]:
+    """What was found, and how many steps the command has."""
+    way, figure, place = WAYS[number], Figure("F9", ""), folder / f"command-{number}"
+    place.mkdir()
+    with layered_starter(layer) as starter, scene(place, rows=30, days=1) as stage:
+        trial = Trial("", stage, figure, place)
+        for _ in range(0 if way.fresh else 2):
+            trial.expect_done(trial.run("--all"))
+            stage.add_rows(10)
+        before = place / "before"
+        shutil.copytree(stage.root, before)
+        trial.name = " ".join((way.script, *way.arguments))
+        steps = _steps(starter, trial, way)
+        for error in errors:
+            for step in steps:
+                if (number + step.number) % every == 0 and step.can_fail(error):
+                    _restore(trial, before)
+                    _fail_and_go_on(starter, trial, way, step, error, steps)
+                    figure.tried += 1
+    return figure, len(steps)
 
 
 def _restore(trial: Trial, before: Path) -> None:
@@ -201,7 +213,7 @@ def _fail_and_go_on(
     # Feeds take turns as it happens, so a step of that number is not always the one that it was before.
     steps = _logged(log)
     failing = [later for later in steps[step.number - 1 :] if later.can_fail(error)]
-    may_stop = failed.code != 0 and any(later.call in ("unlink", "rmdir") for later in failing)
+    may_stop = failed.code != 0 and any(later.may_stop for later in failing)
     is_whole = _made(whole) <= _made(steps[: step.number - 1])
     if may_stop or not is_whole or any(later.is_noticed(error) for later in failing):
         trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_EXAMPLES = 20
+
 
 @dataclass
 class Figure:
@@ -25,8 +27,15 @@ class Figure:
     def count(self, what: str, detail: str = "", times: int = 1) -> None:
         """Notes something wrong; the first few details are kept."""
         self.wrong[what] = self.wrong.get(what, 0) + times
-        if times and len(self.examples) < 5:
+        if times and len(self.examples) < _EXAMPLES:
             self.examples.append(f"{what}: {detail}")
+
+    def merge(self, part: Figure) -> None:
+        """Adds what a part of the experiment has found."""
+        self.tried += part.tried
+        for what, times in part.wrong.items():
+            self.wrong[what] = self.wrong.get(what, 0) + times
+        self.examples = [*self.examples, *part.examples][:_EXAMPLES]
 
     @property
     def holds(self) -> bool:
