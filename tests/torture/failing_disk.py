@@ -114,7 +114,7 @@ def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: i
     """
     try_way, steps = partial(_try_way, folder, compile_layer(folder), errors, every), 0
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as processes:
-        for part, steps_of_way in processes.map(try_way, range(len(WAYS))):
+        for part, steps_of_way in processes.map(try_way, range(len(WAYS)), WAYS):
             figure.merge(part)
             steps += steps_of_way
     names = ", ".join(errno.errorcode[error] for error in errors)
@@ -122,9 +122,9 @@ def failing_writes(folder: Path, figure: Figure, errors: Sequence[int], every: i
     figure.details += ", all of them" if every == 1 else f", one in {every}"
 
 
-def _try_way(folder: Path, layer: Path, errors: Sequence[int], every: int, number: int) -> tuple[Figure, int]:
+def _try_way(folder: Path, layer: Path, errors: Sequence[int], every: int, number: int, way: Way) -> tuple[Figure, int]:
     """What was found, and how many steps the command has."""
-    way, figure, place = WAYS[number], Figure("F9", ""), folder / f"command-{number}"
+    figure, place = Figure("F9", ""), folder / f"command-{number}"
     place.mkdir()
     with layered_starter(layer) as starter, scene(place, rows=30, days=1) as stage:
         trial = Trial("", stage, figure, place)
