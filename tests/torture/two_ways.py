@@ -6,7 +6,6 @@ topic is deleted and recreated, between runs and while one reads.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -61,10 +60,9 @@ class Live:
         meanwhile()
         if killed:
             process.join(self.rng.uniform(0, self.slowest_s[way]))
-        if killed and process.exitcode is None and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL)
-            self.counts["kills"] += 1
+            process.kill()
         process.join()
+        self.counts["kills"] += process.exitcode == -signal.SIGKILL
         if not killed and expected == (DONE,):
             self.slowest_s[way] = time.monotonic() - started
         code = process.exitcode

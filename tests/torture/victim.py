@@ -134,11 +134,9 @@ class Scene:
         """Kills a script at that moment; returns whether it was still running."""
         process = self.start(*arguments, script=script)
         process.join(seconds)
-        running_still = process.exitcode is None
-        if running_still and process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL)
+        process.kill()  # which knows what to do where the process has just ended
         process.join()
-        return running_still
+        return process.exitcode == -signal.SIGKILL
 
     def add_rows(self, count: int) -> None:
         """Lets more events arrive, in the stream and in the table."""
