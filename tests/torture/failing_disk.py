@@ -85,19 +85,21 @@ class _Step:
         return self.can_fail(error) and not is_harmless
 
     @property
-    def may_stop(self) -> bool:
-        """Whether the run may end with an error for it, though it has nothing left to do."""
-        return self._is_lock or self.call in ("unlink", "rmdir")
-
-    @property
     def _is_record(self) -> bool:
         """Whether it is of the record of a run or of a lock."""
-        return self._is_lock or "/runs" in self.path
+        return self.lock != "" or "/runs" in self.path
 
     @property
-    def _is_lock(self) -> bool:
-        is_of_folder = self.call == "fsync" and self.before.endswith(_LOCKS)
-        return is_of_folder or self.path.removesuffix(".tmp").endswith(_LOCKS)
+    def lock(self) -> str:
+        """The folder whose lock it records; empty if it records none."""
+        if self.records_lock:
+            return self.path
+        return self.path.rpartition("/")[0] if self.path.removesuffix(".tmp").endswith(_LOCKS) else ""
+
+    @property
+    def records_lock(self) -> bool:
+        """Whether it is the last step of the record of a lock."""
+        return self.call == "fsync" and self.before.endswith(_LOCKS)
 
     @property
     def makes(self) -> str | None:
@@ -213,7 +215,9 @@ def _fail_and_go_on(
     # Feeds take turns as it happens, so a step of that number is not always the one that it was before.
     steps = _logged(log)
     failing = [later for later in steps[step.number - 1 :] if later.can_fail(error)]
-    may_stop = failed.code != 0 and any(later.may_stop for later in failing)
+    recorded = {"", *(done.path for done in steps[: step.number - 1] if done.records_lock)}
+    has_no_lock = failing != [] and failing[0].lock not in recorded  # it may end with an error, though it has no work
+    may_stop = failed.code != 0 and (has_no_lock or any(later.call in ("unlink", "rmdir") for later in failing))
     is_whole = _made(whole) <= _made(steps[: step.number - 1])
     if may_stop or not is_whole or any(later.is_noticed(error) for later in failing):
         trial.expect_error(failed, 1, _SAID[error], errors=max(1, min(way.feeds, failed.err.count("error: "))))
